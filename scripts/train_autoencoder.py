@@ -1,0 +1,123 @@
+"""Train the compact autoencoder that ships with the package, on procedural images and masks only.
+
+    python scripts/train_autoencoder.py --steps 4500 --seed 0
+
+Writes src/syndiff/models/weights/compact_autoencoder.{safetensors,json} (float16, under 4 MB). About half an hour on
+two cores; the figures on real frames come from benchmarks/autoencoder.py, real frames are never trained on.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import procedural_images
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from syndiff.files import write_bytes, write_json
+from syndiff.models.compact_autoencoder import CompactAutoencoder
+
+WEIGHTS = Path(__file__).parents[1] / "src" / "syndiff" / "models" / "weights"
+BANK, CROP, BATCH, MASKS_IN_BATCH = 192, 96, 16, 5
+
+
+def make_bank(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """`count` images (count, 192, 192, 3) and masks (count, 192, 192), uint8, each from its own seed."""
+    images = np.stack(
+        [procedural_images.image(np.random.default_rng([seed, 0, i]), BANK) for i in range(count)]
+    )
+    masks = np.stack(
+        [procedural_images.mask(np.random.default_rng([seed, 1, i]), BANK) for i in range(count)]
+    )
+    return images, masks
+
+
+def batch(images: np.ndarray, masks: np.ndarray, seed: int, step: int) -> Tensor:
+    """(16, 3, 96, 96) in [-1, 1]: random flipped crops; the last five are masks, one of them over an image."""
+    rng = np.random.default_rng([seed, 2, step])
+    crops = []
+    for position in range(BATCH):
+        top, left = rng.integers(0, BANK - CROP + 1, 2)
+        window = np.s_[top : top + CROP, left : left + CROP]
+        picture = images[rng.integers(len(images))][window]
+        inside = masks[rng.integers(len(masks))][window]
+        if position >= BATCH - MASKS_IN_BATCH:
+            picture = np.repeat(inside[..., None], 3, axis=2)
+        elif position == 0:  # sharp outlines over a picture
+            picture = np.where(inside[..., None] > 0, picture[::-1], picture)
+        if rng.random() < 0.5:
+            picture = picture[:, ::-1]
+        crops.append(np.rot90(picture, rng.integers(4)))
+    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def main() -> None:
+    """Train, print progress, write the weights."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--steps", type=int, default=4500)
+    parser.add_argument("--bank", type=int, default=3000, help="procedural images, and as many masks")
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    started = time.time()
+    images, masks = make_bank(options.bank, options.seed)
+    print(f"bank of {options.bank} images and masks after {time.time() - started:.0f} s", flush=True)
+    model = CompactAutoencoder()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, options.rate, options.steps, pct_start=0.05, cycle_momentum=False
+    )
+    for step in range(options.steps):
+        target = batch(images, masks, options.seed, step)
+        latent = model.encode(target)
+        error = model.decode(latent) - target
+        # Squared error is what PSNR measures, absolute error keeps mask borders crisp; the penalty bounds the latent.
+        loss = 10 * error.square().mean() + error.abs().mean() + 1e-4 * latent.square().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % 100 == 0:
+            pictures = error.detach()[:-MASKS_IN_BATCH].square().mean() / 4
+            wrong = (error.detach()[-MASKS_IN_BATCH:].abs() > 1).float().mean()
+            print(
+                f"step {step + 1} {time.time() - started:.0f} s loss {loss.item():.4f} "
+                f"psnr {-10 * pictures.log10().item():.2f} dB, wrong mask pixels {wrong.item():.5f}, "
+                f"latent std {latent.detach().std().item():.3f}",
+                flush=True,
+            )
+        if (step + 1) % 500 == 0 or step + 1 == options.steps:
+            write(model, images, masks, options, step + 1)
+
+
+@torch.no_grad()
+def write(
+    model: CompactAutoencoder, images: np.ndarray, masks: np.ndarray, options: argparse.Namespace, step: int
+) -> None:
+    """Write float16 weights and the JSON that rebuilds the model; the scaling factor makes latents unit variance."""
+    sample = torch.cat([model.encode(batch(images, masks, options.seed + 1, i)) for i in range(8)])
+    state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
+    write_bytes(WEIGHTS / "compact_autoencoder.safetensors", save(state))
+    write_json(
+        WEIGHTS / "compact_autoencoder.json",
+        {
+            "architecture": "CompactAutoencoder",
+            "config": model.config,
+            "scaling_factor": round(1 / sample.std().item(), 4),
+            "trained_by": "scripts/train_autoencoder.py",
+            "settings": {**vars(options), "steps_done": step},
+            "torch": torch.__version__,
+        },
+    )
+    print(json.dumps({"written_after_step": step}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Joint augmentation of images and masks: one affine warp and one linear change of colour per case.
+
+Every geometric change is a 2x3 matrix and every colour change here is a 3x3 matrix with an offset, so a case
+is resampled once and recoloured once whatever is switched on; on a CPU this costs a small part of a
+training step. Colours change before the warp: what enters from outside the image stays black, as around an
+endoscope's field of view.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from kornia.geometry.transform import get_affine_matrix2d, warp_affine
+from torch import Tensor, nn
+
+from syndiff.errors import SyndiffError
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationSettings:
+    """What may happen to a training case; each amount is drawn anew, uniformly, for every case."""
+
+    flips: bool = True
+    """Mirror left-right and top-bottom, each with probability one half."""
+    rotation: float = 180.0
+    """Largest rotation in degrees, either way, 0 to 180."""
+    scale: tuple[float, float] = (0.8, 1.25)
+    """Smallest and largest magnification; drawn uniformly in its logarithm."""
+    translate: float = 0.1
+    """Largest shift along each axis, as a fraction of the image's side."""
+    colour: float = 0.2
+    """Largest relative change of brightness, of contrast and of saturation, each on its own."""
+    hue: float = 8.0
+    """Largest rotation of the hue in degrees, either way, 0 to 180."""
+    probability: float = 0.9
+    """Share of cases that are rotated, scaled and shifted, and, drawn apart, that are recoloured."""
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        limits = {
+            "rotation": (0 <= self.rotation <= 180, "between 0 and 180 degrees"),
+            "scale": (0 < low <= high, "two positive numbers, the smaller first"),
+            "translate": (0 <= self.translate <= 1, "between 0 and 1, a fraction of the image's side"),
+            "colour": (0 <= self.colour < 1, "at least 0 and below 1"),
+            "hue": (0 <= self.hue <= 180, "between 0 and 180 degrees"),
+            "probability": (0 < self.probability <= 1, "above 0 and at most 1"),
+        }
+        for name, (good, expected) in limits.items():
+            if not good:
+                raise SyndiffError(
+                    f"augmentation setting {name} is {getattr(self, name)}; it must be {expected}."
+                )
+
+    @classmethod
+    def none(cls) -> "AugmentationSettings":
+        """Settings that leave every case exactly as it is."""
+        return cls(flips=False, rotation=0, scale=(1, 1), translate=0, colour=0, hue=0)
+
+    @property
+    def moves(self) -> bool:
+        """Whether anything but a flip can move a pixel."""
+        return self.rotation > 0 or self.translate > 0 or any(bound != 1 for bound in self.scale)
+
+    @property
+    def recolours(self) -> bool:
+        """Whether any colour can change."""
+        return self.colour > 0 or self.hue > 0
+
+
+class Augmentation(nn.Module):
+    """Changes a batch at random, images and masks alike; the same seed makes the same change."""
+
+    def __init__(self, settings: AugmentationSettings | None = None) -> None:
+        super().__init__()
+        self.settings = settings or AugmentationSettings()
+
+    def forward(self, image_b3hw: Tensor, mask_b1hw: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+        """Augment a batch of float images in [0, 1] with float masks in {0, 1}; shapes and ranges are kept.
+
+        All draws come from a CPU generator of `seed`: torch's global random state is neither read nor
+        changed, and every device sees the same numbers. With everything switched off the very input is
+        returned.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        if self.settings.recolours:
+            image_b3hw = self._recolour(image_b3hw, generator)
+        if self.settings.flips or self.settings.moves:
+            matrix_b23 = self._draw_matrix(image_b3hw.shape, generator).to(image_b3hw)
+            # Warped together, so image and mask cannot part; the mask then becomes binary again.
+            both = torch.cat([image_b3hw, mask_b1hw.to(image_b3hw)], dim=1)
+            size = (both.shape[2], both.shape[3])
+            both = warp_affine(both, matrix_b23, size, mode="bilinear", padding_mode="zeros")
+            image_b3hw = both[:, :3].clamp(0, 1)
+            mask_b1hw = (both[:, 3:] > 0.5).to(mask_b1hw)
+        return image_b3hw, mask_b1hw
+
+    def _draw_matrix(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Draw one matrix (b, 2, 3) per case, from input pixels to output pixels."""
+        batch, _, height, width = shape
+        chosen = _coin(batch, self.settings.probability, generator)
+        angle = _symmetric(batch, self.settings.rotation, generator) * chosen
+        low, high = (math.log(bound) for bound in self.settings.scale)
+        zoom = torch.exp((low + (high - low) * torch.rand(batch, generator=generator)) * chosen)
+        shift = torch.stack(
+            [_symmetric(batch, self.settings.translate, generator) * chosen for _ in range(2)], 1
+        )
+        mirror = torch.ones(batch, 2)
+        if self.settings.flips:
+            mirror -= 2 * torch.stack([_coin(batch, 0.5, generator) for _ in range(2)], 1)
+        sides = torch.tensor([width, height], dtype=torch.float32)
+        centre = ((sides - 1) / 2).expand(batch, 2)
+        # A negative magnification along an axis is a mirror: flips ride along in the same matrix.
+        return get_affine_matrix2d(shift * sides, centre, zoom[:, None] * mirror, angle)[:, :2]
+
+    def _recolour(self, image_b3hw: Tensor, generator: torch.Generator) -> Tensor:
+        """Apply one drawn linear map of RGB per case; the mean grey is the fixed point of the contrast."""
+        batch = len(image_b3hw)
+        chosen = _coin(batch, self.settings.probability, generator)
+        brightness, contrast, saturation = (
+            (1 + _symmetric(batch, self.settings.colour, generator) * chosen)[:, None, None] for _ in range(3)
+        )
+        hue = torch.deg2rad(_symmetric(batch, self.settings.hue, generator) * chosen)
+        matrix_b33 = saturation * _hue_rotation(hue) + (1 - saturation) * _GREY
+        matrix_b33 = (brightness * contrast * matrix_b33).to(image_b3hw)
+        grey_b11 = (_GREY[0].to(image_b3hw) @ image_b3hw.flatten(2).mean(2).T)[:, None, None]
+        offset_b11 = (brightness * (1 - contrast)).to(image_b3hw) * grey_b11
+        recoloured = torch.baddbmm(offset_b11, matrix_b33, image_b3hw.flatten(2))
+        return recoloured.view_as(image_b3hw).clamp(0, 1)
+
+
+_GREY = torch.tensor([[0.299, 0.587, 0.114]]).expand(3, 3)
+"""Maps RGB to its luma (Rec. 601), three times."""
+
+_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+"""RGB to luma and two chroma axes; a rotation of the chroma plane is a rotation of the hue."""
+
+
+def _hue_rotation(angle_b: Tensor) -> Tensor:
+    """Make the RGB matrices (b, 3, 3) that turn the hue by `angle_b` radians and keep luma and greys."""
+    turn = torch.zeros(len(angle_b), 3, 3)
+    turn[:, 0, 0] = 1
+    turn[:, 1, 1] = turn[:, 2, 2] = torch.cos(angle_b)
+    turn[:, 2, 1] = torch.sin(angle_b)
+    turn[:, 1, 2] = -turn[:, 2, 1]
+    return torch.linalg.inv(_YIQ) @ turn @ _YIQ
+
+
+def _symmetric(batch: int, bound: float, generator: torch.Generator) -> Tensor:
+    """Draw `batch` numbers uniformly from [-bound, bound]."""
+    return (2 * torch.rand(batch, generator=generator) - 1) * bound
+
+
+def _coin(batch: int, probability: float, generator: torch.Generator) -> Tensor:
+    """Draw `batch` ones (with `probability`) and zeros."""
+    return (torch.rand(batch, generator=generator) < probability).float()

@@ -1,0 +1,55 @@
+"""All cases of a training run, read once, resized and kept in memory as bytes."""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.resize import resize_image, resize_mask
+
+
+@dataclass(frozen=True)
+class CaseArrays:
+    """Resized cases in the order in which they were asked for."""
+
+    ids: tuple[str, ...]
+    images: torch.Tensor
+    """uint8, (n, 3, size, size), 0 to 255."""
+    masks: torch.Tensor
+    """uint8, (n, 1, size, size), 0 or 1."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def load_cases(
+    sources: Sequence[tuple[DatasetFolder, Sequence[str]]], size: int, progress: bool = False
+) -> CaseArrays:
+    """Read the named cases of one or several datasets (real, synthetic) and resize them to `size` x `size`.
+
+    The order is that of `sources` and of the ids within each, however many threads read. Takes 4 * size^2
+    bytes a case (612 cases: 40 MB at 128 pixels, 160 MB at 256) plus one full-size image for each of at most
+    four threads. `progress` shows a bar on standard error. Raises SyndiffError for an unreadable file or an
+    unknown id.
+    """
+    jobs = [(dataset, dataset[case_id]) for dataset, ids in sources for case_id in ids]
+    images = np.empty((len(jobs), 3, size, size), np.uint8)
+    masks = np.empty((len(jobs), 1, size, size), np.uint8)
+
+    def read(index: int) -> None:
+        dataset, case = jobs[index]
+        image, mask = dataset.load(case)
+        images[index] = resize_image(image, size).transpose(2, 0, 1)
+        masks[index, 0] = resize_mask(mask, size)
+
+    # Pillow decodes and resizes without the interpreter's lock, so threads are enough.
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        readings = pool.map(read, range(len(jobs)))
+        for _ in tqdm(readings, total=len(jobs), desc="reading", unit="case", disable=not progress):
+            pass
+    return CaseArrays(tuple(case.id for _, case in jobs), torch.from_numpy(images), torch.from_numpy(masks))

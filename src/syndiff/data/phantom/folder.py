@@ -1,0 +1,59 @@
+"""The phantom as a dataset folder."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from syndiff.data.phantom.sequence import render_sequence
+from syndiff.errors import SyndiffError
+from syndiff.files import write_bytes, write_json, write_text
+
+
+def write_phantom(
+    root: Path, *, groups: int = 20, frames: int = 5, height: int = 288, width: int = 352, seed: int = 0
+) -> None:
+    """Write a synthetic colonoscopy dataset of `groups` sequences of `frames` frames of height x width to `root`.
+
+    The bytes depend on the arguments alone, and a sequence on (seed, its number) alone: a larger phantom begins
+    with the smaller one. Raises SyndiffError when `root` already holds something or a number makes no sense.
+    """
+    for name, value, least in (("groups", groups, 1), ("frames", frames, 1), ("seed", seed, 0)):
+        if value < least:
+            raise SyndiffError(f"{name} is {value}; a phantom needs at least {least}.")
+    if min(height, width) < 64 or width < 0.8 * height:
+        raise SyndiffError(
+            f"A phantom of {height} x {width} (height x width) was asked for; both must be at least 64, and the "
+            "width at least 0.8 of the height."
+        )
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise SyndiffError(f"{root} already holds something; a phantom is only written into a new or empty folder.")
+    group_lines, caption_lines = ["case,group"], ["case,caption"]
+    for group in range(groups):
+        for index, frame in enumerate(render_sequence(seed, group, frames, height, width)):
+            case = f"sequence-{group + 1:03d}-frame-{index + 1:03d}"
+            write_bytes(root / "images" / f"{case}.png", _png(frame.image))
+            write_bytes(root / "masks" / f"{case}.png", _png(frame.mask.astype(np.uint8) * 255))
+            group_lines.append(f"{case},sequence-{group + 1:03d}")
+            caption_lines.append(f'{case},"{frame.caption}"')
+    write_text(root / "groups.csv", "\n".join(group_lines) + "\n")
+    write_text(root / "captions.csv", "\n".join(caption_lines) + "\n")
+    description = {
+        "name": "SynDiff phantom",
+        "modality": "colonoscopy (procedural phantom)",
+        "classes": {"1": "polyp"},
+        "mask_threshold": 127,
+        "licence": "CC0",
+        "images": groups * frames,
+        "size": f"{width}x{height}",
+        "seed": seed,
+    }
+    write_json(root / "dataset.json", description)
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()

@@ -1,0 +1,178 @@
+"""Polyps: smooth solids that grow out of the wall, met by sphere tracing."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syndiff.data.phantom.noise import Floats
+from syndiff.data.phantom.scene import View
+
+STEPS = 14
+SHAPES = ("sessile", "flat", "pedunculated", "lobulated")
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One polyp: where it stands, its solid in its own frame, and how it is coloured."""
+
+    shape: str
+    anchor: Floats  # (3,) on the wall
+    axes: Floats  # (3, 3), rows: two tangents and the normal of the wall
+    size: float  # length of one unit of the solid, in lumen radii
+    blobs: Floats  # (k, 6): centres and half-axes of ellipsoids, in units of size
+    stalk: float  # thickness of the stem to the first blob, 0 for none
+    warp: Floats  # (3, 3): amplitude, frequency, phase of the unevenness along each axis
+    tint: Floats  # (3,) albedo relative to the mucosa
+    roughness: float  # of the surface's grain
+    vessels: float  # how far vessels show on it, 1 as on the mucosa
+    texture_at: Floats  # (2,) where in the surface texture it lies
+
+    @property
+    def reach(self) -> float:
+        """Radius about the anchor that holds the solid and its foot, in lumen radii."""
+        far = np.linalg.norm(self.blobs[:, :3], axis=1) + self.blobs[:, 3:].max(axis=1)
+        return float(far.max() + 0.35) * self.size
+
+    def scaled(self, factor: float) -> "Lesion":
+        """The same polyp, larger or smaller."""
+        return replace(self, size=self.size * factor)
+
+
+def make_lesion(rng: np.random.Generator, shape: str, anchor: Floats, normal: Floats, size: float) -> Lesion:
+    """A random polyp of one of SHAPES at a point of the wall, about `size` lumen radii in radius."""
+    long = rng.uniform(0.72, 1.0)
+    if shape == "sessile":
+        blobs = [[0, 0, rng.uniform(0.1, 0.35), 1, long, rng.uniform(0.6, 0.9)]]
+        for _ in range(rng.integers(1, 5)):
+            way, out = rng.uniform(0, 2 * np.pi), rng.uniform(0.35, 0.75)
+            nodule = rng.uniform(0.35, 0.6)
+            blobs.append([out * np.cos(way), out * np.sin(way), rng.uniform(0.1, 0.5), nodule, nodule, nodule])
+    elif shape == "flat":
+        blobs = [[0, 0, 0.02, 1, long, rng.uniform(0.28, 0.42)]]
+        for _ in range(rng.integers(1, 4)):
+            way, wide = rng.uniform(0, 2 * np.pi), rng.uniform(0.45, 0.7)
+            blobs.append([0.7 * np.cos(way), 0.7 * np.sin(way), 0.02, wide, wide * long, rng.uniform(0.18, 0.3)])
+    elif shape == "pedunculated":
+        lean = rng.uniform(-0.8, 0.8, 2)
+        blobs = [[*lean, rng.uniform(0.9, 1.5), 0.85, 0.85 * long, rng.uniform(0.7, 1.0)]]
+        for _ in range(rng.integers(0, 3)):
+            aside, nodule = rng.normal(0, 0.35, 3), rng.uniform(0.4, 0.6)
+            blobs.append([*(blobs[0][:3] + aside), nodule, nodule, nodule])
+    else:
+        blobs = [[0, 0, 0.15, 0.75, 0.75 * long, 0.6]]
+        for _ in range(rng.integers(4, 7)):
+            way, out, nodule = rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.85), rng.uniform(0.28, 0.5)
+            high = rng.uniform(0.1, 0.75) * (1.1 - out)
+            blobs.append([out * np.cos(way), out * np.sin(way), high + 0.1, nodule, nodule, nodule * 0.9])
+    tangent = np.cross(normal, rng.standard_normal(3))
+    tangent /= np.linalg.norm(tangent)
+    uneven = rng.uniform(0.06, 0.15) if shape != "flat" else rng.uniform(0.08, 0.16)
+    warp = np.stack([np.full(3, uneven), rng.uniform(2.0, 4.5, 3), rng.uniform(0, 6.28, 3)])
+    return Lesion(
+        shape=shape,
+        anchor=anchor.astype(np.float32),
+        axes=np.stack([tangent, np.cross(normal, tangent), normal]).astype(np.float32),
+        size=size,
+        blobs=np.array(blobs, np.float32),
+        stalk=float(rng.uniform(0.2, 0.35)) if shape == "pedunculated" else 0.0,
+        warp=warp.astype(np.float32),
+        tint=_tint(rng),
+        roughness=float(rng.uniform(1.2 if shape == "flat" else 0.6, 2.2)),
+        vessels=float(rng.uniform(0.0, 0.3 if shape == "flat" else 1.0)),
+        texture_at=rng.random(2).astype(np.float32),
+    )
+
+
+def _tint(rng: np.random.Generator) -> Floats:
+    kind = rng.random()
+    if kind < 0.4:  # redder
+        depth = rng.uniform(0.1, 0.26)
+        tint = np.array([1.0, 1 - depth, 1 - 0.8 * depth]) * rng.uniform(0.85, 1.05)
+    elif kind < 0.65:  # paler
+        lift = rng.uniform(0.06, 0.2)
+        tint = np.array([1.0 + 0.2 * lift, 1 + lift, 1 + 1.2 * lift])
+    else:
+        tint = rng.normal(1.0, 0.03, 3)
+    return tint.astype(np.float32)
+
+
+class Hits(NamedTuple):
+    """The n rays that end on a polyp or on its foot, where it melts into the wall."""
+
+    rays: NDArray[np.intp]
+    distance: Floats
+    normal: Floats  # (3, n)
+    belongs: Floats  # (n,) from 0, the wall, to 1, the polyp; its outline is at 0.5
+    local: Floats  # (3, n) in the polyp's frame, in units of its size
+
+    def where(self, keep: NDArray[np.bool_]) -> "Hits":
+        """Only the rays that are kept."""
+        return Hits(*(field[..., keep] for field in self))
+
+
+def trace(lesion: Lesion, view: View, wall_normal: Floats) -> Hits:
+    """Where the rays of `view` meet the polyp, given the normals (3, n) of the wall behind it."""
+    centre = lesion.anchor - np.array([0, 0, view.origin_z], np.float32)
+    along = centre @ view.direction
+    reach = np.float32(lesion.reach)
+    gap = np.float32(centre @ centre) - along**2
+    depth = np.sqrt(np.maximum(reach**2 - gap, 0))
+    rays = np.flatnonzero((gap < reach**2) & (along + depth > 0.02) & (along - depth < view.distance))
+    direction, wall_at, ground = view.direction[:, rays], view.distance[rays], wall_normal[:, rays]
+    slant = np.maximum(-(direction * ground).sum(0), 0.12) / np.float32(lesion.size)
+    ahead = (lesion.axes @ direction) / np.float32(lesion.size)
+    start = (lesion.axes @ -centre)[:, None] / np.float32(lesion.size)
+    distance = np.maximum(along[rays] - depth[rays], 0.02)
+    for _ in range(STEPS):
+        solid = _solid(lesion, start + ahead * distance)
+        melted, _ = _melt(solid, (wall_at - distance) * slant)
+        distance += melted * np.float32(0.85 * lesion.size)
+        np.minimum(distance, wall_at, out=distance)
+    local = start + ahead * distance
+    solid = _solid(lesion, local)
+    _, belongs = _melt(solid, (wall_at - distance) * slant)
+    hit = np.flatnonzero(belongs > 0.01)
+    local = local[:, hit]
+    belongs, solid = belongs[hit], solid[hit]
+    step = np.float32(0.03)
+    slope = np.stack([_solid(lesion, local + step * axis[:, None]) - solid for axis in np.eye(3, dtype=np.float32)])
+    out = lesion.axes.T @ slope
+    out /= np.sqrt((out**2).sum(0)) + 1e-6
+    normal = out * belongs + ground[:, hit] * (1 - belongs)
+    normal /= np.sqrt((normal**2).sum(0)) + 1e-6
+    return Hits(rays[hit], distance[hit], normal, belongs, local)
+
+
+FOOT = np.float32(0.5)
+
+
+def _melt(solid: Floats, wall: Floats) -> tuple[Floats, Floats]:
+    """Smooth union of two distances, and the share of the first in it (Quilez's polynomial minimum)."""
+    share = np.clip(0.5 + 0.5 * (wall - solid) / FOOT, 0, 1)
+    return wall + (solid - wall) * share - FOOT * share * (1 - share), share
+
+
+def _solid(lesion: Lesion, at: Floats) -> Floats:
+    """Distance (n,) to the polyp from points (3, n), both in units of its size; approximate."""
+    amplitude, frequency, phase = lesion.warp
+    at = at + np.stack([a * np.sin(f * at[(k + 1) % 3] + p) for k, (a, f, p) in enumerate(zip(amplitude, frequency, phase, strict=True))])
+    whole: Floats | None = None
+    for blob in lesion.blobs:
+        ray = (at - blob[:3, None]) / blob[3:, None]
+        far = np.sqrt((ray**2).sum(0))
+        part = far * (far - 1) / (np.sqrt(((ray / blob[3:, None]) ** 2).sum(0)) + 1e-6)
+        whole = part if whole is None else _join(whole, part)
+    assert whole is not None
+    if lesion.stalk:
+        top = lesion.blobs[0, :3]
+        share = np.clip((top @ at) / (top @ top), 0, 1)
+        whole = _join(whole, np.sqrt(((at - top[:, None] * share) ** 2).sum(0)) - np.float32(lesion.stalk))
+    return whole
+
+
+def _join(first: Floats, second: Floats) -> Floats:
+    width = np.float32(0.12)
+    overlap = np.maximum(width - np.abs(first - second), 0)
+    return np.minimum(first, second) - overlap**2 / (4 * width)

@@ -1,0 +1,181 @@
+"""The colon: a tube with folds around the camera's path, and what each camera ray meets of it.
+
+Lengths are in units of the lumen's radius. The tube runs along +z; its wall is given by the distance
+r(z, theta) from the camera's path, so a ray meets it where the angle atan2(r, z - z_camera) first falls
+below the ray's own angle. That makes exact occlusion by the folds a running minimum along z.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syndiff.data.phantom.noise import TILE, Floats, bilinear, noise_bank
+
+ANGLES = 384
+DEPTHS = 520
+NEAREST_Z = -1.5
+FARTHEST_Z = 13.0
+STEP_Z = (FARTHEST_Z - NEAREST_Z) / (DEPTHS - 1)
+WIDEST = 2.15  # radians off the axis beyond which the wall is taken as continuing
+RAY_STEPS = 512  # a power of two, for the bisection
+
+
+@dataclass(frozen=True)
+class Colon:
+    """A wall: `radius` (ANGLES, DEPTHS) and `relief` (ANGLES, DEPTHS, 3) = dr/dz, dr/dtheta, hollowness."""
+
+    radius: Floats
+    relief: Floats
+
+
+def make_colon(rng: np.random.Generator) -> Colon:
+    """A random stretch of colon: an eccentric, bending tube, three-cornered, crossed by crescent folds."""
+    z = np.linspace(NEAREST_Z, FARTHEST_Z, DEPTHS, dtype=np.float32)[None, :]
+    theta = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False, dtype=np.float32)[:, None]
+    corner = rng.uniform(0, 2 * np.pi)
+    tube = 1.0 + rng.uniform(0.02, 0.1) * np.cos(3 * (theta - corner) + 0.15 * z)
+    tube += rng.uniform(0.02, 0.08) * np.sin(rng.uniform(0.5, 1.1) * z + rng.uniform(0, 6))
+    tube -= _folds(rng, z, theta, corner)
+    tube += rng.uniform(0.003, 0.010) * _undulation(rng, z, theta)
+    tube = np.maximum(tube, 0.16)
+
+    away = rng.uniform(0, 2 * np.pi)
+    turn = rng.uniform(0, 2 * np.pi)
+    offset = rng.uniform(0.05, 0.6)
+    bend = rng.uniform(0.015, 0.12) * np.maximum(z - rng.uniform(0.5, 2.5), 0) ** 2
+    centre_x = offset * np.cos(away) * np.exp(-np.maximum(z, 0) / 3) + bend * np.cos(turn)
+    centre_y = offset * np.sin(away) * np.exp(-np.maximum(z, 0) / 3) + bend * np.sin(turn)
+    along = centre_x * np.cos(theta) + centre_y * np.sin(theta)
+    across = centre_x * np.sin(theta) - centre_y * np.cos(theta)
+    inside = np.hypot(centre_x, centre_y) < tube
+    radius = along + np.sqrt(np.maximum(tube**2 - across**2, 0))
+    radius = np.where(inside, np.maximum(radius, 0.02), 0.02)
+    least = np.clip(0.4 - 0.08 * np.maximum(z, 0), 0.02, 0.4)  # keeps the wall off the lens
+    radius = np.hypot(np.maximum(radius - least, 0), least).astype(np.float32)
+
+    slope_z = np.gradient(radius, STEP_Z, axis=1)
+    wrapped = np.concatenate([radius[-1:], radius, radius[:1]])
+    slope_theta = (wrapped[2:] - wrapped[:-2]) * (ANGLES / (4 * np.pi))
+    window = 24
+    padded = np.pad(radius, ((0, 0), (window, window)), mode="edge").cumsum(axis=1, dtype=np.float64)
+    mean = (padded[:, 2 * window :] - padded[:, : -2 * window]) / (2 * window)
+    hollow = radius - mean.astype(np.float32)
+    return Colon(radius, np.stack([slope_z, slope_theta, hollow], axis=-1).astype(np.float32))
+
+
+def _folds(rng: np.random.Generator, z: Floats, theta: Floats, corner: float) -> Floats:
+    """How far the haustral folds stand into the lumen at (theta, z)."""
+    height = np.zeros((ANGLES, DEPTHS), np.float32)
+    at = rng.uniform(-0.6, 0.5)
+    while at < FARTHEST_Z:
+        near = slice(*np.searchsorted(z[0], [at - 1.1, at + 1.1]))
+        span = rng.uniform(0.9, 3.0)  # radians either side of the crescent's middle
+        middle = corner + rng.integers(0, 3) * 2.094 + rng.normal(0, 0.35)
+        distance = np.abs((theta - middle + np.pi) % (2 * np.pi) - np.pi)
+        crescent = np.clip(1 - (distance / span) ** 2, 0, 1) ** 0.7
+        wobble = rng.uniform(0.05, 0.4) * np.cos(theta - rng.uniform(0, 6))
+        wobble += rng.uniform(0.02, 0.12) * np.cos(2 * theta - rng.uniform(0, 6))
+        wobble += rng.uniform(0.0, 0.035) * np.cos(5 * theta - rng.uniform(0, 6))
+        off = z[:, near] - at - wobble
+        width = rng.uniform(0.08, 0.2)
+        shape = np.exp(-((off / np.where(off < 0, 1.4 * width, width)) ** 2))
+        height[:, near] += rng.uniform(0.16, 0.5) * crescent * shape
+        at += rng.uniform(0.45, 1.4)
+    return height
+
+
+def _undulation(rng: np.random.Generator, z: Floats, theta: Floats) -> Floats:
+    row = np.broadcast_to(theta * (TILE / (2 * np.pi)), (ANGLES, DEPTHS)).ravel()
+    column = np.broadcast_to(z * (TILE / (2 * np.pi)), (ANGLES, DEPTHS)).ravel() + rng.uniform(0, TILE)
+    return bilinear(noise_bank()["medium"][..., None], row, column)[:, 0].reshape(ANGLES, DEPTHS)
+
+
+@dataclass(frozen=True)
+class View:
+    """What n rays see: `direction` (3, n) in the tube's frame, `distance` (n,), `theta` (n,)."""
+
+    origin_z: float
+    direction: Floats
+    distance: Floats
+    theta: Floats
+
+    def points(self) -> Floats:
+        """Where the rays end, (3, n)."""
+        points = self.direction * self.distance
+        points[2] += np.float32(self.origin_z)
+        return points
+
+
+def lens(height: int, width: int, half: float, field: float) -> Floats:
+    """Ray directions (3, height * width) of an equidistant lens that sees `field` radians `half` pixels out."""
+    y = (np.arange(height, dtype=np.float32) - (height - 1) / 2)[:, None] / np.float32(half)
+    x = (np.arange(width, dtype=np.float32) - (width - 1) / 2)[None, :] / np.float32(half)
+    out = np.hypot(x, y)
+    angle = out * np.float32(field)
+    scale = np.where(out > 1e-6, np.sin(angle) / np.maximum(out, 1e-6), np.float32(field))
+    return np.stack([scale * x, scale * y, np.cos(angle)]).reshape(3, -1).astype(np.float32)
+
+
+def look(colon: Colon, z: float, rotation: Floats, rays: Floats) -> View:
+    """Trace camera rays (3, n) from (0, 0, z), turned by `rotation` (3, 3), to the wall."""
+    direction = rotation.astype(np.float32) @ rays
+    theta = np.arctan2(direction[1], direction[0])
+    angle = np.arctan2(np.hypot(direction[0], direction[1]), direction[2])
+    horizon, far = _profile(colon, z)
+    row = theta * np.float32(ANGLES / (2 * np.pi))
+    floor = np.floor(row)
+    part = row - floor
+    here = (floor.astype(np.int32) % ANGLES) * RAY_STEPS
+    beside = np.where(here + RAY_STEPS == horizon.size, 0, here + RAY_STEPS)
+
+    def between(table: Floats, step: NDArray[np.int32]) -> Floats:
+        low, high = table.take(here + step), table.take(beside + step)
+        return low + (high - low) * part
+
+    last = np.zeros(theta.size, np.int32)  # the last step along the tube that the ray still clears, by bisection
+    stride = RAY_STEPS // 2
+    while stride:
+        last += np.where(between(horizon, last + stride) > angle, np.int32(stride), np.int32(0))
+        stride //= 2
+    last = np.minimum(last, RAY_STEPS - 2)
+    clear, blocked = between(horizon, last), between(horizon, last + 1)
+    share = np.clip((clear - angle) / (clear - blocked + np.float32(1e-6)), 0, 1)
+    near, beyond = between(far, last), between(far, last + 1)
+    return View(z, direction, near + (beyond - near) * share, theta)
+
+
+def _profile(colon: Colon, z: float) -> tuple[Floats, Floats]:
+    """For each angle round the tube and step along it, flattened (ANGLES * RAY_STEPS,): the angle off the axis
+    that is still open beyond this step, and the distance from the camera to the wall there.
+    """
+    ahead = 1.0 / np.tan(np.linspace(WIDEST, 0.04, RAY_STEPS))
+    cell = np.clip((z + ahead - NEAREST_Z) / STEP_Z, 0, DEPTHS - 1.001)
+    first = cell.astype(np.int32)
+    part = (cell - first).astype(np.float32)
+    radius = colon.radius[:, first] * (1 - part) + colon.radius[:, first + 1] * part
+    along = ahead.astype(np.float32)[None, :]
+    horizon = np.minimum.accumulate(np.arctan2(radius, along), axis=1)
+    return horizon.ravel(), np.hypot(radius, along).ravel()
+
+
+def wall_relief(colon: Colon, view: View, points: Floats) -> tuple[Floats, Floats]:
+    """Wall normals (3, n), towards the lumen, and hollowness (n,), positive between folds."""
+    row = view.theta * np.float32(ANGLES / (2 * np.pi))
+    column = np.clip((points[2] - NEAREST_Z) / np.float32(STEP_Z), 0, DEPTHS - 2)
+    slope_z, slope_theta, hollow = bilinear(colon.relief, row, column).T
+    radius = np.maximum(np.hypot(points[0], points[1]), 0.05)
+    cosine, sine = points[0] / radius, points[1] / radius
+    turn = np.clip(slope_theta / radius, -3, 3)
+    normal = np.stack([-cosine - sine * turn, -sine + cosine * turn, np.clip(slope_z, -4, 4)])
+    normal /= np.sqrt((normal**2).sum(0))
+    return normal, hollow
+
+
+def turn(yaw: float, pitch: float, roll: float) -> Floats:
+    """The rotation matrix (3, 3) from camera axes (x right, y down, z ahead) to the tube's axes; radians."""
+    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return (about_y @ about_x @ about_z).astype(np.float32)

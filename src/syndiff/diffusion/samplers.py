@@ -1,0 +1,52 @@
+"""From Gaussian noise to a clean latent: in one step, or in several with DDIM."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from syndiff.diffusion.objectives import Objective
+from syndiff.diffusion.schedule import NoiseSchedule
+from syndiff.errors import SyndiffError
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""(noisy latent (b, c, h, w), timestep (b,)) -> network output (b, c, h, w); the condition is bound already."""
+
+
+def one_step(denoise: Denoise, objective: Objective, noise_bchw: Tensor, timestep: int) -> Tensor:
+    """Clean latent from one network pass: pure noise is presented as z_t at `timestep`.
+
+    The paper fixes t = 50. A network trained on z_50 has hardly seen noise there, so pure noise is far outside its
+    inputs; t = T - 1 is where pure noise belongs (docs/concepts.md has the measurements).
+    """
+    timestep_b = torch.full((len(noise_bchw),), timestep, device=noise_bchw.device)
+    return objective.estimate(denoise(noise_bchw, timestep_b), noise_bchw, timestep_b).clean
+
+
+def ddim_timesteps(start: int, steps: int) -> list[int]:
+    """`steps` strictly falling timesteps from `start` toward 0, evenly spaced ("trailing": the start is included)."""
+    if not 1 <= steps <= start + 1:
+        raise SyndiffError(f"sampling steps: found {steps}, expected 1 to {start + 1} from timestep {start}.")
+    return [start - round(i * (start + 1) / steps) for i in range(steps)]
+
+
+def ddim(
+    denoise: Denoise,
+    objective: Objective,
+    schedule: NoiseSchedule,
+    noise_bchw: Tensor,
+    *,
+    start: int,
+    steps: int,
+) -> Tensor:
+    """Deterministic DDIM (Song et al., arXiv 2010.02502, eta = 0); one step of it is `one_step` at `start`."""
+    timesteps = ddim_timesteps(start, steps)
+    latent = noise_bchw
+    for timestep, following in zip(timesteps, [*timesteps[1:], None], strict=True):
+        timestep_b = torch.full((len(latent),), timestep, device=latent.device)
+        estimate = objective.estimate(denoise(latent, timestep_b), latent, timestep_b)
+        if following is None:
+            latent = estimate.clean
+        else:
+            latent = schedule.diffuse(estimate.clean, estimate.noise, torch.full_like(timestep_b, following))
+    return latent

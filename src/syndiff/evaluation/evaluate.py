@@ -1,0 +1,235 @@
+"""A predictor against the annotations of chosen cases: one row per case, a summary, and paired comparison."""
+
+import csv
+import io
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.errors import SyndiffError
+from syndiff.evaluation.metrics import CaseMetrics, case_metrics, overlap
+from syndiff.evaluation.statistics import METHOD, bootstrap_mean, paired_difference
+from syndiff.files import write_bytes, write_json, write_text
+from syndiff.models.predictor import Predictor
+
+METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
+COMPARED = ("dice", "iou", "hd95")
+_SETTINGS: dict[str, Any] = {"confidence": 0.95, "resamples": 10_000, "seed": 0}
+_COLUMNS = ("case", "group", *(field.name for field in fields(CaseMetrics)), "seconds")
+_OPTIONAL = {"precision", "recall", "hd95", "nsd"}
+_COUNTS = {field.name for field in fields(CaseMetrics) if field.type is int}
+
+
+@dataclass(frozen=True)
+class CaseRow:
+    """One line of per_case.csv. `seconds`: wall time of the whole prediction, without warm-up."""
+
+    case: str
+    group: str | None
+    metrics: CaseMetrics
+    seconds: float
+
+
+def evaluate(
+    predictor: Predictor,
+    dataset: DatasetFolder,
+    case_ids: Sequence[str],
+    out: Path,
+    *,
+    tolerance: float = 2.0,
+    fingerprint: str | None = None,
+    keep_predictions: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Predict each case at its original size, compare, and write the results into the folder `out`.
+
+    Writes per_case.csv, summary.json (last, so that its presence means the evaluation is complete) and,
+    with `keep_predictions`, the predicted masks as masks/<case>.png (0 and 255). Nothing is written before
+    the last case is done. Returns the summary.
+
+    tolerance: of the NSD, in pixels of the original image.
+    fingerprint: of the dataset, where the caller knows it already; None computes it, reading every file.
+
+    Raises SyndiffError when there is no case or one is listed twice, or when `out` cannot be written or
+    is the dataset itself.
+    """
+    if not case_ids:
+        raise SyndiffError(f"There is no case of {dataset.name} to evaluate; check the split.")
+    if len(set(case_ids)) < len(case_ids):
+        raise SyndiffError(f"A case of {dataset.name} is listed twice for evaluation; list every case once.")
+    if out.resolve() == dataset.root.resolve():
+        raise SyndiffError(f"{out} is the dataset itself; choose another folder for the results.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SyndiffError(
+            f"{out} cannot be made ({error}); choose another folder for the results."
+        ) from None
+
+    rows: list[CaseRow] = []
+    pictures: dict[str, bytes] = {}
+    for case_id in tqdm(case_ids, desc=f"evaluate {predictor.name}", unit="case", disable=not progress):
+        case = dataset[case_id]
+        image, target = dataset.load(case)
+        start = time.perf_counter()
+        prediction = predictor.predict(image, case_id=case.id)
+        seconds = time.perf_counter() - start
+        assert prediction.mask.shape == target.shape, f"{predictor.name} changed the size of {case.id}"
+        metrics = case_metrics(prediction.mask, target, tolerance=tolerance)
+        rows.append(CaseRow(case.id, case.group, metrics, seconds))
+        if keep_predictions:
+            pictures[case.id] = _png(prediction.mask)
+
+    summary = {
+        "predictor": predictor.name,
+        "dataset": {"name": dataset.name, "fingerprint": fingerprint or dataset.fingerprint()},
+        **summarize(rows),
+        "tolerance": tolerance,
+        "masks": "masks" if keep_predictions else None,
+    }
+    (out / "summary.json").unlink(missing_ok=True)
+    for case_id, picture in pictures.items():
+        write_bytes(out / "masks" / f"{case_id}.png", picture)
+    write_per_case(out / "per_case.csv", rows)
+    write_json(out / "summary.json", summary)
+    return summary
+
+
+def summarize(rows: Sequence[CaseRow]) -> dict[str, Any]:
+    """The part of summary.json that follows from the rows: means with intervals, pooled overlap, counts."""
+    groups = _groups(rows)
+    every = [row.metrics for row in rows]
+    pooled = overlap(
+        sum(metrics.intersection for metrics in every),
+        sum(metrics.predicted for metrics in every),
+        sum(metrics.annotated for metrics in every),
+    )
+    return {
+        **_size(rows),
+        "metrics": {
+            name: asdict(bootstrap_mean([getattr(metrics, name) for metrics in every], groups, **_SETTINGS))
+            for name in METRICS
+        },
+        "pooled": {"dice": pooled and pooled[0], "iou": pooled and pooled[1]},
+        "counts": {
+            "lesions": sum(metrics.lesions for metrics in every),
+            "missed_lesions": sum(metrics.missed_lesions for metrics in every),
+            "false_lesions": sum(metrics.false_lesions for metrics in every),
+            "cases_with_lesions": sum(metrics.annotated > 0 for metrics in every),
+            "missed_cases": sum(metrics.annotated > 0 and metrics.intersection == 0 for metrics in every),
+            "empty_targets": sum(metrics.annotated == 0 for metrics in every),
+        },
+    }
+
+
+def compare(first: Path, second: Path) -> dict[str, Any]:
+    """Paired differences, first - second, of two per_case.csv over the same cases.
+
+    For Dice and IoU a positive difference says that the first is better, for HD95 a negative one.
+
+    Raises SyndiffError when the files do not hold the same cases with the same groups and annotations.
+    """
+    ours = read_per_case(first)
+    by_case = {row.case: row for row in read_per_case(second)}
+    unpaired = sorted({row.case for row in ours} ^ by_case.keys())
+    if unpaired:
+        raise SyndiffError(
+            f"{first} and {second} do not hold the same cases: {unpaired[0]} is in one only "
+            f"({len(unpaired)} such cases). Evaluate both models on the same cases."
+        )
+    theirs = [by_case[row.case] for row in ours]
+    for a, b in zip(ours, theirs, strict=True):
+        if (a.group, a.metrics.annotated) != (b.group, b.metrics.annotated):
+            raise SyndiffError(
+                f"{first} and {second} disagree on the group or the annotation of case {a.case}; "
+                "the dataset changed between the two evaluations. Evaluate both models again."
+            )
+    groups = _groups(ours)
+    return {
+        "first": str(first),
+        "second": str(second),
+        **_size(ours),
+        "metrics": {
+            name: asdict(
+                paired_difference(
+                    [getattr(row.metrics, name) for row in ours],
+                    [getattr(row.metrics, name) for row in theirs],
+                    groups,
+                    **_SETTINGS,
+                )
+            )
+            for name in COMPARED
+        },
+    }
+
+
+def write_per_case(path: Path, rows: Sequence[CaseRow]) -> None:
+    """Write one CSV line per case, atomically; an empty cell means not applicable (or no group)."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({"case": row.case, "group": row.group, **vars(row.metrics), "seconds": row.seconds})
+    write_text(path, text.getvalue())
+
+
+def read_per_case(path: Path) -> list[CaseRow]:
+    """Read a per_case.csv back, exactly as written.
+
+    Raises SyndiffError when the file is missing, has other columns or a value that is not a number.
+    """
+    if not path.is_file():
+        raise SyndiffError(f"{path} does not exist; evaluate the model first.")
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != _COLUMNS:
+            raise SyndiffError(
+                f"{path} has other columns than {','.join(_COLUMNS)}; evaluate the model again."
+            )
+        rows = []
+        for line in reader:
+            try:
+                metrics = {field.name: _value(field.name, line[field.name]) for field in fields(CaseMetrics)}
+                seconds = float(line["seconds"])
+            except (ValueError, TypeError):
+                raise SyndiffError(
+                    f"{path}, line {reader.line_num}, holds a value that is no number; evaluate again."
+                ) from None
+            rows.append(CaseRow(line["case"], line["group"] or None, CaseMetrics(**metrics), seconds))
+    return rows
+
+
+def _value(column: str, cell: str) -> Any:
+    if column in _COUNTS:
+        return int(cell)
+    return None if column in _OPTIONAL and cell == "" else float(cell)
+
+
+def _groups(rows: Sequence[CaseRow]) -> list[str | None] | None:
+    """The group of each row; None when no row has one."""
+    groups = [row.group for row in rows]
+    return groups if any(group is not None for group in groups) else None
+
+
+def _size(rows: Sequence[CaseRow]) -> dict[str, Any]:
+    """Cases, groups (null when there are none), and how intervals were made from them."""
+    groups = _groups(rows)
+    return {
+        "cases": len(rows),
+        "groups": None if groups is None else len(set(groups)),
+        "bootstrap": {"unit": "case" if groups is None else "group", "method": METHOD, **_SETTINGS},
+    }
+
+
+def _png(mask: NDArray[np.bool_]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,166 @@
+"""How far a mean over cases can be trusted, when cases come in groups (patients, videos).
+
+Frames of one video are alike, so cases are not the unit of chance: whole groups are. The bootstrap draws
+groups with replacement and takes the mean over all their cases, a ratio of sums. Without groups each case
+is its own group.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from syndiff.errors import SyndiffError
+
+METHOD = "expanded percentile bootstrap of the mean over cases, resampling whole groups"
+FEW_GROUPS = 10
+_DRAWS_AT_ONCE = 2_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over cases and its confidence interval.
+
+    mean: None when the value applies to no case.
+    low, high: None when fewer than two groups are left, because chance cannot be told from one.
+    cases, groups: how many cases with a value, in how many groups (cases, where there are no groups).
+    not_applicable: how many cases had no value (None) and were left out.
+    note: what a reader must know about the interval, None when nothing.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    cases: int
+    groups: int
+    not_applicable: int
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """The mean over cases of first - second, its interval and a p-value.
+
+    p_value: two-sided sign-flip permutation test over groups: were the two models interchangeable, each
+        group's difference could as well have the other sign; p is the share of all sign patterns whose mean
+        difference is at least as large in size as the one found. Exact for up to 13 groups at the default
+        resamples, sampled above. It cannot be smaller than 2 / 2**groups; None with fewer than two groups.
+    """
+
+    p_value: float | None
+
+
+def bootstrap_mean(
+    values: Sequence[float | None],
+    groups: Sequence[str | None] | None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Interval:
+    """The mean of `values` (one per case; None = not applicable) and its bootstrap interval over `groups`.
+
+    groups: the group of each case; a case with None is its own group, as are all when `groups` is None.
+
+    The percentile interval is expanded (Hesterberg, "What teachers should know about the bootstrap",
+    The American Statistician 69, 2015): tails of alpha/2 become Phi(-sqrt(n/(n-1)) * t(1-alpha/2, n-1)) for
+    n groups. The plain interval is too narrow when groups are few: of 5 simulated skewed groups it covered
+    the truth 80 % of the time, the expanded one 88 %; from 30 groups on they hardly differ.
+
+    Raises SyndiffError for a confidence outside (0, 1) or fewer than 100 resamples.
+    """
+    if not 0 < confidence < 1:
+        raise SyndiffError(f"confidence is {confidence}; give a number between 0 and 1, such as 0.95.")
+    if resamples < 100:
+        raise SyndiffError(f"resamples is {resamples}; an interval needs at least 100, better 10000.")
+    sums, counts = _group_sums(values, groups)
+    cases, size = int(counts.sum()), len(sums)
+    mean = float(sums.sum() / cases) if cases else None
+    low = high = None
+    if size > 1:
+        draws = _resampled_means(sums, counts, resamples, np.random.default_rng(seed))
+        student = stats.t.ppf((1 + confidence) / 2, size - 1)
+        tail = stats.norm.cdf(-np.sqrt(size / (size - 1)) * student)
+        low, high = (float(bound) for bound in np.quantile(draws, [tail, 1 - tail]))
+    unit = "group" if groups is not None else "case"
+    return Interval(mean, low, high, cases, size, len(values) - cases, _note(size, unit))
+
+
+def paired_difference(
+    first: Sequence[float | None],
+    second: Sequence[float | None],
+    groups: Sequence[str | None] | None,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Difference:
+    """The mean of first - second over the same cases, positive where the first is larger.
+
+    A case where either value is None is left out and counted. Settings and errors as in `bootstrap_mean`.
+    """
+    differences = [None if a is None or b is None else a - b for a, b in zip(first, second, strict=True)]
+    interval = bootstrap_mean(differences, groups, confidence=confidence, resamples=resamples, seed=seed)
+    sums, _ = _group_sums(differences, groups)
+    p_value = _sign_flip_p(sums, resamples, np.random.default_rng(seed)) if len(sums) > 1 else None
+    return Difference(**vars(interval), p_value=p_value)
+
+
+def _group_sums(
+    values: Sequence[float | None], groups: Sequence[str | None] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum and number of the applicable values of each group that has any, in order of first appearance."""
+    keys = groups if groups is not None else [None] * len(values)
+    totals: dict[str | int, tuple[float, int]] = {}
+    for index, (value, group) in enumerate(zip(values, keys, strict=True)):
+        if value is not None:
+            key = group if group is not None else index
+            total, count = totals.get(key, (0.0, 0))
+            totals[key] = (total + value, count + 1)
+    table = np.array(list(totals.values()), dtype=np.float64).reshape(-1, 2)
+    return table[:, 0], table[:, 1]
+
+
+def _resampled_means(
+    sums: NDArray[np.float64], counts: NDArray[np.float64], resamples: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Means over cases of `resamples` draws of groups; drawn in slices so that memory stays small."""
+    size = len(sums)
+    means = []
+    for rows in _slices(resamples, size):
+        drawn = rng.integers(0, size, (rows, size))
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    return np.concatenate(means)
+
+
+def _sign_flip_p(sums: NDArray[np.float64], resamples: int, rng: np.random.Generator) -> float:
+    """Two-sided p-value of the sum of `sums` among those of all (or `resamples` random) sign patterns."""
+    size = len(sums)
+    found = abs(sums.sum()) - 1e-9 * np.abs(sums).sum()  # rounding must not turn a tie into a miss
+    if 2**size <= resamples:
+        signs = 1 - 2 * (np.arange(2**size)[:, None] >> np.arange(size) & 1)
+        return float(np.mean(np.abs(signs @ sums) >= found))
+    reached = sum(
+        np.count_nonzero(np.abs((1 - 2 * rng.integers(0, 2, (rows, size))) @ sums) >= found)
+        for rows in _slices(resamples, size)
+    )
+    return (1 + reached) / (1 + resamples)
+
+
+def _slices(rows: int, width: int) -> list[int]:
+    """`rows` cut into counts whose tables of `width` columns stay under a fixed size."""
+    most = max(1, _DRAWS_AT_ONCE // width)
+    return [min(most, rows - start) for start in range(0, rows, most)]
+
+
+def _note(size: int, unit: str) -> str | None:
+    """The sentence that goes with an interval over `size` groups or cases."""
+    if size == 0:
+        return "not applicable to any case"
+    if size == 1:
+        return f"no interval: only one {unit}"
+    if size < FEW_GROUPS:
+        return f"only {size} {unit}s: the interval is rough and may be too narrow"
+    return None

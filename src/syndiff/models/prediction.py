@@ -1,0 +1,184 @@
+"""A trained segmenter at work: weights and their description to a mask at the size of the image."""
+
+import hashlib
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from syndiff import __version__
+from syndiff.data.loading import CaseArrays
+from syndiff.data.resize import resize_image, restore_probability
+from syndiff.errors import SyndiffError
+from syndiff.files import read_json
+from syndiff.models.control import ControlUNet
+from syndiff.models.hardware import default_device
+from syndiff.models.predictor import Prediction, StageClock
+from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, build_segmenter, trainable_state
+from syndiff.models.tensors import read_tensors
+
+
+def case_noise(shape: tuple[int, int, int], *, seed: int, case_id: str) -> Tensor:
+    """Gaussian noise (1, c, h, w) that belongs to (seed, case): the same whatever batch or order it is drawn in."""
+    digest = hashlib.sha256(f"{seed}:{case_id}".encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return torch.randn(1, *shape, generator=generator)
+
+
+def model_description(
+    settings: SegmenterSettings, model: DiffusionSegmenter | ControlUNet, *, step: int, val_dice: float | None
+) -> dict[str, Any]:
+    """The JSON beside the weights: all that rebuilds the model and its pre- and post-processing."""
+    described: dict[str, Any] = {
+        "format": 1,
+        "syndiff": __version__,
+        "model": asdict(settings),
+        "preprocessing": {"resize": "stretch", "size": settings.image_size, "range": [0, 1]},
+        "postprocessing": {"restore": "bilinear", "threshold": 0.5},
+        "step": step,
+        "val_dice": val_dice,
+        "parameters": sum(value.numel() for value in model.parameters() if value.requires_grad),
+    }
+    if isinstance(model, DiffusionSegmenter):
+        described["autoencoder"] = {
+            "source": model.autoencoder.source,
+            "fingerprint": model.autoencoder.fingerprint,
+            "scaling_factor": model.autoencoder.scaling_factor,
+        }
+    return described
+
+
+def load_segmenter(
+    checkpoint: Path, *, timestep: int | None = None, steps: int | None = None
+) -> tuple[DiffusionSegmenter | ControlUNet, dict[str, Any]]:
+    """The network of a checkpoint folder and its description (model.json).
+
+    `timestep` and `steps` replace the stored inference settings of a diffusion segmenter.
+    """
+    described = read_json(checkpoint / "model.json")
+    try:
+        settings = SegmenterSettings(**described["model"])
+    except (KeyError, TypeError) as error:
+        raise SyndiffError(
+            f"{checkpoint / 'model.json'} does not describe a segmenter of this version ({error}); it was written by "
+            f"syndiff {described.get('syndiff', 'unknown')}, this is {__version__}."
+        ) from None
+    if settings.kind == "control" and (timestep is not None or steps is not None):
+        raise SyndiffError(f"{checkpoint}: a control has no timesteps; leave out --timestep and --steps.")
+    if timestep is not None:
+        settings = replace(settings, inference_timestep=timestep)
+    if steps is not None:
+        settings = replace(settings, inference_steps=steps)
+    model = build_segmenter(replace(settings, pretrained=False))
+    if isinstance(model, DiffusionSegmenter):
+        trained_with = described["autoencoder"]["fingerprint"]
+        if trained_with != model.autoencoder.fingerprint:
+            raise SyndiffError(
+                f"{checkpoint}: trained with the autoencoder {described['autoencoder']['source']} of fingerprint "
+                f"{trained_with[:12]}, but the one found has {model.autoencoder.fingerprint[:12]}. "
+                "Install the version it was trained with, or train again."
+            )
+    weights = read_tensors(checkpoint / "model.safetensors")
+    expected = trainable_state(model)
+    wrong = {
+        name
+        for name in expected.keys() | weights.keys()
+        if name not in expected or name not in weights or expected[name].shape != weights[name].shape
+    }
+    if wrong:
+        raise SyndiffError(
+            f"{checkpoint / 'model.safetensors'} does not fit model.json beside it: {len(wrong)} tensors differ, "
+            f"first {sorted(wrong)[0]}. Restore both files from the same run."
+        )
+    model.load_state_dict({**model.state_dict(), **weights})
+    return model.eval(), described
+
+
+class SegmenterPredictor:
+    """`Predictor` of a trained segmenter: resize, encode, denoise, decode, back to the image's own size."""
+
+    def __init__(
+        self,
+        model: DiffusionSegmenter | ControlUNet,
+        image_size: int,
+        *,
+        name: str,
+        seed: int = 0,
+        device: torch.device | None = None,
+    ) -> None:
+        self.device = device or default_device()
+        self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.image_size, self.name, self.seed = image_size, name, seed
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: Path,
+        *,
+        name: str,
+        seed: int = 0,
+        timestep: int | None = None,
+        steps: int | None = None,
+    ) -> "SegmenterPredictor":
+        """The predictor of a checkpoint folder."""
+        model, described = load_segmenter(checkpoint, timestep=timestep, steps=steps)
+        return cls(model, described["preprocessing"]["size"], name=name, seed=seed)
+
+    @torch.inference_mode()
+    def predict(self, image: NDArray, *, case_id: str) -> Prediction:
+        """Segment one image, HxWx3 uint8 or uint16 of any size; the noise is seeded by (seed, case_id)."""
+        clock = StageClock(self.device)
+        # 1. To the model's square, in [0, 1].
+        with clock.stage("preprocess"):
+            square = torch.from_numpy(resize_image(image, self.image_size)).to(self.device)
+            batch = (
+                square.permute(2, 0, 1)[None].float().div_(255).contiguous(memory_format=torch.channels_last)
+            )
+        # 2. The network, in the stages the timing table shows.
+        if isinstance(self.model, ControlUNet):
+            with clock.stage("network"):
+                logits = self.model(batch)
+        else:
+            with clock.stage("encode"):
+                condition = self.model.encoder(batch)
+            with clock.stage("denoise"):
+                shape = self.model.noise_shape(self.image_size, self.image_size)
+                noise = case_noise(shape, seed=self.seed, case_id=case_id).to(self.device)
+                latent = self.model.denoise(condition, noise)
+            with clock.stage("decode"):
+                logits = self.model.decode_logits(latent)
+        # 3. Back to the image's own size; the threshold comes last.
+        with clock.stage("postprocess"):
+            small = logits.float().sigmoid()[0, 0].cpu().numpy()
+            probability = restore_probability(small, *image.shape[:2])
+            mask = probability > np.float32(0.5)
+        return Prediction(mask=mask, probability=probability, seconds=clock.seconds)
+
+
+@torch.inference_mode()
+def mean_dice(model: nn.Module, cases: CaseArrays, *, batch_size: int, seed: int = 0) -> float:
+    """Mean per-case Dice at the model's resolution: the figure that selects a checkpoint on validation cases.
+
+    An empty prediction of an empty mask counts 1. Leaves the model in evaluation mode.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    scores = []
+    for start in range(0, len(cases), batch_size):
+        part = slice(start, start + batch_size)
+        image = cases.images[part].to(device).float().div_(255).contiguous(memory_format=torch.channels_last)
+        if isinstance(model, DiffusionSegmenter):
+            shape = model.noise_shape(*image.shape[-2:])
+            noise = torch.cat([case_noise(shape, seed=seed, case_id=case_id) for case_id in cases.ids[part]])
+            logits = model(image, noise.to(device))
+        else:
+            logits = model(image)
+        predicted, target = logits > 0, cases.masks[part].to(device).bool()
+        shared = (predicted & target).sum((1, 2, 3)).double()
+        total = (predicted.sum((1, 2, 3)) + target.sum((1, 2, 3))).double()
+        scores.append(torch.where(total > 0, 2 * shared / total.clamp(min=1), torch.ones_like(total)))
+    return torch.cat(scores).mean().item()

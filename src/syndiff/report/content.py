@@ -1,0 +1,321 @@
+"""A finished `syndiff run` folder, read into plain values: everything the report says, nothing of how it looks."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.splits import Split
+from syndiff.errors import SyndiffError
+from syndiff.evaluation.evaluate import CaseRow, compare, read_per_case
+from syndiff.evaluation.statistics import Difference, Interval
+from syndiff.files import read_json
+
+ARMS = ("control", "real", "real+synthetic")
+LABELS = {"control": "control", "real": "real only", "real+synthetic": "real + synthetic"}
+"""How figures, tables and sentences call the arms."""
+COMPARISONS = (("real+synthetic", "real"), ("real", "control"))
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one arm was trained; the curves are (step, value), steps rising.
+
+    images: how many images the network saw, repeats counted. seconds: wall time of the training.
+    """
+
+    steps: int
+    images: int
+    seconds: float
+    loss: tuple[tuple[int, float], ...]
+    validation: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, 10th and 90th percentile, in milliseconds."""
+
+    median: float
+    p10: float
+    p90: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The time of one image: the whole, the stages in running order, and what the numbers depend on."""
+
+    total: Spread
+    stages: dict[str, Spread]
+    height: int
+    width: int
+    repeats: int
+    threads: int
+    device: str | None
+    dtype: str | None
+    machine: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One trained segmenter judged on the test cases.
+
+    scores: by metric (dice iou precision recall hd95 nsd). pooled: Dice and IoU over all pixels.
+    counts: lesions, missed_lesions, false_lesions and further numbers of summary.json.
+    masks: folder of the predicted masks `<case>.png`.
+    settings: the arm's config.yaml, flat (`training.batch` -> "16").
+    """
+
+    name: str
+    scores: dict[str, Interval]
+    pooled: dict[str, float | None]
+    counts: dict[str, int]
+    tolerance: float
+    bootstrap: dict[str, Any]
+    rows: tuple[CaseRow, ...]
+    masks: Path
+    timing: Timing
+    training: Training
+    settings: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms on the same cases: differences first - second by metric (dice iou hd95)."""
+
+    first: str
+    second: str
+    differences: dict[str, Difference]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An accepted synthetic case."""
+
+    id: str
+    prompt: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """The synthetic dataset and what its manifest says. rejected: how many samples for each reason."""
+
+    dataset: DatasetFolder
+    backends: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    rejected: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything a report of one run says. `arms` holds only those the run trained, in the order of ARMS."""
+
+    run: Path
+    dataset: DatasetFolder
+    split: Split
+    arms: dict[str, Arm]
+    comparisons: tuple[Comparison, ...]
+    synthesis: Synthesis | None
+    settings: dict[str, str]
+    environment: dict[str, str]
+    command: str
+    unit: str = field(default="group")
+    """What the intervals resample: group, or case where no groups are known."""
+
+    @property
+    def main(self) -> Arm:
+        """The arm the report is about: the one-step segmenter with the most behind it."""
+        return list(self.arms.values())[-1]
+
+    def comparison(self, first: str, second: str) -> Comparison | None:
+        """The paired difference first - second, None where the run lacks one of the two."""
+        return next((c for c in self.comparisons if (c.first, c.second) == (first, second)), None)
+
+
+def read_content(run: Path, dataset: DatasetFolder) -> Content:
+    """Read the folder that `syndiff run --out RUN` has finished; `dataset` is the real one it worked on.
+
+    Raises SyndiffError when a file is missing or damaged (named, with the verb that makes it), and when
+    `dataset` is not the one the run was made on.
+    """
+    if not run.is_dir():
+        raise SyndiffError(f"{run} does not exist. Make it with `syndiff run --data {dataset.root} --out {run}`.")
+    split = Split.read(_made(run / "split.json", "run"))
+    if split.fingerprint != dataset.fingerprint():
+        raise SyndiffError(
+            f"{run} was made on {split.dataset} with fingerprint {split.fingerprint[:12]}, but {dataset.root} "
+            "has other images, masks or groups. Give the dataset of that run, or run again on this one."
+        )
+    folders = {name: run / name for name in ARMS if (run / name).is_dir()}
+    if not folders:
+        raise SyndiffError(
+            f"{run} holds none of {', '.join(ARMS)}. Finish the run with `syndiff run --out {run}`."
+        )
+    if "real+synthetic" in folders and not (run / SYNTHETIC).is_dir():
+        raise SyndiffError(f"{run / SYNTHETIC} does not exist. Make it with `syndiff synthesize` or `syndiff run`.")
+    tables = {name: _evaluation(folder, split) for name, folder in folders.items()}
+    arms = {name: _read_arm(name, folder, tables[name]) for name, folder in folders.items()}
+    return Content(
+        run=run,
+        dataset=dataset,
+        split=split,
+        arms=arms,
+        comparisons=tuple(
+            _compare(first, second, tables)
+            for first, second in COMPARISONS
+            if first in arms and second in arms
+        ),
+        synthesis=_read_synthesis(run / SYNTHETIC) if (run / SYNTHETIC).is_dir() else None,
+        settings=_read_settings(_made(run / "config.yaml", "run")),
+        environment=flatten(read_json(_made(run / "environment.json", "run"))),
+        command=_made(run / "command.txt", "run").read_text(encoding="utf-8").strip(),
+        unit=next(iter(arms.values())).bootstrap["unit"],
+    )
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, str]:
+    """Nested settings as {"a.b": "text"}, in their own order; lists of plain values become one text."""
+    if isinstance(value, Mapping) and value:
+        return {
+            key: text
+            for name, inner in value.items()
+            for key, text in flatten(inner, f"{prefix}.{name}" if prefix else str(name)).items()
+        }
+    if isinstance(value, list) and not any(isinstance(item, (Mapping, list)) for item in value):
+        return {prefix: ", ".join(str(item) for item in value) or "(empty)"}
+    return {prefix: value if isinstance(value, str) else json.dumps(value, default=str)}
+
+
+def _evaluation(folder: Path, split: Split) -> Path:
+    """The folder eval/<dataset> of an arm that judged exactly the split's test cases."""
+    for summary in sorted((folder / "eval").glob("*/summary.json")):
+        content = read_json(summary)
+        with _complete(summary, "evaluate"):
+            if content["dataset"]["fingerprint"] != split.fingerprint:
+                continue
+        if {row.case for row in read_per_case(summary.with_name("per_case.csv"))} == set(split.test):
+            return summary.parent
+    raise SyndiffError(
+        f"{folder / 'eval'} has no summary.json for the test cases of {split.dataset}. "
+        f"Make it with `syndiff evaluate`, or finish the run with `syndiff run`."
+    )
+
+
+def _read_arm(name: str, folder: Path, evaluation: Path) -> Arm:
+    path = evaluation / "summary.json"
+    summary = read_json(path)
+    with _complete(path, "evaluate"):
+        if summary["masks"] is None:
+            raise SyndiffError(f"{path} says that no predicted masks were kept. Run `syndiff evaluate` with them kept.")
+        return Arm(
+            name=name,
+            scores={metric: Interval(**values) for metric, values in summary["metrics"].items()},
+            pooled=summary["pooled"],
+            counts=summary["counts"],
+            tolerance=summary["tolerance"],
+            bootstrap=summary["bootstrap"],
+            rows=tuple(read_per_case(evaluation / "per_case.csv")),
+            masks=evaluation / summary["masks"],
+            timing=_read_timing(_made(evaluation / "timing.json", "evaluate")),
+            training=_read_training(_made(folder / "metrics.jsonl", "train")),
+            settings=_read_settings(_made(folder / "config.yaml", "train")),
+        )
+
+
+def _read_timing(path: Path) -> Timing:
+    content = read_json(path)
+    with _complete(path, "evaluate"):
+        return Timing(
+            total=Spread(**content["milliseconds"]["total"]),
+            stages={stage: Spread(**spread) for stage, spread in content["milliseconds"]["stages"].items()},
+            height=content["image"]["height"],
+            width=content["image"]["width"],
+            **{key: content[key] for key in ("repeats", "threads", "device", "dtype", "machine")},
+        )
+
+
+def _read_training(path: Path) -> Training:
+    """Read metrics.jsonl; where a resumed run wrote a step twice the later line counts."""
+    steps: dict[int, dict[str, Any]] = {}
+    validation: dict[int, float] = {}
+    for line in _read_lines(path, "train"):
+        with _complete(path, "train"):
+            if "val_dice" in line:
+                validation[line["step"]] = line["val_dice"]
+            else:
+                steps[line["step"]] = line
+    if not steps:
+        raise SyndiffError(f"{path} holds no training step. Train again with `syndiff train` or `syndiff run`.")
+    with _complete(path, "train"):
+        last = steps[max(steps)]
+        return Training(
+            steps=last["step"],
+            images=last["images"],
+            seconds=last["seconds"],
+            loss=tuple((step, steps[step]["loss"]) for step in sorted(steps)),
+            validation=tuple(sorted(validation.items())),
+        )
+
+
+def _compare(first: str, second: str, tables: Mapping[str, Path]) -> Comparison:
+    result = compare(tables[first] / "per_case.csv", tables[second] / "per_case.csv")
+    differences = {metric: Difference(**values) for metric, values in result["metrics"].items()}
+    return Comparison(first, second, differences)
+
+
+def _read_synthesis(folder: Path) -> Synthesis:
+    path = _made(folder / "manifest.jsonl", "synthesize")
+    dataset = DatasetFolder.open(folder)
+    samples: list[Sample] = []
+    backends: dict[str, None] = {}
+    rejected: Counter[str] = Counter()
+    for line in _read_lines(path, "synthesize"):
+        with _complete(path, "synthesize"):
+            backends[line["backend"]["name"]] = None
+            if line["accepted"]:
+                samples.append(Sample(line["id"], line["prompt"] or "", line["source_case"]))
+            else:
+                rejected[line["reason"]] += 1
+    return Synthesis(dataset, tuple(backends), tuple(samples), dict(rejected.most_common()))
+
+
+def _read_lines(path: Path, verb: str) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            raise SyndiffError(
+                f"{path}, line {number}, is not valid JSON. Make the file again with `syndiff {verb}`."
+            ) from None
+
+
+def _read_settings(path: Path) -> dict[str, str]:
+    try:
+        return flatten(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise SyndiffError(f"{path} is not valid YAML ({error}). Restore it or run again.") from None
+
+
+def _made(path: Path, verb: str) -> Path:
+    """`path`, or a SyndiffError that names the verb which makes it."""
+    if not path.is_file():
+        raise SyndiffError(f"{path} does not exist. Make it with `syndiff {verb}`.")
+    return path
+
+
+@contextmanager
+def _complete(path: Path, verb: str) -> Iterator[None]:
+    """Turn a missing key into a SyndiffError that names the file."""
+    try:
+        yield
+    except (KeyError, TypeError) as error:
+        raise SyndiffError(
+            f"{path} lacks what the report needs ({error}). Make it again with `syndiff {verb}`."
+        ) from None

@@ -1,0 +1,160 @@
+"""The report of a run as one HTML file that needs nothing beside it: no network, no script, no other file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from syndiff import __version__
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.readers import read_mask
+from syndiff.errors import SyndiffError
+from syndiff.evaluation.evaluate import CaseRow
+from syndiff.files import write_text
+from syndiff.report import figures, words
+from syndiff.report.content import LABELS, Arm, Content, read_content
+
+_CASES_SHOWN = 4
+_PER_GROUP = 2
+_SAMPLES_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One outline over the image of its card: who drew it, its Dice, and the boundary as SVG path data."""
+
+    label: str
+    dice: float
+    predicted: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A case as the page shows it: the image (data URI), the annotated boundary, and a panel for each arm."""
+
+    id: str
+    group: str | None
+    image: str
+    width: int
+    height: int
+    annotated: str
+    panels: tuple[Panel, ...] = ()
+    prompt: str = ""
+
+
+def build_report(run: Path, dataset: DatasetFolder) -> Path:
+    """Read the finished run folder `run` of `dataset` and write `report.html` into it; returns its path.
+
+    Raises SyndiffError as `read_content` does, and when a predicted mask is missing.
+    """
+    path = run / "report.html"
+    write_text(path, render(read_content(run, dataset)))
+    return path
+
+
+def render(content: Content) -> str:
+    """The page as text. The same content gives the same bytes."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("syndiff", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    worst, best = _worst_and_best(content.main.rows)
+    return environment.get_template("page.html").render(
+        version=__version__,
+        content=content,
+        labels=LABELS,
+        main=LABELS[content.main.name],
+        verdict=words.verdict(content),
+        warning=words.leak_warning(content),
+        limits=words.limits(content),
+        table=words.main_table(content),
+        differences=words.difference_table(content),
+        charts={name: Markup(svg) for name, svg in _charts(content).items()},
+        worst=[_card(content, row) for row in worst],
+        best=[_card(content, row) for row in best],
+        per_group=_PER_GROUP,
+        samples=_samples(content),
+        sides=_sides(content),
+        arm_settings=_side_by_side(list(content.arms.values())),
+    )
+
+
+def _charts(content: Content) -> dict[str, str]:
+    charts = {
+        "strip": figures.strip_plot(content.arms),
+        "loss": figures.loss_curves(content.arms),
+        "validation": figures.validation_curves(content.arms),
+        "timing": figures.timing_bars(content.arms),
+    }
+    if content.comparisons:
+        charts["difference"] = figures.difference_plot(content.comparisons)
+    return charts
+
+
+def _worst_and_best(rows: Sequence[CaseRow]) -> tuple[list[CaseRow], list[CaseRow]]:
+    """The lowest and the highest Dice, no case in both and few of one group: frames of a video are alike."""
+    ranked = sorted(rows, key=lambda row: (row.metrics.dice, row.case))
+    worst = _few_per_group(ranked)[: min(_CASES_SHOWN, (len(ranked) + 1) // 2)]
+    best = _few_per_group([row for row in reversed(ranked) if row not in worst])[:_CASES_SHOWN]
+    return worst, best
+
+
+def _few_per_group(rows: Sequence[CaseRow]) -> list[CaseRow]:
+    taken: dict[str, int] = {}
+    kept = []
+    for row in rows:
+        group = row.group or row.case
+        taken[group] = taken.get(group, 0) + 1
+        if taken[group] <= _PER_GROUP:
+            kept.append(row)
+    return kept
+
+
+def _card(content: Content, row: CaseRow) -> Card:
+    image, target = content.dataset.load(content.dataset[row.case])
+    panels = []
+    for arm in content.arms.values():
+        path = arm.masks / f"{row.case}.png"
+        if not path.is_file():
+            raise SyndiffError(f"{path} does not exist. Make it with `syndiff evaluate`.")
+        dice = next(other.metrics.dice for other in arm.rows if other.case == row.case)
+        panels.append(Panel(LABELS[arm.name], dice, figures.outline(read_mask(path, 127))))
+    picture, width, height = figures.picture(image)
+    return Card(row.case, row.group, picture, width, height, figures.outline(target), tuple(panels))
+
+
+def _samples(content: Content) -> list[Card]:
+    """Accepted synthetic cases at even distances through the manifest: a sample without a choice of taste."""
+    if content.synthesis is None:
+        return []
+    every, cards = content.synthesis.samples, []
+    for index in range(min(_SAMPLES_SHOWN, len(every))):
+        sample = every[index * len(every) // min(_SAMPLES_SHOWN, len(every))]
+        image, mask = content.synthesis.dataset.load(content.synthesis.dataset[sample.id])
+        picture, width, height = figures.picture(image)
+        cards.append(Card(sample.id, None, picture, width, height, figures.outline(mask), prompt=sample.prompt))
+    return cards
+
+
+def _sides(content: Content) -> list[tuple[str, int, int | None]]:
+    """Each side of the split with its number of cases, and of groups where they are known."""
+    sides = []
+    for side in ("train", "val", "test"):
+        ids: tuple[str, ...] = getattr(content.split, side)
+        groups = {content.dataset[case_id].group for case_id in ids}
+        sides.append((side, len(ids), len(groups) if content.dataset.has_groups else None))
+    return sides
+
+
+def _side_by_side(arms: Sequence[Arm]) -> list[tuple[str, list[str]]]:
+    """Every setting of the arms' config.yaml: one value where all agree, else one for each arm."""
+    rows = []
+    for key in dict.fromkeys(key for arm in arms for key in arm.settings):
+        values = [arm.settings.get(key, "not set") for arm in arms]
+        rows.append((key, values[:1] if len(set(values)) == 1 else values))
+    return rows

@@ -1,0 +1,250 @@
+"""What the numbers say, in words: the verdict, the main table in three dresses, and the limits."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from syndiff.evaluation.statistics import Interval
+from syndiff.report.content import LABELS, Arm, Content
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value and what stands smaller beside it, such as its interval; both may be empty."""
+
+    value: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.value} {self.detail}".strip()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: its name and one cell for each arm."""
+
+    name: str
+    cells: tuple[Cell, ...]
+
+
+def main_table(content: Content) -> list[Row]:
+    """The table of the report: a column for each arm of `content.arms`, in that order."""
+    arms = list(content.arms.values())
+
+    def row(name: str, cell: Callable[[Arm], Cell]) -> Row:
+        return Row(name, tuple(cell(arm) for arm in arms))
+
+    def score(metric: str, digits: int = 3) -> Callable[[Arm], Cell]:
+        return lambda arm: Cell(number(arm.scores[metric].mean, digits), bounds(arm.scores[metric], digits))
+
+    return [
+        row("Dice", score("dice")),
+        row("IoU", score("iou")),
+        row("Precision", score("precision")),
+        row("Recall", score("recall")),
+        row("HD95, pixels", score("hd95", 1)),
+        row(f"NSD at {arms[0].tolerance:g} pixels", score("nsd")),
+        row("Dice, pixels pooled", lambda arm: Cell(number(arm.pooled["dice"]))),
+        row("IoU, pixels pooled", lambda arm: Cell(number(arm.pooled["iou"]))),
+        row("Missed lesions", lambda arm: Cell(str(arm.counts["missed_lesions"]), f"of {arm.counts['lesions']}")),
+        row("False lesions", lambda arm: Cell(str(arm.counts["false_lesions"]))),
+        row(
+            "Time per image, ms",
+            lambda arm: Cell(
+                f"{arm.timing.total.median:.1f}", f"[{arm.timing.total.p10:.1f}, {arm.timing.total.p90:.1f}]"
+            ),
+        ),
+        row("Training steps", lambda arm: Cell(f"{arm.training.steps:,}")),
+        row("Training images seen", lambda arm: Cell(f"{arm.training.images:,}")),
+        row("Training minutes", lambda arm: Cell(f"{arm.training.seconds / 60:.1f}")),
+    ]
+
+
+def difference_table(content: Content) -> list[Row]:
+    """Paired differences: a row for each metric, a column for each of `content.comparisons`."""
+    names = {"dice": ("Dice", 3), "iou": ("IoU", 3), "hd95": ("HD95, pixels", 1)}
+    rows = [
+        Row(
+            name,
+            tuple(
+                Cell(signed(c.differences[metric].mean, digits), bounds(c.differences[metric], digits, signed))
+                for c in content.comparisons
+            ),
+        )
+        for metric, (name, digits) in names.items()
+    ]
+    chances = tuple(Cell(number(c.differences["dice"].p_value)) for c in content.comparisons)
+    return [*rows, Row("p of the Dice difference", chances)]
+
+
+def table_text(content: Content) -> str:
+    """The main table for a terminal: aligned columns of plain text, 95 % intervals in brackets."""
+    table = [["", *(LABELS[name] for name in content.arms)]]
+    table += [[row.name, *map(str, row.cells)] for row in main_table(content)]
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in table
+    )
+
+
+def table_markdown(content: Content) -> str:
+    """The main table in Markdown, 95 % intervals in brackets."""
+    lines = [["", *(LABELS[name] for name in content.arms)], ["---"] * (1 + len(content.arms))]
+    lines += [[row.name, *map(str, row.cells)] for row in main_table(content)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def verdict(content: Content) -> list[tuple[str, str]]:
+    """The answer in plain words: (what is asked, one or two sentences), the most important first."""
+    answers = [("How well does it work?", _quality(content))]
+    gain = content.comparison("real+synthetic", "real")
+    if gain is not None:
+        answers.append(
+            (
+                "What did synthetic cases add?",
+                f"Training on them as well changed the mean Dice by {_change(gain.differences['dice'])} "
+                + _chance(gain.differences["dice"], "Synthetic cases helped", "Synthetic cases did harm"),
+            )
+        )
+    control = content.comparison("real", "control")
+    if control is not None:
+        reached = (number(content.arms[name].scores["dice"].mean) for name in ("real", "control"))
+        answers.append(
+            (
+                "How does it stand against the control?",
+                "The control is the same encoder as a plain U-Net, without any diffusion. On the same real cases "
+                "the one-step segmenter reached {} and the control {}, a difference of ".format(*reached)
+                + f"{_change(control.differences['dice'])} "
+                + _chance(control.differences["dice"], "The one-step segmenter is better", "The control is better"),
+            )
+        )
+    answers.append(("How fast is it?", _speed(content)))
+    return answers
+
+
+def limits(content: Content) -> list[str]:
+    """What the numbers do not say, for this run: one or two sentences each."""
+    dice, units = content.main.scores["dice"], f"{content.unit}s"
+    found = [
+        f"The test set has {dice.cases} cases in {dice.groups} {units}. The brackets are 95 % intervals from a "
+        f"bootstrap over {units}: they say how much the mean could move with other {units} of the same kind, "
+        "and nothing about other hospitals, devices or diseases."
+    ]
+    if dice.note:
+        found.append(f"Take the intervals with care: {dice.note}.")
+    if content.unit == "case":
+        found.append(
+            "No patients or videos are known for these images. If several show the same patient, they may lie on "
+            "both sides of the split, and scores and intervals are too favourable. A groups.csv mends this."
+        )
+    found.append(
+        "Each arm was trained once, from one seed. The intervals do not hold the luck of training: another seed "
+        "would move every number, and with it small differences between arms."
+    )
+    if content.synthesis is not None:
+        found.append(_about_synthesis(content.synthesis.backends))
+    timestep = next(
+        (value for key, value in content.main.settings.items() if key.split(".")[-1] == "timestep"), None
+    )
+    if timestep is not None and content.main.name != "control":
+        found.append(
+            f"The segmenter takes one denoising step, from timestep {timestep}. Other timesteps and more steps "
+            "were not tried in this run; the result depends on them."
+        )
+    if content.main.counts["empty_targets"]:
+        found.append(
+            f"{content.main.counts['empty_targets']} test cases have no annotated lesion. Their Dice is 1 when "
+            "nothing is predicted, otherwise 0."
+        )
+    return [
+        *found,
+        "HD95 of a case with a lesion and no prediction (or the reverse) is the image diagonal, so that a missed "
+        "lesion counts; a case with neither is left out. A lesion is missed when no predicted pixel touches it.",
+        "Times are of one image at a time, after warm-up, without reading the file, on the machine named below.",
+        "This is research software, not a medical device. Do not use it for diagnosis or treatment.",
+    ]
+
+
+def leak_warning(content: Content) -> str | None:
+    """The warning a leaky split deserves, None for an honest one."""
+    if not content.split.leaky:
+        return None
+    return (
+        f"The split {content.split.method} puts images of the same patient or video on both sides. The scores on "
+        "this page are too high for new patients; use them only to compare with papers that split the same way."
+    )
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with fixed digits, or n/a."""
+    return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """A difference with its sign, a true minus, or n/a."""
+    return "n/a" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def bounds(interval: Interval, digits: int = 3, show: Callable[[float | None, int], str] = number) -> str:
+    """The interval in brackets, empty where there is none."""
+    if interval.low is None or interval.high is None:
+        return ""
+    return f"[{show(interval.low, digits)}, {show(interval.high, digits)}]"
+
+
+def _quality(content: Content) -> str:
+    arm, dice = content.main, content.main.scores["dice"]
+    trained = {
+        "control": "The control, a plain U-Net,",
+        "real": "The one-step segmenter, trained on real cases,",
+        "real+synthetic": "The one-step segmenter, trained on real and synthetic cases,",
+    }
+    of_groups = f" from {dice.groups} groups (patients or videos)" if content.unit == "group" else ""
+    return (
+        f"{trained[arm.name]} reached a mean Dice of {number(dice.mean)}{_between(dice)} on {dice.cases} test "
+        f"images{of_groups}. It missed {arm.counts['missed_lesions']} of {arm.counts['lesions']} annotated "
+        f"lesions and marked {arm.counts['false_lesions']} places where none is annotated."
+    )
+
+
+def _speed(content: Content) -> str:
+    timing = content.main.timing
+    hardware = timing.machine.get("gpu") or f"{timing.machine['processor']}, {timing.threads} threads"
+    text = f"One {timing.width}×{timing.height} image takes {timing.total.median:.0f} ms on {hardware}."
+    control = content.arms.get("control")
+    if control is None or control is content.main:
+        return text
+    ratio = timing.total.median / control.timing.total.median
+    compared = f"{ratio:.1f} times as long as" if ratio >= 1 else f"{1 / ratio:.1f} times as fast as"
+    return f"{text} That is {compared} the control ({control.timing.total.median:.0f} ms)."
+
+
+def _about_synthesis(backends: Sequence[str]) -> str:
+    kinds = {
+        "copy_paste": "real lesions of the training cases, moved into other training frames: the control arm of "
+        "augmentation. They say nothing about what painted lesions would add",
+        "sdxl": "painted by a general text-to-image model inside real masks; whether they look right to a "
+        "specialist has not been judged here",
+    }
+    described = "; ".join(f"{kinds.get(name, 'painted inside real masks')} ({name})" for name in backends)
+    return f"The synthetic cases are {described}. All were made from the training cases only."
+
+
+def _change(interval: Interval) -> str:
+    return f"{signed(interval.mean)}{_between(interval, signed)}."
+
+
+def _between(interval: Interval, show: Callable[[float | None, int], str] = number) -> str:
+    if interval.low is None or interval.high is None:
+        return ""
+    return f" (95 % interval {show(interval.low, 3)} to {show(interval.high, 3)})"
+
+
+def _chance(interval: Interval, above: str, below: str) -> str:
+    """Whether an interval of a difference excludes zero, and what follows."""
+    if interval.low is None or interval.high is None:
+        return "There is no interval, so it cannot be told from chance."
+    if interval.low > 0:
+        return f"The interval excludes zero. {above} on this test set."
+    if interval.high < 0:
+        return f"The interval excludes zero. {below} on this test set."
+    return "The interval includes zero, so this test cannot tell the difference from chance."

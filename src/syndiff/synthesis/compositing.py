@@ -1,0 +1,39 @@
+"""Putting painted pixels into a frame so that nothing outside the mask changes."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+
+def composite(
+    source: NDArray[np.uint8] | NDArray[np.uint16],
+    painted: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    *,
+    feather: float,
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Blend `painted` (HxWx3, finite, in [0, 1]) over `source` (HxWx3) inside `mask` (HxW).
+
+    The weight of the painted pixels rises from the border of the mask inwards over `feather` pixels
+    (0: a hard edge); a mask thinner than that still reaches full weight at its middle. Returns the dtype of
+    `source`, equal to it bit for bit outside the mask. Float painters re-encode the whole frame and shift
+    every pixel a little, which is why nothing of them is taken outside.
+    """
+    result = source.copy()
+    if not mask.any():
+        return result
+    largest = np.iinfo(source.dtype).max
+    weight = _feather_weight(mask, feather)[mask, None]
+    below = source[mask].astype(np.float64)
+    above = np.clip(painted[mask].astype(np.float64), 0, 1) * largest
+    result[mask] = np.rint(below + weight * (above - below)).astype(source.dtype)
+    return result
+
+
+def _feather_weight(mask: NDArray[np.bool_], feather: float) -> NDArray[np.float64]:
+    """HxW weights in (0, 1] inside the mask. The frame's own edge is no border of the mask."""
+    if mask.all():
+        return np.ones(mask.shape)
+    depth = ndimage.distance_transform_edt(mask)  # 1 on the outermost pixels of the mask
+    ramp = min(feather + 1, depth.max())
+    return np.clip(depth / ramp, 0, 1)

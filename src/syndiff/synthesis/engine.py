@@ -1,0 +1,307 @@
+"""From training cases to a synthetic dataset folder, sample by sample, resumable at any moment."""
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import platform
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.errors import SyndiffError
+from syndiff.files import sha256
+from syndiff.synthesis.compositing import composite
+from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
+from syndiff.synthesis.manifest import PREFIX, Pictures, Sample, SynthesisFolder
+from syndiff.synthesis.placement import Placement, PlacementRules, place
+from syndiff.synthesis.prompts import Prompt, write_prompt
+
+_LIBRARIES = ("syndiff", "numpy", "pillow", "scipy", "tifffile")
+
+
+@dataclass(frozen=True)
+class SynthesisSummary:
+    """What a synthetic dataset folder holds: samples accepted, attempts made, rejections by reason."""
+
+    out: Path
+    accepted: int
+    attempts: int
+    reasons: dict[str, int]
+
+    def __str__(self) -> str:
+        """One line for people."""
+        rejected = ", ".join(f"{n} x {reason}" for reason, n in sorted(self.reasons.items())) or "none"
+        return f"{self.accepted} of {self.attempts} attempts accepted in {self.out} (rejected: {rejected})"
+
+
+def synthesize(
+    dataset: DatasetFolder,
+    case_ids: Iterable[str],
+    inpainter: Inpainter,
+    out: Path,
+    *,
+    count: int,
+    seed: int = 0,
+    feather: float = 3.0,
+    rules: PlacementRules | None = None,
+    progress: bool = True,
+) -> SynthesisSummary:
+    """Make `out` a dataset folder of `count` accepted synthetic cases, with a manifest of every attempt.
+
+    Only the cases in `case_ids` (the training split) are read: frames, masks and lesions. Attempt i depends on
+    `seed` and i alone. `feather` is the width in pixels over which painted pixels fade in at the mask's
+    border. Rejected samples lie under rejected/ with their reason in the manifest. Call it again to go on
+    after a crash or to ask for more samples; the bytes are those of a run that was never interrupted.
+    dataset.json is written last: a folder without it is unfinished.
+
+    Raises SyndiffError for fewer than two cases, a folder made with other settings or holding other images,
+    a dataset without lesions, and when 5 x count + 20 attempts did not give `count` accepted samples (the
+    accepted ones are a complete dataset folder all the same).
+    """
+    cases = [dataset[case_id] for case_id in sorted(set(case_ids))]
+    _check(cases, count, seed, feather)
+    studio = _Studio(dataset, cases, inpainter, seed, feather, rules or PlacementRules())
+    folder = SynthesisFolder(Path(out))
+    accepted, reasons = 0, Counter[str]()
+    for sample in folder:
+        studio.check_made_alike(sample, folder.manifest)
+        accepted += sample.accepted
+        reasons += Counter([sample.reason] if sample.reason else [])
+    if accepted > count:
+        raise SyndiffError(
+            f"{out} already holds {accepted} accepted samples but count is {count}; "
+            f"ask for at least {accepted} or synthesize into another folder."
+        )
+    if accepted < count:
+        folder.begin()
+        bar = tqdm(total=count, initial=accepted, desc=inpainter.name, unit="sample", disable=not progress)
+        with bar:
+            for sample, pictures in studio.attempts(accepted + reasons.total(), 5 * count + 20):
+                folder.add(sample, pictures)
+                accepted += sample.accepted
+                reasons += Counter([sample.reason] if sample.reason else [])
+                bar.update(sample.accepted)
+                bar.set_postfix(accepted=f"{accepted}/{accepted + reasons.total()}")
+                if accepted == count:
+                    break
+    folder.finish(dataset, inpainter.name)
+    summary = SynthesisSummary(Path(out), accepted, accepted + reasons.total(), dict(reasons))
+    if accepted < count:
+        raise SyndiffError(
+            f"Asked for {count} synthetic samples, got {summary}. The accepted ones can be used; for more, "
+            "mend what the reasons name (the masks, the inpainter's settings) or ask for fewer."
+        )
+    return summary
+
+
+def failed_paint(
+    source: NDArray, painted: NDArray[np.float32], mask: NDArray[np.bool_]
+) -> tuple[dict[str, float | None], str | None]:
+    """Find out whether a painting failed technically: NaN, black or unchanged inside the mask.
+
+    `source` is the frame (HxWx3, uint8 or uint16), `painted` the inpainter's answer. Returns the scores and
+    the reason, None when it passes. `finite`: share of usable values; `brightness` and `change`: the 99th
+    percentile of the painting and its mean absolute difference to the source, both as a share of the
+    frame's 99th percentile, so that dark modalities and 12-bit data in 16 bits are judged alike.
+    """
+    inside = painted[mask]
+    finite = float(np.isfinite(inside).mean())
+    scores: dict[str, float | None] = {"finite": round(finite, 6), "brightness": None, "change": None}
+    if finite < 1:
+        return scores, "painted NaN or infinity"
+    largest = np.iinfo(source.dtype).max
+    white = max(float(np.percentile(source, 99)) / largest, 1 / largest)
+    brightness = float(np.percentile(inside, 99)) / white
+    change = float(np.abs(inside - source[mask] / largest).mean()) / white
+    scores |= {"brightness": round(brightness, 6), "change": round(change, 6)}
+    if brightness < 0.05:
+        return scores, "painted black"
+    if change < 0.005:
+        return scores, "left the frame unchanged"
+    return scores, None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What an attempt will paint; made from the seed and the attempt's index alone."""
+
+    index: int
+    seed: int
+    placement: Placement
+    prompt: Prompt
+
+
+class _Studio:
+    """Plans, paints and judges; knows nothing of the folder it works for."""
+
+    def __init__(
+        self,
+        dataset: DatasetFolder,
+        cases: Sequence[Case],
+        inpainter: Inpainter,
+        seed: int,
+        feather: float,
+        rules: PlacementRules,
+    ) -> None:
+        self.dataset, self.cases, self.inpainter = dataset, cases, inpainter
+        self.seed, self.feather, self.rules = seed, feather, rules
+        backend = inpainter.describe()
+        settings = {
+            "seed": seed,
+            "sources": _fingerprint(cases, dataset),
+            "feather": feather,
+            "placement": asdict(rules),
+            "inpainter": backend.pop("settings"),
+        }
+        # through JSON once, so that they compare equal to what a manifest gives back
+        self.backend, self.settings = json.loads(json.dumps((backend, settings)))
+        libraries = sorted({*_LIBRARIES, *inpainter.libraries})
+        self.versions = {library: importlib.metadata.version(library) for library in libraries}
+        self.versions["python"] = platform.python_version()
+
+    def check_made_alike(self, sample: Sample, manifest: Path) -> None:
+        """Raise SyndiffError when an existing sample was made with other settings; warn of other versions."""
+        there = _flat({"backend": sample.backend, **sample.settings})
+        here = _flat({"backend": self.backend, **self.settings})
+        differences = _differences(there, here)
+        if differences:
+            raise SyndiffError(
+                f"{manifest} was made with other settings: {differences}. "
+                "Repeat the old ones to go on, or synthesize into another folder."
+            )
+        versions = _differences(sample.versions, self.versions)
+        if versions:
+            logging.getLogger("syndiff").warning(
+                "%s was made with other library versions (%s); new samples may differ in the last bit from "
+                "what an uninterrupted run would have given.",
+                sample.id,
+                versions,
+            )
+
+    def attempts(self, start: int, stop: int) -> Iterator[tuple[Sample, Pictures | None]]:
+        """Attempts from `start` to `stop`, in order.
+
+        Batches lie at multiples of the batch size and are whole even where some of their samples exist: a
+        network's rounding may depend on what else is in the batch, and a resumed run must not differ.
+        """
+        size = self.inpainter.batch_size
+        for first in range(start - start % size, stop, size):
+            plans = [self._plan(index) for index in range(first, first + size)]
+            paintings = iter(self._paint([plan for plan in plans if isinstance(plan, _Plan)]))
+            for index, plan in enumerate(plans, first):
+                judged = self._judge(plan, next(paintings)) if plan else (self._unplaced(index), None)
+                if start <= index < stop:
+                    yield judged
+
+    def _plan(self, index: int) -> _Plan | None:
+        placing, wording, painting = (
+            np.random.default_rng(child) for child in np.random.SeedSequence((self.seed, index)).spawn(3)
+        )
+        # every frame serves once before one serves again
+        turn, position = divmod(index, len(self.cases))
+        first = np.random.default_rng((self.seed, turn, 1)).permutation(len(self.cases))[position]
+        margin = self.inpainter.margin
+        placement = place(self.dataset, self.cases, self.cases[first], placing, margin=margin, rules=self.rules)
+        if placement is None:
+            return None
+        name = next(iter(self.dataset.classes.values()), "")
+        prompt = write_prompt(placement.lesion_mask, wording, name=name, modality=self.dataset.modality)
+        return _Plan(index, int(painting.integers(2**32)), placement, prompt)
+
+    def _paint(self, plans: Sequence[_Plan]) -> list[NDArray[np.float32]]:
+        requests = [
+            InpaintRequest(
+                image=plan.placement.image,
+                mask=plan.placement.paint_mask,
+                prompt=plan.prompt.text,
+                negative_prompt=plan.prompt.negative,
+                seed=plan.seed,
+                donor=plan.placement.donor,
+            )
+            for plan in plans
+        ]
+        paintings = self.inpainter.inpaint(requests) if requests else []
+        found = [painted.shape for painted in paintings]
+        expected = [request.image.shape for request in requests]
+        if found != expected:
+            raise SyndiffError(
+                f"The inpainter {self.inpainter.name} returned pictures of shape {found} for frames of "
+                f"{expected}; it must return one picture of the frame's size for each request."
+            )
+        return paintings
+
+    def _judge(self, plan: _Plan, painted: NDArray[np.float32]) -> tuple[Sample, Pictures]:
+        placement = plan.placement
+        gates, reason = failed_paint(placement.image, painted, placement.paint_mask)
+        sample = Sample(
+            id=f"{PREFIX}{plan.index:06d}",
+            source_case=placement.background.id,
+            mask_source=placement.lesion.id,
+            group=placement.background.group,
+            mask_group=placement.lesion.group,
+            prompt=plan.prompt.text,
+            negative_prompt=plan.prompt.negative,
+            seed=plan.seed,
+            placement=placement.describe(),
+            backend=self.backend,
+            settings=self.settings,
+            gates=gates,
+            accepted=reason is None,
+            reason=reason,
+            versions=self.versions,
+        )
+        usable = np.nan_to_num(painted, posinf=1, neginf=0)
+        image = composite(placement.image, usable, placement.paint_mask, feather=self.feather)
+        return sample, Pictures(image, placement.label)
+
+    def _unplaced(self, index: int) -> Sample:
+        return Sample(
+            id=f"{PREFIX}{index:06d}",
+            backend=self.backend,
+            settings=self.settings,
+            accepted=False,
+            reason="no place found for a lesion",
+            versions=self.versions,
+        )
+
+
+def _check(cases: Sequence[Case], count: int, seed: int, feather: float) -> None:
+    if len(cases) < 2:
+        raise SyndiffError(
+            f"Synthesis moves lesions between training cases and needs at least two; found {len(cases)}."
+        )
+    for name, value, least in (("count", count, 1), ("seed", seed, 0), ("feather", feather, 0)):
+        if not value >= least:
+            raise SyndiffError(f"{name} is {value}; expected {least} or more.")
+
+
+def _fingerprint(cases: Sequence[Case], dataset: DatasetFolder) -> str:
+    """SHA-256 over everything that is read of the training cases, and of them only."""
+    rows = [(case.id, sha256(case.image), sha256(case.mask), case.group) for case in cases]
+    about = (dataset.mask_threshold, sorted(dataset.classes.items()), dataset.modality)
+    return hashlib.sha256(json.dumps((rows, about)).encode()).hexdigest()
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Name the keys whose values differ, with both values; empty when none does."""
+    missing = "(absent)"
+    return ", ".join(
+        f"{key} was {there.get(key, missing)} and is now {here.get(key, missing)}"
+        for key in sorted({*there, *here})
+        if there.get(key, missing) != here.get(key, missing)
+    )

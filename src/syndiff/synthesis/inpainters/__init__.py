@@ -1,0 +1,1 @@
+"""Inpainters: one contract, several painters."""

@@ -1,0 +1,55 @@
+"""What every inpainter is asked and what it answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class InpaintRequest:
+    """One region to paint.
+
+    `image` is the frame (HxWx3, uint8 or uint16), `mask` where to paint (HxW). `seed` is the only source of
+    randomness, so a sample is the same in any batch. `donor` is a real training lesion already moved into
+    the frame's coordinates (HxWx3 in [0, 1], meaningful on the mask and two pixels around it): what
+    `copy_paste` blends in and painters that follow the prompt leave alone.
+    """
+
+    image: NDArray[np.uint8] | NDArray[np.uint16]
+    mask: NDArray[np.bool_]
+    prompt: str
+    negative_prompt: str
+    seed: int
+    donor: NDArray[np.float32]
+
+
+class Inpainter(Protocol):
+    """Paints a lesion into the mask of a frame."""
+
+    @property
+    def name(self) -> str:
+        """The name in the manifest and on the command line."""
+
+    @property
+    def margin(self) -> float:
+        """How far around the lesion it must paint, as a share of the lesion's radius (0: the label only)."""
+
+    @property
+    def batch_size(self) -> int:
+        """How many requests it takes at once."""
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Distributions whose version can change a pixel of the result."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the manifest keeps: `name`, `model`, `revision`, `hash` (None without weights), `settings`."""
+
+    def inpaint(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
+        """Paint each request: HxWx3 in [0, 1] at the frame's size. Only the mask's inside is used.
+
+        A failed painting comes back as it is (NaN, black): the gates find and record it.
+        """

@@ -1,0 +1,176 @@
+"""The synthetic dataset folder and its record, written so that a run killed at any moment can go on.
+
+Order of writing, each step whole or not at all: a sample's pictures, its line in manifest.jsonl, and at the
+end of the run the tables and dataset.json. Only the manifest says what exists.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.errors import SyndiffError
+from syndiff.files import write_bytes, write_json, write_text
+
+PREFIX = "synthetic-"
+"""Every id starts with it, so synthetic cases never collide with real ones."""
+
+_PICTURES = ("images", "masks", "rejected/images", "rejected/masks")
+_TABLES = ("groups.csv", "captions.csv", "dataset.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """Everything needed to judge a synthetic sample and to make it again.
+
+    `group` is the background's and `mask_group` the lesion's; `seed` is the one the inpainter was given.
+    `backend` holds name, model, revision and hash; `settings` every other setting of the run and of the
+    inpainter. `placement` says how the lesion was moved (pixels, degrees). An attempt that found no place
+    for a lesion has no source, no prompt, no seed and no picture. `reason` says why a sample was not accepted.
+    """
+
+    id: str
+    source_case: str | None = None
+    mask_source: str | None = None
+    group: str | None = None
+    mask_group: str | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    seed: int | None = None
+    placement: dict[str, Any] | None = None
+    backend: dict[str, Any]
+    settings: dict[str, Any]
+    gates: dict[str, float | None] = field(default_factory=dict)
+    accepted: bool
+    reason: str | None
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A sample's image (HxWx3, uint8 or uint16) and label (HxW)."""
+
+    image: NDArray[np.uint8] | NDArray[np.uint16]
+    label: NDArray[np.bool_]
+
+
+class SynthesisFolder:
+    """A synthetic dataset folder, opened for going on where it stopped.
+
+    A manifest line cut short by a crash is dropped, so its sample is made again. Raises SyndiffError for any
+    other damage to the manifest, and for a folder that holds images of another origin.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.manifest = root / "manifest.jsonl"
+        root.mkdir(parents=True, exist_ok=True)
+        if self.manifest.exists():
+            _drop_cut_line(self.manifest)
+        strange = next((p for p in self._files() if not p.name.lstrip(".").startswith(PREFIX)), None)
+        if strange:
+            raise SyndiffError(
+                f"{strange} was not made by synthesize; give an empty or new folder for the synthetic cases."
+            )
+
+    def __iter__(self) -> Iterator[Sample]:
+        """Samples from the first to the last, read one at a time."""
+        return read_manifest(self.manifest) if self.manifest.exists() else iter(())
+
+    def begin(self) -> None:
+        """Remove what a killed run left without a line, and the tables, which are about to be outdated."""
+        known = {sample.id for sample in self}
+        for path in self._files():
+            if path.stem not in known:
+                path.unlink()
+        for name in _TABLES:
+            for path in (self.root / name, *self.root.glob(f".{name}.*")):
+                path.unlink(missing_ok=True)
+
+    def add(self, sample: Sample, pictures: Pictures | None) -> None:
+        """Keep a sample: its pictures first, then its line, on the disk when this returns."""
+        if pictures:
+            folder = self.root if sample.accepted else self.root / "rejected"
+            content, extension = _encode(pictures.image)
+            write_bytes(folder / "masks" / f"{sample.id}.png", _png(pictures.label.astype(np.uint8) * 255))
+            write_bytes(folder / "images" / f"{sample.id}{extension}", content)
+        line = json.dumps(asdict(sample), ensure_ascii=False, allow_nan=False) + "\n"
+        with self.manifest.open("ab") as file:
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def finish(self, origin: DatasetFolder, inpainter: str) -> None:
+        """Write groups.csv (when groups are known), captions.csv (the prompts) and, last, dataset.json."""
+        accepted = [(s.id, s.group, s.prompt) for s in self if s.accepted]
+        if all(group is not None for _, group, _ in accepted):
+            write_text(self.root / "groups.csv", _csv("group", [(id_, group) for id_, group, _ in accepted]))
+        write_text(self.root / "captions.csv", _csv("caption", [(id_, text) for id_, _, text in accepted]))
+        description = {
+            "name": f"{origin.name} (synthetic, {inpainter})",
+            "modality": origin.modality,
+            "classes": {str(index): name for index, name in origin.classes.items()},
+            "mask_threshold": 127,
+            "licence": origin.licence,
+            "notes": f"made from {origin.name} by syndiff synthesize; manifest.jsonl tells how, case by case",
+        }
+        write_json(self.root / "dataset.json", description)
+
+    def _files(self) -> Iterator[Path]:
+        for name in _PICTURES:
+            yield from sorted((self.root / name).glob("*"))  # temporary files too: their names start with a dot
+
+
+def read_manifest(path: Path) -> Iterator[Sample]:
+    """Read the samples of a manifest, in the order they were made; a damaged line is a SyndiffError."""
+    names = {each.name for each in fields(Sample)}
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                content = json.loads(line)
+            except ValueError:
+                content = None
+            if not isinstance(content, dict) or content.keys() != names:
+                raise SyndiffError(
+                    f"{path}, line {number} is no sample of this version of SynDiff; "
+                    "restore the file or synthesize into another folder."
+                )
+            yield Sample(**content)
+
+
+def _drop_cut_line(path: Path) -> None:
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
+def _encode(image: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[bytes, str]:
+    """A picture without loss: PNG, or TIFF for 16 bits, which Pillow cannot write as RGB PNG."""
+    if image.dtype == np.uint8:
+        return _png(image), ".png"
+    content = io.BytesIO()
+    tifffile.imwrite(content, image, photometric="rgb", metadata=None, software=False)
+    return content.getvalue(), ".tif"
+
+
+def _png(array: NDArray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(array).save(content, "PNG")
+    return content.getvalue()
+
+
+def _csv(column: str, rows: list[tuple[str, str | None]]) -> str:
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([("case", column), *rows])
+    return table.getvalue()

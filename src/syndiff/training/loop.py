@@ -1,0 +1,257 @@
+"""The training loop: a step's randomness comes from (seed, step), so the same command resumes to the same weights."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+
+from syndiff.data.augmentation import Augmentation, AugmentationSettings
+from syndiff.data.loading import CaseArrays
+from syndiff.errors import SyndiffError
+from syndiff.models.control import ControlUNet
+from syndiff.models.hardware import has_fast_bf16
+from syndiff.models.prediction import mean_dice, model_description
+from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise, trainable_state
+from syndiff.training.checkpoints import (
+    find_checkpoint,
+    load_state,
+    pack_optimizer,
+    save_checkpoint,
+    unpack_optimizer,
+)
+from syndiff.training.ema import MovingAverage
+from syndiff.training.objective import Batch, SegmentationObjective, draw_randomness
+from syndiff.training.settings import TrainingSettings
+
+Model = DiffusionSegmenter | ControlUNet
+
+
+def train(
+    run: Path,
+    *,
+    model_settings: SegmenterSettings,
+    settings: TrainingSettings,
+    augmentation: AugmentationSettings,
+    train_cases: CaseArrays,
+    val_cases: CaseArrays,
+    seed: int,
+    stop_after: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train to `settings.steps` or go on from the last checkpoint in `run`; returns the best checkpoint's folder.
+
+    Selection is by mean Dice on `val_cases` at the model's resolution. `stop_after` leaves the run early, at a
+    checkpoint after that step, as a kill would; the schedule stays that of `settings.steps`.
+
+    Raises SyndiffError when a loss is not finite, naming the step and the terms.
+    """
+    # 1. Everything that is trained, and how.
+    accelerator = Accelerator(mixed_precision=_precision(settings.precision))
+    model = initialise(model_settings, seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    objective = SegmentationObjective(model, settings)
+    optimizer = _make_optimizer(model, settings)
+    objective, optimizer = accelerator.prepare(objective, optimizer)
+    average = MovingAverage(model, settings.ema)
+    augment = Augmentation(augmentation)
+
+    # 2. Where an earlier run left off.
+    step, seconds, best = 0, 0.0, -1.0
+    checkpoint = find_checkpoint(run, "last")
+    if checkpoint is not None:
+        tensors, stored = load_state(checkpoint)
+        _load_live(model, tensors)
+        average.load({name[4:]: value for name, value in tensors.items() if name.startswith("ema.")})
+        unpack_optimizer(optimizer, tensors)
+        step, seconds, best = stored["step"], stored["seconds"], stored["best"]
+    journal = Journal(run / "metrics.jsonl", step)
+
+    # 3. The steps.
+    bar = tqdm(
+        total=settings.steps * settings.batch_size,
+        initial=step * settings.batch_size,
+        unit="image",
+        desc=run.name,
+        disable=not (progress and accelerator.is_main_process),
+    )
+    objective.train()
+    last = min(settings.steps, stop_after or settings.steps)
+    while step < last:
+        started = time.perf_counter()
+        batch = make_batch(train_cases, model, model_settings, settings, augment, seed, step, accelerator)
+        rate = settings.learning_rate * rate_factor(step, settings)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["rate_scale"]
+        torch.manual_seed(_seed(seed, step, 2, accelerator.process_index))  # dropout, where an encoder has it
+        with accelerator.autocast():
+            losses = objective(batch)
+            loss = torch.stack(list(losses.values())).sum()
+        step += 1
+        if not torch.isfinite(loss):
+            terms = ", ".join(f"{name}={value.item():.4g}" for name, value in losses.items())
+            raise SyndiffError(
+                f"{run}: the loss of step {step} is not finite ({terms}). Lower learning_rate (now "
+                f"{settings.learning_rate}) or set precision to fp32; the checkpoints before this step are kept."
+            )
+        optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(objective.parameters(), settings.clip)
+        optimizer.step()
+        average.update(step)
+        seconds += time.perf_counter() - started
+        bar.update(settings.batch_size)
+        if step % 10 == 0 or step == settings.steps:
+            values = {name: round(value.item(), 6) for name, value in losses.items()}
+            bar.set_postfix(loss=f"{loss.item():.3f}", best=f"{max(best, 0):.3f}", refresh=False)
+            images = step * settings.batch_size
+            journal.write(
+                step=step, images=images, loss=loss.item(), losses=values, lr=rate, seconds=round(seconds, 2)
+            )
+        improved = False
+        if step % settings.validate_every == 0 or step == settings.steps:
+            average.swap()
+            dice = mean_dice(model, val_cases, batch_size=settings.batch_size)
+            average.swap()
+            objective.train()
+            improved = dice > best
+            best = max(best, dice)
+            journal.write(step=step, val_dice=dice)
+        if accelerator.is_main_process and (
+            improved or step % settings.checkpoint_every == 0 or step == last
+        ):
+            average.swap()
+            weights = {name: value.clone() for name, value in trainable_state(model).items()}
+            average.swap()
+            save_checkpoint(
+                run,
+                step,
+                weights=weights,
+                description=model_description(
+                    model_settings, model, step=step, val_dice=best if improved else None
+                ),
+                state={
+                    **{f"live.{name}": value for name, value in trainable_state(model).items()},
+                    **{f"ema.{name}": value for name, value in average.average.items()},
+                    **pack_optimizer(optimizer),
+                },
+                progress={"step": step, "seconds": seconds, "best": best},
+                best=improved,
+            )
+    bar.close()
+    return find_checkpoint(run, "best") or run
+
+
+class Journal:
+    """metrics.jsonl: one JSON object a line; lines after the step a run resumes from are dropped first."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+            path.write_text("".join(line + "\n" for line in kept))
+
+    def write(self, **entry: Any) -> None:
+        """Append one line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (json.JSONDecodeError, KeyError):
+        return math.inf  # cut in the middle by a kill
+
+
+def rate_factor(step: int, settings: TrainingSettings) -> float:
+    """Linear warm-up, then a cosine to zero; `step` counts from 0."""
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def case_indices(cases: int, batch_size: int, seed: int, step: int) -> list[int]:
+    """The cases of one step: consecutive parts of a stream of permutations, one for each epoch."""
+    wanted = range(step * batch_size, (step + 1) * batch_size)
+    orders = {
+        epoch: np.random.default_rng([seed, 0, epoch]).permutation(cases)
+        for epoch in {i // cases for i in wanted}
+    }
+    return [int(orders[i // cases][i % cases]) for i in wanted]
+
+
+def make_batch(
+    cases: CaseArrays,
+    model: Model,
+    model_settings: SegmenterSettings,
+    settings: TrainingSettings,
+    augment: Augmentation,
+    seed: int,
+    step: int,
+    accelerator: Accelerator,
+) -> Batch:
+    """This process's share of the batch of `step`, augmented, with its noise and timesteps, on its device."""
+    indices = case_indices(len(cases), settings.batch_size, seed, step)
+    indices = indices[accelerator.process_index :: accelerator.num_processes]
+    image, mask = augment(
+        cases.images[indices].float() / 255,
+        cases.masks[indices].float(),
+        seed=_seed(seed, step, 0, accelerator.process_index),
+    )
+    generator = torch.Generator().manual_seed(_seed(seed, step, 1, accelerator.process_index))
+    noise, timestep = draw_randomness(
+        model, len(indices), model_settings.image_size, settings.inference_share, generator
+    )
+    image = image.contiguous(memory_format=torch.channels_last)
+    return Batch(*(value.to(accelerator.device) for value in (image, mask, noise, timestep)))
+
+
+def _seed(seed: int, step: int, purpose: int, process: int) -> int:
+    return int(np.random.SeedSequence([seed, step, purpose, process]).generate_state(1)[0])
+
+
+def _make_optimizer(model: Model, settings: TrainingSettings) -> torch.optim.AdamW:
+    backbone = set(_backbone(model))
+    groups = [
+        {
+            "params": [p for p in model.parameters() if p.requires_grad and p not in backbone],
+            "rate_scale": 1.0,
+        },
+        {"params": [p for p in _backbone(model) if p.requires_grad], "rate_scale": settings.backbone_rate},
+    ]
+    return torch.optim.AdamW(
+        groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
+    )
+
+
+def _backbone(model: Model) -> Iterator[torch.nn.Parameter]:
+    return (model.backbone if isinstance(model, ControlUNet) else model.encoder.backbone).parameters()
+
+
+def _load_live(model: Model, tensors: dict[str, Tensor]) -> None:
+    model.load_state_dict(
+        {**model.state_dict(), **{k[5:]: v for k, v in tensors.items() if k.startswith("live.")}}
+    )
+
+
+def _precision(name: str) -> str:
+    if name == "auto":
+        return "bf16" if has_fast_bf16() else "no"
+    return {"fp32": "no", "bf16": "bf16"}[name]
+
+
+def describe_training(
+    model: SegmenterSettings, settings: TrainingSettings, augmentation: AugmentationSettings
+) -> dict[str, Any]:
+    """All settings of a run as plain data, for config.yaml and for the check before a resume."""
+    return {"model": asdict(model), "training": asdict(settings), "augmentation": asdict(augmentation)}

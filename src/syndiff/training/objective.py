@@ -1,0 +1,74 @@
+"""One training step's losses, as a module, so that accelerate can wrap it for many devices."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from syndiff.models.control import ControlUNet
+from syndiff.models.segmenter import DiffusionSegmenter
+from syndiff.training.settings import TrainingSettings
+
+
+class Batch(NamedTuple):
+    """What one step sees: images (b, 3, h, w) in [0, 1], masks (b, 1, h, w) in {0, 1}, and the step's randomness."""
+
+    image: Tensor
+    mask: Tensor
+    noise: Tensor
+    timestep: Tensor
+
+
+def draw_randomness(
+    model: DiffusionSegmenter | ControlUNet,
+    size: int,
+    image_size: int,
+    share: float,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Noise (b, c, h/8, w/8) and timesteps (b,) of one step; the control needs none and gets empty tensors."""
+    if isinstance(model, ControlUNet):
+        return torch.empty(0), torch.empty(0, dtype=torch.long)
+    noise = torch.randn(size, *model.noise_shape(image_size, image_size), generator=generator)
+    timestep = torch.randint(0, model.schedule.timesteps, (size,), generator=generator)
+    at_inference = torch.rand(size, generator=generator) < share
+    return noise, torch.where(at_inference, model.inference_timestep, timestep)
+
+
+def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
+    """Binary cross-entropy plus soft Dice loss (1 - Dice, averaged over cases); both (b, 1, h, w)."""
+    logits = logits.float()
+    probability = logits.sigmoid()
+    shared = (probability * mask).sum((1, 2, 3))
+    total = (probability + mask).sum((1, 2, 3))
+    dice = (2 * shared + 1) / (total + 1)  # one pixel of smoothing: two empty masks agree
+    return F.binary_cross_entropy_with_logits(logits, mask) + 1 - dice.mean()
+
+
+class SegmentationObjective(nn.Module):
+    """Batch -> named, weighted, scalar losses; their sum is what training minimises."""
+
+    def __init__(self, model: DiffusionSegmenter | ControlUNet, settings: TrainingSettings) -> None:
+        super().__init__()
+        self.model, self.settings = model, settings
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The losses of one step."""
+        model = self.model
+        if isinstance(model, ControlUNet):
+            return {"mask": mask_loss(model(batch.image), batch.mask)}
+        with torch.no_grad():
+            clean = model.autoencoder.encode_mask(batch.mask)
+        noisy = model.schedule.diffuse(clean, batch.noise, batch.timestep)
+        condition = model.encoder(batch.image)
+        output = model.denoiser(noisy, batch.timestep, condition)
+        estimate = model.objective.estimate(output, noisy, batch.timestep)
+        losses = model.objective.losses(estimate, clean, batch.noise, batch.timestep)
+        if self.settings.mask_weight:
+            losses["mask"] = self.settings.mask_weight * mask_loss(
+                model.decode_logits(estimate.clean), batch.mask
+            )
+        if self.settings.guide_weight:
+            losses["guide"] = self.settings.guide_weight * mask_loss(model.guide(condition), batch.mask)
+        return losses

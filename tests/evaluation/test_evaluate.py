@@ -1,0 +1,260 @@
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import binary_erosion
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.errors import SyndiffError
+from syndiff.evaluation.evaluate import CaseRow, compare, evaluate, read_per_case, write_per_case
+from syndiff.evaluation.metrics import case_metrics
+from syndiff.models.predictor import Prediction, Predictor
+
+HEIGHT, WIDTH = 30, 40
+
+
+@dataclass(frozen=True)
+class RedThreshold:
+    """Calls lesion what is red enough; the whole frame for the cases it is told to spoil."""
+
+    level: int
+    spoil: frozenset[str] = frozenset()
+    name: str = "red"
+
+    def predict(self, image: NDArray, *, case_id: str) -> Prediction:
+        red = image[..., 0].astype(np.float32) / 255
+        mask = np.ones(red.shape, bool) if case_id in self.spoil else image[..., 0] > self.level
+        return Prediction(mask, red, {"preprocess": 0.0})
+
+
+def make_dataset(root: Path, *, groups: bool = True) -> DatasetFolder:
+    """Six frames in three groups: a lesion of 100 pixels, its right part (10 % per case number) faint red."""
+    lines = ["case,group"]
+    for number in range(6):
+        image = np.full((HEIGHT, WIDTH, 3), 30, np.uint8)
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        mask[10:20, 10:20] = 255
+        image[10:20, 10:20, 0] = 200
+        image[10:20, 20 - number : 20, 0] = 100
+        if number == 5:  # nothing annotated, but something red
+            mask[:] = 0
+        for folder, array in (("images", image), ("masks", mask)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(array).save(root / folder / f"c{number}.png")
+        lines.append(f"c{number},video{number // 2}")
+    if groups:
+        (root / "groups.csv").write_text("\n".join(lines) + "\n")
+    return DatasetFolder.open(root)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> DatasetFolder:
+    return make_dataset(tmp_path / "data")
+
+
+ALL = [f"c{number}" for number in range(6)]
+
+
+def test_summary_holds_what_the_cases_say(dataset: DatasetFolder, tmp_path: Path) -> None:
+    predictor: Predictor = RedThreshold(150)
+    summary = evaluate(predictor, dataset, ALL, tmp_path / "eval", progress=False)
+    dices = [2 * kept / (100 + kept) for kept in (100, 90, 80, 70, 60)] + [0]
+    assert summary == json.loads((tmp_path / "eval" / "summary.json").read_text())
+    assert summary["predictor"] == "red"
+    assert summary["dataset"] == {"name": dataset.name, "fingerprint": dataset.fingerprint()}
+    assert (summary["cases"], summary["groups"], summary["bootstrap"]["unit"]) == (6, 3, "group")
+    dice = summary["metrics"]["dice"]
+    assert dice["mean"] == pytest.approx(np.mean(dices))
+    assert dice["low"] < dice["mean"] < dice["high"]
+    assert summary["metrics"]["precision"]["mean"] == pytest.approx(5 / 6)
+    recall = summary["metrics"]["recall"]
+    assert (recall["mean"], recall["cases"], recall["not_applicable"]) == (pytest.approx(0.8), 5, 1)
+    assert summary["pooled"]["dice"] == pytest.approx(2 * 400 / (450 + 500))
+    assert summary["counts"] == {
+        "lesions": 5,
+        "missed_lesions": 0,
+        "false_lesions": 1,
+        "cases_with_lesions": 5,
+        "missed_cases": 0,
+        "empty_targets": 1,
+    }
+    assert summary["masks"] is None
+    assert sorted(path.name for path in (tmp_path / "eval").iterdir()) == ["per_case.csv", "summary.json"]
+
+
+def test_finding_nothing_is_counted_and_costs_the_diagonal(dataset: DatasetFolder, tmp_path: Path) -> None:
+    summary = evaluate(RedThreshold(255), dataset, ALL, tmp_path, progress=False)
+    assert summary["counts"]["missed_cases"] == summary["counts"]["missed_lesions"] == 5
+    hd95 = summary["metrics"]["hd95"]
+    assert (hd95["mean"], hd95["cases"], hd95["not_applicable"]) == (50, 5, 1)
+    assert summary["metrics"]["dice"]["mean"] == pytest.approx(1 / 6)  # the empty frame, rightly left empty
+    assert summary["metrics"]["precision"]["mean"] is None
+    assert summary["metrics"]["precision"]["note"] == "not applicable to any case"
+
+
+def test_rows_come_back_as_written(dataset: DatasetFolder, tmp_path: Path) -> None:
+    evaluate(RedThreshold(150), dataset, ["c3", "c5"], tmp_path, progress=False)
+    third, fifth = read_per_case(tmp_path / "per_case.csv")
+    image, target = dataset.load(dataset["c3"])
+    assert (third.case, third.group) == ("c3", "video1")
+    assert third.metrics == case_metrics(RedThreshold(150).predict(image, case_id="c3").mask, target)
+    assert third.seconds > 0
+    assert fifth.metrics.recall is None
+    write_per_case(tmp_path / "again.csv", [third, fifth])
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "per_case.csv").read_bytes()
+
+
+def test_odd_names_survive_the_table(tmp_path: Path) -> None:
+    row = CaseRow('a, "b"\nü', None, case_metrics(np.eye(3, dtype=bool), np.eye(3, dtype=bool)), 0.1)
+    write_per_case(tmp_path / "rows.csv", [row])
+    assert read_per_case(tmp_path / "rows.csv") == [row]
+
+
+def test_predicted_masks_are_kept_on_demand_at_the_original_size(
+    dataset: DatasetFolder, tmp_path: Path
+) -> None:
+    out = tmp_path / "eval"
+    summary = evaluate(RedThreshold(150), dataset, ALL[:2], out, keep_predictions=True, progress=False)
+    assert summary["masks"] == "masks"
+    assert sorted(path.name for path in (out / "masks").iterdir()) == ["c0.png", "c1.png"]
+    kept = np.asarray(Image.open(out / "masks" / "c1.png"))
+    assert kept.shape == (HEIGHT, WIDTH)
+    assert set(np.unique(kept)) == {0, 255}
+    assert (kept > 0).sum() == 90
+
+
+def test_cases_without_groups_are_resampled_one_by_one(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path / "data", groups=False)
+    summary = evaluate(RedThreshold(150), dataset, ALL, tmp_path / "eval", progress=False)
+    assert (summary["groups"], summary["bootstrap"]["unit"]) == (None, "case")
+    assert summary["metrics"]["dice"]["groups"] == 6
+
+
+def test_a_known_fingerprint_and_tolerance_are_recorded(dataset: DatasetFolder, tmp_path: Path) -> None:
+    loose, strict = (
+        evaluate(RedThreshold(150), dataset, ["c1"], tmp_path, fingerprint="f", tolerance=t, progress=False)
+        for t in (1.0, 0.0)
+    )
+    assert loose["dataset"]["fingerprint"] == "f"
+    assert (loose["tolerance"], strict["tolerance"]) == (1, 0)
+    assert loose["metrics"]["nsd"]["mean"] == 1 > strict["metrics"]["nsd"]["mean"]
+    assert loose["metrics"]["nsd"]["note"] == "no interval: only one group"
+
+
+def test_a_predictor_that_fails_leaves_the_folder_as_it_was(dataset: DatasetFolder, tmp_path: Path) -> None:
+    class Failing(RedThreshold):
+        def predict(self, image: NDArray, *, case_id: str) -> Prediction:
+            if case_id == "c3":
+                raise SyndiffError("weights are NaN")
+            return super().predict(image, case_id=case_id)
+
+    evaluate(RedThreshold(150), dataset, ALL, tmp_path / "eval", progress=False)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "eval").iterdir()}
+    with pytest.raises(SyndiffError, match="NaN"):
+        evaluate(Failing(100), dataset, ALL, tmp_path / "eval", keep_predictions=True, progress=False)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "eval").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("cases", "words"), [([], "no case"), (["c1", "c1"], "listed twice"), (["c9"], "c9")]
+)
+def test_senseless_case_lists_are_refused(
+    dataset: DatasetFolder, tmp_path: Path, cases: list[str], words: str
+) -> None:
+    with pytest.raises(SyndiffError, match=words):
+        evaluate(RedThreshold(150), dataset, cases, tmp_path / "eval", progress=False)
+
+
+def test_results_never_land_on_annotations_or_under_a_file(dataset: DatasetFolder, tmp_path: Path) -> None:
+    with pytest.raises(SyndiffError, match="dataset itself"):
+        evaluate(RedThreshold(150), dataset, ALL, dataset.root / "images" / "..", progress=False)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SyndiffError, match="cannot be made"):
+        evaluate(RedThreshold(150), dataset, ALL, tmp_path / "file" / "eval", progress=False)
+
+
+def test_compare_pairs_cases_by_name_whatever_their_order(dataset: DatasetFolder, tmp_path: Path) -> None:
+    good, bad = RedThreshold(80), RedThreshold(80, spoil=frozenset(ALL))
+    evaluate(good, dataset, ALL, tmp_path / "good", progress=False)
+    evaluate(bad, dataset, ALL[::-1], tmp_path / "bad", progress=False)
+    files = tmp_path / "good" / "per_case.csv", tmp_path / "bad" / "per_case.csv"
+    comparison = compare(*files)
+    json.dumps(comparison, allow_nan=False)
+    assert (comparison["first"], comparison["second"]) == tuple(map(str, files))
+    assert (comparison["cases"], comparison["groups"]) == (6, 3)
+    dice, hd95 = comparison["metrics"]["dice"], comparison["metrics"]["hd95"]
+    assert dice["mean"] == pytest.approx(5 / 6 * (1 - 200 / 1300))
+    assert 0 <= dice["low"] <= dice["mean"] <= dice["high"]
+    assert dice["p_value"] == 2 / 2**3
+    assert hd95["mean"] < 0  # the distance of the first is smaller
+    assert compare(*files[::-1])["metrics"]["iou"]["mean"] == -comparison["metrics"]["iou"]["mean"]
+
+
+def test_compare_refuses_other_cases_groups_and_annotations(dataset: DatasetFolder, tmp_path: Path) -> None:
+    evaluate(RedThreshold(150), dataset, ALL, tmp_path / "all", progress=False)
+    evaluate(RedThreshold(150), dataset, ALL[:4], tmp_path / "few", progress=False)
+    full, few = tmp_path / "all" / "per_case.csv", tmp_path / "few" / "per_case.csv"
+    with pytest.raises(SyndiffError, match=r"same cases: c4 is in one only \(2 such cases\)"):
+        compare(full, few)
+    for change in ({"group": "video9"}, {"annotated": "7"}):
+        with full.open(newline="") as file:
+            lines = list(csv.DictReader(file))
+        lines[2] |= change
+        with (tmp_path / "changed.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, lines[0].keys())
+            writer.writeheader()
+            writer.writerows(lines)
+        with pytest.raises(SyndiffError, match="case c2"):
+            compare(full, tmp_path / "changed.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text.replace("dice,", "dize,"), "other columns"),
+        (lambda text: "", "other columns"),
+        (lambda text: text.replace(",100,", ",many,", 1), "line 2, .*no number"),
+        (lambda text: text[: text.rindex(",") - 5], "line 3, .*no number"),
+    ],
+)
+def test_a_damaged_table_is_named(
+    dataset: DatasetFolder, tmp_path: Path, change: Callable[[str], str], words: str
+) -> None:
+    evaluate(RedThreshold(150), dataset, ["c0", "c1"], tmp_path, progress=False)
+    table = tmp_path / "per_case.csv"
+    table.write_text(change(table.read_text()))
+    with pytest.raises(SyndiffError, match=f"per_case.csv.*{words}"):
+        read_per_case(table)
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SyndiffError, match=r"per_case\.csv does not exist"):
+        read_per_case(tmp_path / "per_case.csv")
+
+
+@pytest.mark.real
+def test_real_masks_against_themselves_eroded(cvc: Path, tmp_path: Path) -> None:
+    class Annotator:
+        """Answers with the annotation less its surface: what a careful but stingy reader would draw."""
+
+        name = "annotator"
+
+        def predict(self, image: NDArray, *, case_id: str) -> Prediction:
+            _, target = dataset.load(dataset[case_id])
+            inner = binary_erosion(target)
+            return Prediction(inner, inner.astype(np.float32), {})
+
+    dataset = DatasetFolder.open(cvc)
+    cases = [case.id for case in dataset.cases[::40]]
+    summary = evaluate(Annotator(), dataset, cases, tmp_path, fingerprint="not read", progress=False)
+    assert summary["metrics"]["precision"]["mean"] == 1
+    assert summary["metrics"]["nsd"]["mean"] > 0.99  # thin spikes of a mask erode whole
+    assert summary["metrics"]["hd95"]["mean"] <= 2
+    assert 0.9 < summary["metrics"]["dice"]["mean"] < 1
+    assert summary["counts"]["missed_cases"] == 0
