@@ -13,9 +13,7 @@ Array = NDArray[np.float32]
 
 def band_noise(rng: np.random.Generator, size: int, sigma: float) -> Array:
     """(size, size) Gaussian noise blurred by `sigma` pixels, scaled to unit standard deviation."""
-    coarse = max(
-        1, int(sigma / 2)
-    )  # blur a smaller map and enlarge it: the same spectrum, a fraction of the time
+    coarse = max(1, int(sigma / 2))  # blur a smaller map and enlarge it: the same spectrum, a fraction of the time
     small = -(-size // coarse) + 8
     field = ndimage.gaussian_filter(rng.standard_normal((small, small), dtype=np.float32), sigma / coarse)
     if coarse > 1:
@@ -58,17 +56,8 @@ def image(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
         rows, columns, opacity, u, v = leaf(rng, size, radius)
         if opacity.size == 0:
             continue
-        tint = (
-            _colour(rng, warm)
-            if rng.random() < 0.6
-            else canvas[rows, columns].mean((0, 1)) * rng.uniform(0.6, 1.5)
-        )
-        shading = (
-            1
-            + rng.uniform(-0.5, 0.5) * u
-            + rng.uniform(-0.5, 0.5) * v
-            - rng.uniform(0, 0.4) * (u * u + v * v)
-        )
+        tint = _colour(rng, warm) if rng.random() < 0.6 else canvas[rows, columns].mean((0, 1)) * rng.uniform(0.6, 1.5)
+        shading = 1 + rng.uniform(-0.5, 0.5) * u + rng.uniform(-0.5, 0.5) * v - rng.uniform(0, 0.4) * (u * u + v * v)
         opacity = opacity[..., None] * rng.choice([1.0, rng.uniform(0.2, 1.0)])
         canvas[rows, columns] += opacity * (tint * shading[..., None] - canvas[rows, columns])
     for _ in range(int(rng.integers(1, 4))):
@@ -83,9 +72,7 @@ def image(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
     canvas = np.clip(canvas, 0, 1) ** rng.uniform(0.7, 1.6)
     if rng.random() < 0.2:  # the black surround of an endoscope's picture, sometimes with a small inset
         inside = np.maximum(np.abs(x + rng.uniform(-0.3, 0.3)), np.abs(y + rng.uniform(-0.3, 0.3)))
-        canvas *= ((inside + rng.uniform(0, 0.4) * (np.abs(x) + np.abs(y))) < rng.uniform(0.35, 0.6))[
-            ..., None
-        ]
+        canvas *= ((inside + rng.uniform(0, 0.4) * (np.abs(x) + np.abs(y))) < rng.uniform(0.35, 0.6))[..., None]
     return (np.clip(canvas, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
@@ -99,9 +86,7 @@ def mask(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
         count = int(rng.choice([1, 1, 2, 5, 20, 60]))
         inside = np.zeros((size, size), bool)
         for _ in range(count):
-            rows, columns, opacity, *_ = leaf(
-                rng, size, float(rng.uniform(2, 0.6 * size / np.sqrt(count) + 2))
-            )
+            rows, columns, opacity, *_ = leaf(rng, size, float(rng.uniform(2, 0.6 * size / np.sqrt(count) + 2)))
             inside[rows, columns] |= opacity > 0.5
     elif kind == 2:
         y, x = np.mgrid[0:size, 0:size].astype(np.float32)
@@ -109,10 +94,7 @@ def mask(rng: np.random.Generator, size: int) -> NDArray[np.uint8]:
         centre = rng.uniform(0.2 * size, 0.8 * size, 2)
         for _ in range(int(rng.integers(3, 7))):
             angle = rng.uniform(0, 2 * np.pi)
-            inside &= (
-                np.cos(angle) * (x - centre[0]) + np.sin(angle) * (y - centre[1])
-                < rng.uniform(0.05, 0.4) * size
-            )
+            inside &= np.cos(angle) * (x - centre[0]) + np.sin(angle) * (y - centre[1]) < rng.uniform(0.05, 0.4) * size
     else:
         y, x = np.mgrid[0:size, 0:size].astype(np.float32) - rng.uniform(0.2 * size, 0.8 * size, (2, 1, 1))
         radius = np.hypot(x, y) + rng.uniform(0, 8) * band_noise(rng, size, rng.uniform(2, 16))

@@ -26,12 +26,8 @@ BANK, CROP, BATCH, MASKS_IN_BATCH = 192, 96, 16, 5
 
 def make_bank(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """`count` images (count, 192, 192, 3) and masks (count, 192, 192), uint8, each from its own seed."""
-    images = np.stack(
-        [procedural_images.image(np.random.default_rng([seed, 0, i]), BANK) for i in range(count)]
-    )
-    masks = np.stack(
-        [procedural_images.mask(np.random.default_rng([seed, 1, i]), BANK) for i in range(count)]
-    )
+    images = np.stack([procedural_images.image(np.random.default_rng([seed, 0, i]), BANK) for i in range(count)])
+    masks = np.stack([procedural_images.mask(np.random.default_rng([seed, 1, i]), BANK) for i in range(count)])
     return images, masks
 
 
@@ -56,9 +52,7 @@ def batch(images: np.ndarray, masks: np.ndarray, seed: int, step: int) -> Tensor
 
 def main() -> None:
     """Train, print progress, write the weights."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--bank", type=int, default=3000, help="procedural images, and as many masks")
     parser.add_argument("--rate", type=float, default=1.5e-3)

@@ -1,8 +1,14 @@
-"""Shared fixtures: the real data where it is at hand, one thread so that results repeat."""
+"""Shared fixtures: the phantom as a small dataset, the command line in this process, real data where it is at hand."""
 
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from syndiff.cli import main
+from syndiff.data.phantom import write_phantom
 
 SHARED = Path(__file__).parents[2] / "shared"
 
@@ -14,3 +20,42 @@ def cvc() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data is absent: {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def _phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("phantom") / "set"
+    write_phantom(root, groups=6, frames=3, height=96, width=112, seed=0)
+    return root
+
+
+@pytest.fixture
+def phantom(_phantom: Path, tmp_path: Path) -> Path:
+    """A private copy of a phantom of six sequences with three frames each, 96 x 112 pixels."""
+    return Path(shutil.copytree(_phantom, tmp_path / "phantom"))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left: its exit status and its two streams."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def syndiff(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Call the command line in this process: `syndiff("run", "--data", folder)`."""
+
+    def call(*args: object) -> Outcome:
+        capsys.readouterr()
+        status = 0
+        try:
+            main([str(arg) for arg in args])
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return call

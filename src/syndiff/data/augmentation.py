@@ -47,9 +47,7 @@ class AugmentationSettings:
         }
         for name, (good, expected) in limits.items():
             if not good:
-                raise SyndiffError(
-                    f"augmentation setting {name} is {getattr(self, name)}; it must be {expected}."
-                )
+                raise SyndiffError(f"augmentation setting {name} is {getattr(self, name)}; it must be {expected}.")
 
     @classmethod
     def none(cls) -> "AugmentationSettings":
@@ -101,9 +99,7 @@ class Augmentation(nn.Module):
         angle = _symmetric(batch, self.settings.rotation, generator) * chosen
         low, high = (math.log(bound) for bound in self.settings.scale)
         zoom = torch.exp((low + (high - low) * torch.rand(batch, generator=generator)) * chosen)
-        shift = torch.stack(
-            [_symmetric(batch, self.settings.translate, generator) * chosen for _ in range(2)], 1
-        )
+        shift = torch.stack([_symmetric(batch, self.settings.translate, generator) * chosen for _ in range(2)], 1)
         mirror = torch.ones(batch, 2)
         if self.settings.flips:
             mirror -= 2 * torch.stack([_coin(batch, 0.5, generator) for _ in range(2)], 1)

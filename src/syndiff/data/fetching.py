@@ -147,9 +147,7 @@ def fetch(
             "If you accept them, run the same command with --accept-licence."
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SyndiffError(
-            f"{out} exists already and is not an empty folder. Choose another --out or remove it."
-        )
+        raise SyndiffError(f"{out} exists already and is not an empty folder. Choose another --out or remove it.")
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
         if archive is None:
@@ -175,9 +173,7 @@ def pixel_checksum(pixels: NDArray[Any]) -> str:
 
 
 def _download(source: PublicSet, target: Path, progress: bool) -> None:
-    by_hand = (
-        f"Download it by hand from {source.page} and pass --archive with the zip or the unpacked folder."
-    )
+    by_hand = f"Download it by hand from {source.page} and pass --archive with the zip or the unpacked folder."
     if source.url is None:
         raise SyndiffError(
             f"{source.title} has no direct link; its owners give it out on their page "
@@ -195,15 +191,11 @@ def _chunks(source: PublicSet, by_hand: str, progress: bool) -> Iterator[bytes]:
         with urllib.request.urlopen(source.url, timeout=60) as response:
             total = int(response.headers.get("Content-Length") or 0)
             received = 0
-            with tqdm(
-                total=total or None, unit="B", unit_scale=True, desc=source.title, disable=not progress
-            ) as bar:
+            with tqdm(total=total or None, unit="B", unit_scale=True, desc=source.title, disable=not progress) as bar:
                 while chunk := response.read(1 << 20):
                     received += len(chunk)
                     if received > MAX_TOTAL_BYTES:
-                        raise SyndiffError(
-                            f"{source.url} is far larger than {source.title} should be. {by_hand}"
-                        )
+                        raise SyndiffError(f"{source.url} is far larger than {source.title} should be. {by_hand}")
                     bar.update(len(chunk))
                     yield chunk
     except (OSError, http.client.HTTPException) as error:
@@ -220,9 +212,7 @@ def _opened(archive: Path) -> Iterator[Entries]:
         yield {PurePosixPath(path.relative_to(archive).as_posix()): _file_reader(path) for path in files}
         return
     if not archive.is_file():
-        raise SyndiffError(
-            f"{archive} does not exist. --archive must name a zip or the folder unpacked from it."
-        )
+        raise SyndiffError(f"{archive} does not exist. --archive must name a zip or the folder unpacked from it.")
     try:
         with zipfile.ZipFile(archive) as opened:
             infos = (info for info in opened.infolist() if not info.is_dir())
@@ -233,9 +223,7 @@ def _opened(archive: Path) -> Iterator[Entries]:
             "unpack it and pass the folder as --archive."
         ) from None
     except (NotImplementedError, RuntimeError) as error:  # a method zipfile lacks; a password
-        raise SyndiffError(
-            f"{archive} cannot be read ({error}). Unpack it and pass the folder instead."
-        ) from None
+        raise SyndiffError(f"{archive} cannot be read ({error}). Unpack it and pass the folder instead.") from None
 
 
 def _file_reader(path: Path) -> Callable[[], bytes]:

@@ -27,9 +27,7 @@ class CaseArrays:
         return len(self.ids)
 
 
-def load_cases(
-    sources: Sequence[tuple[DatasetFolder, Sequence[str]]], size: int, progress: bool = False
-) -> CaseArrays:
+def load_cases(sources: Sequence[tuple[DatasetFolder, Sequence[str]]], size: int, progress: bool = False) -> CaseArrays:
     """Read the named cases of one or several datasets (real, synthetic) and resize them to `size` x `size`.
 
     The order is that of `sources` and of the ids within each, however many threads read. Takes 4 * size^2

@@ -76,24 +76,19 @@ class Split:
                 kind is list and not all(isinstance(case_id, str) for case_id in content[name])
             ):
                 wanted = "a list of case ids" if kind is list else f"of type {kind.__name__}"
-                raise SyndiffError(
-                    f"{path}: {name} must be {wanted}. Make it anew with `syndiff data split`."
-                )
+                raise SyndiffError(f"{path}: {name} must be {wanted}. Make it anew with `syndiff data split`.")
         sides: dict[str, Any] = {side: tuple(content[side]) for side in _SIDES}
         split = cls(**{**content, **sides})
         side_of: dict[str, str] = {}
         for side, case_id in split._placed():
             if case_id in side_of:
                 raise SyndiffError(
-                    f"{path}: case {case_id} is listed in {side_of[case_id]} and in {side}. "
-                    "Keep it in one place."
+                    f"{path}: case {case_id} is listed in {side_of[case_id]} and in {side}. Keep it in one place."
                 )
             side_of[case_id] = side
         for side in _SIDES:
             if not getattr(split, side):
-                raise SyndiffError(
-                    f"{path}: {side} is empty. Each of train, val and test needs at least one case."
-                )
+                raise SyndiffError(f"{path}: {side} is empty. Each of train, val and test needs at least one case.")
         return split
 
     def check(self, dataset: DatasetFolder) -> None:
@@ -153,9 +148,7 @@ def make_split(dataset: DatasetFolder, *, method: str = "auto", seed: int = 0) -
         test = _pranet_test(dataset)
         rest = [case_id for case_id in ids if case_id not in test]
         if len(rest) < 2:
-            raise SyndiffError(
-                f"{dataset.root / PRANET_LIST} leaves {len(rest)} cases to train and validate on."
-            )
+            raise SyndiffError(f"{dataset.root / PRANET_LIST} leaves {len(rest)} cases to train and validate on.")
         train, val, _ = _by_case(rest, max(1, round(0.1 * len(rest))), 0, generator)
         sides = train, val, sorted(test)
     else:
@@ -180,9 +173,7 @@ def _by_case(
     return sorted(shuffled[val + test :]), sorted(shuffled[:val]), sorted(shuffled[val : val + test])
 
 
-def _by_group(
-    dataset: DatasetFolder, generator: np.random.Generator
-) -> tuple[list[str], list[str], list[str]]:
+def _by_group(dataset: DatasetFolder, generator: np.random.Generator) -> tuple[list[str], list[str], list[str]]:
     """Send every group to a side at random, many times, and keep a well-balanced outcome.
 
     Balance is the largest deviation of any side's share of cases or of lesion area from `SHARES`. Taking the

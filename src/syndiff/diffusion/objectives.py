@@ -27,9 +27,7 @@ class Objective(Protocol):
         """Clean latent and noise implied by the network's output at z_t."""
         ...
 
-    def losses(
-        self, estimate: Estimate, clean: Tensor, noise: Tensor, timestep_b: Tensor
-    ) -> dict[str, Tensor]:
+    def losses(self, estimate: Estimate, clean: Tensor, noise: Tensor, timestep_b: Tensor) -> dict[str, Tensor]:
         """Named scalar terms of the loss, already weighted; their sum is minimised."""
         ...
 
@@ -54,9 +52,7 @@ class NoiseAndLatent:
         signal, noise = self.schedule.coefficients(timestep_b)
         return Estimate((noisy - noise * output) / signal, output)
 
-    def losses(
-        self, estimate: Estimate, clean: Tensor, noise: Tensor, timestep_b: Tensor
-    ) -> dict[str, Tensor]:
+    def losses(self, estimate: Estimate, clean: Tensor, noise: Tensor, timestep_b: Tensor) -> dict[str, Tensor]:
         """|n - n~| and lambda |z_0 - z~_0|."""
         return {
             "noise": self.norm(estimate.noise, noise),
@@ -76,9 +72,7 @@ class CleanLatent:
         # A zero-terminal-SNR schedule has no noise-free step either, but abar_0 may come within rounding of one.
         return Estimate(output, (noisy - signal * output) / noise.clamp(min=1e-4))
 
-    def losses(
-        self, estimate: Estimate, clean: Tensor, noise: Tensor, timestep_b: Tensor
-    ) -> dict[str, Tensor]:
+    def losses(self, estimate: Estimate, clean: Tensor, noise: Tensor, timestep_b: Tensor) -> dict[str, Tensor]:
         """|z_0 - z~_0|, weighted."""
         return {"latent": self.latent_weight * self.norm(estimate.clean, clean)}
 
@@ -94,9 +88,7 @@ class Velocity:
         signal, noise = self.schedule.coefficients(timestep_b)
         return Estimate(signal * noisy - noise * output, noise * noisy + signal * output)
 
-    def losses(
-        self, estimate: Estimate, clean: Tensor, noise: Tensor, timestep_b: Tensor
-    ) -> dict[str, Tensor]:
+    def losses(self, estimate: Estimate, clean: Tensor, noise: Tensor, timestep_b: Tensor) -> dict[str, Tensor]:
         """|v - v~|, weighted, with v rebuilt from clean latent and noise on both sides."""
         signal, scale = self.schedule.coefficients(timestep_b)
         predicted = signal * estimate.noise - scale * estimate.clean

@@ -70,9 +70,7 @@ def evaluate(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SyndiffError(
-            f"{out} cannot be made ({error}); choose another folder for the results."
-        ) from None
+        raise SyndiffError(f"{out} cannot be made ({error}); choose another folder for the results.") from None
 
     rows: list[CaseRow] = []
     pictures: dict[str, bytes] = {}
@@ -191,9 +189,7 @@ def read_per_case(path: Path) -> list[CaseRow]:
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if tuple(reader.fieldnames or ()) != _COLUMNS:
-            raise SyndiffError(
-                f"{path} has other columns than {','.join(_COLUMNS)}; evaluate the model again."
-            )
+            raise SyndiffError(f"{path} has other columns than {','.join(_COLUMNS)}; evaluate the model again.")
         rows = []
         for line in reader:
             try:

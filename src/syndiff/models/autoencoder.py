@@ -81,9 +81,7 @@ class Autoencoder(nn.Module):
     def encode(self, image_bchw: Tensor) -> Tensor:
         """(b, 3, h, w) in [-1, 1], sides multiples of 8 -> scaled latent (b, latent_channels, h/8, w/8)."""
         height, width = image_bchw.shape[-2:]
-        assert height % DOWNSAMPLING == 0 and width % DOWNSAMPLING == 0, (
-            f"{height}x{width} does not divide by 8"
-        )
+        assert height % DOWNSAMPLING == 0 and width % DOWNSAMPLING == 0, f"{height}x{width} does not divide by 8"
         return self.codec.encode(image_bchw) * self.scaling_factor  # type: ignore[operator]
 
     def decode(self, latent_bchw: Tensor) -> Tensor:
@@ -138,15 +136,9 @@ def _load_taef2(folder: Path) -> Autoencoder:
     for part in ("encoder", "decoder"):
         found = sorted(folder.glob(f"taef2_{part}.*"))
         if not found:
-            raise SyndiffError(
-                f"{folder} holds no taef2_{part} weights; both parts are needed, download it again."
-            )
+            raise SyndiffError(f"{folder} holds no taef2_{part} weights; both parts are needed, download it again.")
         # weights_only refuses everything but tensors: a pickled file cannot run code.
-        state = (
-            load_file(found[0])
-            if found[0].suffix == ".safetensors"
-            else torch.load(found[0], weights_only=True)
-        )
+        state = load_file(found[0]) if found[0].suffix == ".safetensors" else torch.load(found[0], weights_only=True)
         try:
             getattr(codec, part).load_state_dict({name: value.float() for name, value in state.items()})
         except RuntimeError as error:

@@ -20,9 +20,7 @@ class ControlUNet(nn.Module):
         *skips, inputs = self.backbone.channels
         self.levels = nn.ModuleList()
         for skip, outputs in zip(reversed(skips), (128, 64, 48, 32), strict=True):
-            self.levels.append(
-                nn.Sequential(conv_norm_relu(inputs + skip, outputs), conv_norm_relu(outputs, outputs))
-            )
+            self.levels.append(nn.Sequential(conv_norm_relu(inputs + skip, outputs), conv_norm_relu(outputs, outputs)))
             inputs = outputs
         self.head = nn.Conv2d(inputs, 1, 3, padding=1)
 

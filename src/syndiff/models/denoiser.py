@@ -8,14 +8,12 @@ from torch import Tensor, nn
 
 
 class TimestepEmbedding(nn.Module):
-    """Sinusoidal features of the timestep (Ho et al., arXiv 2006.11239), then a two-layer perceptron: (b,) -> (b, c)."""
+    """Sinusoidal features of the timestep (Ho et al., arXiv 2006.11239) through a perceptron: (b,) -> (b, c)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.mlp = nn.Sequential(
-            nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels), nn.SiLU()
-        )
+        self.mlp = nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels), nn.SiLU())
 
     def forward(self, timestep_b: Tensor) -> Tensor:
         half = self.channels // 2

@@ -7,11 +7,11 @@ ReLU6, no squeeze-and-excitation, TensorFlow's SAME padding, so that the ImageNe
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from syndiff.errors import SyndiffError
+from syndiff.models.tensors import read_state_dict
 
 # repeats, kernel, stride, expansion, output channels; the stages whose output is used as a feature map end a stride
 _STAGES = (
@@ -105,7 +105,7 @@ def imagenet_weights_file() -> Path | None:
 
 def load_imagenet_weights(network: EfficientNetLite0, path: Path) -> None:
     """Copy ImageNet weights by name; anything but the unused classifier head left over or missing is an error."""
-    state = torch.load(path, weights_only=True)
+    state = read_state_dict(path)
     head = {name for name in state if name.startswith(("_conv_head.", "_bn1.", "_fc."))}
     try:
         network.load_state_dict({name: value for name, value in state.items() if name not in head})

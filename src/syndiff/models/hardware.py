@@ -8,7 +8,7 @@ import torch
 def has_fast_bf16() -> bool:
     """True when bf16 is faster than fp32: a CUDA device that supports it, or a CPU with bf16 instructions."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     try:
         flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:

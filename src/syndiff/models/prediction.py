@@ -18,8 +18,8 @@ from syndiff.files import read_json
 from syndiff.models.control import ControlUNet
 from syndiff.models.hardware import default_device
 from syndiff.models.predictor import Prediction, StageClock
-from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, build_segmenter, trainable_state
-from syndiff.models.tensors import read_tensors
+from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise, trainable_state
+from syndiff.models.tensors import check_fit, read_tensors
 
 
 def case_noise(shape: tuple[int, int, int], *, seed: int, case_id: str) -> Tensor:
@@ -73,27 +73,17 @@ def load_segmenter(
         settings = replace(settings, inference_timestep=timestep)
     if steps is not None:
         settings = replace(settings, inference_steps=steps)
-    model = build_segmenter(replace(settings, pretrained=False))
+    model = initialise(replace(settings, pretrained=False), 0)
     if isinstance(model, DiffusionSegmenter):
-        trained_with = described["autoencoder"]["fingerprint"]
+        trained_with = described.get("autoencoder", {}).get("fingerprint", "unknown")
         if trained_with != model.autoencoder.fingerprint:
             raise SyndiffError(
-                f"{checkpoint}: trained with the autoencoder {described['autoencoder']['source']} of fingerprint "
+                f"{checkpoint}: trained with an autoencoder {settings.autoencoder} of fingerprint "
                 f"{trained_with[:12]}, but the one found has {model.autoencoder.fingerprint[:12]}. "
                 "Install the version it was trained with, or train again."
             )
     weights = read_tensors(checkpoint / "model.safetensors")
-    expected = trainable_state(model)
-    wrong = {
-        name
-        for name in expected.keys() | weights.keys()
-        if name not in expected or name not in weights or expected[name].shape != weights[name].shape
-    }
-    if wrong:
-        raise SyndiffError(
-            f"{checkpoint / 'model.safetensors'} does not fit model.json beside it: {len(wrong)} tensors differ, "
-            f"first {sorted(wrong)[0]}. Restore both files from the same run."
-        )
+    check_fit(checkpoint / "model.safetensors", weights, trainable_state(model))
     model.load_state_dict({**model.state_dict(), **weights})
     return model.eval(), described
 
@@ -135,9 +125,7 @@ class SegmenterPredictor:
         # 1. To the model's square, in [0, 1].
         with clock.stage("preprocess"):
             square = torch.from_numpy(resize_image(image, self.image_size)).to(self.device)
-            batch = (
-                square.permute(2, 0, 1)[None].float().div_(255).contiguous(memory_format=torch.channels_last)
-            )
+            batch = square.permute(2, 0, 1)[None].float().div_(255).contiguous(memory_format=torch.channels_last)
         # 2. The network, in the stages the timing table shows.
         if isinstance(self.model, ControlUNet):
             with clock.stage("network"):

@@ -61,9 +61,7 @@ class SegmenterSettings:
 
     def __post_init__(self) -> None:
         if self.image_size < 32 or self.image_size % 32:
-            raise SyndiffError(
-                f"image_size {self.image_size}: expected a multiple of 32, such as 128, 192 or 256."
-            )
+            raise SyndiffError(f"image_size {self.image_size}: expected a multiple of 32, such as 128, 192 or 256.")
 
 
 class DiffusionSegmenter(nn.Module):
@@ -72,9 +70,7 @@ class DiffusionSegmenter(nn.Module):
     def __init__(self, settings: SegmenterSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.autoencoder = load_autoencoder(
-            settings.autoencoder, revision=settings.autoencoder_revision or None
-        )
+        self.autoencoder = load_autoencoder(settings.autoencoder, revision=settings.autoencoder_revision or None)
         self.schedule = NoiseSchedule(
             timesteps=settings.timesteps,
             beta_start=settings.beta_start,

@@ -1,8 +1,10 @@
-"""Named tensors in safetensors files, written atomically and read with errors that name the file."""
+"""Named tensors in files: written atomically, read and compared with errors that name the file."""
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -21,6 +23,35 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load(path.read_bytes())
     except FileNotFoundError:
-        raise SyndiffError(f"{path} does not exist; restore it or train again.") from None
+        raise SyndiffError(f"{path} does not exist; restore it, or download or train it again.") from None
     except SafetensorError as error:
-        raise SyndiffError(f"{path} is damaged ({error}); restore it or train again.") from None
+        raise SyndiffError(f"{path} is damaged ({error}); restore it, or download or train it again.") from None
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors of published weights: a safetensors file, or a pickled state dict read without running its code."""
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        state = None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise SyndiffError(f"{path} is damaged or holds something else than named tensors; download it again.")
+    return state
+
+
+def check_fit(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise SyndiffError unless the tensors `found` in `path` have the names and the shapes of `expected`."""
+    wrong = [
+        name
+        for name in sorted(expected.keys() | found.keys())
+        if name not in expected or name not in found or expected[name].shape != found[name].shape
+    ]
+    if wrong:
+        name = wrong[0]
+        here, there = (str(list(t[name].shape)) if name in t else "absent" for t in (found, expected))
+        raise SyndiffError(
+            f"{path} does not fit the network: {len(wrong)} tensors differ, the first is {name} (found {here}, "
+            f"expected {there}). Restore the files that belong together."
+        )

@@ -16,6 +16,7 @@ from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow, compare, read_per_case
 from syndiff.evaluation.statistics import Difference, Interval
 from syndiff.files import read_json
+from syndiff.synthesis.manifest import Sample, read_manifest
 
 ARMS = ("control", "real", "real+synthetic")
 LABELS = {"control": "control", "real": "real only", "real+synthetic": "real + synthetic"}
@@ -28,7 +29,7 @@ SYNTHETIC = "synthetic"
 class Training:
     """How one arm was trained; the curves are (step, value), steps rising.
 
-    images: how many images the network saw, repeats counted. seconds: wall time of the training.
+    images: how many images the network saw, repeats counted. seconds: wall time of the steps, without validation.
     """
 
     steps: int
@@ -69,7 +70,7 @@ class Arm:
     scores: by metric (dice iou precision recall hd95 nsd). pooled: Dice and IoU over all pixels.
     counts: lesions, missed_lesions, false_lesions and further numbers of summary.json.
     masks: folder of the predicted masks `<case>.png`.
-    settings: the arm's config.yaml, flat (`training.batch` -> "16").
+    settings: the arm's config.yaml, flat (`training.batch_size` -> "16").
     """
 
     name: str
@@ -95,17 +96,11 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """An accepted synthetic case."""
-
-    id: str
-    prompt: str
-    source: str
-
-
-@dataclass(frozen=True)
 class Synthesis:
-    """The synthetic dataset and what its manifest says. rejected: how many samples for each reason."""
+    """The synthetic dataset and what its manifest says.
+
+    backends: names of the inpainters. samples: the accepted ones. rejected: how many, for each reason.
+    """
 
     dataset: DatasetFolder
     backends: tuple[str, ...]
@@ -155,9 +150,7 @@ def read_content(run: Path, dataset: DatasetFolder) -> Content:
         )
     folders = {name: run / name for name in ARMS if (run / name).is_dir()}
     if not folders:
-        raise SyndiffError(
-            f"{run} holds none of {', '.join(ARMS)}. Finish the run with `syndiff run --out {run}`."
-        )
+        raise SyndiffError(f"{run} holds none of {', '.join(ARMS)}. Finish the run with `syndiff run --out {run}`.")
     if "real+synthetic" in folders and not (run / SYNTHETIC).is_dir():
         raise SyndiffError(f"{run / SYNTHETIC} does not exist. Make it with `syndiff synthesize` or `syndiff run`.")
     tables = {name: _evaluation(folder, split) for name, folder in folders.items()}
@@ -168,9 +161,7 @@ def read_content(run: Path, dataset: DatasetFolder) -> Content:
         split=split,
         arms=arms,
         comparisons=tuple(
-            _compare(first, second, tables)
-            for first, second in COMPARISONS
-            if first in arms and second in arms
+            _compare(first, second, tables) for first, second in COMPARISONS if first in arms and second in arms
         ),
         synthesis=_read_synthesis(run / SYNTHETIC) if (run / SYNTHETIC).is_dir() else None,
         settings=_read_settings(_made(run / "config.yaml", "run")),
@@ -245,8 +236,9 @@ def _read_training(path: Path) -> Training:
     """Read metrics.jsonl; where a resumed run wrote a step twice the later line counts."""
     steps: dict[int, dict[str, Any]] = {}
     validation: dict[int, float] = {}
-    for line in _read_lines(path, "train"):
+    for text in path.read_text(encoding="utf-8").splitlines():
         with _complete(path, "train"):
+            line = json.loads(text)
             if "val_dice" in line:
                 validation[line["step"]] = line["val_dice"]
             else:
@@ -271,29 +263,13 @@ def _compare(first: str, second: str, tables: Mapping[str, Path]) -> Comparison:
 
 
 def _read_synthesis(folder: Path) -> Synthesis:
-    path = _made(folder / "manifest.jsonl", "synthesize")
-    dataset = DatasetFolder.open(folder)
-    samples: list[Sample] = []
-    backends: dict[str, None] = {}
-    rejected: Counter[str] = Counter()
-    for line in _read_lines(path, "synthesize"):
-        with _complete(path, "synthesize"):
-            backends[line["backend"]["name"]] = None
-            if line["accepted"]:
-                samples.append(Sample(line["id"], line["prompt"] or "", line["source_case"]))
-            else:
-                rejected[line["reason"]] += 1
-    return Synthesis(dataset, tuple(backends), tuple(samples), dict(rejected.most_common()))
-
-
-def _read_lines(path: Path, verb: str) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            raise SyndiffError(
-                f"{path}, line {number}, is not valid JSON. Make the file again with `syndiff {verb}`."
-            ) from None
+    every = list(read_manifest(_made(folder / "manifest.jsonl", "synthesize")))
+    return Synthesis(
+        dataset=DatasetFolder.open(folder),
+        backends=tuple(dict.fromkeys(sample.backend["name"] for sample in every)),
+        samples=tuple(sample for sample in every if sample.accepted),
+        rejected=dict(Counter(sample.reason or "" for sample in every if not sample.accepted).most_common()),
+    )
 
 
 def _read_settings(path: Path) -> dict[str, str]:
@@ -312,10 +288,10 @@ def _made(path: Path, verb: str) -> Path:
 
 @contextmanager
 def _complete(path: Path, verb: str) -> Iterator[None]:
-    """Turn a missing key into a SyndiffError that names the file."""
+    """Turn damage inside a file, such as a missing key, into a SyndiffError that names the file."""
     try:
         yield
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise SyndiffError(
             f"{path} lacks what the report needs ({error}). Make it again with `syndiff {verb}`."
         ) from None

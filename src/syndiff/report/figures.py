@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Literal
 
 import contourpy
 import numpy as np
@@ -50,18 +51,21 @@ _STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
 }
-_MANY_GROUPS = 16
+MANY_GROUPS = 12
+"""With more groups than this the strip plot has a dot for each group, no longer a line."""
+
 _LONGEST_SIDE = 480
 
 
 def strip_plot(arms: Mapping[str, Arm]) -> str:
     """Test Dice by group: a dot per case, a bar per group's mean; with many groups a dot per group."""
     groups = _dice_by_group(next(iter(arms.values())))
-    many = len(groups) > _MANY_GROUPS
-    names = ["all cases"] if many else ["all cases", *sorted(groups, key=lambda g: np.mean(groups[g]))]
-    height = 1.3 + 0.9 * len(arms) if many else 0.9 + 0.30 * len(arms) * len(names)
+    many = len(groups) > MANY_GROUPS
+    ranked = [] if many else sorted(groups, key=lambda group: np.mean(groups[group]))
+    names = ["all cases", *ranked]
+    height = 1.1 + 0.5 * len(arms) if many else 1.1 + 0.23 * len(arms) * len(names)
     with _style():
-        figure, axes = _axes(6.6, height)
+        figure, axes = _axes(7.3, height)
         for index, (name, arm) in enumerate(arms.items()):
             colour, scores = _ARM_COLOUR[name], _dice_by_group(arm)
             offset = (index - (len(arms) - 1) / 2) * 0.24
@@ -72,7 +76,7 @@ def strip_plot(arms: Mapping[str, Arm]) -> str:
                 mean = float(np.mean(scores[group]))
                 axes.plot([mean, mean], [row + offset - 0.11, row + offset + 0.11], color=colour, linewidth=2.4)
             _interval(axes, arm.scores["dice"], offset, colour, LABELS[name])
-        axes.set_yticks(range(len(names)), names if not many else [f"{len(groups)} groups\nor cases"])
+        axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.4, -0.6)
         if not many:
             axes.axhline(0.5, color=_STAND_IN["soft"], linewidth=0.6)
@@ -86,7 +90,7 @@ def difference_plot(comparisons: Sequence[Comparison]) -> str:
     """Paired differences of Dice and IoU with their intervals, beside a line at zero."""
     rows = [(c, metric) for c in comparisons for metric in ("dice", "iou")]
     with _style():
-        figure, axes = _axes(6.6, 0.9 + 0.36 * len(rows))
+        figure, axes = _axes(7.3, 0.9 + 0.36 * len(rows))
         axes.axvline(0, color=_STAND_IN["ink"], linewidth=1)
         for row, (comparison, metric) in enumerate(rows):
             _interval(axes, comparison.differences[metric], row, _ARM_COLOUR[comparison.first], None)
@@ -127,9 +131,7 @@ def validation_curves(arms: Mapping[str, Arm]) -> str:
                 steps, values = np.array(arm.training.validation, dtype=float).T
                 best = int(np.argmax(values))
                 axes.plot(steps, values, color=_ARM_COLOUR[name], label=LABELS[name], marker="o", markersize=2.5)
-                axes.plot(
-                    steps[best], values[best], "o", color=_ARM_COLOUR[name], markersize=8, markerfacecolor="none"
-                )
+                axes.plot(steps[best], values[best], "o", color=_ARM_COLOUR[name], markersize=8, markerfacecolor="none")
         axes.set_ylim(0, 1)
         axes.set_xlabel("training step")
         axes.set_ylabel("validation Dice")
@@ -139,9 +141,9 @@ def validation_curves(arms: Mapping[str, Arm]) -> str:
 
 def timing_bars(arms: Mapping[str, Arm]) -> str:
     """Median milliseconds of one image, cut into stages, with the whole (and its 10-90 % range) as text."""
-    stages = list(dict.fromkeys(stage for arm in arms.values() for stage in arm.timing.stages))
+    stages = _running_order([list(arm.timing.stages) for arm in arms.values()])
     with _style():
-        figure, axes = _axes(6.6, 1.1 + 0.5 * len(arms))
+        figure, axes = _axes(7.3, 1.1 + 0.5 * len(arms))
         for row, arm in enumerate(arms.values()):
             left = 0.0
             for index, stage in enumerate(stages):
@@ -198,6 +200,18 @@ def _dice_by_group(arm: Arm) -> dict[str, list[float]]:
     return scores
 
 
+def _running_order(orders: Sequence[Sequence[str]]) -> list[str]:
+    """One order of all stages that keeps each predictor's own where they agree."""
+    merged: list[str] = []
+    for order in orders:
+        position = 0
+        for stage in order:
+            if stage not in merged:
+                merged.insert(position, stage)
+            position = merged.index(stage) + 1
+    return merged
+
+
 def _running_median(values: NDArray) -> NDArray:
     """The median of each value and its neighbours, over a twentieth of the curve."""
     reach = max(1, len(values) // 40)
@@ -227,13 +241,13 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def _finish(figure: Figure, axes: Axes, *, grid: str, legend: int) -> None:
+def _finish(figure: Figure, axes: Axes, *, grid: Literal["x", "y"], legend: int) -> None:
     """Light grid lines behind the data; `legend` entries in a row above it."""
     axes.grid(axis=grid, color=_STAND_IN["soft"], linewidth=0.5, alpha=0.45)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)
     if legend:
-        figure.legend(loc="outside upper left", ncols=legend, handlelength=1.2, columnspacing=1.4)
+        figure.legend(loc="outside upper left", ncols=min(legend, 4), handlelength=1.2, columnspacing=1.4)
 
 
 def _svg(figure: Figure, name: str) -> str:

@@ -14,7 +14,7 @@ from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.files import write_text
 from syndiff.report import figures, words
-from syndiff.report.content import LABELS, Arm, Content, read_content
+from syndiff.report.content import LABELS, Content, read_content
 
 _CASES_SHOWN = 4
 _PER_GROUP = 2
@@ -70,7 +70,7 @@ def render(content: Content) -> str:
         labels=LABELS,
         main=LABELS[content.main.name],
         verdict=words.verdict(content),
-        warning=words.leak_warning(content),
+        warnings=words.warnings(content),
         limits=words.limits(content),
         table=words.main_table(content),
         differences=words.difference_table(content),
@@ -78,9 +78,11 @@ def render(content: Content) -> str:
         worst=[_card(content, row) for row in worst],
         best=[_card(content, row) for row in best],
         per_group=_PER_GROUP,
+        many_groups=figures.MANY_GROUPS,
+        hardware=words.hardware(content.main.timing),
         samples=_samples(content),
         sides=_sides(content),
-        arm_settings=_side_by_side(list(content.arms.values())),
+        arm_settings=_arm_settings(content),
     )
 
 
@@ -137,7 +139,7 @@ def _samples(content: Content) -> list[Card]:
         sample = every[index * len(every) // min(_SAMPLES_SHOWN, len(every))]
         image, mask = content.synthesis.dataset.load(content.synthesis.dataset[sample.id])
         picture, width, height = figures.picture(image)
-        cards.append(Card(sample.id, None, picture, width, height, figures.outline(mask), prompt=sample.prompt))
+        cards.append(Card(sample.id, None, picture, width, height, figures.outline(mask), prompt=sample.prompt or ""))
     return cards
 
 
@@ -151,10 +153,8 @@ def _sides(content: Content) -> list[tuple[str, int, int | None]]:
     return sides
 
 
-def _side_by_side(arms: Sequence[Arm]) -> list[tuple[str, list[str]]]:
-    """Every setting of the arms' config.yaml: one value where all agree, else one for each arm."""
-    rows = []
-    for key in dict.fromkeys(key for arm in arms for key in arm.settings):
-        values = [arm.settings.get(key, "not set") for arm in arms]
-        rows.append((key, values[:1] if len(set(values)) == 1 else values))
-    return rows
+def _arm_settings(content: Content) -> list[tuple[str, list[str]]]:
+    """The settings of each arm's config.yaml, in the order of the arms, that are not simply the run's."""
+    keys = dict.fromkeys(key for arm in content.arms.values() for key in arm.settings)
+    rows = [(key, [arm.settings.get(key, "not set") for arm in content.arms.values()]) for key in keys]
+    return [(key, values) for key, values in rows if set(values) != {content.settings.get(key)}]

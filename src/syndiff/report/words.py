@@ -1,10 +1,10 @@
 """What the numbers say, in words: the verdict, the main table in three dresses, and the limits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from syndiff.evaluation.statistics import Interval
-from syndiff.report.content import LABELS, Arm, Content
+from syndiff.report.content import LABELS, Arm, Content, Timing
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,15 @@ def verdict(content: Content) -> list[tuple[str, str]]:
         )
     control = content.comparison("real", "control")
     if control is not None:
+        name = _segmenter(content.arms["real"])
         reached = (number(content.arms[name].scores["dice"].mean) for name in ("real", "control"))
         answers.append(
             (
                 "How does it stand against the control?",
                 "The control is the same encoder as a plain U-Net, without any diffusion. On the same real cases "
-                "the one-step segmenter reached {} and the control {}, a difference of ".format(*reached)
+                f"the {name} reached {{}} and the control {{}}, a difference of ".format(*reached)
                 + f"{_change(control.differences['dice'])} "
-                + _chance(control.differences["dice"], "The one-step segmenter is better", "The control is better"),
+                + _chance(control.differences["dice"], f"The {name} is better", "The control is better"),
             )
         )
     answers.append(("How fast is it?", _speed(content)))
@@ -130,7 +131,7 @@ def limits(content: Content) -> list[str]:
         "and nothing about other hospitals, devices or diseases."
     ]
     if dice.note:
-        found.append(f"Take the intervals with care: {dice.note}.")
+        found.append(f"{dice.note[0].upper()}{dice.note[1:]}.")
     if content.unit == "case":
         found.append(
             "No patients or videos are known for these images. If several show the same patient, they may lie on "
@@ -141,15 +142,8 @@ def limits(content: Content) -> list[str]:
         "would move every number, and with it small differences between arms."
     )
     if content.synthesis is not None:
-        found.append(_about_synthesis(content.synthesis.backends))
-    timestep = next(
-        (value for key, value in content.main.settings.items() if key.split(".")[-1] == "timestep"), None
-    )
-    if timestep is not None and content.main.name != "control":
-        found.append(
-            f"The segmenter takes one denoising step, from timestep {timestep}. Other timesteps and more steps "
-            "were not tried in this run; the result depends on them."
-        )
+        found.append(_about_synthesis(content))
+    found += _about_the_model(content.main)
     if content.main.counts["empty_targets"]:
         found.append(
             f"{content.main.counts['empty_targets']} test cases have no annotated lesion. Their Dice is 1 when "
@@ -164,14 +158,34 @@ def limits(content: Content) -> list[str]:
     ]
 
 
-def leak_warning(content: Content) -> str | None:
-    """The warning a leaky split deserves, None for an honest one."""
-    if not content.split.leaky:
-        return None
-    return (
-        f"The split {content.split.method} puts images of the same patient or video on both sides. The scores on "
-        "this page are too high for new patients; use them only to compare with papers that split the same way."
-    )
+def warnings(content: Content) -> list[tuple[str, str]]:
+    """What makes the scores untrustworthy: (name, sentence); empty for an honest run."""
+    found = []
+    if content.split.leaky:
+        found.append(
+            (
+                "Leaky split.",
+                f"The split {content.split.method} puts images of the same patient or video on both sides. The "
+                "scores on this page are too high for new patients; use them only to compare with papers that "
+                "split the same way.",
+            )
+        )
+    leaked = _outside_training(content)
+    if leaked:
+        found.append(
+            (
+                "Synthetic cases leak.",
+                f"{leaked} of them were made from cases outside the training side of the split. The scores of "
+                f"{LABELS['real+synthetic']} are worth nothing; synthesize again from the training cases.",
+            )
+        )
+    return found
+
+
+def _outside_training(content: Content) -> int:
+    samples = content.synthesis.samples if content.synthesis is not None else ()
+    training = set(content.split.train)
+    return sum(not {sample.source_case, sample.mask_source} <= training for sample in samples)
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -191,25 +205,33 @@ def bounds(interval: Interval, digits: int = 3, show: Callable[[float | None, in
     return f"[{show(interval.low, digits)}, {show(interval.high, digits)}]"
 
 
+def hardware(timing: Timing) -> str:
+    """What computed, as far as a time depends on it: the GPU, or the processor and its threads; the precision."""
+    threads = "1 thread" if timing.threads == 1 else f"{timing.threads} threads"
+    device = timing.machine["gpu"] or f"{timing.machine['processor']}, {threads}"
+    return f"{device}, {timing.dtype}" if timing.dtype else device
+
+
 def _quality(content: Content) -> str:
     arm, dice = content.main, content.main.scores["dice"]
     trained = {
         "control": "The control, a plain U-Net,",
-        "real": "The one-step segmenter, trained on real cases,",
-        "real+synthetic": "The one-step segmenter, trained on real and synthetic cases,",
+        "real": f"The {_segmenter(arm)}, trained on real cases,",
+        "real+synthetic": f"The {_segmenter(arm)}, trained on real and synthetic cases,",
     }
     of_groups = f" from {dice.groups} groups (patients or videos)" if content.unit == "group" else ""
+    false = arm.counts["false_lesions"]
+    places = "no place" if false == 0 else "1 place" if false == 1 else f"{false} places"
     return (
         f"{trained[arm.name]} reached a mean Dice of {number(dice.mean)}{_between(dice)} on {dice.cases} test "
         f"images{of_groups}. It missed {arm.counts['missed_lesions']} of {arm.counts['lesions']} annotated "
-        f"lesions and marked {arm.counts['false_lesions']} places where none is annotated."
+        f"lesions and marked {places} where none is annotated."
     )
 
 
 def _speed(content: Content) -> str:
     timing = content.main.timing
-    hardware = timing.machine.get("gpu") or f"{timing.machine['processor']}, {timing.threads} threads"
-    text = f"One {timing.width}×{timing.height} image takes {timing.total.median:.0f} ms on {hardware}."
+    text = f"One {timing.width}×{timing.height} image takes {timing.total.median:.0f} ms on {hardware(timing)}."
     control = content.arms.get("control")
     if control is None or control is content.main:
         return text
@@ -218,15 +240,44 @@ def _speed(content: Content) -> str:
     return f"{text} That is {compared} the control ({control.timing.total.median:.0f} ms)."
 
 
-def _about_synthesis(backends: Sequence[str]) -> str:
+def _about_synthesis(content: Content) -> str:
     kinds = {
-        "copy_paste": "real lesions of the training cases, moved into other training frames: the control arm of "
-        "augmentation. They say nothing about what painted lesions would add",
-        "sdxl": "painted by a general text-to-image model inside real masks; whether they look right to a "
-        "specialist has not been judged here",
+        "copy_paste": "real lesions of training cases moved into other training frames, the control arm of "
+        "augmentation: they say nothing about what painted lesions would add",
+        "sdxl": "painted by a general text-to-image model inside real masks: no specialist has judged here whether "
+        "they look right",
     }
+    backends = content.synthesis.backends if content.synthesis is not None else ()
     described = "; ".join(f"{kinds.get(name, 'painted inside real masks')} ({name})" for name in backends)
-    return f"The synthetic cases are {described}. All were made from the training cases only."
+    origin = "" if _outside_training(content) else " All were made from the training side of the split."
+    return f"The synthetic cases are {described}.{origin}"
+
+
+def _about_the_model(arm: Arm) -> list[str]:
+    """What the arm's settings mean for its result; nothing about settings it does not have."""
+    settings, found = arm.settings, []
+    size, timestep = settings.get("model.image_size"), settings.get("model.inference_timestep")
+    if size is not None:
+        found.append(
+            f"Images are segmented at {size}×{size} pixels and masks brought back to the image's own size, where they "
+            "are scored. Detail finer than that is lost."
+        )
+    if timestep is not None and arm.name != "control":
+        start = f"T − 1 = {int(settings['model.timesteps']) - 1}" if timestep == "-1" else timestep
+        passes = "one pass" if _steps(arm) == "1" else f"{_steps(arm)} passes"
+        found.append(
+            f"A mask takes {passes} of the denoiser from timestep {start}. Other timesteps and numbers of passes were "
+            "not tried in this run; the result depends on them."
+        )
+    return found
+
+
+def _segmenter(arm: Arm) -> str:
+    return "one-step segmenter" if _steps(arm) == "1" else f"{_steps(arm)}-step segmenter"
+
+
+def _steps(arm: Arm) -> str:
+    return arm.settings.get("model.inference_steps", "1")
 
 
 def _change(interval: Interval) -> str:

@@ -1,6 +1,5 @@
 """Checkpoints: written whole or not at all, described by their own JSON, safetensors only."""
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +39,7 @@ def save_checkpoint(
     final = folder / f"{step:06d}"
     if final.exists():  # left by a run that was killed before the pointer moved
         shutil.rmtree(final)
-    os.replace(building, final)
+    building.replace(final)
     if best:
         write_text(folder / "best", final.name)
     write_text(folder / "last", final.name)

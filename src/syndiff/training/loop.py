@@ -4,7 +4,6 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +54,10 @@ def train(
     Raises SyndiffError when a loss is not finite, naming the step and the terms.
     """
     # 1. Everything that is trained, and how.
-    accelerator = Accelerator(mixed_precision=_precision(settings.precision))
+    accelerator = Accelerator(mixed_precision=precision(settings.precision))
     model = initialise(model_settings, seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = SegmentationObjective(model, settings)
-    optimizer = _make_optimizer(model, settings)
+    optimizer = make_optimizer(model, settings)
     objective, optimizer = accelerator.prepare(objective, optimizer)
     average = MovingAverage(model, settings.ema)
     augment = Augmentation(augmentation)
@@ -112,9 +111,7 @@ def train(
             values = {name: round(value.item(), 6) for name, value in losses.items()}
             bar.set_postfix(loss=f"{loss.item():.3f}", best=f"{max(best, 0):.3f}", refresh=False)
             images = step * settings.batch_size
-            journal.write(
-                step=step, images=images, loss=loss.item(), losses=values, lr=rate, seconds=round(seconds, 2)
-            )
+            journal.write(step=step, images=images, loss=loss.item(), losses=values, lr=rate, seconds=round(seconds, 2))
         improved = False
         if step % settings.validate_every == 0 or step == settings.steps:
             average.swap()
@@ -124,9 +121,7 @@ def train(
             improved = dice > best
             best = max(best, dice)
             journal.write(step=step, val_dice=dice)
-        if accelerator.is_main_process and (
-            improved or step % settings.checkpoint_every == 0 or step == last
-        ):
+        if accelerator.is_main_process and (improved or step % settings.checkpoint_every == 0 or step == last):
             average.swap()
             weights = {name: value.clone() for name, value in trainable_state(model).items()}
             average.swap()
@@ -134,9 +129,7 @@ def train(
                 run,
                 step,
                 weights=weights,
-                description=model_description(
-                    model_settings, model, step=step, val_dice=best if improved else None
-                ),
+                description=model_description(model_settings, model, step=step, val_dice=best if improved else None),
                 state={
                     **{f"live.{name}": value for name, value in trainable_state(model).items()},
                     **{f"ema.{name}": value for name, value in average.average.items()},
@@ -184,8 +177,7 @@ def case_indices(cases: int, batch_size: int, seed: int, step: int) -> list[int]
     """The cases of one step: consecutive parts of a stream of permutations, one for each epoch."""
     wanted = range(step * batch_size, (step + 1) * batch_size)
     orders = {
-        epoch: np.random.default_rng([seed, 0, epoch]).permutation(cases)
-        for epoch in {i // cases for i in wanted}
+        epoch: np.random.default_rng([seed, 0, epoch]).permutation(cases) for epoch in {i // cases for i in wanted}
     }
     return [int(orders[i // cases][i % cases]) for i in wanted]
 
@@ -220,7 +212,8 @@ def _seed(seed: int, step: int, purpose: int, process: int) -> int:
     return int(np.random.SeedSequence([seed, step, purpose, process]).generate_state(1)[0])
 
 
-def _make_optimizer(model: Model, settings: TrainingSettings) -> torch.optim.AdamW:
+def make_optimizer(model: Model, settings: TrainingSettings) -> torch.optim.AdamW:
+    """AdamW over everything trained; the pretrained backbone has a rate of its own."""
     backbone = set(_backbone(model))
     groups = [
         {
@@ -229,9 +222,7 @@ def _make_optimizer(model: Model, settings: TrainingSettings) -> torch.optim.Ada
         },
         {"params": [p for p in _backbone(model) if p.requires_grad], "rate_scale": settings.backbone_rate},
     ]
-    return torch.optim.AdamW(
-        groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
-    )
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True)
 
 
 def _backbone(model: Model) -> Iterator[torch.nn.Parameter]:
@@ -239,19 +230,11 @@ def _backbone(model: Model) -> Iterator[torch.nn.Parameter]:
 
 
 def _load_live(model: Model, tensors: dict[str, Tensor]) -> None:
-    model.load_state_dict(
-        {**model.state_dict(), **{k[5:]: v for k, v in tensors.items() if k.startswith("live.")}}
-    )
+    model.load_state_dict({**model.state_dict(), **{k[5:]: v for k, v in tensors.items() if k.startswith("live.")}})
 
 
-def _precision(name: str) -> str:
+def precision(name: str) -> str:
+    """accelerate's word for a precision setting."""
     if name == "auto":
         return "bf16" if has_fast_bf16() else "no"
     return {"fp32": "no", "bf16": "bf16"}[name]
-
-
-def describe_training(
-    model: SegmenterSettings, settings: TrainingSettings, augmentation: AugmentationSettings
-) -> dict[str, Any]:
-    """All settings of a run as plain data, for config.yaml and for the check before a resume."""
-    return {"model": asdict(model), "training": asdict(settings), "augmentation": asdict(augmentation)}

@@ -66,9 +66,7 @@ class SegmentationObjective(nn.Module):
         estimate = model.objective.estimate(output, noisy, batch.timestep)
         losses = model.objective.losses(estimate, clean, batch.noise, batch.timestep)
         if self.settings.mask_weight:
-            losses["mask"] = self.settings.mask_weight * mask_loss(
-                model.decode_logits(estimate.clean), batch.mask
-            )
+            losses["mask"] = self.settings.mask_weight * mask_loss(model.decode_logits(estimate.clean), batch.mask)
         if self.settings.guide_weight:
             losses["guide"] = self.settings.guide_weight * mask_loss(model.guide(condition), batch.mask)
         return losses

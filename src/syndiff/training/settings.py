@@ -60,6 +60,4 @@ class TrainingSettings:
         }
         for name, valid in limits.items():
             if not valid:
-                raise SyndiffError(
-                    f"training setting {name}: {getattr(self, name)} is out of range (see --help)."
-                )
+                raise SyndiffError(f"training setting {name}: {getattr(self, name)} is out of range (see --help).")

@@ -48,7 +48,7 @@ def write_phantom(
         "licence": "CC0",
         "images": groups * frames,
         "size": f"{width}x{height}",
-        "seed": seed,
+        "source": f"rendered by SynDiff, seed {seed}",
     }
     write_json(root / "dataset.json", description)
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.data.phantom.colon import View
 from syndiff.data.phantom.noise import Floats
-from syndiff.data.phantom.scene import View
 
 STEPS = 14
 SHAPES = ("sessile", "flat", "pedunculated", "lobulated")
@@ -112,15 +112,15 @@ class Hits(NamedTuple):
         return Hits(*(field[..., keep] for field in self))
 
 
-def trace(lesion: Lesion, view: View, wall_normal: Floats) -> Hits:
-    """Where the rays of `view` meet the polyp, given the normals (3, n) of the wall behind it."""
-    centre = lesion.anchor - np.array([0, 0, view.origin_z], np.float32)
+def trace(lesion: Lesion, view: View) -> Hits:
+    """Where the rays of `view` meet the polyp, by stepping along each as far as nothing can be."""
+    centre = lesion.anchor - np.array([0, 0, view.z], np.float32)
     along = centre @ view.direction
     reach = np.float32(lesion.reach)
     gap = np.float32(centre @ centre) - along**2
     depth = np.sqrt(np.maximum(reach**2 - gap, 0))
     rays = np.flatnonzero((gap < reach**2) & (along + depth > 0.02) & (along - depth < view.distance))
-    direction, wall_at, ground = view.direction[:, rays], view.distance[rays], wall_normal[:, rays]
+    direction, wall_at, ground = view.direction[:, rays], view.distance[rays], view.normal[:, rays]
     slant = np.maximum(-(direction * ground).sum(0), 0.12) / np.float32(lesion.size)
     ahead = (lesion.axes @ direction) / np.float32(lesion.size)
     start = (lesion.axes @ -centre)[:, None] / np.float32(lesion.size)
@@ -132,8 +132,8 @@ def trace(lesion: Lesion, view: View, wall_normal: Floats) -> Hits:
         np.minimum(distance, wall_at, out=distance)
     local = start + ahead * distance
     solid = _solid(lesion, local)
-    _, belongs = _melt(solid, (wall_at - distance) * slant)
-    hit = np.flatnonzero(belongs > 0.01)
+    melted, belongs = _melt(solid, (wall_at - distance) * slant)
+    hit = np.flatnonzero((belongs > 0.01) & (melted < 0.03))  # a ray still under way has missed it narrowly
     local = local[:, hit]
     belongs, solid = belongs[hit], solid[hit]
     step = np.float32(0.03)
@@ -145,7 +145,8 @@ def trace(lesion: Lesion, view: View, wall_normal: Floats) -> Hits:
     return Hits(rays[hit], distance[hit], normal, belongs, local)
 
 
-FOOT = np.float32(0.5)
+FOOT = np.float32(0.5)  # how widely a polyp melts into the wall, in its own units
+SUNK = np.float32(0.5)  # how far it reaches below the wall, lest it show on the far side of a fold
 
 
 def _melt(solid: Floats, wall: Floats) -> tuple[Floats, Floats]:
@@ -157,7 +158,12 @@ def _melt(solid: Floats, wall: Floats) -> tuple[Floats, Floats]:
 def _solid(lesion: Lesion, at: Floats) -> Floats:
     """Distance (n,) to the polyp from points (3, n), both in units of its size; approximate."""
     amplitude, frequency, phase = lesion.warp
-    at = at + np.stack([a * np.sin(f * at[(k + 1) % 3] + p) for k, (a, f, p) in enumerate(zip(amplitude, frequency, phase, strict=True))])
+    at = at + np.stack(
+        [
+            a * np.sin(f * at[(k + 1) % 3] + p)
+            for k, (a, f, p) in enumerate(zip(amplitude, frequency, phase, strict=True))
+        ]
+    )
     whole: Floats | None = None
     for blob in lesion.blobs:
         ray = (at - blob[:3, None]) / blob[3:, None]
@@ -169,7 +175,7 @@ def _solid(lesion: Lesion, at: Floats) -> Floats:
         top = lesion.blobs[0, :3]
         share = np.clip((top @ at) / (top @ top), 0, 1)
         whole = _join(whole, np.sqrt(((at - top[:, None] * share) ** 2).sum(0)) - np.float32(lesion.stalk))
-    return whole
+    return np.maximum(whole, -at[2] - SUNK)
 
 
 def _join(first: Floats, second: Floats) -> Floats:

@@ -4,24 +4,30 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
+from syndiff.data.phantom.noise import TILE as SIZE
 from syndiff.data.phantom.noise import Floats, shifted
 
-SIZE = 768
 CHANNELS = ("tone", "red", "vessel", "slope_u", "slope_v", "debris", "bubble", "film")
 
 
 def make_mucosa(rng: np.random.Generator) -> Floats:
     """A random surface (SIZE, SIZE, len(CHANNELS)); rows go round the tube, columns along it, both wrap."""
-    cloud, broad = shifted("cloud", rng, SIZE), shifted("broad", rng, SIZE)
-    medium, fine, tiny = (shifted(name, rng, SIZE) for name in ("medium", "fine", "tiny"))
+    cloud, broad = shifted("cloud", rng), shifted("broad", rng)
+    medium, fine, tiny = (shifted(name, rng) for name in ("medium", "fine", "tiny"))
     debris = _debris(rng, medium, fine) if rng.random() < 0.45 else np.zeros_like(cloud)
     bubble, dome = _bubbles(rng) if rng.random() < 0.4 else (np.zeros_like(cloud), np.zeros_like(cloud))
-    height = 0.3 * fine + 0.45 * tiny * np.clip(0.7 + 0.6 * broad, 0, 2) + rng.uniform(0.3, 1.0) * medium + 5 * debris * (1 + 0.4 * fine) + 6 * dome
+    height = (
+        0.3 * fine
+        + 0.45 * tiny * np.clip(0.7 + 0.6 * broad, 0, 2)
+        + rng.uniform(0.3, 1.0) * medium
+        + 5 * debris * (1 + 0.4 * fine)
+        + 6 * dome
+    )
     slope_u = (np.roll(height, -1, 0) - np.roll(height, 1, 0)) * 0.5
     slope_v = (np.roll(height, -1, 1) - np.roll(height, 1, 1)) * 0.5
-    film = np.clip((shifted("broad", rng, SIZE) + 0.5 * cloud - rng.uniform(0.9, 2.2)) * 1.5, 0, 1)
+    film = np.clip((shifted("broad", rng) + 0.5 * cloud - rng.uniform(0.9, 2.2)) * 1.5, 0, 1)
     patches = np.clip(broad - 0.9, 0, None) + 0.5 * np.clip(medium - 1.2, 0, None)
-    vessel = _vessels(rng) * np.clip(0.7 + 0.5 * shifted("broad", rng, SIZE), 0, 1.3)
+    vessel = _vessels(rng) * np.clip(0.7 + 0.5 * shifted("broad", rng), 0, 1.3)
     tone = 0.7 * cloud + 0.3 * medium + 0.2 * fine
     return np.stack([tone, patches + 0.25 * cloud, vessel, slope_u, slope_v, debris, bubble, film], -1)
 

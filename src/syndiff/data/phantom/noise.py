@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-TILE = 512
+TILE = 768
+BLOCK = 4096  # points sampled at once, few enough to stay in the processor's cache
 
 
 @lru_cache(maxsize=1)
@@ -35,21 +36,24 @@ def noise_bank() -> dict[str, Floats]:
     return bank
 
 
-def shifted(name: str, rng: np.random.Generator, size: int) -> Floats:
-    """One field of the bank at a random shift and orientation, resized to size x size (still periodic)."""
+def shifted(name: str, rng: np.random.Generator) -> Floats:
+    """One field of the bank, at a random shift and orientation."""
     field = noise_bank()[name]
     if rng.random() < 0.5:
         field = field.T
-    field = np.roll(field, tuple(rng.integers(0, TILE, 2)), (0, 1))
-    if size == TILE:
-        return field
-    at = np.arange(size, dtype=np.float32) * (TILE / size)
-    grid = np.meshgrid(at, at, indexing="ij")
-    return bilinear(field[..., None], grid[0].ravel(), grid[1].ravel())[:, 0].reshape(size, size)
+    return np.roll(field, tuple(rng.integers(0, TILE, 2)), (0, 1))
 
 
 def bilinear(table: Floats, row: Floats, column: Floats) -> Floats:
-    """Sample `table` (rows, columns, channels) at fractional cells, wrapping both ways: (n, channels)."""
+    """Sample `table` (rows, columns, channels) at n fractional cells, wrapping both ways: (channels, n)."""
+    sampled = np.empty((table.shape[2], row.size), np.float32)
+    for start in range(0, row.size, BLOCK):
+        block = slice(start, start + BLOCK)
+        sampled[:, block] = _bilinear(table, row[block], column[block]).T
+    return sampled
+
+
+def _bilinear(table: Floats, row: Floats, column: Floats) -> Floats:
     rows, columns, channels = table.shape
     flat = table.reshape(-1, channels)
     row_floor, column_floor = np.floor(row), np.floor(column)

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import label
 
 from syndiff.data.phantom.caption import describe
+from syndiff.data.phantom.colon import Colon, View, cast, lens, make_colon, turn
 from syndiff.data.phantom.lesion import SHAPES, Lesion, make_lesion
 from syndiff.data.phantom.mucosa import make_mucosa
 from syndiff.data.phantom.noise import Floats
-from syndiff.data.phantom.scene import Colon, lens, look, make_colon, turn, wall_relief
-from syndiff.data.phantom.shading import Look, find, make_look, photograph
+from syndiff.data.phantom.shading import Scene, find, make_appearance, photograph
 
 FIELD = 0.95  # radians from the middle of the picture to its upper edge
 SKETCH = 48  # lines of the coarse picture that polyps are placed and measured in
@@ -31,18 +31,15 @@ def render_sequence(seed: int, group: int, frames: int, height: int, width: int)
     """The first `frames` frames of sequence `group` of phantom `seed`; more frames continue the same motion."""
     rng = np.random.default_rng([seed, group])
     window = make_window(rng, height, width)
-    appearance = make_look(rng)
-    colon = make_colon(rng)
-    mucosa = make_mucosa(rng)
+    appearance, colon, mucosa = make_appearance(rng), make_colon(rng), make_mucosa(rng)
     motion = make_motion(rng)
-    lesions = place_lesions(rng, colon, motion, width / height, rng.random() < 0.2)
-    rays = lens(height, width, height / 2, FIELD)
+    scene = Scene(colon, mucosa, appearance, place_lesions(rng, colon, motion, width / height))
+    rays = lens(height, width, height / 2, FIELD)[:, window.ravel() > 0]
     sequence = []
     for index in range(frames):
         noise = np.random.default_rng([seed, group, index + 1])
-        z, rotation = motion.pose(index)
-        image, owner, shiny = photograph(colon, mucosa, appearance, lesions, z, rotation, rays, window, noise)
-        sequence.append(Frame(image, owner > 0, describe(lesions, owner, shiny, window > 0.5)))
+        image, owner, shiny = photograph(scene, *motion.pose(index), rays, window, noise)
+        sequence.append(Frame(image, owner > 0, describe(scene.lesions, owner, shiny, window > 0.5)))
     return sequence
 
 
@@ -67,24 +64,22 @@ def make_motion(rng: np.random.Generator) -> Motion:
     return Motion(np.stack([middle, amplitude, rng.uniform(0.25, 0.6, 4), rng.uniform(0, 6.28, 4)], axis=1))
 
 
-def place_lesions(
-    rng: np.random.Generator, colon: Colon, motion: Motion, aspect: float, second: bool
-) -> tuple[Lesion, ...]:
+def place_lesions(rng: np.random.Generator, colon: Colon, motion: Motion, aspect: float) -> tuple[Lesion, ...]:
     """One polyp, or two, that stay in view as the camera sways and cover about the wanted share of the frame."""
     width = round(SKETCH * aspect)
     rays = lens(SKETCH, width, SKETCH / 2, FIELD)
-    poses = [motion.pose(index) for index in (0, 4, 9)]
+    views = [cast(colon, *motion.pose(index), rays) for index in (0, 4, 9)]
     lesions: tuple[Lesion, ...] = ()
-    for number in range(1 + second):
+    for number in range(1 + (rng.random() < 0.2)):
         best: tuple[float, Lesion] | None = None
         largest = LARGEST if number == 0 else 0.05
         wanted = float(rng.uniform(np.sqrt(1.4 * SMALLEST), np.sqrt(0.8 * largest)) ** 2)
         for _ in range(8):
-            lesion = _candidate(rng, colon, poses[0], rays, wanted)
+            lesion = _candidate(rng, views[0], rays, wanted)
             for _ in range(2):
-                area = _survey(colon, (*lesions, lesion), poses[:1], rays)[0][0, number]
+                area = _survey((*lesions, lesion), views[:1], rays)[0][0, number]
                 lesion = lesion.scaled(float(np.clip(np.sqrt(wanted / (area + 0.002)), 0.5, 1.6)))
-            areas, pieces = _survey(colon, (*lesions, lesion), poses, rays)
+            areas, pieces = _survey((*lesions, lesion), views, rays)
             worst = float(np.abs(np.log((areas[:, number] + 1e-4) / wanted)).max())
             if areas.sum(axis=1).max() > LARGEST * 1.05:
                 worst += 1
@@ -98,30 +93,24 @@ def place_lesions(
     return lesions
 
 
-def _candidate(
-    rng: np.random.Generator, colon: Colon, pose: tuple[float, Floats], rays: Floats, wanted: float
-) -> Lesion:
-    view = look(colon, *pose, rays)
-    points = view.points()
-    normal, _ = wall_relief(colon, view, points)
+def _candidate(rng: np.random.Generator, view: View, rays: Floats, wanted: float) -> Lesion:
+    points = view.points(view.distance)
     off_axis = np.arccos(np.clip(rays[2], -1, 1)) / FIELD
-    facing = -(normal * view.direction).sum(0)
+    facing = -(view.normal * view.direction).sum(0)
     size = np.sqrt(wanted / np.pi * 1.2) * 2 * FIELD * view.distance
     good = (off_axis < 0.75) & (view.distance > 0.45) & (view.distance < 2.2) & (size < 0.6) & (facing > 0.2)
     choice = np.flatnonzero(good) if good.any() else np.flatnonzero(off_axis < 0.75)
     at = rng.choice(choice)
     shape = SHAPES[rng.choice(len(SHAPES), p=(0.4, 0.25, 0.17, 0.18))]
-    return make_lesion(rng, shape, points[:, at], normal[:, at], float(size[at]))
+    return make_lesion(rng, shape, points[:, at], view.normal[:, at], float(size[at]))
 
 
-def _survey(
-    colon: Colon, lesions: tuple[Lesion, ...], poses: list[tuple[float, Floats]], rays: Floats
-) -> tuple[Floats, NDArray[np.intp]]:
-    """Share of the picture that each polyp covers at each pose (poses, lesions), and separate pieces (poses,)."""
+def _survey(lesions: tuple[Lesion, ...], views: list[View], rays: Floats) -> tuple[Floats, NDArray[np.intp]]:
+    """Share of the picture that each polyp covers in each view (views, lesions), and separate pieces (views,)."""
     inside = rays[2] > np.cos(1.05 * FIELD)
     areas, pieces = [], []
-    for z, rotation in poses:
-        owner = find(colon, lesions, look(colon, z, rotation, rays)).owner * inside
+    for view in views:
+        owner = find(lesions, view).owner * inside
         areas.append([(owner == k + 1).mean() for k in range(len(lesions))])
         pieces.append(label(owner.reshape(SKETCH, -1))[1])
     return np.array(areas, np.float32), np.array(pieces)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from syndiff.data.phantom.noise import TILE, Floats, bilinear, noise_bank
 
-ANGLES = 384
+ANGLES = 256
 DEPTHS = 520
 NEAREST_Z = -1.5
 FARTHEST_Z = 13.0
@@ -78,32 +78,34 @@ def _folds(rng: np.random.Generator, z: Floats, theta: Floats, corner: float) ->
         wobble += rng.uniform(0.02, 0.12) * np.cos(2 * theta - rng.uniform(0, 6))
         wobble += rng.uniform(0.0, 0.035) * np.cos(5 * theta - rng.uniform(0, 6))
         off = z[:, near] - at - wobble
-        width = rng.uniform(0.08, 0.2)
+        width = rng.uniform(0.07, 0.18)
         shape = np.exp(-((off / np.where(off < 0, 1.4 * width, width)) ** 2))
-        height[:, near] += rng.uniform(0.16, 0.5) * crescent * shape
-        at += rng.uniform(0.45, 1.4)
+        height[:, near] += rng.uniform(0.14, 0.5) * crescent * shape
+        at += rng.uniform(0.35, 1.2)
     return height
 
 
 def _undulation(rng: np.random.Generator, z: Floats, theta: Floats) -> Floats:
     row = np.broadcast_to(theta * (TILE / (2 * np.pi)), (ANGLES, DEPTHS)).ravel()
     column = np.broadcast_to(z * (TILE / (2 * np.pi)), (ANGLES, DEPTHS)).ravel() + rng.uniform(0, TILE)
-    return bilinear(noise_bank()["medium"][..., None], row, column)[:, 0].reshape(ANGLES, DEPTHS)
+    return bilinear(noise_bank()["medium"][..., None], row, column)[0].reshape(ANGLES, DEPTHS)
 
 
 @dataclass(frozen=True)
 class View:
-    """What n rays see: `direction` (3, n) in the tube's frame, `distance` (n,), `theta` (n,)."""
+    """What n rays from the camera meet of the bare wall, in the tube's frame."""
 
-    origin_z: float
-    direction: Floats
-    distance: Floats
-    theta: Floats
+    z: float  # of the camera, which is at x = y = 0
+    direction: Floats  # (3, n)
+    distance: Floats  # (n,)
+    normal: Floats  # (3, n) towards the lumen
+    hollow: Floats  # (n,) depth of the wall behind its neighbourhood along the tube
+    theta: Floats  # (n,) angle round the tube
 
-    def points(self) -> Floats:
-        """Where the rays end, (3, n)."""
-        points = self.direction * self.distance
-        points[2] += np.float32(self.origin_z)
+    def points(self, distance: Floats) -> Floats:
+        """Where the rays have come after `distance` (n,): (3, n)."""
+        points = self.direction * distance
+        points[2] += np.float32(self.z)
         return points
 
 
@@ -117,7 +119,7 @@ def lens(height: int, width: int, half: float, field: float) -> Floats:
     return np.stack([scale * x, scale * y, np.cos(angle)]).reshape(3, -1).astype(np.float32)
 
 
-def look(colon: Colon, z: float, rotation: Floats, rays: Floats) -> View:
+def cast(colon: Colon, z: float, rotation: Floats, rays: Floats) -> View:
     """Trace camera rays (3, n) from (0, 0, z), turned by `rotation` (3, 3), to the wall."""
     direction = rotation.astype(np.float32) @ rays
     theta = np.arctan2(direction[1], direction[0])
@@ -142,7 +144,9 @@ def look(colon: Colon, z: float, rotation: Floats, rays: Floats) -> View:
     clear, blocked = between(horizon, last), between(horizon, last + 1)
     share = np.clip((clear - angle) / (clear - blocked + np.float32(1e-6)), 0, 1)
     near, beyond = between(far, last), between(far, last + 1)
-    return View(z, direction, near + (beyond - near) * share, theta)
+    distance = near + (beyond - near) * share
+    normal, hollow = _relief(colon, theta, z + direction[2] * distance, np.hypot(direction[0], direction[1]) * distance)
+    return View(z, direction, distance, normal, hollow, theta)
 
 
 def _profile(colon: Colon, z: float) -> tuple[Floats, Floats]:
@@ -159,15 +163,13 @@ def _profile(colon: Colon, z: float) -> tuple[Floats, Floats]:
     return horizon.ravel(), np.hypot(radius, along).ravel()
 
 
-def wall_relief(colon: Colon, view: View, points: Floats) -> tuple[Floats, Floats]:
-    """Wall normals (3, n), towards the lumen, and hollowness (n,), positive between folds."""
-    row = view.theta * np.float32(ANGLES / (2 * np.pi))
-    column = np.clip((points[2] - NEAREST_Z) / np.float32(STEP_Z), 0, DEPTHS - 2)
-    slope_z, slope_theta, hollow = bilinear(colon.relief, row, column).T
-    radius = np.maximum(np.hypot(points[0], points[1]), 0.05)
-    cosine, sine = points[0] / radius, points[1] / radius
-    turn = np.clip(slope_theta / radius, -3, 3)
-    normal = np.stack([-cosine - sine * turn, -sine + cosine * turn, np.clip(slope_z, -4, 4)])
+def _relief(colon: Colon, theta: Floats, z: Floats, radius: Floats) -> tuple[Floats, Floats]:
+    """Normals (3, n) and hollowness (n,) of the wall at cylindrical coordinates."""
+    column = np.clip((z - NEAREST_Z) / np.float32(STEP_Z), 0, DEPTHS - 2)
+    slope_z, slope_theta, hollow = bilinear(colon.relief, theta * np.float32(ANGLES / (2 * np.pi)), column)
+    cosine, sine = np.cos(theta), np.sin(theta)
+    tilt = np.clip(slope_theta / np.maximum(radius, 0.05), -3, 3)
+    normal = np.stack([-cosine - sine * tilt, -sine + cosine * tilt, np.clip(slope_z, -4, 4)])
     normal /= np.sqrt((normal**2).sum(0))
     return normal, hollow
 

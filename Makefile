@@ -1,0 +1,50 @@
+# Needs Python >= 3.11, make and a package index; every target installs what it uses into .venv, once.
+#
+#   PYTHON       the interpreter that makes .venv                             (python3)
+#   TORCH_INDEX  where PyTorch's builds lie; empty: pip's own index only      (see scripts/torch_index.py)
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: help install demo test lint lock clean
+
+help:
+	@echo "make demo     the whole pipeline on built-in images; the report is runs/demo/report.html"
+	@echo "make test     style, types, floors and tests"
+	@echo "make lint     style, types and floors only"
+	@echo "make install  only make .venv"
+	@echo "make lock     rewrite requirements.lock from what .venv holds"
+	@echo "make clean    remove caches and build products; .venv and runs/ stay"
+
+install: $(INSTALLED)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; \
+		sys.exit(None if sys.version_info >= (3, 11) else "SynDiff needs Python 3.11 or newer, but $(PYTHON) is " + v + \
+		". Name a newer one: make PYTHON=python3.12 $(or $(MAKECMDGOALS),install)")'
+	$(PYTHON) -m venv .venv
+	index=$$($(BIN)/python scripts/torch_index.py) && \
+		$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.lock $$index
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/syndiff demo --out runs/demo
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest
+
+lock:
+	(sed '/^#/!d' requirements.lock && $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//') > .lock
+	mv .lock requirements.lock
+
+clean:
+	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""`python -m syndiff` is `syndiff`."""
+
+from syndiff.cli import main
+
+main()

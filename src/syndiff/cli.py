@@ -1,0 +1,375 @@
+"""The command line: one verb, one dataclass with `run()`. Heavy imports happen inside the verb that needs them."""
+
+import errno
+import logging
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from syndiff.errors import SyndiffError
+
+log = logging.getLogger("syndiff")
+
+
+@dataclass(kw_only=True)
+class _Common:
+    """What verbs share."""
+
+    preset: str = "compact"
+    """Settings to start from: compact."""
+    config: Path | None = None
+    """YAML file of settings that replace the preset's."""
+    set: tuple[str, ...] = ()
+    """Single settings, such as training.steps=500; they replace those of preset and config."""
+    seed: int = 0
+    """Seed of everything drawn at random."""
+
+    def settings(self) -> Any:
+        """The settings that preset, config and set add up to."""
+        from syndiff.presets import load_settings
+
+        return load_settings(self.preset, self.config, self.set)
+
+
+@dataclass(kw_only=True)
+class Run(_Common):
+    """The whole job on your data: split, control, segmenter on real and on real + synthetic cases, report."""
+
+    data: Path
+    """Dataset folder: images/, masks/ and, where known, groups.csv (see `syndiff data inspect`)."""
+    out: Path
+    """Run folder; the same command resumes it."""
+    minutes: float | None = None
+    """Training minutes of each of the three segmenters; replaces run.minutes."""
+    split: str = "auto"
+    """Split method: auto (by group where groups are known), group, random, random-488 or pranet."""
+    dry_run: bool = False
+    """Check the data and show the plan without writing anything."""
+
+    def run(self) -> None:
+        """Run the pipeline."""
+        from syndiff.pipeline import run_pipeline
+
+        if self.minutes is not None:
+            self.set = (*self.set, f"run.minutes={self.minutes}")
+        say(
+            run_pipeline(
+                self.data, self.out, self.settings(), split_method=self.split, seed=self.seed, dry_run=self.dry_run
+            )
+        )
+
+
+@dataclass(kw_only=True)
+class Demo(_Common):
+    """The same job on a built-in phantom, a rendered colonoscopy: nothing to download, minutes of training."""
+
+    out: Path = Path("runs/demo")
+    """Run folder; the phantom is written beside it, to <out>-phantom."""
+    minutes: float = 1.5
+    """Training minutes of each of the three segmenters."""
+
+    def run(self) -> None:
+        """Write the phantom where it is missing, then run the pipeline on it."""
+        from syndiff.data.phantom import write_phantom
+        from syndiff.pipeline import run_pipeline
+
+        data = self.out.with_name(self.out.name + "-phantom")
+        if not (data / "dataset.json").is_file():
+            log.info(f"rendering the phantom into {data}")
+            write_phantom(data, seed=self.seed)
+        self.set = (*self.set, f"run.minutes={self.minutes}")
+        say(run_pipeline(data, self.out, self.settings(), seed=self.seed))
+
+
+@dataclass(kw_only=True)
+class Inspect:
+    """Check a dataset folder and say in words whether it can be used."""
+
+    data: Path
+    """Dataset folder."""
+    out: Path | None = None
+    """PNG to write: a sheet of images with their masks outlined."""
+    seed: int = 0
+    """Seed of the choice of cases on the sheet."""
+
+    def run(self) -> None:
+        """Inspect, print, draw."""
+        from syndiff.data.dataset import DatasetFolder
+        from syndiff.data.inspection import contact_sheet, inspect
+
+        dataset = DatasetFolder.open(self.data)
+        verdict = inspect(dataset, progress=True)
+        say(verdict.text())
+        verdict.raise_for_problems()
+        if self.out is not None:
+            contact_sheet(dataset, self.out, seed=self.seed)
+            say(f"Contact sheet: {self.out}")
+
+
+@dataclass(kw_only=True)
+class SplitVerb:
+    """Divide a dataset into training, validation and test cases and write the split as JSON."""
+
+    data: Path
+    """Dataset folder."""
+    out: Path
+    """JSON file to write."""
+    method: str = "auto"
+    """auto (by group where groups are known), group, random, random-488 or pranet; the last two are leaky."""
+    seed: int = 0
+    """Seed of the division."""
+
+    def run(self) -> None:
+        """Split and say who is where."""
+        from syndiff.data.dataset import DatasetFolder
+        from syndiff.data.splits import make_split
+        from syndiff.pipeline import describe_split
+
+        if self.out.exists():
+            raise SyndiffError(f"{self.out} exists already; delete it or give another --out.")
+        split = make_split(DatasetFolder.open(self.data), method=self.method, seed=self.seed)
+        split.write(self.out)
+        say(f"{describe_split(split)}\nWritten to {self.out}")
+
+
+@dataclass(kw_only=True)
+class Fetch:
+    """Bring a public dataset into the project's layout and check it."""
+
+    name: Annotated[Literal["cvc-clinicdb", "kvasir-seg"], tyro.conf.Positional]
+    """Which dataset."""
+    out: Path
+    """Dataset folder to write."""
+    archive: Path | None = None
+    """The archive or folder you downloaded yourself; needed offline and for CVC-ClinicDB."""
+    accept_licence: bool = False
+    """Say that you accept the terms, which are shown otherwise."""
+
+    def run(self) -> None:
+        """Fetch and check."""
+        from syndiff.data.fetching import fetch
+
+        dataset = fetch(self.name, self.out, archive=self.archive, accept_licence=self.accept_licence, progress=True)
+        say(f"{dataset.name}: {len(dataset.cases)} cases in {self.out}")
+
+
+@dataclass(kw_only=True)
+class Synthesize(_Common):
+    """Paint new annotated cases from the training split of a dataset."""
+
+    data: Path
+    """Dataset folder."""
+    split: Path
+    """Split JSON (see `syndiff data split`); only its training cases are used."""
+    out: Path
+    """Dataset folder to write; the same command goes on where it stopped."""
+    count: int
+    """Accepted cases wanted."""
+    inpainter: Literal["copy_paste", "sdxl"] | None = None
+    """Replaces synthesis.inpainter."""
+    model: str | None = None
+    """Folder or hub id of the diffusion pipeline; replaces synthesis.model."""
+
+    def run(self) -> None:
+        """Synthesize and account for every attempt."""
+        from syndiff.data.dataset import DatasetFolder
+        from syndiff.data.splits import Split
+        from syndiff.pipeline import make_inpainter
+        from syndiff.synthesis.engine import synthesize
+
+        for name in ("inpainter", "model"):
+            if getattr(self, name) is not None:
+                self.set = (*self.set, f"synthesis.{name}={getattr(self, name)}")
+        settings = self.settings().synthesis
+        dataset = DatasetFolder.open(self.data)
+        split = Split.read(self.split)
+        split.check(dataset)
+        say(
+            str(
+                synthesize(
+                    dataset,
+                    split.train,
+                    make_inpainter(settings),
+                    self.out,
+                    count=self.count,
+                    seed=self.seed,
+                    feather=settings.feather,
+                )
+            )
+        )
+
+
+@dataclass(kw_only=True)
+class Train(_Common):
+    """Train one segmenter on the training cases of a split, with synthetic cases if given."""
+
+    data: Path
+    """Dataset folder."""
+    split: Path
+    """Split JSON (see `syndiff data split`)."""
+    out: Path
+    """Run folder; the same command resumes it."""
+    synthetic: Path | None = None
+    """Synthetic dataset folder to train on as well."""
+    steps: int | None = None
+    """Optimiser steps; replaces training.steps."""
+    dry_run: bool = False
+    """Show the settings and the model without writing anything."""
+
+    def run(self) -> None:
+        """Train or resume."""
+        from syndiff.pipeline import train_verb
+
+        if self.steps is not None:
+            self.set = (*self.set, f"training.steps={self.steps}")
+        say(train_verb(self.data, self.split, self.out, self.synthetic, self.settings(), self.seed, self.dry_run))
+
+
+@dataclass(kw_only=True)
+class Evaluate:
+    """Judge a trained run on the test cases of its split: scores with intervals, and the time of one image."""
+
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    """Run folder of `syndiff train`, or one arm of `syndiff run`."""
+    data: Path
+    """Dataset folder."""
+    seed: int = 0
+    """Seed of the noise."""
+    tolerance: float = 2.0
+    """Pixels within which two surfaces agree."""
+
+    def run(self) -> None:
+        """Evaluate and print the summary."""
+        from syndiff.data.dataset import DatasetFolder
+        from syndiff.data.splits import Split
+        from syndiff.pipeline import evaluate_run, folder_name
+
+        dataset = DatasetFolder.open(self.data)
+        split = Split.read(self.run_folder / "split.json")
+        split.check(dataset)
+        summary = evaluate_run(self.run_folder, dataset, split, tolerance=self.tolerance, seed=self.seed)
+        for name, score in summary["metrics"].items():
+            interval = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
+            say(f"{name:10} {'n/a' if score['mean'] is None else format(score['mean'], '.3f')}{interval}")
+        say(f"Written to {self.run_folder / 'eval' / folder_name(dataset)}")
+
+
+@dataclass(kw_only=True)
+class Predict:
+    """Segment images with a trained run: one mask PNG for each image, at the image's own size."""
+
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    """Run folder of `syndiff train`, or one arm of `syndiff run`."""
+    images: Path
+    """An image, or a folder of images."""
+    out: Path
+    """Folder for the masks."""
+    timestep: int | None = None
+    """Timestep that sampling starts from; the default is the model's own."""
+    steps: int | None = None
+    """Denoising steps; the default is the model's own, usually 1."""
+    seed: int = 0
+    """Seed of the noise."""
+
+    def run(self) -> None:
+        """Predict every image."""
+        from syndiff.deploy.predict import predict_images
+
+        count = predict_images(
+            self.run_folder, self.images, self.out, timestep=self.timestep, steps=self.steps, seed=self.seed
+        )
+        say(f"{count} masks written to {self.out}")
+
+
+@dataclass(kw_only=True)
+class Doctor:
+    """Say what this machine can run, what is missing, and how to get it."""
+
+    def run(self) -> None:
+        """Examine the machine."""
+        from syndiff.deploy.doctor import examine
+
+        say(examine())
+
+
+@dataclass(kw_only=True)
+class Data:
+    """Datasets: inspect, split, fetch."""
+
+    verb: (
+        Annotated[Inspect, tyro.conf.subcommand("inspect")]
+        | Annotated[SplitVerb, tyro.conf.subcommand("split")]
+        | Annotated[Fetch, tyro.conf.subcommand("fetch")]
+    ) = field()
+
+    def run(self) -> None:
+        """Run the chosen verb."""
+        self.verb.run()
+
+
+Verb = (
+    Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Synthesize, tyro.conf.subcommand("synthesize")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Predict, tyro.conf.subcommand("predict")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+)
+
+
+def say(text: str) -> None:
+    """A result, on standard output; progress goes to standard error."""
+    print(text, flush=True)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Parse, run, and turn a user's mistake into one sentence and exit status 2."""
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
+    log.setLevel(logging.INFO)
+    verb: Any = tyro.cli(
+        Verb,  # type: ignore[arg-type]
+        prog="syndiff",
+        description="Paint annotated medical images, train a one-step diffusion segmenter, prove what it was worth.",
+        args=args,
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    try:
+        verb.run()
+    except SyndiffError as error:
+        fail(str(error))
+    except OSError as error:
+        if error.errno not in _USER_OS_ERRORS:
+            raise
+        fail(_os_sentence(error))
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        sys.exit(130)
+
+
+_USER_OS_ERRORS = {
+    errno.ENOSPC: "the disk is full; free some space and run the same command again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+    errno.EFBIG: "the file would be larger than this system allows; raise the limit or choose another --out",
+    errno.EACCES: "permission denied; choose a folder that you may write to, or change its permissions",
+    errno.EPERM: "operation not permitted; choose a folder that you may write to",
+    errno.EROFS: "the file system is read-only; choose another --out",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
+    errno.EISDIR: "that is a folder; a file was expected",
+    errno.EEXIST: "it exists already and is not a folder; choose another path",
+}
+
+
+def _os_sentence(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{_USER_OS_ERRORS[error.errno or 0]}."
+
+
+def fail(message: str) -> None:
+    """Print the mistake and leave with status 2."""
+    print(f"syndiff: {message}", file=sys.stderr)
+    sys.exit(2)

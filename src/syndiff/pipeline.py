@@ -1,0 +1,278 @@
+"""The main job: inspect, split, train control and segmenters, synthesize, evaluate, report. Every stage resumes."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.inspection import contact_sheet, inspect
+from syndiff.data.loading import CaseArrays, load_cases
+from syndiff.data.splits import Split, make_split
+from syndiff.errors import SyndiffError
+from syndiff.evaluation.evaluate import evaluate
+from syndiff.evaluation.timing import time_predictor
+from syndiff.files import read_json, write_json
+from syndiff.models.prediction import SegmenterPredictor
+from syndiff.models.segmenter import SegmenterSettings, initialise
+from syndiff.presets import Settings
+from syndiff.report.content import read_content
+from syndiff.report.page import build_report
+from syndiff.report.words import table_text
+from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.inpainters.base import Inpainter
+from syndiff.synthesis.inpainters.copy_paste import CopyPaste
+from syndiff.synthesis.settings import SynthesisSettings
+from syndiff.training.calibration import step_seconds
+from syndiff.training.checkpoints import find_checkpoint
+from syndiff.training.loop import train
+from syndiff.training.run_folder import open_run
+
+log = logging.getLogger("syndiff")
+Sources = Sequence[tuple[DatasetFolder, Sequence[str]]]
+
+
+def run_pipeline(
+    data: Path, out: Path, settings: Settings, *, split_method: str = "auto", seed: int = 0, dry_run: bool = False
+) -> str:
+    """Do the whole job on a dataset folder; returns the main table as text, the report lies in `out`.
+
+    Arms: the control, the one-step segmenter on real cases, and the same on real and synthetic cases, all trained for
+    the same time. Only the split's training cases are shown to the synthesis; the test cases are read once, at the end.
+    """
+    # 1. Is the dataset usable, and how is it divided?
+    stage(1, "inspect", str(data))
+    dataset = DatasetFolder.open(data)
+    verdict = inspect(dataset, progress=True)
+    verdict.raise_for_problems()
+    log.info(verdict.text())
+    if dry_run:
+        split = make_split(dataset, method=split_method, seed=seed)
+        return _plan_in_words(dataset, split, settings)
+    open_run(out, {"data": str(data.resolve()), "split": split_method, "seed": seed, **settings.plain()})
+    with log_file(out / "log.txt"):
+        contact_sheet(dataset, out / "inspection.png", seed=seed)
+        stage(2, "split", split_method)
+        split = obtain_split(dataset, out / "split.json", method=split_method, seed=seed)
+        log.info(describe_split(split))
+
+        # 2. The control and the segmenter on real cases alone.
+        size = settings.model.image_size
+        real: Sources = [(dataset, split.train)]
+        train_cases = load_cases(real, size, progress=True)
+        val_cases = load_cases([(dataset, split.val)], size, progress=True)
+        steps = plan_steps(out / "plan.json", settings, train_cases)
+        arms = {"control": "control", "real": "diffusion", "real+synthetic": "diffusion"}
+
+        def train_arm(number: int, arm: str, cases: CaseArrays) -> None:
+            stage(number, f"train {arm}", f"{steps[arms[arm]]} steps")
+            model = replace(settings.model, kind=arms[arm])  # type: ignore[arg-type]
+            train_segmenter(
+                out / arm, replace(settings, model=model), steps[arms[arm]], split, cases, val_cases, seed=seed
+            )
+
+        train_arm(3, "control", train_cases)
+        train_arm(4, "real", train_cases)
+
+        # 3. Synthetic cases from the training split, and the segmenter on both.
+        count = max(1, round(settings.synthesis.share * len(split.train)))
+        stage(5, "synthesize", f"{count} cases with {settings.synthesis.inpainter}")
+        summary = synthesize(
+            dataset,
+            split.train,
+            make_inpainter(settings.synthesis),
+            out / "synthetic",
+            count=count,
+            seed=seed,
+            feather=settings.synthesis.feather,
+        )
+        log.info(str(summary))
+        synthetic = DatasetFolder.open(out / "synthetic")
+        both = load_cases([*real, (synthetic, [case.id for case in synthetic.cases])], size, progress=True)
+        train_arm(6, "real+synthetic", both)
+
+        # 4. The test cases, once.
+        stage(7, "evaluate", f"{len(split.test)} test cases")
+        for arm in arms:
+            evaluate_run(out / arm, dataset, split, tolerance=settings.run.tolerance, seed=seed)
+
+        # 5. The report.
+        stage(8, "report", str(out / "report.html"))
+        report = build_report(out, dataset)
+        table = table_text(read_content(out, dataset))
+        log.info(table)
+    return f"{table}\n\nReport: {report}"
+
+
+def obtain_split(dataset: DatasetFolder, path: Path, *, method: str, seed: int) -> Split:
+    """The split stored at `path`, checked against the dataset, or a new one written there."""
+    if path.is_file():
+        split = Split.read(path)
+        split.check(dataset)
+        return split
+    split = make_split(dataset, method=method, seed=seed)
+    split.write(path)
+    return split
+
+
+def plan_steps(path: Path, settings: Settings, cases: CaseArrays) -> dict[str, int]:
+    """Steps of the control and of the segmenter: those of the settings, or as many as fit into `run.minutes`.
+
+    What was measured is written to `path` once and read again when the run resumes, so that the plan never changes.
+    """
+    if not settings.run.minutes:
+        return {"control": settings.training.steps, "diffusion": settings.training.steps}
+    if not path.is_file():
+        measured = step_seconds(settings.model, settings.training, settings.augmentation, cases)
+        steps = {
+            kind: max(20, 10 * math.ceil(settings.run.minutes * 6 / seconds)) for kind, seconds in measured.items()
+        }
+        write_json(path, {"minutes": settings.run.minutes, "seconds_per_step": measured, "steps": steps})
+    plan = read_json(path)
+    measured_words = ", ".join(f"{kind} {1000 * value:.0f} ms" for kind, value in plan["seconds_per_step"].items())
+    log.info(f"{settings.run.minutes:g} minutes for each segmenter; one step takes {measured_words}")
+    return {kind: int(value) for kind, value in plan["steps"].items()}
+
+
+def train_segmenter(
+    run: Path,
+    settings: Settings,
+    steps: int,
+    split: Split,
+    train_cases: CaseArrays,
+    val_cases: CaseArrays,
+    *,
+    seed: int,
+) -> Path:
+    """Train one segmenter into its run folder, or go on; returns the best checkpoint."""
+    training = replace(settings.training, steps=steps)
+    config = replace(settings, training=training).plain()
+    open_run(
+        run,
+        {
+            "seed": seed,
+            "cases": {"train": len(train_cases), "val": len(val_cases)},
+            **{section: config[section] for section in ("model", "training", "augmentation")},
+        },
+    )
+    split.write(run / "split.json")
+    return train(
+        run,
+        model_settings=settings.model,
+        settings=training,
+        augmentation=settings.augmentation,
+        train_cases=train_cases,
+        val_cases=val_cases,
+        seed=seed,
+    )
+
+
+def evaluate_run(run: Path, dataset: DatasetFolder, split: Split, *, tolerance: float, seed: int) -> dict[str, Any]:
+    """Evaluate the best checkpoint of `run` on the split's test cases and time it; a finished evaluation is kept."""
+    checkpoint = find_checkpoint(run, "best")
+    if checkpoint is None:
+        raise SyndiffError(f"{run} holds no trained model (no checkpoints/best). Train it first with `syndiff train`.")
+    out = run / "eval" / folder_name(dataset)
+    predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed)
+    if not (out / "summary.json").is_file():
+        evaluate(
+            predictor,
+            dataset,
+            split.test,
+            out,
+            tolerance=tolerance,
+            fingerprint=split.fingerprint,
+            keep_predictions=True,
+        )
+    if not (out / "timing.json").is_file():
+        image, _ = dataset.load(dataset[split.test[0]])
+        time_predictor(predictor, image, out=out / "timing.json")
+    return dict(read_json(out / "summary.json"))
+
+
+def make_inpainter(settings: SynthesisSettings) -> Inpainter:
+    """The inpainter that the settings name, loaded."""
+    if settings.inpainter == "copy_paste":
+        return CopyPaste()
+    from syndiff.synthesis.inpainters.sdxl import DEFAULT_MODEL, Sdxl
+
+    return Sdxl(settings.model or DEFAULT_MODEL, revision=settings.revision or None)
+
+
+def folder_name(dataset: DatasetFolder) -> str:
+    """The dataset's name as a folder name."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in dataset.name.lower()).strip("-.") or "dataset"
+
+
+def describe_split(split: Split) -> str:
+    """One line on who is where."""
+    leak = " - LEAKY: frames of one sequence may lie on both sides" if split.leaky else ""
+    return (
+        f"split {split.method}, seed {split.seed}: {len(split.train)} training, {len(split.val)} validation and "
+        f"{len(split.test)} test cases{leak}"
+    )
+
+
+def stage(number: int, name: str, detail: str) -> None:
+    """Announce a stage of the pipeline."""
+    log.info(f"[{number}/8] {name}: {detail}")
+
+
+class log_file:
+    """Context manager: everything logged is also appended to a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._make: Callable[[], logging.Handler] = lambda: logging.FileHandler(path, encoding="utf-8")
+
+    def __enter__(self) -> None:
+        self._handler = self._make()
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        log.removeHandler(self._handler)
+        self._handler.close()
+
+
+def _plan_in_words(dataset: DatasetFolder, split: Split, settings: Settings) -> str:
+    model: SegmenterSettings = settings.model
+    count = max(1, round(settings.synthesis.share * len(split.train)))
+    training = f"{settings.run.minutes:g} minutes" if settings.run.minutes else f"{settings.training.steps} steps"
+    return (
+        f"{describe_split(split)}\n"
+        f"three segmenters at {model.image_size} pixels (control, real, real + synthetic), {training} each, "
+        f"{torch.get_num_threads()} threads\n"
+        f"{count} synthetic cases with {settings.synthesis.inpainter}\n"
+        f"nothing was written (dry run of {dataset.name})"
+    )
+
+
+def train_verb(
+    data: Path, split_file: Path, out: Path, synthetic: Path | None, settings: Settings, seed: int, dry_run: bool
+) -> str:
+    """`syndiff train`: one segmenter on the training cases of a split, plus a synthetic folder if given."""
+    dataset = DatasetFolder.open(data)
+    split = Split.read(split_file)
+    split.check(dataset)
+    sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
+    if synthetic is not None:
+        painted = DatasetFolder.open(synthetic)
+        sources.append((painted, [case.id for case in painted.cases]))
+    if dry_run:
+        model = initialise(settings.model, seed)
+        parameters = sum(value.numel() for value in model.parameters() if value.requires_grad)
+        return (
+            f"{describe_split(split)}\n{sum(len(ids) for _, ids in sources)} cases to train on, "
+            f"{parameters / 1e6:.1f} M trained parameters, {settings.training.steps} steps of "
+            f"{settings.training.batch_size} images at {settings.model.image_size} pixels\n"
+            f"nothing was written"
+        )
+    size = settings.model.image_size
+    train_cases = load_cases(sources, size, progress=True)
+    val_cases = load_cases([(dataset, split.val)], size, progress=True)
+    best = train_segmenter(out, settings, settings.training.steps, split, train_cases, val_cases, seed=seed)
+    return f"Best model: {best} (validation Dice {read_json(best / 'model.json')['val_dice']:.3f})"

@@ -1,0 +1,123 @@
+"""Presets and configuration files: data, never code; every value is checked against the class that owns it."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import typeguard
+import yaml
+
+from syndiff.data.augmentation import AugmentationSettings
+from syndiff.errors import SyndiffError
+from syndiff.models.segmenter import SegmenterSettings
+from syndiff.synthesis.settings import SynthesisSettings
+from syndiff.training.settings import TrainingSettings
+
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What only the whole pipeline decides.
+
+    Attributes:
+        minutes: training time of each segmenter, the control included. The number of steps that fit is measured on
+            this machine and written to plan.json. 0 takes `training.steps` instead.
+        tolerance: pixels within which two surfaces agree, for the normalised surface Dice.
+    """
+
+    minutes: float = 8.0
+    tolerance: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.minutes < 0 or self.tolerance <= 0:
+            raise SyndiffError(
+                f"run settings: found minutes={self.minutes} and tolerance={self.tolerance}; minutes must be 0 or "
+                "more, tolerance above 0."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting of a run, by the room that owns it."""
+
+    model: SegmenterSettings = field(default_factory=SegmenterSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
+    synthesis: SynthesisSettings = field(default_factory=SynthesisSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+
+    def plain(self) -> dict[str, Any]:
+        """Nested plain values, as YAML and JSON hold them."""
+        return {
+            section: {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+            for section, values in asdict(self).items()
+        }
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship with the package."""
+    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+
+
+def load_settings(preset: str, config: Path | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """A preset, changed by a YAML file of the same sections, changed by `section.name=value` overrides."""
+    if preset not in preset_names():
+        raise SyndiffError(f"preset {preset!r} is unknown; choose one of {', '.join(preset_names())}.")
+    layers = [(f"preset {preset}", _read_yaml(_FOLDER / f"{preset}.yaml"))]
+    if config is not None:
+        layers.append((str(config), _read_yaml(config)))
+    layers += [(f"--set {item}", _parse_override(item)) for item in overrides]
+    sections = {item.name: get_type_hints(Settings)[item.name] for item in fields(Settings)}
+    merged: dict[str, dict[str, Any]] = {name: {} for name in sections}
+    for origin, layer in layers:
+        for section, values in layer.items():
+            if section not in sections:
+                raise SyndiffError(f"{origin}: unknown section {section!r}{_suggest(section, sections)}.")
+            if not isinstance(values, Mapping):
+                raise SyndiffError(f"{origin}: section {section} must hold names and values, found {values!r}.")
+            hints = get_type_hints(sections[section])
+            for name, value in values.items():
+                merged[section][name] = _checked(origin, section, name, value, hints)
+    return Settings(**{name: cls(**merged[name]) for name, cls in sections.items()})
+
+
+def _checked(origin: str, section: str, name: str, value: Any, hints: Mapping[str, Any]) -> Any:
+    if name not in hints:
+        raise SyndiffError(f"{origin}: unknown setting {section}.{name}{_suggest(name, hints)}.")
+    if isinstance(value, list):
+        value = tuple(value)
+    try:
+        typeguard.check_type(value, hints[name])
+    except typeguard.TypeCheckError:
+        kind = getattr(hints[name], "__name__", None) or str(hints[name])
+        expected = kind if kind != "Literal" else f"one of {', '.join(map(str, hints[name].__args__))}"
+        raise SyndiffError(f"{origin}: {section}.{name} is {value!r}, expected {expected}.") from None
+    return value
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise SyndiffError(f"configuration {path} does not exist.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SyndiffError(f"configuration {path} is not valid YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise SyndiffError(f"configuration {path} must hold sections such as model: and training:.")
+    return content
+
+
+def _parse_override(item: str) -> dict[str, Any]:
+    path, equals, text = item.partition("=")
+    section, dot, name = path.partition(".")
+    if not equals or not dot:
+        raise SyndiffError(f"--set {item!r}: expected section.name=value, for example training.steps=500.")
+    return {section: {name: yaml.safe_load(text)}}
+
+
+def _suggest(word: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; expected one of {', '.join(known)}"

@@ -1,0 +1,75 @@
+"""A run folder says what made it; the same command resumes it, a changed setting is refused."""
+
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from syndiff import __version__
+from syndiff.errors import SyndiffError
+from syndiff.files import write_json, write_text
+
+_LIBRARIES = ("accelerate", "diffusers", "kornia", "numpy", "pillow", "safetensors", "scipy", "torch", "transformers")
+
+
+def open_run(run: Path, config: Mapping[str, Any], argv: Sequence[str] = ()) -> None:
+    """Create `run` with config.yaml, command.txt and environment.json, or check that it was made with `config`.
+
+    Raises SyndiffError when the folder holds other settings (every difference is shown), or something else altogether.
+    """
+    path = run / "config.yaml"
+    if path.is_file():
+        stored = yaml.safe_load(path.read_text()) or {}
+        before, now = dict(_flat(stored)), dict(_flat(config))
+        changed = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
+        if changed:
+            shown = "; ".join(
+                f"{name}: {before.get(name, 'absent')} there, {now.get(name, 'absent')} here"
+                for name in sorted(changed)[:8]
+            )
+            raise SyndiffError(
+                f"{run} was made with other settings ({shown}). Use the same settings to resume it, or another --out."
+            )
+        return
+    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        raise SyndiffError(
+            f"{run} exists and is not a run folder (no config.yaml); give an empty or new folder as --out."
+        )
+    write_json(run / "environment.json", environment())
+    write_text(run / "command.txt", shlex.join(argv or sys.argv) + "\n")
+    write_text(path, yaml.safe_dump(dict(config), sort_keys=False))
+
+
+def environment() -> dict[str, Any]:
+    """The machine and the libraries that a result depends on."""
+    return {
+        "syndiff": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "libraries": {name: _version(name) for name in _LIBRARIES},
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

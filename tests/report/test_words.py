@@ -1,0 +1,117 @@
+"""The tables and sentences say what the numbers say, no more."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.evaluation.statistics import Difference
+from syndiff.report.content import Content, read_content
+from syndiff.report.words import limits, main_table, table_markdown, table_text, verdict, warnings
+
+MakeRun = Callable[..., tuple[Path, DatasetFolder]]
+
+
+@pytest.fixture(scope="module")
+def content(shared_run: tuple[Path, DatasetFolder]) -> Content:
+    return read_content(*shared_run)
+
+
+def with_gain(content: Content, mean: float, low: float | None, high: float | None) -> Content:
+    """The same content with another gain of synthetic cases."""
+    gain = content.comparison("real+synthetic", "real")
+    assert gain is not None
+    dice = Difference(mean, low, high, 3, 3, 0, None, 0.25)
+    other = replace(gain, differences={**gain.differences, "dice": dice})
+    return replace(content, comparisons=(other, *content.comparisons[1:]))
+
+
+def test_the_text_table_holds_every_arm_and_number(content: Content) -> None:
+    lines = table_text(content).splitlines()
+    assert re.split(r"\s{2,}", lines[0].strip()) == ["control", "real only", "real + synthetic"]
+    dice = content.arms["control"].scores["dice"]
+    assert lines[1].startswith("Dice")
+    assert f"{dice.mean:.3f} [{dice.low:.3f}, {dice.high:.3f}]" in lines[1]
+    assert len({line.find("0.") for line in lines[1:3]}) == 1, "columns are aligned"
+    assert any(line.split() == ["Training", "steps", "30", "30", "30"] for line in lines)
+
+
+def test_the_markdown_table_has_the_same_cells(content: Content) -> None:
+    header, rule, *rows = table_markdown(content).splitlines()
+    assert header == "|  | control | real only | real + synthetic |"
+    assert rule == "| --- | --- | --- | --- |"
+    for row, expected in zip(rows, main_table(content), strict=True):
+        assert row.split("|")[1].strip() == expected.name
+        assert [cell.strip() for cell in row.split("|")[2:-1]] == [str(cell) for cell in expected.cells]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "says"),
+    [
+        ((0.02, 0.01, 0.03), "excludes zero. Synthetic cases helped"),
+        ((-0.02, -0.03, -0.01), "excludes zero. Synthetic cases did harm"),
+        ((0.02, -0.01, 0.05), "includes zero, so this test cannot tell"),
+        ((0.02, None, None), "no interval, so it cannot be told from chance"),
+    ],
+)
+def test_the_verdict_on_synthetic_cases_follows_the_interval(
+    content: Content, bounds: tuple[float, float | None, float | None], says: str
+) -> None:
+    answer = dict(verdict(with_gain(content, *bounds)))["What did synthetic cases add?"]
+    assert says in answer
+    assert f"{bounds[0]:+.3f}".replace("-", "−") in answer
+
+
+def test_the_verdict_names_quality_control_and_speed(content: Content) -> None:
+    answers = dict(verdict(content))
+    dice = content.main.scores["dice"]
+    assert f"mean Dice of {dice.mean:.3f}" in answers["How well does it work?"]
+    assert f"{dice.cases} test images from {dice.groups} groups" in answers["How well does it work?"]
+    assert "control" in answers["How does it stand against the control?"]
+    assert "40×32 image" in answers["How fast is it?"]
+
+
+def test_more_than_one_step_is_not_called_one_step(content: Content) -> None:
+    arms = {
+        name: replace(arm, settings={**arm.settings, "model.inference_steps": "10"})
+        for name, arm in content.arms.items()
+    }
+    text = " ".join(answer for _, answer in verdict(replace(content, arms=arms)))
+    assert "10-step segmenter" in text
+    assert "one-step" not in text
+
+
+def test_a_run_of_one_arm_claims_nothing_about_the_others(make_run: MakeRun) -> None:
+    content = read_content(*make_run(arms=("control",)))
+    assert [question for question, _ in verdict(content)] == ["How well does it work?", "How fast is it?"]
+    text = " ".join([answer for _, answer in verdict(content)] + limits(content))
+    assert "ynthetic" not in text
+    assert "timestep" not in text
+
+
+def test_limits_are_those_of_this_run(content: Content) -> None:
+    text = " ".join(limits(content))
+    assert "copy_paste" in text
+    assert "timestep T − 1 = 999" in text
+    assert "64×64" in text
+    assert "not a medical device" in text
+    assert "training side of the split" in text
+
+
+def test_unknown_groups_are_a_limit(make_run: MakeRun) -> None:
+    text = " ".join(limits(read_content(*make_run(arms=("real",), groups=False))))
+    assert "No patients or videos are known" in text
+    assert "bootstrap over cases" in text
+
+
+def test_leaks_are_warned_of(content: Content) -> None:
+    assert warnings(content) == []
+    leaky = replace(content, split=replace(content.split, leaky=True))
+    assert [name for name, _ in warnings(leaky)] == ["Leaky split."]
+    moved = replace(content.split, train=content.split.val, val=content.split.train)
+    spilt = replace(content, split=moved)
+    assert [name for name, _ in warnings(spilt)] == ["Synthetic cases leak."]
+    assert "training side" not in " ".join(limits(spilt))

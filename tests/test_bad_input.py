@@ -1,0 +1,234 @@
+"""Each mistake a user can make gets one sentence that names the mend, status 2, and nothing half-written."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TINY = ["--set", "model.image_size=32", "training.steps=4", "training.batch_size=2", "run.minutes=0"]
+
+
+def first(folder: Path, kind: str) -> Path:
+    return sorted((folder / kind).iterdir())[0]
+
+
+def no_images(data: Path) -> None:
+    for path in (data / "images").iterdir():
+        path.unlink()
+    for path in (data / "masks").iterdir():
+        path.unlink()
+
+
+def image_without_mask(data: Path) -> None:
+    first(data, "masks").unlink()
+
+
+def mask_without_image(data: Path) -> None:
+    first(data, "images").unlink()
+
+
+def mask_of_another_size(data: Path) -> None:
+    Image.new("L", (20, 20), 255).save(first(data, "masks"))
+
+
+def unexpected_mask_values(data: Path) -> None:
+    described = json.loads((data / "dataset.json").read_text())
+    del described["mask_threshold"]
+    (data / "dataset.json").write_text(json.dumps(described))
+    Image.fromarray(np.arange(96 * 112).reshape(96, 112).astype(np.uint8)).save(first(data, "masks"))
+
+
+def all_masks_empty(data: Path) -> None:
+    for path in (data / "masks").iterdir():
+        Image.new("L", (112, 96), 0).save(path)
+
+
+def truncated_image(data: Path) -> None:
+    path = first(data, "images")
+    path.write_bytes(path.read_bytes()[:2000])
+
+
+def not_an_image(data: Path) -> None:
+    first(data, "images").write_bytes(b"hello")
+
+
+def bomb(data: Path) -> None:
+    # A header that promises 20,000 x 20,000 pixels: refused before anything is decoded.
+    path = first(data, "images")
+    Image.new("1", (20_000, 20_000)).save(path, "PNG")
+
+
+def unknown_case_in_groups(data: Path) -> None:
+    with (data / "groups.csv").open("a") as file:
+        file.write("nowhere,sequence-001\n")
+
+
+def two_groups(data: Path) -> None:
+    with (data / "groups.csv").open() as file:
+        cases = [row["case"] for row in csv.DictReader(file)]
+    lines = [f"{case},{'a' if index % 2 else 'b'}" for index, case in enumerate(cases)]
+    (data / "groups.csv").write_text("\n".join(["case,group", *lines]) + "\n")
+
+
+MISTAKES = {
+    no_images: ["images", "no image"],
+    image_without_mask: ["sequence-001-frame-001", "mask"],
+    mask_without_image: ["sequence-001-frame-001", "image"],
+    mask_of_another_size: ["sequence-001-frame-001", "20", "112"],
+    unexpected_mask_values: ["sequence-001-frame-001", "mask_threshold"],
+    all_masks_empty: ["mask", "empty"],
+    truncated_image: ["sequence-001-frame-001.png"],
+    not_an_image: ["sequence-001-frame-001.png"],
+    bomb: ["sequence-001-frame-001.png", "pixels"],
+    unknown_case_in_groups: ["groups.csv", "nowhere"],
+    two_groups: ["group", "three"],
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
+def test_a_bad_dataset_is_refused_before_anything_is_written(mistake, syndiff, phantom, tmp_path):
+    mistake(phantom)
+    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", *TINY)
+    assert outcome.status == 2
+    assert "Traceback" not in outcome.err
+    sentence = outcome.err[outcome.err.rindex("syndiff: ") :].lower()
+    for word in MISTAKES[mistake]:
+        assert word.lower() in sentence
+    leftovers = [p for p in (tmp_path / "run").rglob("*") if p.is_file()] if (tmp_path / "run").exists() else []
+    assert not [p for p in leftovers if "checkpoints" in p.parts or p.name == "split.json"]
+
+
+def convert_to(mode: str) -> Callable[[Path], None]:
+    def change(data: Path) -> None:
+        path = first(data, "images")
+        image = Image.open(path).convert(mode)
+        path.unlink()
+        image.save(path.with_suffix(".tif"))
+
+    return change
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "1"])
+def test_an_unusual_image_mode_is_converted_and_said_so(mode, syndiff, phantom, caplog):
+    convert_to(mode)(phantom)
+    outcome = syndiff("data", "inspect", "--data", phantom)
+    assert outcome.status == 0
+    assert "sequence-001-frame-001.tif" in caplog.text + outcome.err + outcome.out
+
+
+def test_a_missing_dataset_folder_is_named(syndiff, tmp_path):
+    outcome = syndiff("run", "--data", tmp_path / "nowhere", "--out", tmp_path / "run")
+    assert outcome.status == 2 and "nowhere" in outcome.err
+
+
+def test_a_group_on_two_sides_of_a_split_is_refused(syndiff, phantom, tmp_path):
+    split_file = tmp_path / "split.json"
+    assert syndiff("data", "split", "--data", phantom, "--out", split_file).status == 0
+    split = json.loads(split_file.read_text())
+    split["test"].append(split["train"].pop())
+    split_file.write_text(json.dumps(split))
+    outcome = syndiff("train", "--data", phantom, "--split", split_file, "--out", tmp_path / "run", *TINY)
+    assert outcome.status == 2 and "sequence-" in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_folder_that_cannot_be_made(syndiff, phantom, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "file" / "run", *TINY)
+    assert outcome.status == 2 and "file" in outcome.err and "Traceback" not in outcome.err
+
+
+def test_a_folder_of_something_else_is_not_written_into(syndiff, phantom, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("dear")
+    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", *TINY)
+    assert outcome.status == 2 and "not a run folder" in outcome.err
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["thesis.txt"]
+
+
+@pytest.fixture
+def split_file(syndiff, phantom, tmp_path) -> Path:
+    assert syndiff("data", "split", "--data", phantom, "--out", tmp_path / "split.json").status == 0
+    return tmp_path / "split.json"
+
+
+def test_a_run_folder_of_other_settings_shows_both_values(syndiff, phantom, split_file, tmp_path):
+    command = ["train", "--data", phantom, "--split", split_file, "--out", tmp_path / "run"]
+    assert syndiff(*command, *TINY).status == 0
+    outcome = syndiff(*command, *TINY, "training.learning_rate=0.5")
+    assert outcome.status == 2
+    assert "learning_rate: 0.001 there, 0.5 here" in outcome.err
+
+
+def test_a_loss_that_is_not_finite_names_the_step(syndiff, phantom, split_file, tmp_path):
+    outcome = syndiff(
+        "train", "--data", phantom, "--split", split_file, "--out", tmp_path / "run", *TINY,
+        "training.learning_rate=1e38", "training.warmup=0",
+    )  # fmt: skip
+    assert outcome.status == 2 and "loss of step" in outcome.err and "learning_rate" in outcome.err
+
+
+@pytest.mark.parametrize(
+    ("setting", "word"),
+    [
+        ("model.image_sise=64", "did you mean image_size"),
+        ("modle.image_size=64", "did you mean model"),
+        ("model.image_size=large", "expected int"),
+        ("model.objective=z1", "noise+latent"),
+        ("model.image_size=50", "multiple of 32"),
+        ("training.steps=0", "steps"),
+        ("model.objective=noise+latent", "zero_terminal_snr"),
+        ("model.inference_timestep=1000", "999"),
+        ("model.autoencoder=/nowhere/kl-f8", "/nowhere/kl-f8"),
+        ("synthesis.model=somewhere", "no effect"),
+        ("nonsense", "section.name=value"),
+    ],
+)
+def test_a_wrong_setting_is_explained(setting, word, syndiff, phantom, split_file, tmp_path):
+    outcome = syndiff("train", "--data", phantom, "--split", split_file, "--out", tmp_path / "run", *TINY, setting)
+    assert outcome.status == 2 and word in outcome.err
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_missing_pipeline_folder_is_named(syndiff, phantom, split_file, tmp_path):
+    outcome = syndiff(
+        "synthesize", "--data", phantom, "--split", split_file, "--out", tmp_path / "new", "--count", 1,
+        "--inpainter", "sdxl", "--model", tmp_path / "no-weights",
+    )  # fmt: skip
+    assert outcome.status == 2 and "no-weights" in outcome.err
+
+
+def in_a_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, timeout=200
+    )
+
+
+@pytest.mark.slow
+def test_no_network_is_one_sentence(phantom, split_file, tmp_path):
+    args = ["train", "--data", str(phantom), "--split", str(split_file), "--out", str(tmp_path / "run"), *TINY]
+    args.append("model.autoencoder=stabilityai/sd-vae-ft-mse")
+    done = in_a_process(f"from syndiff.cli import main; main({args!r})", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert done.returncode == 2, done.stderr
+    assert "stabilityai/sd-vae-ft-mse" in done.stderr and "network" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_loses_nothing(phantom, split_file, tmp_path, syndiff):
+    """The file system refuses to grow any file beyond 1 MB: the checkpoint cannot be written."""
+    args = ["train", "--data", str(phantom), "--split", str(split_file), "--out", str(tmp_path / "run"), *TINY]
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, resource.RLIM_INFINITY)); "
+    done = in_a_process(f"{limit}from syndiff.cli import main; main({args!r})")
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "checkpoints" / "last").exists()
+    outcome = syndiff(*args)
+    assert outcome.status == 0 and "Best model" in outcome.out

@@ -1,0 +1,98 @@
+"""The real command line on the phantom: the whole job, resumed, and its single verbs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from syndiff.data.dataset import DatasetFolder
+
+TINY = ["--set", "model.image_size=32", "training.steps=6", "training.batch_size=4", "run.minutes=0"]
+
+
+@pytest.mark.slow
+def test_run_makes_the_table_and_the_report_and_resumes(syndiff, phantom, tmp_path):
+    command = ["run", "--data", phantom, "--out", tmp_path / "run", *TINY]
+    outcome = syndiff(*command)
+    assert outcome.status == 0, outcome.err
+    for arm in ("control", "real only", "real + synthetic"):
+        assert arm in outcome.out
+    run = tmp_path / "run"
+    page = (run / "report.html").read_text()
+    assert "real + synthetic" in page and 'src="http' not in page
+    for arm in ("control", "real", "real+synthetic"):
+        summary = json.loads((run / arm / "eval" / "syndiff-phantom" / "summary.json").read_text())
+        assert 0 <= summary["metrics"]["dice"]["mean"] <= 1
+    synthetic = DatasetFolder.open(run / "synthetic")
+    split = json.loads((run / "split.json").read_text())
+    assert len(synthetic.cases) == max(1, round(0.2 * len(split["train"])))
+    sources = [
+        json.loads(line)["source_case"] for line in (run / "synthetic" / "manifest.jsonl").read_text().splitlines()
+    ]
+    assert set(sources) <= set(split["train"]), "synthesis saw a case outside the training split"
+
+    kept = {p: p.stat().st_mtime_ns for name in ("model.safetensors", "summary.json") for p in run.rglob(name)}
+    again = syndiff(*command)
+    assert again.status == 0, again.err
+    assert kept == {p: p.stat().st_mtime_ns for p in kept}, "a finished stage was done again"
+
+    refused = syndiff(*command, "synthesis.share=0.5")
+    assert refused.status == 2 and "synthesis.share: 0.2 there, 0.5 here" in refused.err
+
+
+def test_dry_run_writes_nothing(syndiff, phantom, tmp_path):
+    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", "--dry-run", *TINY)
+    assert outcome.status == 0 and "nothing was written" in outcome.out
+    assert not (tmp_path / "run").exists()
+
+
+def test_single_verbs_split_train_evaluate_predict(syndiff, phantom, tmp_path):
+    split, run = tmp_path / "split.json", tmp_path / "run"
+    assert syndiff("data", "split", "--data", phantom, "--out", split).status == 0
+    painted = tmp_path / "painted"
+    made = syndiff("synthesize", "--data", phantom, "--split", split, "--out", painted, "--count", 2)
+    assert made.status == 0 and "2 of" in made.out
+    trained = syndiff("train", "--data", phantom, "--split", split, "--synthetic", painted, "--out", run, *TINY)
+    assert trained.status == 0, trained.err
+    judged = syndiff("evaluate", "--run", run, "--data", phantom)
+    assert judged.status == 0 and "dice" in judged.out
+    image = tmp_path / "images" / "odd.png"
+    image.parent.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (37, 61, 3)).astype(np.uint8)).save(image)
+    predicted = syndiff("predict", "--run", run, "--images", image.parent, "--out", tmp_path / "masks", "--steps", 3)
+    assert predicted.status == 0, predicted.err
+    mask = np.asarray(Image.open(tmp_path / "masks" / "odd.png"))
+    assert mask.shape == (37, 61) and set(np.unique(mask)) <= {0, 255}
+
+
+def test_inspect_draws_a_contact_sheet(syndiff, phantom, tmp_path):
+    outcome = syndiff("data", "inspect", "--data", phantom, "--out", tmp_path / "sheet.png")
+    assert outcome.status == 0 and "usable" in outcome.out
+    assert Image.open(tmp_path / "sheet.png").width > 200
+
+
+def test_doctor_speaks_plainly(syndiff):
+    outcome = syndiff("doctor")
+    assert outcome.status == 0
+    for word in ("cores", "Memory", "ImageNet", "SDXL"):
+        assert word in outcome.out
+
+
+def test_help_is_light():
+    """`--help` answers in half a second because it loads none of the heavy libraries."""
+    code = (
+        "import sys\nfrom syndiff.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "print(sorted(m for m in ('torch', 'numpy', 'matplotlib', 'diffusers', 'accelerate') if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip().endswith("[]"), done.stdout
+    assert "demo" in done.stdout
+
+
+def test_a_phantom_dataset_is_usable(phantom: Path):
+    assert len(DatasetFolder.open(phantom).cases) == 18
