@@ -19,13 +19,14 @@ help:
 
 install: $(INSTALLED)
 
+# --no-compile: most files are never imported, and compiling all of them takes longer than the rest of the installation
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; \
 		sys.exit(None if sys.version_info >= (3, 11) else "SynDiff needs Python 3.11 or newer, but $(PYTHON) is " + v + \
 		". Name a newer one: make PYTHON=python3.12 $(or $(MAKECMDGOALS),install)")'
 	$(PYTHON) -m venv .venv
 	index=$$($(BIN)/python scripts/torch_index.py) && \
-		$(BIN)/python -m pip install --disable-pip-version-check --requirement requirements.lock $$index
+		$(BIN)/python -m pip install --disable-pip-version-check --no-compile --requirement requirements.lock $$index
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -40,10 +40,10 @@ class ShiftedThreshold:
 
 
 def write_dataset(root: Path, *, prefix: str, groups: bool) -> DatasetFolder:
-    """Twelve frames of 40x32 pixels with one bright ellipse each, in four groups; captions for all."""
+    """Fifteen frames of 40x32 pixels with one bright ellipse each, in five groups."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:32, :40]
-    ids = [f"{prefix}{index:02d}" for index in range(12)]
+    ids = [f"{prefix}{index:02d}" for index in range(15)]
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True)
     for case in ids:
@@ -124,7 +124,8 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
     ) -> tuple[Path, DatasetFolder]:
         root = tmp_path_factory.mktemp("report")
         dataset, run = write_dataset(root / "data", prefix=prefix, groups=groups), root / "run"
-        split = make_split(dataset, seed=0)
+        ids = tuple(case.id for case in dataset.cases)
+        split = replace(make_split(dataset, seed=0), train=ids[:6], val=ids[6:9], test=ids[9:])
         if leaky:
             split = replace(split, leaky=True, method="random-488")
         split.write(run / "split.json")

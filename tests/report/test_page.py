@@ -102,7 +102,7 @@ def test_a_leaky_split_is_told_before_the_verdict(make_run: MakeRun, page: str) 
     assert "random-488" in leaky
 
 
-@pytest.mark.parametrize("arms", [("control",), ("real",), ("control", "real")])
+@pytest.mark.parametrize("arms", [("control",), ("control", "real")])
 def test_some_arms_and_no_groups_still_make_a_report(make_run: MakeRun, arms: tuple[str, ...]) -> None:
     text = Elements(build_report(*make_run(arms=arms, groups=False)).read_text(encoding="utf-8")).text
     assert "Table 1." in text

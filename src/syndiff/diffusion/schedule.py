@@ -9,9 +9,10 @@ from syndiff.errors import SyndiffError
 class NoiseSchedule(nn.Module):
     """z_t = sqrt(abar_t) z_0 + sqrt(1 - abar_t) n for t = 0 ... T - 1 (SynDiff, forward process).
 
-    The variances are "scaled linear": betas = linspace(sqrt(beta_start), sqrt(beta_end), T)^2, the schedule of SDSeg and of
-    latent diffusion. With `zero_terminal_snr` the square roots of abar are shifted and scaled so that the last timestep
-    holds no signal at all (Lin et al., arXiv 2305.08891, algorithm 1); otherwise the target leaks through z_{T-1}.
+    The variances are "scaled linear", as in SDSeg and in latent diffusion:
+    betas = linspace(sqrt(beta_start), sqrt(beta_end), T)^2. With `zero_terminal_snr` the square roots of abar are
+    shifted and scaled so that the last timestep holds no signal at all (Lin et al., arXiv 2305.08891, algorithm 1);
+    otherwise the target leaks through z_{T-1}.
     """
 
     signal: Tensor
@@ -40,12 +41,6 @@ class NoiseSchedule(nn.Module):
         # Functions of the settings, so they are rebuilt with the model and never stored with its weights.
         self.register_buffer("signal", signal.float(), persistent=False)
         self.register_buffer("noise", (1 - signal.square()).sqrt().float(), persistent=False)
-
-    def check(self, timestep: int) -> int:
-        """Return `timestep`, or raise when it lies outside 0 ... T - 1."""
-        if not 0 <= timestep < self.timesteps:
-            raise SyndiffError(f"timestep {timestep} is outside the schedule; choose from 0 to {self.timesteps - 1}.")
-        return timestep
 
     def coefficients(self, timestep_b: Tensor) -> tuple[Tensor, Tensor]:
         """sqrt(abar_t) and sqrt(1 - abar_t) of each sample, shaped (b, 1, 1, 1)."""

@@ -1,20 +1,19 @@
 """One interface to every autoencoder: the shipped compact one, KL-f8, TAESD and TAEF2, from a folder or the hub."""
 
-import json
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from syndiff.errors import SyndiffError
 from syndiff.files import read_json, sha256
 from syndiff.models.compact_autoencoder import CompactAutoencoder
 from syndiff.models.taef2 import Taef2
+from syndiff.models.tensors import check_fit, read_state_dict, read_tensors
 
 DOWNSAMPLING = 8
 _SHIPPED = Path(__file__).parent / "weights" / "compact_autoencoder.safetensors"
+_FILES = ["config.json", "diffusion_pytorch_model.safetensors", "taef2_*.safetensors", "taef2_*.pth"]
 _TAEF2_SCALING = 1 / 0.78  # the standard deviation of its latents on colonoscopy frames
 
 
@@ -33,6 +32,8 @@ class LatentCodec(Protocol):
 class _Kl(nn.Module):
     """diffusers' AutoencoderKL behind LatentCodec: the mode of the posterior, so encoding is deterministic."""
 
+    model: Any
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
@@ -46,6 +47,8 @@ class _Kl(nn.Module):
 
 class _Tiny(nn.Module):
     """diffusers' AutoencoderTiny (TAESD and its family) behind LatentCodec."""
+
+    model: Any
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -97,30 +100,31 @@ class Autoencoder(nn.Module):
         return self.decode(latent_bchw).mean(1, keepdim=True)
 
 
-def load_autoencoder(
-    source: str = "compact", *, revision: str | None = None, scaling_factor: float | None = None
-) -> Autoencoder:
+def load_autoencoder(source: str = "compact", *, revision: str | None = None) -> Autoencoder:
     """Load an autoencoder by name.
 
-    `source`: "compact" (shipped with the package); a folder or hub id in diffusers format (`AutoencoderKL` such as
-    stabilityai/sd-vae-ft-mse, or `AutoencoderTiny` such as madebyollin/taesd); or a folder that holds
-    taef2_encoder and taef2_decoder weights. `scaling_factor` replaces the stored one.
+    `source`: "compact" (shipped with the package), or a folder or hub id of one in diffusers format (`AutoencoderKL`
+    such as stabilityai/sd-vae-ft-mse, `AutoencoderTiny` such as madebyollin/taesd) or of TAEF2 weights (taef2_encoder
+    and taef2_decoder). `revision` is a commit, branch or tag of a hub repository.
+
+    Raises SyndiffError when nothing is found there, no network included, or when the weights are damaged or of another
+    kind.
     """
+    folder = Path(source)
+    if revision is not None and (source == "compact" or folder.is_dir()):
+        raise SyndiffError(f"autoencoder_revision {revision!r} has no effect on {source}: only a hub id has revisions.")
     if source == "compact":
-        autoencoder = _load_compact()
-    elif Path(source).is_dir() and any(Path(source).glob("taef2_encoder.*")):
-        autoencoder = _load_taef2(Path(source))
-    else:
-        autoencoder = _load_diffusers(source, revision)
-    if scaling_factor is not None:
-        autoencoder.scaling_factor = scaling_factor
-    return autoencoder
+        return _load_compact()
+    if not folder.is_dir():
+        folder = _download(source, revision)
+    load = _load_taef2 if any(folder.glob("taef2_*")) else _load_diffusers
+    return load(folder, source)
 
 
 def _load_compact() -> Autoencoder:
     described = read_json(_SHIPPED.with_suffix(".json"))
     codec = CompactAutoencoder(**described["config"])
-    codec.load_state_dict({name: value.float() for name, value in load_file(_SHIPPED).items()})
+    codec.load_state_dict({name: value.float() for name, value in read_tensors(_SHIPPED).items()})
     return Autoencoder(
         codec,
         latent_channels=described["config"]["latent_channels"],
@@ -130,97 +134,82 @@ def _load_compact() -> Autoencoder:
     )
 
 
-def _load_taef2(folder: Path) -> Autoencoder:
+def _load_taef2(folder: Path, source: str) -> Autoencoder:
     codec = Taef2()
     hashes = []
-    for part in ("encoder", "decoder"):
-        found = sorted(folder.glob(f"taef2_{part}.*"))
+    for name, part in (("encoder", codec.encoder), ("decoder", codec.decoder)):
+        found = [path for kind in ("safetensors", "pth") if (path := folder / f"taef2_{name}.{kind}").is_file()]
         if not found:
-            raise SyndiffError(f"{folder} holds no taef2_{part} weights; both parts are needed, download it again.")
-        # weights_only refuses everything but tensors: a pickled file cannot run code.
-        state = load_file(found[0]) if found[0].suffix == ".safetensors" else torch.load(found[0], weights_only=True)
-        try:
-            getattr(codec, part).load_state_dict({name: value.float() for name, value in state.items()})
-        except RuntimeError as error:
-            raise SyndiffError(f"{found[0]} does not hold the TAEF2 {part}: {error}") from None
+            raise SyndiffError(
+                f"{folder} holds no taef2_{name}.safetensors or .pth; both parts are needed, download it again."
+            )
+        state = read_state_dict(found[0])
+        check_fit(found[0], state, part.state_dict())
+        part.load_state_dict({key: value.float() for key, value in state.items()})
         hashes.append(sha256(found[0]))
     return Autoencoder(
-        codec,
-        latent_channels=32,
-        scaling_factor=_TAEF2_SCALING,
-        source=str(folder),
-        fingerprint="+".join(hashes),
+        codec, latent_channels=32, scaling_factor=_TAEF2_SCALING, source=source, fingerprint="+".join(hashes)
     )
 
 
-def _load_diffusers(source: str, revision: str | None) -> Autoencoder:
-    folder = Path(source)
-    if folder.is_dir():
-        config_file = folder / "config.json"
-        if not config_file.is_file():
+def _load_diffusers(folder: Path, source: str) -> Autoencoder:
+    config, weights = folder / "config.json", folder / "diffusion_pytorch_model.safetensors"
+    for path in (config, weights):
+        if not path.is_file():
             raise SyndiffError(
-                f"autoencoder folder {folder}: no config.json found. Expected a diffusers folder (config.json and "
+                f"autoencoder {source}: no {path.name} found in {folder}. Expected a diffusers folder (config.json and "
                 "diffusion_pytorch_model.safetensors) or TAEF2 weights; download it again or give another folder."
             )
-        kind = read_json(config_file).get("_class_name", "AutoencoderKL")
-    elif folder.is_absolute() or source.startswith((".", "~")) or source.count("/") != 1:
+    kind = read_json(config).get("_class_name")
+    wrappers: dict[str, type[_Kl] | type[_Tiny]] = {"AutoencoderKL": _Kl, "AutoencoderTiny": _Tiny}
+    if kind not in wrappers:
+        raise SyndiffError(f"autoencoder {source}: found class {kind}, expected one of {sorted(wrappers)}.")
+    try:
+        import diffusers
+    except ImportError:
+        raise SyndiffError(f"autoencoder {source} needs diffusers; install it: pip install 'syndiff[sdxl]'.") from None
+    try:
+        model, loading = getattr(diffusers, kind).from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
+        )
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise SyndiffError(f"{weights} could not be loaded ({_brief(error)}); download it again.") from None
+    if loading["missing_keys"]:  # diffusers leaves these at random values and only warns
+        raise SyndiffError(
+            f"{weights} lacks {len(loading['missing_keys'])} tensors of an {kind}, the first is "
+            f"{sorted(loading['missing_keys'])[0]}; download it again."
+        )
+    downsampling = 2 ** (len(model.config.block_out_channels) - 1)
+    if downsampling != DOWNSAMPLING:
+        raise SyndiffError(
+            f"autoencoder {source}: its downsampling is {downsampling}, expected {DOWNSAMPLING} (four levels)."
+        )
+    return Autoencoder(
+        wrappers[kind](model),
+        latent_channels=model.config.latent_channels,
+        scaling_factor=float(model.config.scaling_factor),
+        source=source,
+        fingerprint=sha256(weights),
+    )
+
+
+def _download(source: str, revision: str | None) -> Path:
+    """Folder with the files of a hub repository, from the network or from this machine's cache of it."""
+    if Path(source).is_absolute() or source.startswith((".", "~")) or source.count("/") != 1:
         raise SyndiffError(
             f"autoencoder {source!r} is neither 'compact', nor an existing folder, nor a hub id like "
             "'stabilityai/sd-vae-ft-mse'. Check the path."
         )
-    else:
-        kind = _hub_class(source, revision)
-    classes: dict[str, tuple[str, type[_Kl] | type[_Tiny]]] = {
-        "AutoencoderKL": ("AutoencoderKL", _Kl),
-        "AutoencoderTiny": ("AutoencoderTiny", _Tiny),
-    }
-    if kind not in classes:
-        raise SyndiffError(f"autoencoder {source}: found class {kind}, expected one of {sorted(classes)}.")
-    import diffusers
+    from huggingface_hub import snapshot_download
 
-    name, wrapper = classes[kind]
     try:
-        model = getattr(diffusers, name).from_pretrained(
-            source,
-            revision=revision,
-            local_files_only=folder.is_dir(),
-            use_safetensors=True,
-            low_cpu_mem_usage=False,
-        )
+        return Path(snapshot_download(source, revision=revision, allow_patterns=_FILES))
     except (OSError, ValueError) as error:
         raise SyndiffError(
-            f"autoencoder {source}: the weights could not be loaded ({_first_line(error)}). "
-            "Without a network, download the folder elsewhere and give its path."
+            f"autoencoder {source}: no such folder, and the model hub did not give it ({_brief(error)}). "
+            "Without a network, download it elsewhere and give its folder instead of the id."
         ) from None
-    if 2 ** (len(model.config.block_out_channels) - 1) != DOWNSAMPLING:
-        raise SyndiffError(
-            f"autoencoder {source}: downsampling {2 ** (len(model.config.block_out_channels) - 1)} found, "
-            f"{DOWNSAMPLING} expected (four resolution levels)."
-        )
-    weights = folder / "diffusion_pytorch_model.safetensors"
-    return Autoencoder(
-        wrapper(model),
-        latent_channels=model.config.latent_channels,
-        scaling_factor=float(getattr(model.config, "scaling_factor", 1.0) or 1.0),
-        source=source,
-        fingerprint=sha256(weights) if weights.is_file() else f"hub revision {revision or 'main'}",
-    )
 
 
-def _hub_class(source: str, revision: str | None) -> str:
-    """The class named in a hub repository's config.json."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        path = hf_hub_download(source, "config.json", revision=revision)
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise SyndiffError(
-            f"autoencoder {source}: the model hub did not answer ({_first_line(error)}). "
-            "Without a network, download the folder elsewhere and give its path instead of the id."
-        ) from None
-    return str(json.loads(Path(path).read_text()).get("_class_name", "AutoencoderKL"))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _brief(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

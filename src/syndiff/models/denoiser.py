@@ -19,7 +19,7 @@ class TimestepEmbedding(nn.Module):
         half = self.channels // 2
         exponent = torch.arange(half, device=timestep_b.device, dtype=torch.float32) / half
         angle = timestep_b.float()[:, None] * torch.exp(-math.log(10_000) * exponent)
-        return self.mlp(torch.cat([angle.sin(), angle.cos()], 1).to(self.mlp[0].weight.dtype))
+        return self.mlp(torch.cat([angle.sin(), angle.cos()], 1).to(next(self.mlp.parameters()).dtype))
 
 
 class _Block(nn.Module):
@@ -31,9 +31,8 @@ class _Block(nn.Module):
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.modulate = nn.Linear(embedding, 2 * channels)
-        for layer in (self.modulate, self.conv2):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for parameter in (*self.modulate.parameters(), *self.conv2.parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.modulate(embedding)[:, :, None, None].chunk(2, 1)

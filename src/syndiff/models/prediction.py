@@ -69,10 +69,11 @@ def load_segmenter(
         ) from None
     if settings.kind == "control" and (timestep is not None or steps is not None):
         raise SyndiffError(f"{checkpoint}: a control has no timesteps; leave out --timestep and --steps.")
-    if timestep is not None:
-        settings = replace(settings, inference_timestep=timestep)
-    if steps is not None:
-        settings = replace(settings, inference_steps=steps)
+    settings = replace(
+        settings,
+        inference_timestep=settings.inference_timestep if timestep is None else timestep,
+        inference_steps=settings.inference_steps if steps is None else steps,
+    )
     model = initialise(replace(settings, pretrained=False), 0)
     if isinstance(model, DiffusionSegmenter):
         trained_with = described.get("autoencoder", {}).get("fingerprint", "unknown")

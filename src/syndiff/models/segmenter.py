@@ -60,8 +60,25 @@ class SegmenterSettings:
     inference_steps: int = 1
 
     def __post_init__(self) -> None:
-        if self.image_size < 32 or self.image_size % 32:
-            raise SyndiffError(f"image_size {self.image_size}: expected a multiple of 32, such as 128, 192 or 256.")
+        start = self.first_timestep
+        expected = {
+            "kind": (self.kind in ("diffusion", "control"), "diffusion or control"),
+            "image_size": (self.image_size >= 32 and self.image_size % 32 == 0, "a multiple of 32, such as 128 or 256"),
+            "condition_channels": (self.condition_channels >= 1, "1 or more"),
+            "denoiser_channels": (self.denoiser_channels >= 8 and self.denoiser_channels % 8 == 0, "a multiple of 8"),
+            "latent_weight": (self.latent_weight >= 0, "0 or more"),
+            "timesteps": (self.timesteps >= 2, "2 or more"),
+            "inference_timestep": (0 <= start < self.timesteps, f"0 to {self.timesteps - 1}, or -1 for the last"),
+            "inference_steps": (1 <= self.inference_steps <= start + 1, f"1 to {start + 1} from timestep {start}"),
+        }
+        for name, (valid, words) in expected.items():
+            if not valid:
+                raise SyndiffError(f"model setting {name}: found {getattr(self, name)}, expected {words}.")
+
+    @property
+    def first_timestep(self) -> int:
+        """Where sampling starts, 0 to T - 1."""
+        return self.timesteps - 1 if self.inference_timestep == -1 else self.inference_timestep
 
 
 class DiffusionSegmenter(nn.Module):
@@ -80,8 +97,6 @@ class DiffusionSegmenter(nn.Module):
         self.objective = make_objective(
             settings.objective, self.schedule, latent_weight=settings.latent_weight, norm=settings.norm
         )
-        start = settings.inference_timestep
-        self.inference_timestep = self.schedule.check(settings.timesteps - 1 if start == -1 else start)
         self.encoder = VisionEncoder(channels=settings.condition_channels, pretrained=settings.pretrained)
         self.denoiser = CompactDenoiser(
             latent_channels=self.autoencoder.latent_channels,
@@ -105,7 +120,7 @@ class DiffusionSegmenter(nn.Module):
             self.objective,
             self.schedule,
             noise_bchw,
-            start=self.inference_timestep,
+            start=self.settings.first_timestep,
             steps=self.settings.inference_steps,
         )
 

@@ -1,5 +1,6 @@
 """Named tensors in files: written atomically, read and compared with errors that name the file."""
 
+import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,9 +33,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """Tensors of published weights: a safetensors file, or a pickled state dict read without running its code."""
     if path.suffix == ".safetensors":
         return read_tensors(path)
+    content = io.BytesIO(path.read_bytes())
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+        state = torch.load(content, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError):
         state = None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise SyndiffError(f"{path} is damaged or holds something else than named tensors; download it again.")

@@ -28,7 +28,7 @@ class RunSettings:
         tolerance: pixels within which two surfaces agree, for the normalised surface Dice.
     """
 
-    minutes: float = 8.0
+    minutes: float = 10.0
     tolerance: float = 2.0
 
     def __post_init__(self) -> None:

@@ -35,7 +35,7 @@ _STAGE_COLOURS = [_STAND_IN[f"stage{index}"] for index in range(6)]
 _STYLE = {
     "svg.hashsalt": "syndiff",
     "svg.fonttype": "none",
-    "font.size": 11,
+    "font.size": 9.5,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
@@ -55,6 +55,7 @@ MANY_GROUPS = 12
 """With more groups than this the strip plot has a dot for each group, no longer a line."""
 
 _LONGEST_SIDE = 480
+_WIDE, _NARROW = 5.4, 4.2  # inches; the page scales them, so that text stays readable on a phone
 
 
 def strip_plot(arms: Mapping[str, Arm]) -> str:
@@ -63,9 +64,9 @@ def strip_plot(arms: Mapping[str, Arm]) -> str:
     many = len(groups) > MANY_GROUPS
     ranked = [] if many else sorted(groups, key=lambda group: np.mean(groups[group]))
     names = ["all cases", *ranked]
-    height = 1.1 + 0.5 * len(arms) if many else 1.1 + 0.23 * len(arms) * len(names)
+    height = 1.0 + 0.4 * len(arms) if many else 0.9 + 0.18 * len(arms) * len(names)
     with _style():
-        figure, axes = _axes(7.3, height)
+        figure, axes = _axes(_WIDE, height)
         for index, (name, arm) in enumerate(arms.items()):
             colour, scores = _ARM_COLOUR[name], _dice_by_group(arm)
             offset = (index - (len(arms) - 1) / 2) * 0.24
@@ -90,12 +91,12 @@ def difference_plot(comparisons: Sequence[Comparison]) -> str:
     """Paired differences of Dice and IoU with their intervals, beside a line at zero."""
     rows = [(c, metric) for c in comparisons for metric in ("dice", "iou")]
     with _style():
-        figure, axes = _axes(7.3, 0.9 + 0.36 * len(rows))
+        figure, axes = _axes(_WIDE, 0.8 + 0.4 * len(rows))
         axes.axvline(0, color=_STAND_IN["ink"], linewidth=1)
         for row, (comparison, metric) in enumerate(rows):
             _interval(axes, comparison.differences[metric], row, _ARM_COLOUR[comparison.first], None)
         names = {"dice": "Dice", "iou": "IoU"}
-        axes.set_yticks(range(len(rows)), [f"{LABELS[c.first]} − {LABELS[c.second]}, {names[m]}" for c, m in rows])
+        axes.set_yticks(range(len(rows)), [f"{names[m]}: {LABELS[c.first]}\n− {LABELS[c.second]}" for c, m in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         reach = max(0.02, *(abs(bound) for bound in axes.get_xlim()))
         axes.set_xlim(-reach, reach)
@@ -107,7 +108,7 @@ def difference_plot(comparisons: Sequence[Comparison]) -> str:
 def loss_curves(arms: Mapping[str, Arm]) -> str:
     """Training loss by step, on a logarithmic scale: a running median over the noisy steps behind it."""
     with _style():
-        figure, axes = _axes(4.6, 3.1)
+        figure, axes = _axes(_NARROW, 2.8)
         for name, arm in arms.items():
             steps, values = np.array(arm.training.loss, dtype=float).T
             axes.plot(steps, values, color=_ARM_COLOUR[name], alpha=0.25, linewidth=0.8)
@@ -125,7 +126,7 @@ def loss_curves(arms: Mapping[str, Arm]) -> str:
 def validation_curves(arms: Mapping[str, Arm]) -> str:
     """Validation Dice by step; a ring marks the best, whose weights were kept."""
     with _style():
-        figure, axes = _axes(4.6, 3.1)
+        figure, axes = _axes(_NARROW, 2.8)
         for name, arm in arms.items():
             if arm.training.validation:
                 steps, values = np.array(arm.training.validation, dtype=float).T
@@ -143,7 +144,7 @@ def timing_bars(arms: Mapping[str, Arm]) -> str:
     """Median milliseconds of one image, cut into stages, with the whole (and its 10-90 % range) as text."""
     stages = _running_order([list(arm.timing.stages) for arm in arms.values()])
     with _style():
-        figure, axes = _axes(7.3, 1.1 + 0.5 * len(arms))
+        figure, axes = _axes(_WIDE, 1.1 + 0.36 * len(arms))
         for row, arm in enumerate(arms.values()):
             left = 0.0
             for index, stage in enumerate(stages):

@@ -101,7 +101,7 @@ def verdict(content: Content) -> list[tuple[str, str]]:
         answers.append(
             (
                 "What did synthetic cases add?",
-                f"Training on them as well changed the mean Dice by {_change(gain.differences['dice'])} "
+                f"{_added(content)} changed the mean Dice by {_change(gain.differences['dice'])} "
                 + _chance(gain.differences["dice"], "Synthetic cases helped", "Synthetic cases did harm"),
             )
         )
@@ -132,6 +132,8 @@ def limits(content: Content) -> list[str]:
     ]
     if dice.note:
         found.append(f"{dice.note[0].upper()}{dice.note[1:]}.")
+    if 1 < dice.groups < 8:
+        found.append(f"With {dice.groups} {units} no p-value can be below {2 / 2**dice.groups:.2g}.")
     if content.unit == "case":
         found.append(
             "No patients or videos are known for these images. If several show the same patient, they may lie on "
@@ -238,6 +240,11 @@ def _speed(content: Content) -> str:
     ratio = timing.total.median / control.timing.total.median
     compared = f"{ratio:.1f} times as long as" if ratio >= 1 else f"{1 / ratio:.1f} times as fast as"
     return f"{text} That is {compared} the control ({control.timing.total.median:.0f} ms)."
+
+
+def _added(content: Content) -> str:
+    synthetic = len(content.synthesis.samples) if content.synthesis is not None else 0
+    return f"Training on {synthetic} synthetic cases beside {len(content.split.train)} real ones"
 
 
 def _about_synthesis(content: Content) -> str:

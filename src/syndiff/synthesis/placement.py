@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -19,10 +20,11 @@ class PlacementRules:
     """How places are searched. The search of one sample is bounded by the product of the first three."""
 
     backgrounds: int = 8  # frames tried for one sample
-    lesions: int = 4  # lesions tried in each frame
+    lesions: int = 6  # lesions tried in each frame
     positions: int = 24  # positions tried for each lesion; the best of those that fit is taken
     smallest: float = 0.8  # change of a lesion's size relative to the frame
     largest: float = 1.25
+    contrast: float = 1.5  # ratio of the colours around the lesion, in the frame and at home, that is good enough
     cut_off: int = 16  # lesions cut off by their frame's edge that are passed over before one is taken
 
 
@@ -75,6 +77,11 @@ class _Patch:
     mask: NDArray[np.bool_]
     paint: NDArray[np.bool_]
 
+    @cached_property
+    def ring(self) -> NDArray[np.bool_]:
+        """The pixels just outside what is painted, where lesion and frame have to meet."""
+        return ndimage.binary_dilation(self.paint) & ~self.paint
+
 
 def place(
     dataset: DatasetFolder,
@@ -88,8 +95,9 @@ def place(
     """Find a place for a lesion of one of `cases` in the frame `first`, or else in another of `cases`.
 
     The lesion comes from another group than the frame where there is one, always from another case. It lies
-    within the field of view and does not touch the frame's own lesions; among the positions tried it takes
-    the one whose surroundings differ least from the lesion's own. `margin` is the width of the band painted
+    within the field of view and does not touch the frame's own lesions. Of the positions tried it takes the one
+    whose surroundings differ least from the lesion's own, and of the lesions the first for which they hardly
+    do, or else the best. `margin` is the width of the band painted
     around it, as a share of its radius. Returns None when nothing fits within the bounds of `rules`.
 
     Raises SyndiffError when no other case has a lesion.
@@ -98,7 +106,8 @@ def place(
     order = rng.permutation(len(others))[: rules.backgrounds - 1]
     for background in (first, *(others[i] for i in order)):
         image, own = dataset.load(background)
-        allowed = _allowed(image, own)
+        frame, allowed = to_unit(image), _allowed(image, own)
+        best, best_contrast = None, np.inf
         for lesion in islice(_lesions(dataset, cases, background, rng, rules), rules.lesions):
             scale = float(np.exp(rng.uniform(np.log(rules.smallest), np.log(rules.largest))))
             angle, flipped = float(rng.uniform(0, 360)), bool(rng.integers(2))
@@ -106,51 +115,75 @@ def place(
             patch = _turn(lesion, pixels, angle, flipped, margin)
             if patch is None:
                 continue
-            corner = _best_corner(to_unit(image), allowed, patch, rng, rules.positions)
+            corner = _best_corner(frame, allowed, patch, rng, rules.positions)
             if corner is None:
                 continue
-            lesion_mask, paint_mask = np.zeros_like(own), np.zeros_like(own)
-            donor = np.zeros(image.shape, np.float32)
-            window = _window(corner, patch)
-            lesion_mask[window], paint_mask[window], donor[window] = patch.mask, patch.paint, patch.image
-            return Placement(
-                background=background,
-                lesion=lesion.case,
-                image=image,
-                label=own | lesion_mask,
-                lesion_mask=lesion_mask,
-                paint_mask=paint_mask,
-                donor=donor,
-                row=corner[0] + patch.mask.shape[0] // 2,
-                column=corner[1] + patch.mask.shape[1] // 2,
-                angle=round(angle, 3),
-                scale=round(scale, 4),
-                flipped=flipped,
-            )
+            contrast = _contrast(frame[_window(corner, patch)][patch.ring], patch.image[patch.ring])
+            if contrast < best_contrast:
+                best, best_contrast = (lesion.case, patch, corner, scale, angle, flipped), contrast
+            if contrast <= rules.contrast:
+                break
+        if best:
+            return _placement(background, image, own, *best)
     return None
+
+
+def _placement(
+    background: Case,
+    image: NDArray,
+    own: NDArray[np.bool_],
+    lesion: Case,
+    patch: _Patch,
+    corner: tuple[int, int],
+    scale: float,
+    angle: float,
+    flipped: bool,
+) -> Placement:
+    lesion_mask, paint_mask = np.zeros_like(own), np.zeros_like(own)
+    donor = np.zeros(image.shape, np.float32)
+    window = _window(corner, patch)
+    lesion_mask[window], paint_mask[window], donor[window] = patch.mask, patch.paint, patch.image
+    return Placement(
+        background=background,
+        lesion=lesion,
+        image=image,
+        label=own | lesion_mask,
+        lesion_mask=lesion_mask,
+        paint_mask=paint_mask,
+        donor=donor,
+        row=corner[0] + patch.mask.shape[0] // 2,
+        column=corner[1] + patch.mask.shape[1] // 2,
+        angle=round(angle, 3),
+        scale=round(scale, 4),
+        flipped=flipped,
+    )
 
 
 def field_of_view(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.bool_]:
     """Return where an endoscope's frame (HxWx3) shows something: HxW, without its dark border.
 
-    The largest bright region with its holes filled; the dark end of the bowel is left out where it reaches
-    the border. Frames that are dark by nature (fluorescence) count as a whole.
+    The largest bright region with its holes filled, to a pixel in 400 of the frame's side; the dark end of
+    the bowel is left out where it reaches the border. Frames that are dark by nature (fluorescence) count as
+    a whole.
     """
-    brightness = image.max(axis=2)
-    bright = ndimage.binary_opening(brightness > 0.13 * np.percentile(brightness, 99), iterations=2)
+    height, width = image.shape[:2]
+    step = max(1, max(height, width) // 400)
+    brightness = image[::step, ::step].max(axis=2)
+    bright = np.pad(brightness > 0.13 * brightness.max(), 2, mode="edge")  # or the opening rounds the corners
+    bright = ndimage.binary_opening(bright, iterations=2)[2:-2, 2:-2]
     regions, count = ndimage.label(bright)
     if count:
         field = ndimage.binary_fill_holes(regions == 1 + np.argmax(np.bincount(regions.ravel())[1:]))
-        if field is not None and field.mean() > 0.4:
-            return field
-    return np.ones(brightness.shape, bool)
+        if field.mean() > 0.4:
+            return field.repeat(step, axis=0).repeat(step, axis=1)[:height, :width]
+    return np.ones((height, width), bool)
 
 
 def _allowed(image: NDArray, own: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Where a new lesion may lie: inside the field of view, at a distance from the frame's own lesions."""
     gap = max(2, round(0.01 * float(np.hypot(*own.shape))))
-    inside = ndimage.distance_transform_edt(np.pad(field_of_view(image), 1))[1:-1, 1:-1] > gap
-    return inside & _away_from(own, gap)
+    free = np.pad(field_of_view(image) & ~own, 1)
+    return ndimage.distance_transform_edt(free)[1:-1, 1:-1] > gap
 
 
 def _away_from(mask: NDArray[np.bool_], distance: float) -> NDArray[np.bool_]:
@@ -200,7 +233,6 @@ def _cut_out(dataset: DatasetFolder, case: Case, rng: np.random.Generator) -> _L
     number = 1 + int(rng.choice(np.flatnonzero(areas >= max(16, areas.max() / 20)) if areas.max() >= 16 else [0]))
     lesion = regions == number
     field = field_of_view(image)
-    near_edge = ~ndimage.binary_erosion(field, iterations=2)
     rows, columns = ndimage.find_objects(lesion.astype(np.uint8))[0]
     pad = 4 + max(rows.stop - rows.start, columns.stop - columns.start) // 3
     crop = (
@@ -213,7 +245,7 @@ def _cut_out(dataset: DatasetFolder, case: Case, rng: np.random.Generator) -> _L
         mask=lesion[crop],
         foreign=((mask & ~lesion) | ~field)[crop],
         frame_diagonal=float(np.hypot(*mask.shape)),
-        whole=not (lesion & near_edge).any(),
+        whole=not (lesion[crop] & ~ndimage.binary_erosion(field[crop], iterations=2)).any(),
     )
 
 
@@ -228,23 +260,22 @@ def _turn(lesion: _Lesion, pixels: float, angle: float, flipped: bool, margin: f
         back[1] *= -1
     offset = np.array([height - 1, width - 1]) / 2 - back @ np.full(2, (side - 1) / 2)
 
-    def warp(values: NDArray, **how: Any) -> NDArray:
-        return ndimage.affine_transform(values.astype(np.float32), back, offset, (side, side), **how)
+    def warp(values: NDArray, start: NDArray, size: tuple[int, int], **how: Any) -> NDArray:
+        """Sample `values` on the window of the patch that begins at `start`."""
+        there = offset + back @ start
+        return ndimage.affine_transform(values.astype(np.float32), back, there, size, **how)
 
-    mask = warp(lesion.mask, order=1) >= 0.5
+    mask = warp(lesion.mask, np.zeros(2), (side, side), order=1) >= 0.5
     if mask.sum() < 16:
         return None
-    foreign = warp(lesion.foreign, order=1, cval=1) > 0
+    foreign = warp(lesion.foreign, np.zeros(2), (side, side), order=1, cval=1) > 0
     paint = mask | (~_away_from(mask, band) & ~foreign)
-    # cubic: linear interpolation would blur lesions and teach "blurred means lesion"
-    channels = [warp(lesion.image[..., c], order=3, mode="nearest") for c in range(3)]
-    image = np.clip(np.stack(channels, axis=2), 0, 1)
     rows, columns = ndimage.find_objects(paint.astype(np.uint8))[0]
-    crop = (
-        slice(max(rows.start - 2, 0), rows.stop + 2),
-        slice(max(columns.start - 2, 0), columns.stop + 2),
-    )
-    return _Patch(image[crop], mask[crop], paint[crop])
+    start = np.array([max(rows.start - 2, 0), max(columns.start - 2, 0)])
+    mask, paint = (part[start[0] : rows.stop + 2, start[1] : columns.stop + 2] for part in (mask, paint))
+    # cubic: linear interpolation would blur lesions and teach "blurred means lesion"
+    channels = [warp(lesion.image[..., c], start, mask.shape, order=3, mode="nearest") for c in range(3)]
+    return _Patch(np.clip(np.stack(channels, axis=2), 0, 1), mask, paint)
 
 
 def _best_corner(
@@ -259,8 +290,7 @@ def _best_corner(
     centres = np.argwhere(allowed)
     if not len(centres):
         return None
-    ring = ndimage.binary_dilation(patch.paint) & ~patch.paint
-    around = patch.image[ring]
+    around = patch.image[patch.ring]
     best, best_cost = None, np.inf
     for centre in centres[rng.integers(len(centres), size=positions)]:
         row, column = (int(x) for x in centre - size // 2)
@@ -269,7 +299,7 @@ def _best_corner(
         window = _window((row, column), patch)
         if not allowed[window][patch.paint].all():
             continue
-        cost = _mismatch(frame[window][ring], around)
+        cost = _mismatch(frame[window][patch.ring], around)
         if cost < best_cost:
             best, best_cost = (row, column), cost
     return best
@@ -279,6 +309,16 @@ def _mismatch(there: NDArray[np.float32], here: NDArray[np.float32]) -> float:
     """How badly two seams (nx3) fit: the part that varies along them bleeds into the lesion, a shift less."""
     difference = there - here
     return float(difference.std(axis=0).mean() + 0.5 * np.abs(difference.mean(axis=0)).mean())
+
+
+def _contrast(there: NDArray[np.float32], here: NDArray[np.float32]) -> float:
+    """Ratio (1 or more) of two seams' mean colours (nx3) in the channel where they differ most.
+
+    A lesion keeps its difference to its surroundings when it is blended in, so a pale one from red mucosa
+    turns blue on grey mucosa.
+    """
+    ratio = np.log((there.mean(axis=0) + 0.05) / (here.mean(axis=0) + 0.05))  # 0.05: black is like black
+    return float(np.exp(np.abs(ratio).max()))
 
 
 def _window(corner: tuple[int, int], patch: _Patch) -> tuple[slice, slice]:

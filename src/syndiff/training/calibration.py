@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from syndiff.data.augmentation import Augmentation, AugmentationSettings
 from syndiff.data.loading import CaseArrays
 from syndiff.models.segmenter import SegmenterSettings, initialise
-from syndiff.training.loop import make_batch, make_optimizer, precision
+from syndiff.training.loop import autocast, make_batch, make_optimizer
 from syndiff.training.objective import SegmentationObjective
 from syndiff.training.settings import TrainingSettings
 
@@ -28,7 +28,7 @@ def step_seconds(
 
     Real steps on throw-away models; the two take turns, so that a busy moment of the machine touches both.
     """
-    accelerator = Accelerator(mixed_precision=precision(settings.precision))
+    accelerator = Accelerator(mixed_precision="no")
     augment = Augmentation(augmentation)
     makers = {}
     for kind in ("control", "diffusion"):
@@ -42,7 +42,7 @@ def step_seconds(
         for kind, (model, described, objective, optimizer) in makers.items():
             started = time.perf_counter()
             batch = make_batch(cases, model, described, settings, augment, 0, step, accelerator)
-            with accelerator.autocast():
+            with autocast(settings.precision, accelerator.device):
                 loss = torch.stack(list(objective(batch).values())).sum()
             optimizer.zero_grad(set_to_none=True)
             accelerator.backward(loss)

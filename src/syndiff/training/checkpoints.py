@@ -47,12 +47,14 @@ def save_checkpoint(
     for old in folder.iterdir():
         if old.is_dir() and old.name not in kept:
             shutil.rmtree(old)
+        elif old.is_file() and old.name not in ("last", "best"):  # a pointer that a kill left half-written
+            old.unlink()
 
 
 def find_checkpoint(run: Path, pointer: str) -> Path | None:
     """Folder that `last` or `best` points to, or None before the first checkpoint."""
     try:
-        name = (run / "checkpoints" / pointer).read_text().strip()
+        name = (run / "checkpoints" / pointer).read_text(errors="replace").strip()
     except FileNotFoundError:
         return None
     folder = run / "checkpoints" / name
@@ -80,10 +82,18 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The way back of `pack_optimizer`, into an optimiser over the same parameters."""
+    """The way back of `pack_optimizer`, into an optimiser over the same parameters.
+
+    Moments take the memory layout of their parameter again, so that every kernel computes as if never interrupted.
+    """
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".", 2)
             state.setdefault(int(index), {})[name] = value
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for position, entry in state.items():
+        for name, value in entry.items():
+            if value.shape == parameters[position].shape:
+                entry[name] = torch.empty_like(parameters[position], dtype=value.dtype).copy_(value)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -16,10 +16,12 @@ from tqdm import tqdm
 from syndiff.data.augmentation import Augmentation, AugmentationSettings
 from syndiff.data.loading import CaseArrays
 from syndiff.errors import SyndiffError
+from syndiff.files import read_json, write_text
 from syndiff.models.control import ControlUNet
 from syndiff.models.hardware import has_fast_bf16
 from syndiff.models.prediction import mean_dice, model_description
 from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise, trainable_state
+from syndiff.models.tensors import check_fit
 from syndiff.training.checkpoints import (
     find_checkpoint,
     load_state,
@@ -54,7 +56,7 @@ def train(
     Raises SyndiffError when a loss is not finite, naming the step and the terms.
     """
     # 1. Everything that is trained, and how.
-    accelerator = Accelerator(mixed_precision=precision(settings.precision))
+    accelerator = Accelerator(mixed_precision="no")
     model = initialise(model_settings, seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = SegmentationObjective(model, settings)
     optimizer = make_optimizer(model, settings)
@@ -66,12 +68,16 @@ def train(
     step, seconds, best = 0, 0.0, -1.0
     checkpoint = find_checkpoint(run, "last")
     if checkpoint is not None:
+        check_same_model(checkpoint, model_description(model_settings, model, step=0, val_dice=None))
         tensors, stored = load_state(checkpoint)
-        _load_live(model, tensors)
-        average.load({name[4:]: value for name, value in tensors.items() if name.startswith("ema.")})
+        live, averaged = _part(tensors, "live."), _part(tensors, "ema.")
+        check_fit(checkpoint / "training_state", live, trainable_state(model))
+        check_fit(checkpoint / "training_state", averaged, average.average)
+        model.load_state_dict({**model.state_dict(), **live})
+        average.load(averaged)
         unpack_optimizer(optimizer, tensors)
         step, seconds, best = stored["step"], stored["seconds"], stored["best"]
-    journal = Journal(run / "metrics.jsonl", step)
+    journal = Journal(run / "metrics.jsonl", step, writes=accelerator.is_main_process)
 
     # 3. The steps.
     bar = tqdm(
@@ -90,19 +96,19 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate * group["rate_scale"]
         torch.manual_seed(_seed(seed, step, 2, accelerator.process_index))  # dropout, where an encoder has it
-        with accelerator.autocast():
+        with autocast(settings.precision, accelerator.device):
             losses = objective(batch)
             loss = torch.stack(list(losses.values())).sum()
         step += 1
-        if not torch.isfinite(loss):
-            terms = ", ".join(f"{name}={value.item():.4g}" for name, value in losses.items())
-            raise SyndiffError(
-                f"{run}: the loss of step {step} is not finite ({terms}). Lower learning_rate (now "
-                f"{settings.learning_rate}) or set precision to fp32; the checkpoints before this step are kept."
-            )
         optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
-        accelerator.clip_grad_norm_(objective.parameters(), settings.clip)
+        norm = accelerator.clip_grad_norm_(objective.parameters(), settings.clip)
+        if not torch.isfinite(loss + norm):
+            terms = ", ".join(f"{name} {value.item():.4g}" for name, value in {**losses, "gradient": norm}.items())
+            raise SyndiffError(
+                f"{run}: the loss of step {step} or its gradient is not finite ({terms}). Lower learning_rate (now "
+                f"{settings.learning_rate}) or set precision to fp32; the checkpoints before this step are kept."
+            )
         optimizer.step()
         average.update(step)
         seconds += time.perf_counter() - started
@@ -112,7 +118,7 @@ def train(
             bar.set_postfix(loss=f"{loss.item():.3f}", best=f"{max(best, 0):.3f}", refresh=False)
             images = step * settings.batch_size
             journal.write(step=step, images=images, loss=loss.item(), losses=values, lr=rate, seconds=round(seconds, 2))
-        improved = False
+        dice, improved = None, False
         if step % settings.validate_every == 0 or step == settings.steps:
             average.swap()
             dice = mean_dice(model, val_cases, batch_size=settings.batch_size)
@@ -122,14 +128,11 @@ def train(
             best = max(best, dice)
             journal.write(step=step, val_dice=dice)
         if accelerator.is_main_process and (improved or step % settings.checkpoint_every == 0 or step == last):
-            average.swap()
-            weights = {name: value.clone() for name, value in trainable_state(model).items()}
-            average.swap()
             save_checkpoint(
                 run,
                 step,
-                weights=weights,
-                description=model_description(model_settings, model, step=step, val_dice=best if improved else None),
+                weights={**trainable_state(model), **average.average},
+                description=model_description(model_settings, model, step=step, val_dice=dice),
                 state={
                     **{f"live.{name}": value for name, value in trainable_state(model).items()},
                     **{f"ema.{name}": value for name, value in average.average.items()},
@@ -139,23 +142,39 @@ def train(
                 best=improved,
             )
     bar.close()
-    return find_checkpoint(run, "best") or run
+    accelerator.wait_for_everyone()
+    best_checkpoint = find_checkpoint(run, "best") or find_checkpoint(run, "last")
+    assert best_checkpoint is not None  # the last step always leaves one
+    return best_checkpoint
+
+
+def check_same_model(checkpoint: Path, described: dict[str, Any]) -> None:
+    """Raise SyndiffError unless `checkpoint` was written by the model and the autoencoder that are `described`."""
+    stored = read_json(checkpoint / "model.json")
+    for section in ("model", "autoencoder"):
+        before, now = stored.get(section, {}), described.get(section, {})
+        for name in sorted(before.keys() | now.keys()):
+            if before.get(name) != now.get(name):
+                raise SyndiffError(
+                    f"{checkpoint} cannot be continued: {section} {name} was {before.get(name, 'absent')} there and is "
+                    f"{now.get(name, 'absent')} now. Use what it was made with, or another run folder."
+                )
 
 
 class Journal:
     """metrics.jsonl: one JSON object a line; lines after the step a run resumes from are dropped first."""
 
-    def __init__(self, path: Path, step: int) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
-            kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-            path.write_text("".join(line + "\n" for line in kept))
+    def __init__(self, path: Path, step: int, *, writes: bool = True) -> None:
+        self.path, self.writes = path, writes
+        if writes:
+            lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+            write_text(path, "".join(line + "\n" for line in lines if _step_of(line) <= step))
 
     def write(self, **entry: Any) -> None:
         """Append one line."""
-        with self.path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+        if self.writes:
+            with self.path.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
 
 
 def _step_of(line: str) -> float:
@@ -229,12 +248,11 @@ def _backbone(model: Model) -> Iterator[torch.nn.Parameter]:
     return (model.backbone if isinstance(model, ControlUNet) else model.encoder.backbone).parameters()
 
 
-def _load_live(model: Model, tensors: dict[str, Tensor]) -> None:
-    model.load_state_dict({**model.state_dict(), **{k[5:]: v for k, v in tensors.items() if k.startswith("live.")}})
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def precision(name: str) -> str:
-    """accelerate's word for a precision setting."""
-    if name == "auto":
-        return "bf16" if has_fast_bf16() else "no"
-    return {"fp32": "no", "bf16": "bf16"}[name]
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The context of a forward pass; accelerate's own precision cannot change again within a process."""
+    bf16 = has_fast_bf16() if precision == "auto" else precision == "bf16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16)

@@ -33,7 +33,7 @@ def draw_randomness(
     noise = torch.randn(size, *model.noise_shape(image_size, image_size), generator=generator)
     timestep = torch.randint(0, model.schedule.timesteps, (size,), generator=generator)
     at_inference = torch.rand(size, generator=generator) < share
-    return noise, torch.where(at_inference, model.inference_timestep, timestep)
+    return noise, torch.where(at_inference, model.settings.first_timestep, timestep)
 
 
 def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
@@ -52,6 +52,8 @@ class SegmentationObjective(nn.Module):
     def __init__(self, model: DiffusionSegmenter | ControlUNet, settings: TrainingSettings) -> None:
         super().__init__()
         self.model, self.settings = model, settings
+        if isinstance(model, DiffusionSegmenter) and not settings.guide_weight:
+            model.guide.requires_grad_(False)  # takes no part; several processes would wait for its gradient
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of one step."""

@@ -54,6 +54,7 @@ class TrainingSettings:
             "clip": self.clip > 0,
             "mask_weight": self.mask_weight >= 0,
             "guide_weight": self.guide_weight >= 0,
+            "precision": self.precision in ("auto", "fp32", "bf16"),
             "inference_share": 0 <= self.inference_share <= 1,
             "validate_every": self.validate_every >= 1,
             "checkpoint_every": self.checkpoint_every >= 1,

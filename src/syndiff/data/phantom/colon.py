@@ -1,8 +1,8 @@
 """The colon: a tube with folds around the camera's path, and what each camera ray meets of it.
 
 Lengths are in units of the lumen's radius. The tube runs along +z; its wall is given by the distance
-r(z, theta) from the camera's path, so a ray meets it where the angle atan2(r, z - z_camera) first falls
-below the ray's own angle. That makes exact occlusion by the folds a running minimum along z.
+r(z, theta) from the camera's path, so a ray at an angle a off the path meets it where the cosine of the angle
+at which the camera sees (r, z) first exceeds cos a. That makes exact occlusion by the folds a running maximum.
 """
 
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from syndiff.data.phantom.noise import TILE, Floats, bilinear, noise_bank
 
 ANGLES = 256
-DEPTHS = 520
+DEPTHS = 440
 NEAREST_Z = -1.5
 FARTHEST_Z = 13.0
 STEP_Z = (FARTHEST_Z - NEAREST_Z) / (DEPTHS - 1)
-WIDEST = 2.15  # radians off the axis beyond which the wall is taken as continuing
-RAY_STEPS = 512  # a power of two, for the bisection
+BEHIND = 0.7  # lumen radii behind the camera that the widest rays can still see
+RAY_STEPS = 256  # a power of two, for the bisection
 
 
 @dataclass(frozen=True)
 class Colon:
-    """A wall: `radius` (ANGLES, DEPTHS) and `relief` (ANGLES, DEPTHS, 3) = dr/dz, dr/dtheta, hollowness."""
+    """A wall: `radius` (ANGLES, DEPTHS) and `relief` (3, ANGLES, DEPTHS) = dr/dz, dr/dtheta, hollowness."""
 
     radius: Floats
     relief: Floats
@@ -61,7 +61,7 @@ def make_colon(rng: np.random.Generator) -> Colon:
     padded = np.pad(radius, ((0, 0), (window, window)), mode="edge").cumsum(axis=1, dtype=np.float64)
     mean = (padded[:, 2 * window :] - padded[:, : -2 * window]) / (2 * window)
     hollow = radius - mean.astype(np.float32)
-    return Colon(radius, np.stack([slope_z, slope_theta, hollow], axis=-1).astype(np.float32))
+    return Colon(radius, np.stack([slope_z, slope_theta, hollow]).astype(np.float32))
 
 
 def _folds(rng: np.random.Generator, z: Floats, theta: Floats, corner: float) -> Floats:
@@ -88,7 +88,7 @@ def _folds(rng: np.random.Generator, z: Floats, theta: Floats, corner: float) ->
 def _undulation(rng: np.random.Generator, z: Floats, theta: Floats) -> Floats:
     row = np.broadcast_to(theta * (TILE / (2 * np.pi)), (ANGLES, DEPTHS)).ravel()
     column = np.broadcast_to(z * (TILE / (2 * np.pi)), (ANGLES, DEPTHS)).ravel() + rng.uniform(0, TILE)
-    return bilinear(noise_bank()["medium"][..., None], row, column)[0].reshape(ANGLES, DEPTHS)
+    return bilinear(noise_bank()["medium"][None], row, column)[0].reshape(ANGLES, DEPTHS)
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ class View:
     normal: Floats  # (3, n) towards the lumen
     hollow: Floats  # (n,) depth of the wall behind its neighbourhood along the tube
     theta: Floats  # (n,) angle round the tube
+    radial: Floats  # (2, n) its cosine and sine
 
     def points(self, distance: Floats) -> Floats:
         """Where the rays have come after `distance` (n,): (3, n)."""
@@ -122,8 +123,8 @@ def lens(height: int, width: int, half: float, field: float) -> Floats:
 def cast(colon: Colon, z: float, rotation: Floats, rays: Floats) -> View:
     """Trace camera rays (3, n) from (0, 0, z), turned by `rotation` (3, 3), to the wall."""
     direction = rotation.astype(np.float32) @ rays
+    out = np.sqrt(direction[0] ** 2 + direction[1] ** 2) + np.float32(1e-6)
     theta = np.arctan2(direction[1], direction[0])
-    angle = np.arctan2(np.hypot(direction[0], direction[1]), direction[2])
     horizon, far = _profile(colon, z)
     row = theta * np.float32(ANGLES / (2 * np.pi))
     floor = np.floor(row)
@@ -138,40 +139,39 @@ def cast(colon: Colon, z: float, rotation: Floats, rays: Floats) -> View:
     last = np.zeros(theta.size, np.int32)  # the last step along the tube that the ray still clears, by bisection
     stride = RAY_STEPS // 2
     while stride:
-        last += np.where(between(horizon, last + stride) > angle, np.int32(stride), np.int32(0))
+        last += (between(horizon, last + stride) < direction[2]) * np.int32(stride)
         stride //= 2
     last = np.minimum(last, RAY_STEPS - 2)
     clear, blocked = between(horizon, last), between(horizon, last + 1)
-    share = np.clip((clear - angle) / (clear - blocked + np.float32(1e-6)), 0, 1)
+    share = np.clip((direction[2] - clear) / (blocked - clear + np.float32(1e-7)), 0, 1)
     near, beyond = between(far, last), between(far, last + 1)
     distance = near + (beyond - near) * share
-    normal, hollow = _relief(colon, theta, z + direction[2] * distance, np.hypot(direction[0], direction[1]) * distance)
-    return View(z, direction, distance, normal, hollow, theta)
+    radial = direction[:2] / out
+    column = np.clip((direction[2] * distance + (z - NEAREST_Z)) / np.float32(STEP_Z), 0, DEPTHS - 2)
+    slope_z, slope_theta, hollow = bilinear(colon.relief, row, column)
+    tilt = np.clip(slope_theta / np.maximum(out * distance, np.float32(0.05)), -3, 3)
+    normal = np.stack([-radial[0] - radial[1] * tilt, -radial[1] + radial[0] * tilt, np.clip(slope_z, -4, 4)])
+    return View(z, direction, distance, unit(normal), hollow, theta, radial)
+
+
+def unit(vectors: Floats) -> Floats:
+    """Vectors (3, n) brought to length one, in place."""
+    vectors /= np.sqrt(np.einsum("kn,kn->n", vectors, vectors)) + np.float32(1e-6)
+    return vectors
 
 
 def _profile(colon: Colon, z: float) -> tuple[Floats, Floats]:
-    """For each angle round the tube and step along it, flattened (ANGLES * RAY_STEPS,): the angle off the axis
-    that is still open beyond this step, and the distance from the camera to the wall there.
+    """For each angle round the tube and step along it, flattened (ANGLES * RAY_STEPS,): the cosine of the
+    widest angle off the path that is still open beyond this step, and how far the wall is from the camera there.
     """
-    ahead = 1.0 / np.tan(np.linspace(WIDEST, 0.04, RAY_STEPS))
+    ahead = np.sinh(np.linspace(np.arcsinh(-BEHIND), np.arcsinh(FARTHEST_Z - 1), RAY_STEPS))  # denser nearby
     cell = np.clip((z + ahead - NEAREST_Z) / STEP_Z, 0, DEPTHS - 1.001)
     first = cell.astype(np.int32)
     part = (cell - first).astype(np.float32)
     radius = colon.radius[:, first] * (1 - part) + colon.radius[:, first + 1] * part
     along = ahead.astype(np.float32)[None, :]
-    horizon = np.minimum.accumulate(np.arctan2(radius, along), axis=1)
-    return horizon.ravel(), np.hypot(radius, along).ravel()
-
-
-def _relief(colon: Colon, theta: Floats, z: Floats, radius: Floats) -> tuple[Floats, Floats]:
-    """Normals (3, n) and hollowness (n,) of the wall at cylindrical coordinates."""
-    column = np.clip((z - NEAREST_Z) / np.float32(STEP_Z), 0, DEPTHS - 2)
-    slope_z, slope_theta, hollow = bilinear(colon.relief, theta * np.float32(ANGLES / (2 * np.pi)), column)
-    cosine, sine = np.cos(theta), np.sin(theta)
-    tilt = np.clip(slope_theta / np.maximum(radius, 0.05), -3, 3)
-    normal = np.stack([-cosine - sine * tilt, -sine + cosine * tilt, np.clip(slope_z, -4, 4)])
-    normal /= np.sqrt((normal**2).sum(0))
-    return normal, hollow
+    far = np.sqrt(radius**2 + along**2)
+    return np.maximum.accumulate(along / far, axis=1).ravel(), far.ravel()
 
 
 def turn(yaw: float, pitch: float, roll: float) -> Floats:

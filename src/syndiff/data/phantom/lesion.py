@@ -6,10 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.phantom.colon import View
+from syndiff.data.phantom.colon import View, unit
 from syndiff.data.phantom.noise import Floats
 
-STEPS = 14
+STEPS = 18
+CAUTION = np.float32(0.85)  # of the distance to a polyp that a ray advances: the distance is approximate
+MARGIN = np.float32(0.45)  # about a polyp's parts, for its foot and its unevenness, in its own units
+FOOT = np.float32(0.5)  # how widely a polyp melts into the wall, in its own units
+SUNK = np.float32(0.5)  # how far it reaches below the wall, lest it show on the far side of a fold
 SHAPES = ("sessile", "flat", "pedunculated", "lobulated")
 
 
@@ -28,12 +32,6 @@ class Lesion:
     roughness: float  # of the surface's grain
     vessels: float  # how far vessels show on it, 1 as on the mucosa
     texture_at: Floats  # (2,) where in the surface texture it lies
-
-    @property
-    def reach(self) -> float:
-        """Radius about the anchor that holds the solid and its foot, in lumen radii."""
-        far = np.linalg.norm(self.blobs[:, :3], axis=1) + self.blobs[:, 3:].max(axis=1)
-        return float(far.max() + 0.35) * self.size
 
     def scaled(self, factor: float) -> "Lesion":
         """The same polyp, larger or smaller."""
@@ -109,44 +107,54 @@ class Hits(NamedTuple):
 
     def where(self, keep: NDArray[np.bool_]) -> "Hits":
         """Only the rays that are kept."""
-        return Hits(*(field[..., keep] for field in self))
+        return Hits(self.rays[keep], self.distance[keep], self.normal[:, keep], self.belongs[keep], self.local[:, keep])
 
 
 def trace(lesion: Lesion, view: View) -> Hits:
     """Where the rays of `view` meet the polyp, by stepping along each as far as nothing can be."""
-    centre = lesion.anchor - np.array([0, 0, view.z], np.float32)
-    along = centre @ view.direction
-    reach = np.float32(lesion.reach)
-    gap = np.float32(centre @ centre) - along**2
-    depth = np.sqrt(np.maximum(reach**2 - gap, 0))
-    rays = np.flatnonzero((gap < reach**2) & (along + depth > 0.02) & (along - depth < view.distance))
+    rays, distance = _approach(lesion, view)
+    size = np.float32(lesion.size)
     direction, wall_at, ground = view.direction[:, rays], view.distance[rays], view.normal[:, rays]
-    slant = np.maximum(-(direction * ground).sum(0), 0.12) / np.float32(lesion.size)
-    ahead = (lesion.axes @ direction) / np.float32(lesion.size)
-    start = (lesion.axes @ -centre)[:, None] / np.float32(lesion.size)
-    distance = np.maximum(along[rays] - depth[rays], 0.02)
+    slant = np.maximum(-np.einsum("kn,kn->n", direction, ground), np.float32(0.3)) / size
+    ahead = (lesion.axes @ direction) / size
+    start = (lesion.axes @ (np.array([0, 0, view.z], np.float32) - lesion.anchor))[:, None] / size
+    going = np.arange(rays.size)
+    ray, now, wall, lean = ahead, distance, wall_at, slant
     for _ in range(STEPS):
-        solid = _solid(lesion, start + ahead * distance)
-        melted, _ = _melt(solid, (wall_at - distance) * slant)
-        distance += melted * np.float32(0.85 * lesion.size)
-        np.minimum(distance, wall_at, out=distance)
+        melted, _ = _melt(_solid(lesion, start + ray * now), (wall - now) * lean)
+        now = np.minimum(now + melted * (CAUTION * size), wall)
+        distance[going] = now
+        under_way = np.flatnonzero((melted > 0.01) & (now < wall))
+        going, ray, now = going[under_way], ray[:, under_way], now[under_way]
+        wall, lean = wall[under_way], lean[under_way]
     local = start + ahead * distance
     solid = _solid(lesion, local)
     melted, belongs = _melt(solid, (wall_at - distance) * slant)
     hit = np.flatnonzero((belongs > 0.01) & (melted < 0.03))  # a ray still under way has missed it narrowly
-    local = local[:, hit]
-    belongs, solid = belongs[hit], solid[hit]
-    step = np.float32(0.03)
-    slope = np.stack([_solid(lesion, local + step * axis[:, None]) - solid for axis in np.eye(3, dtype=np.float32)])
-    out = lesion.axes.T @ slope
-    out /= np.sqrt((out**2).sum(0)) + 1e-6
-    normal = out * belongs + ground[:, hit] * (1 - belongs)
-    normal /= np.sqrt((normal**2).sum(0)) + 1e-6
+    local, belongs, solid = local[:, hit], belongs[hit], solid[hit]
+    step = np.float32(0.03) * np.eye(3, dtype=np.float32)
+    slope = np.stack([_solid(lesion, local + offset[:, None]) - solid for offset in step])
+    ground = ground[:, hit]
+    normal = unit(ground + (unit(lesion.axes.T @ slope) - ground) * belongs)
     return Hits(rays[hit], distance[hit], normal, belongs, local)
 
 
-FOOT = np.float32(0.5)  # how widely a polyp melts into the wall, in its own units
-SUNK = np.float32(0.5)  # how far it reaches below the wall, lest it show on the far side of a fold
+def _approach(lesion: Lesion, view: View) -> tuple[NDArray[np.intp], Floats]:
+    """Which rays come near the polyp before the wall, and how far off that is: by spheres about its parts."""
+    parts = [(blob[:3], blob[3:].max()) for blob in lesion.blobs]
+    if lesion.stalk:
+        half = lesion.blobs[0, :3] / 2
+        parts.append((half, np.linalg.norm(half)))
+    size = np.float32(lesion.size)
+    centres = np.stack([middle for middle, _ in parts]) @ lesion.axes * size + lesion.anchor
+    centres[:, 2] -= np.float32(view.z)
+    radii = (np.array([radius for _, radius in parts], np.float32) + MARGIN) * size
+    along = centres @ view.direction
+    inside = (radii**2 - (centres**2).sum(1))[:, None] + along**2
+    depth = np.sqrt(np.maximum(inside, 0))
+    entry = np.where((inside > 0) & (along + depth > 0), along - depth, np.float32(np.inf)).min(0)
+    rays = np.flatnonzero(entry < view.distance)
+    return rays, np.maximum(entry[rays], np.float32(0.02))
 
 
 def _melt(solid: Floats, wall: Floats) -> tuple[Floats, Floats]:
@@ -157,24 +165,21 @@ def _melt(solid: Floats, wall: Floats) -> tuple[Floats, Floats]:
 
 def _solid(lesion: Lesion, at: Floats) -> Floats:
     """Distance (n,) to the polyp from points (3, n), both in units of its size; approximate."""
-    amplitude, frequency, phase = lesion.warp
-    at = at + np.stack(
-        [
-            a * np.sin(f * at[(k + 1) % 3] + p)
-            for k, (a, f, p) in enumerate(zip(amplitude, frequency, phase, strict=True))
-        ]
-    )
+    amplitude, frequency, phase = lesion.warp[:, :, None]
+    at = at + amplitude * np.sin(frequency * at[[1, 2, 0]] + phase)
     whole: Floats | None = None
     for blob in lesion.blobs:
         ray = (at - blob[:3, None]) / blob[3:, None]
-        far = np.sqrt((ray**2).sum(0))
-        part = far * (far - 1) / (np.sqrt(((ray / blob[3:, None]) ** 2).sum(0)) + 1e-6)
+        far = np.sqrt(np.einsum("kn,kn->n", ray, ray))
+        ray /= blob[3:, None]
+        part = far * (far - 1) / (np.sqrt(np.einsum("kn,kn->n", ray, ray)) + np.float32(1e-6))
         whole = part if whole is None else _join(whole, part)
     assert whole is not None
     if lesion.stalk:
         top = lesion.blobs[0, :3]
         share = np.clip((top @ at) / (top @ top), 0, 1)
-        whole = _join(whole, np.sqrt(((at - top[:, None] * share) ** 2).sum(0)) - np.float32(lesion.stalk))
+        aside = at - top[:, None] * share
+        whole = _join(whole, np.sqrt(np.einsum("kn,kn->n", aside, aside)) - np.float32(lesion.stalk))
     return np.maximum(whole, -at[2] - SUNK)
 
 

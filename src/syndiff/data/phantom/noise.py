@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-TILE = 768
-BLOCK = 4096  # points sampled at once, few enough to stay in the processor's cache
+TILE = 640
 
 
 @lru_cache(maxsize=1)
@@ -45,28 +44,18 @@ def shifted(name: str, rng: np.random.Generator) -> Floats:
 
 
 def bilinear(table: Floats, row: Floats, column: Floats) -> Floats:
-    """Sample `table` (rows, columns, channels) at n fractional cells, wrapping both ways: (channels, n)."""
-    sampled = np.empty((table.shape[2], row.size), np.float32)
-    for start in range(0, row.size, BLOCK):
-        block = slice(start, start + BLOCK)
-        sampled[:, block] = _bilinear(table, row[block], column[block]).T
-    return sampled
-
-
-def _bilinear(table: Floats, row: Floats, column: Floats) -> Floats:
-    rows, columns, channels = table.shape
-    flat = table.reshape(-1, channels)
+    """Sample `table` (channels, rows, columns) at n fractional cells, wrapping both ways: (channels, n)."""
+    channels, rows, columns = table.shape
     row_floor, column_floor = np.floor(row), np.floor(column)
-    row_part = (row - row_floor).astype(np.float32)[:, None]
-    column_part = (column - column_floor).astype(np.float32)[:, None]
-    top = row_floor.astype(np.int32) % rows
-    left = column_floor.astype(np.int32) % columns
-    bottom = np.where(top + 1 == rows, 0, top + 1) * columns
-    right = np.where(left + 1 == columns, 0, left + 1)
-    top = top * columns
-    upper = flat.take(top + left, 0)
-    upper += (flat.take(top + right, 0) - upper) * column_part
-    lower = flat.take(bottom + left, 0)
-    lower += (flat.take(bottom + right, 0) - lower) * column_part
-    upper += (lower - upper) * row_part
-    return upper
+    down, across = row - row_floor, column - column_floor
+    top, left = row_floor.astype(np.int32) % rows, column_floor.astype(np.int32) % columns
+    bottom, right = (top + 1) % rows * columns, (left + 1) % columns
+    top *= columns
+    corners = top + left, top + right, bottom + left, bottom + right
+    sampled = np.empty((channels, row.size), np.float32)
+    for plane, out in zip(table.reshape(channels, -1), sampled, strict=True):
+        upper, upper_right, lower, lower_right = (plane.take(corner) for corner in corners)
+        upper += (upper_right - upper) * across
+        lower += (lower_right - lower) * across
+        np.add(upper, (lower - upper) * down, out=out)
+    return sampled

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label
+from scipy.ndimage import label, maximum_filter, minimum_filter
 
 from syndiff.data.phantom.caption import describe
 from syndiff.data.phantom.colon import Colon, View, cast, lens, make_colon, turn
@@ -74,11 +74,10 @@ def place_lesions(rng: np.random.Generator, colon: Colon, motion: Motion, aspect
         best: tuple[float, Lesion] | None = None
         largest = LARGEST if number == 0 else 0.05
         wanted = float(rng.uniform(np.sqrt(1.4 * SMALLEST), np.sqrt(0.8 * largest)) ** 2)
-        for _ in range(8):
+        for _ in range(6):
             lesion = _candidate(rng, views[0], rays, wanted)
-            for _ in range(2):
-                area = _survey((*lesions, lesion), views[:1], rays)[0][0, number]
-                lesion = lesion.scaled(float(np.clip(np.sqrt(wanted / (area + 0.002)), 0.5, 1.6)))
+            area = float(_survey((*lesions, lesion), views[:1], rays)[0][0, number])
+            lesion = lesion.scaled(float(np.clip(np.sqrt(wanted / (area + 0.002)), 0.5, 1.6)))
             areas, pieces = _survey((*lesions, lesion), views, rays)
             worst = float(np.abs(np.log((areas[:, number] + 1e-4) / wanted)).max())
             if areas.sum(axis=1).max() > LARGEST * 1.05:
@@ -98,7 +97,9 @@ def _candidate(rng: np.random.Generator, view: View, rays: Floats, wanted: float
     off_axis = np.arccos(np.clip(rays[2], -1, 1)) / FIELD
     facing = -(view.normal * view.direction).sum(0)
     size = np.sqrt(wanted / np.pi * 1.2) * 2 * FIELD * view.distance
-    good = (off_axis < 0.75) & (view.distance > 0.45) & (view.distance < 2.2) & (size < 0.6) & (facing > 0.2)
+    depth = view.distance.reshape(SKETCH, -1)
+    broken = (maximum_filter(depth, 7) - minimum_filter(depth, 7)).ravel() > 0.5 * view.distance  # by a fold
+    good = ~broken & (off_axis < 0.75) & (view.distance > 0.45) & (view.distance < 2.2) & (size < 0.6) & (facing > 0.2)
     choice = np.flatnonzero(good) if good.any() else np.flatnonzero(off_axis < 0.75)
     at = rng.choice(choice)
     shape = SHAPES[rng.choice(len(SHAPES), p=(0.4, 0.25, 0.17, 0.18))]

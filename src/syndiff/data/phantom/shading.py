@@ -7,16 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter, uniform_filter1d
 
-from syndiff.data.phantom.colon import Colon, View, cast
+from syndiff.data.phantom.colon import Colon, View, cast, unit
 from syndiff.data.phantom.lesion import Hits, Lesion, trace
-from syndiff.data.phantom.mucosa import SIZE
-from syndiff.data.phantom.noise import Floats, bilinear
+from syndiff.data.phantom.noise import TILE, Floats, bilinear
 
 PALETTE = np.array([[0.93, 0.47, 0.34], [0.94, 0.60, 0.42], [0.90, 0.65, 0.42], [0.90, 0.60, 0.48]], np.float32)
-STOOL = np.array([0.82, 0.56, 0.17], np.float32)
+STOOL = np.array([0.84, 0.53, 0.18], np.float32)
 BLOOD = np.array([0.58, 0.22, 0.17], np.float32)
 GLARE = np.array([1.0, 0.90, 0.76], np.float32)
-TEXELS = np.float32(SIZE / (2 * np.pi))  # of the surface texture per lumen radius
+TEXELS = np.float32(TILE / (2 * np.pi))  # of the surface texture per lumen radius
 
 
 @dataclass(frozen=True)
@@ -108,13 +107,13 @@ def photograph(
     colour = _develop(scene.appearance, albedo, light, shine)
 
     image = np.zeros((3, *window.shape), np.float32)
-    image[:, seen] = colour
-    sharpness = scene.appearance.blur * window.shape[0] / 288
+    image.reshape(3, -1)[:, np.flatnonzero(seen)] = colour
     if rng.random() < 0.3:
-        uniform_filter1d(image, rng.integers(2, 6), axis=rng.integers(1, 3), output=image)
-    for channel in image:
-        gaussian_filter(channel, sharpness, output=channel)
-    image += rng.standard_normal(image.shape, dtype=np.float32) * np.float32(scene.appearance.noise)
+        uniform_filter1d(image, int(rng.integers(2, 6)), axis=int(rng.integers(1, 3)), output=image)
+    grain = rng.standard_normal(window.shape, dtype=np.float32) * np.float32(scene.appearance.noise)
+    for channel, column in zip(image, (0, 11, 23), strict=True):  # the same grain, far enough apart to look independent
+        gaussian_filter(channel, scene.appearance.blur * window.shape[0] / 288, truncate=2.5, output=channel)
+        channel += np.roll(grain, column, axis=1)
     image = image * window + np.float32(0.03) * (1 - window)
     pixels = (np.clip(image, 0, 1) * 255 + np.float32(0.5)).astype(np.uint8).transpose(1, 2, 0)
 
@@ -137,8 +136,8 @@ def _tissue(scene: Scene, view: View, surface: Surface) -> tuple[Floats, Floats]
     for lesion, hits in zip(scene.lesions, surface.hits, strict=True):
         rays = hits.rays
         place = hits.local * np.float32(lesion.size)
-        u = lesion.texture_at[0] * SIZE + (place[0] + 0.4 * place[2]) * TEXELS
-        v = lesion.texture_at[1] * SIZE + (place[1] - 0.3 * place[2]) * TEXELS
+        u = lesion.texture_at[0] * TILE + (place[0] + 0.4 * place[2]) * TEXELS
+        v = lesion.texture_at[1] * TILE + (place[1] - 0.3 * place[2]) * TEXELS
         coarse, fine = bilinear(mucosa, u, v), bilinear(mucosa, 2.1 * u, 2.1 * v)
         share = np.clip((hits.belongs - 0.15) / 0.7, 0, 1)
         rough = np.float32(lesion.roughness)
@@ -152,15 +151,15 @@ def _tissue(scene: Scene, view: View, surface: Surface) -> tuple[Floats, Floats]
             cover[rays] *= 1 - share
     fade = np.float32(appearance.grain) / (1 + 0.6 * surface.distance)
     normal = surface.normal.copy()
-    normal[0] += fade * slope_u * np.sin(view.theta)
-    normal[1] -= fade * slope_u * np.cos(view.theta)
+    normal[0] += fade * slope_u * view.radial[1]
+    normal[1] -= fade * slope_u * view.radial[0]
     normal[2] -= fade * slope_v
-    normal /= np.sqrt((normal**2).sum(0))
+    unit(normal)
 
     albedo = appearance.base[:, None] * tint * (1 + appearance.tone * tone - 0.25 * np.clip(hollow, -0.5, 0.5))
     redness = np.clip(appearance.redness * red, -0.1, 0.28)
     albedo[1] *= (1 - redness) * (1 - 0.1 * film)
-    albedo[2] *= (1 - 0.8 * redness) * (1 - 0.45 * film)
+    albedo[2] *= (1 - 0.8 * redness) * (1 - 0.35 * film)
     albedo += (BLOOD[:, None] - albedo) * np.clip(appearance.vessels * vessel, 0, 0.85)
     albedo += (STOOL[:, None] * (0.9 + 0.3 * tone) - albedo) * debris
     albedo += np.float32(0.25) * bubble
@@ -173,17 +172,16 @@ def _light(
     """Diffuse light and highlights, (n,) each."""
     points = view.points(surface.distance)
     to_lamp = lamp[:, None] - points
-    squared = (to_lamp**2).sum(0)
+    squared = np.einsum("kn,kn->n", to_lamp, to_lamp)
     to_lamp /= np.sqrt(squared)
-    facing = np.maximum(((normal * to_lamp).sum(0) + 0.5) / 1.5, 0)
+    facing = np.maximum((np.einsum("kn,kn->n", normal, to_lamp) + 0.5) / 1.5, 0)
     falloff = 1 / (0.15 + squared / np.float32(appearance.reach**2))
     light = (0.92 * facing + 0.08) * falloff * _openness(surface.distance, seen)
-    light *= np.clip(4 * np.hypot(points[0], points[1]), 0.05, 1)  # where the tube's bend closes the view
+    light *= np.clip(4 * np.sqrt(points[0] ** 2 + points[1] ** 2), 0.05, 1)  # where the tube's bend closes the view
     light *= np.float32(1.25 * appearance.exposure / np.quantile(light[::7], 0.75))
-    half = to_lamp - view.direction
-    half /= np.sqrt((half**2).sum(0))
+    half = unit(to_lamp - view.direction)
     width = np.float32(0.005 * appearance.wet)
-    shine = np.clip(((normal * half).sum(0) - 1 + width) / width * 1.8, 0, 1) ** 1.5
+    shine = np.clip((np.einsum("kn,kn->n", normal, half) - 1 + width) / width * 1.8, 0, 1) ** 1.5
     return light, shine * np.clip(2.2 * falloff - 0.15, 0, 1)
 
 

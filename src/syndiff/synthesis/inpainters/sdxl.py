@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +29,7 @@ _HOW_TO_GET_IT = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Sdxl:
     """Settings and, once it paints, the network. The paper gives no value of any of them: ours are diffusers'.
 
@@ -44,6 +44,7 @@ class Sdxl:
     """
 
     model: str = DEFAULT_MODEL
+    _: KW_ONLY
     revision: str | None = None
     variant: str | None = None
     steps: int = 30
@@ -129,9 +130,15 @@ class Sdxl:
 
     @cached_property
     def _device(self) -> torch.device:
-        if self.device != "auto":
-            return torch.device(self.device)
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            return torch.empty(0, device=self.device).device
+        except (RuntimeError, AssertionError) as error:
+            raise SyndiffError(
+                f"sdxl: device is {self.device!r}, which this machine cannot use ({_first_line(error)}); "
+                "expected auto, cpu, or a device that `syndiff doctor` lists."
+            ) from None
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -161,7 +168,7 @@ class Sdxl:
         try:
             pipeline = StableDiffusionXLInpaintPipeline.from_pretrained(
                 str(self._folder),
-                torch_dtype=self._dtype,
+                dtype=self._dtype,
                 variant=self.variant,
                 use_safetensors=True,
                 local_files_only=True,
@@ -171,8 +178,8 @@ class Sdxl:
             raise SyndiffError(
                 f"{self._folder} could not be loaded as an SDXL pipeline: {error}. Get the folder anew."
             ) from error
-        if self._dtype == torch.float16:
-            pipeline.vae.register_to_config(force_upcast=True)
+        # only float16 overflows, but SDXL's own configuration upcasts always
+        pipeline.vae.register_to_config(force_upcast=self._dtype == torch.float16)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline.to(self._device)
 

@@ -1,0 +1,274 @@
+"""The synthetic dataset folder: what it promises downstream, and that no crash changes a byte of it."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.readers import to_unit
+from syndiff.errors import SyndiffError
+from syndiff.synthesis.engine import SynthesisSummary, synthesize
+from syndiff.synthesis.inpainters.base import InpaintRequest
+from syndiff.synthesis.inpainters.copy_paste import CopyPaste
+from syndiff.synthesis.manifest import Sample, read_manifest
+
+Maker = Callable[..., DatasetFolder]
+
+
+def make(dataset: DatasetFolder, out: Path, count: int, **changes: Any) -> SynthesisSummary:
+    arguments: dict[str, Any] = {"case_ids": [case.id for case in dataset.cases], "inpainter": CopyPaste()}
+    arguments |= {"seed": 3, "progress": False} | changes
+    return synthesize(dataset, arguments.pop("case_ids"), arguments.pop("inpainter"), out, count=count, **arguments)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below the folder, hidden ones too."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def samples(out: Path) -> list[Sample]:
+    return list(read_manifest(out / "manifest.jsonl"))
+
+
+class Faulty:
+    """Paints grey, but fails in a way that the request's seed chooses."""
+
+    name, margin, batch_size, libraries = "faulty", 0.0, 2, ("scipy",)
+
+    def __init__(self, *faults: str) -> None:
+        self.faults = faults
+
+    def describe(self) -> dict[str, Any]:
+        return {"name": "faulty", "model": None, "revision": None, "hash": None, "settings": {}}
+
+    def inpaint(self, requests: Sequence[InpaintRequest]) -> list[np.ndarray]:
+        return [self.paint(request, self.faults[request.seed % len(self.faults)]) for request in requests]
+
+    def paint(self, request: InpaintRequest, fault: str) -> np.ndarray:
+        picture = to_unit(request.image)
+        value = {"none": 0.6, "nan": np.nan, "black": 0.0, "unchanged": picture[request.mask]}.get(fault, 0.6)
+        picture[request.mask] = value
+        return picture[:-1] if fault == "size" else picture
+
+
+def test_the_result_is_a_dataset_whose_manifest_tells_all(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset, out = make_dataset(), tmp_path / "out"
+    summary = make(dataset, out, 6)
+    made, lines = DatasetFolder.open(out), samples(out)
+    assert summary.accepted == 6 and len(made.cases) == 6
+    assert made.has_groups and made.classes == {1: "polyp"} and "synthetic" in made.name
+    for case, line in zip(made.cases, (line for line in lines if line.accepted), strict=True):
+        assert line.id == case.id and line.source_case and line.mask_source
+        background = dataset[line.source_case]
+        image, label = made.load(case)
+        source, own = dataset.load(background)
+        new = label & ~own
+        assert (label >= own).all() and new.any()
+        reach = ndimage.distance_transform_edt(~new)
+        changed = (image != source).any(axis=2)
+        assert changed[new].mean() > 0.5
+        assert not changed[reach > 2 + CopyPaste.margin * 2 * np.sqrt(new.sum() / np.pi)].any()
+        assert case.group == line.group == background.group != line.mask_group
+        assert case.caption == line.prompt and "sessile polyp" in str(line.prompt) and line.negative_prompt
+        assert line.backend == {"name": "copy_paste", "model": None, "revision": None, "hash": None}
+        assert line.settings["seed"] == 3 and line.settings["inpainter"]["margin"] == CopyPaste.margin
+        assert line.versions["scipy"] and line.gates["change"] and line.reason is None
+
+
+def test_every_frame_serves_before_one_serves_again(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset = make_dataset()
+    make(dataset, tmp_path / "out", 8)
+    assert len({line.source_case for line in samples(tmp_path / "out")}) >= 7  # one may have had no room
+
+
+def test_only_the_training_cases_are_read(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset = make_dataset()
+    training = [case.id for case in dataset.cases[:5]]
+    for case in dataset.cases[5:]:
+        case.image.write_bytes(b"never read")
+        case.mask.unlink()
+    make(dataset, tmp_path / "out", 4, case_ids=training)
+    for line in samples(tmp_path / "out"):
+        assert line.source_case in training and line.mask_source in training
+
+
+def test_bytes_do_not_depend_on_the_batch_the_order_or_the_count(make_dataset: Maker, tmp_path: Path) -> None:
+    class Batched(CopyPaste):
+        batch_size = 3
+
+    dataset = make_dataset()
+    make(dataset, tmp_path / "whole", 7)
+    ids = [case.id for case in reversed(dataset.cases)]
+    make(dataset, tmp_path / "batched", 7, inpainter=Batched(), case_ids=ids)
+    make(dataset, tmp_path / "grown", 2, inpainter=Batched())
+    make(dataset, tmp_path / "grown", 7)
+    whole = content(tmp_path / "whole")
+    assert content(tmp_path / "batched") == whole
+    assert content(tmp_path / "grown") == whole
+    make(dataset, tmp_path / "whole", 7)
+    assert content(tmp_path / "whole") == whole
+    make(dataset, tmp_path / "other", 7, seed=4)
+    assert content(tmp_path / "other")["manifest.jsonl"] != whole["manifest.jsonl"]
+
+
+RUN = """
+import sys
+from pathlib import Path
+from syndiff.data.dataset import DatasetFolder
+from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.inpainters.copy_paste import CopyPaste
+dataset = DatasetFolder.open(Path(sys.argv[1]))
+ids = [case.id for case in dataset.cases]
+synthesize(dataset, ids, CopyPaste(), Path(sys.argv[2]), count=24, seed=3, progress=False)
+"""
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset, out = make_dataset(), tmp_path / "out"
+    moments = [
+        lambda: any((out / "masks").glob("*")),  # the first picture is there or being written
+        lambda: (out / "manifest.jsonl").exists() and b"000004" in (out / "manifest.jsonl").read_bytes(),
+        lambda: any((out / "images").glob(".synthetic-00001*")),  # a picture half written
+    ]
+    for moment in moments:
+        run = subprocess.Popen([sys.executable, "-c", RUN, str(dataset.root), str(out)])
+        while run.poll() is None and not moment():
+            time.sleep(0.0005)
+        run.send_signal(signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        assert not (out / "dataset.json").exists()
+    make(dataset, out, 24)
+    make(dataset, tmp_path / "whole", 24)
+    assert content(out) == content(tmp_path / "whole")
+
+
+def test_whatever_a_crash_leaves_is_mended(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset, whole = make_dataset(), tmp_path / "whole"
+    make(dataset, whole, 4)
+    manifest = (whole / "manifest.jsonl").read_bytes()
+    ends = [i + 1 for i, byte in enumerate(manifest) if byte == ord("\n")]
+    for i, cut in enumerate((0, 1, ends[0] - 1, ends[0], ends[1] + 700, ends[-1] - 1)):
+        out = tmp_path / f"cut{i}"
+        shutil.copytree(whole, out)
+        (out / "manifest.jsonl").write_bytes(manifest[:cut])
+        (out / "images/.synthetic-000002.png.abc").write_bytes(b"half a pic")
+        (out / ".dataset.json.abc").write_bytes(b"{")
+        (out / "groups.csv").unlink()
+        make(dataset, out, 4)
+        assert content(out) == content(whole), f"cut at byte {cut}"
+
+
+def test_other_settings_are_refused_with_both_values(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset, out = make_dataset(), tmp_path / "out"
+    make(dataset, out, 2)
+    before = content(out)
+    with pytest.raises(SyndiffError, match=r"seed was 3 and is now 4"):
+        make(dataset, out, 3, seed=4)
+    with pytest.raises(SyndiffError, match=r"backend\.name was copy_paste and is now faulty"):
+        make(dataset, out, 3, inpainter=Faulty("none"))
+    with pytest.raises(SyndiffError, match=r"sources was"):
+        make(dataset, out, 3, case_ids=[case.id for case in dataset.cases[1:]])
+    with pytest.raises(SyndiffError, match="already holds 2"):
+        make(dataset, out, 1)
+    assert content(out) == before
+
+
+def test_failed_paintings_are_kept_apart_and_replaced(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset, out = make_dataset(), tmp_path / "out"
+    summary = make(dataset, out, 5, inpainter=Faulty("none", "nan", "black", "unchanged"))
+    lines = samples(out)
+    rejected = {line.id: line.reason for line in lines if not line.accepted}
+    assert summary.accepted == len(DatasetFolder.open(out).cases) == 5
+    assert summary.attempts == len(lines) == 5 + len(rejected)
+    reasons = {"painted NaN or infinity", "painted black", "left the frame unchanged"}
+    assert set(summary.reasons) == set(rejected.values()) == reasons
+    assert {path.stem for path in (out / "rejected/images").iterdir()} == set(rejected)
+    assert {path.stem for path in (out / "rejected/masks").iterdir()} == set(rejected)
+    for line in lines:  # the label alone is painted when there is no margin
+        folder = out if line.accepted else out / "rejected"
+        image = np.asarray(Image.open(folder / f"images/{line.id}.png"))
+        label = np.asarray(Image.open(folder / f"masks/{line.id}.png")) > 0
+        source, _ = dataset.load(dataset[str(line.source_case)])
+        assert np.array_equal(image[~label], source[~label])
+
+
+def test_an_inpainter_that_never_succeeds_ends_with_an_account(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset = make_dataset()
+    with pytest.raises(SyndiffError, match=r"Asked for 1 .* 0 of 25 attempts .* 25 x painted black"):
+        make(dataset, tmp_path / "out", 1, inpainter=Faulty("black"))
+    assert len(samples(tmp_path / "out")) == 25
+
+
+def test_a_picture_of_the_wrong_size_is_the_inpainters_fault(make_dataset: Maker, tmp_path: Path) -> None:
+    with pytest.raises(SyndiffError, match=r"faulty returned .*\(71, 96, 3\)"):
+        make(make_dataset(), tmp_path / "out", 1, inpainter=Faulty("size"))
+
+
+def test_sixteen_bits_stay_sixteen_bits(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset, out = make_dataset(deep=True), tmp_path / "out"
+    make(dataset, out, 2)
+    made = DatasetFolder.open(out)
+    for case, line in zip(made.cases, samples(out), strict=True):
+        image, label = made.load(case)
+        source, _ = dataset.load(dataset[str(line.source_case)])
+        far = ndimage.distance_transform_edt(~label) > 12
+        assert image.dtype == np.uint16 and np.array_equal(image[far], source[far])
+
+
+def test_without_groups_none_are_invented(make_dataset: Maker, tmp_path: Path) -> None:
+    make(make_dataset(groups=False), tmp_path / "out", 2)
+    assert not DatasetFolder.open(tmp_path / "out").has_groups
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"case_ids": ["c0"]}, "needs at least two; found 1"),
+        ({"case_ids": ["c0", "nobody"]}, "nobody"),
+        ({"count": 0}, "count is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"feather": float("nan")}, "feather is nan"),
+    ],
+)
+def test_impossible_requests(make_dataset: Maker, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SyndiffError, match=message):
+        make(make_dataset(), tmp_path / "out", **{"count": 2, **changes})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_other_images_is_left_alone(make_dataset: Maker) -> None:
+    dataset = make_dataset()
+    before = content(dataset.root)
+    with pytest.raises(SyndiffError, match=r"c0\.png was not made by synthesize"):
+        make(dataset, dataset.root, 2)
+    assert content(dataset.root) == before
+
+
+def test_a_damaged_manifest_is_named_with_its_line(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset, out = make_dataset(), tmp_path / "out"
+    make(dataset, out, 2)
+    lines = (out / "manifest.jsonl").read_text().splitlines()
+    lines[1] = json.dumps({"id": "synthetic-000001"})
+    (out / "manifest.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(SyndiffError, match=r"manifest\.jsonl, line 2"):
+        make(dataset, out, 3)
+
+
+@pytest.mark.real
+def test_real_frames_take_lesions(cvc: Path, tmp_path: Path) -> None:
+    dataset = DatasetFolder.open(cvc)
+    ids = [case.id for case in dataset.cases if case.group in {f"sequence-{i:02d}" for i in (1, 5, 9, 14)}]
+    assert make(dataset, tmp_path / "out", 4, case_ids=ids).accepted == 4
+    for line in samples(tmp_path / "out"):
+        assert line.group != line.mask_group and line.gates["change"]

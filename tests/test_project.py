@@ -1,0 +1,58 @@
+"""What a fresh clone relies on: a lock that fits pyproject.toml, a choice of index, links that lead somewhere."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def test_the_lock_pins_everything_that_the_project_asks_for() -> None:
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    pins = {}
+    for line in lines:
+        pin = re.fullmatch(r"([\w.-]+)==([\w.]+)", line)
+        assert pin, f"{line}: expected name==version without a build suffix"
+        pins[canonicalize_name(pin[1])] = pin[2]
+
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    needs = [asked["build-system"]["requires"], asked["project"]["dependencies"]]
+    for text in chain(*needs, *asked["project"]["optional-dependencies"].values()):
+        requirement = Requirement(text)
+        assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), text
+
+
+@pytest.mark.parametrize(
+    ("chosen", "printed"), [("", ""), ("https://mirror.example/cpu", "--extra-index-url https://mirror.example/cpu\n")]
+)
+def test_the_index_of_pytorch_can_be_chosen(chosen: str, printed: str) -> None:
+    answer = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "torch_index.py"],
+        env={**os.environ, "TORCH_INDEX": chosen},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (answer.stdout, answer.stderr) == (printed, "")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path) if path else page
+        assert linked.exists(), f"{target} does not exist"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

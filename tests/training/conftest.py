@@ -1,0 +1,43 @@
+"""A handful of trivial cases and settings small enough to train in seconds."""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from syndiff.data.augmentation import AugmentationSettings
+from syndiff.data.loading import CaseArrays
+from syndiff.models.segmenter import SegmenterSettings
+from syndiff.training.loop import train
+from syndiff.training.settings import TrainingSettings
+
+MODEL = SegmenterSettings(image_size=32, pretrained=False, condition_channels=16, denoiser_channels=16)
+TRAINING = TrainingSettings(steps=6, batch_size=2, warmup=1, precision="fp32", validate_every=3, checkpoint_every=2)
+
+
+def bright_squares(count: int, seed: int, size: int = 32) -> CaseArrays:
+    """Dark noise with one bright square, which is the lesion."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 90, (count, 3, size, size), generator=generator, dtype=torch.uint8)
+    masks = torch.zeros(count, 1, size, size, dtype=torch.uint8)
+    for mask in masks:
+        y, x = torch.randint(0, size // 2, (2,), generator=generator).tolist()
+        mask[:, y : y + size // 2, x : x + size // 2] = 1
+    return CaseArrays(tuple(f"{seed}-{i}" for i in range(count)), images + 150 * masks, masks)
+
+
+@pytest.fixture(scope="session")
+def tiny_train() -> Callable[..., Path]:
+    """`train` on bright squares with tiny settings; keywords replace any of its arguments."""
+    return functools.partial(
+        train,
+        model_settings=MODEL,
+        settings=TRAINING,
+        augmentation=AugmentationSettings(),
+        train_cases=bright_squares(5, 0),
+        val_cases=bright_squares(3, 1),
+        seed=0,
+        progress=False,
+    )
