@@ -232,3 +232,30 @@ def test_a_disk_that_fills_up_loses_nothing(phantom, split_file, tmp_path, syndi
     assert not (tmp_path / "run" / "checkpoints" / "last").exists()
     outcome = syndiff(*args)
     assert outcome.status == 0 and "Best model" in outcome.out
+
+
+def test_a_library_that_is_not_installed_is_named_with_its_extra(syndiff, phantom, split_file, tmp_path, monkeypatch):
+    folder = tmp_path / "vae"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL"}))
+
+    class Absent:
+        def find_spec(self, name, path=None, target=None):
+            if name == "diffusers":
+                raise ModuleNotFoundError("No module named 'diffusers'", name="diffusers")
+
+    for name in [name for name in sys.modules if name.split(".")[0] == "diffusers"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
+    outcome = syndiff(
+        "train",
+        "--data",
+        phantom,
+        "--split",
+        split_file,
+        "--out",
+        tmp_path / "run",
+        *TINY,
+        f"model.autoencoder={folder}",
+    )
+    assert outcome.status == 2 and "syndiff[sdxl]" in outcome.err

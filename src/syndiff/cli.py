@@ -332,7 +332,7 @@ def main(args: list[str] | None = None) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     log.setLevel(logging.INFO)
     verb: Any = tyro.cli(
-        Verb,  # type: ignore[arg-type]
+        Verb,
         prog="syndiff",
         description="Paint annotated medical images, train a one-step diffusion segmenter, prove what it was worth.",
         args=args,
@@ -346,10 +346,17 @@ def main(args: list[str] | None = None) -> None:
         if error.errno not in _USER_OS_ERRORS:
             raise
         fail(_os_sentence(error))
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRA_OF:
+            raise
+        fail(f"{error.name} is not installed; this needs it: pip install 'syndiff[{_EXTRA_OF[error.name]}]'.")
     except KeyboardInterrupt:
         print("Stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
         sys.exit(130)
 
+
+_EXTRA_OF = {"diffusers": "sdxl", "transformers": "sdxl"}
+"""Libraries that not everybody installs, and the extra that brings them."""
 
 _USER_OS_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",

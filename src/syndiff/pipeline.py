@@ -2,6 +2,8 @@
 
 import logging
 import math
+import resource
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +55,7 @@ def run_pipeline(
     if dry_run:
         split = make_split(dataset, method=split_method, seed=seed)
         return _plan_in_words(dataset, split, settings)
-    open_run(out, {"data": str(data.resolve()), "split": split_method, "seed": seed, **settings.plain()})
+    open_run(out, {"data": str(data), "split": split_method, "seed": seed, **settings.plain()})
     with log_file(out / "log.txt"):
         contact_sheet(dataset, out / "inspection.png", seed=seed)
         stage(2, "split", split_method)
@@ -104,8 +106,14 @@ def run_pipeline(
         stage(8, "report", str(out / "report.html"))
         report = build_report(out, dataset)
         table = table_text(read_content(out, dataset))
-        log.info(table)
+        log.info(f"peak memory {peak_memory_gib():.1f} GiB")
     return f"{table}\n\nReport: {report}"
+
+
+def peak_memory_gib() -> float:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # bytes there, KiB elsewhere
 
 
 def obtain_split(dataset: DatasetFolder, path: Path, *, method: str, seed: int) -> Split:

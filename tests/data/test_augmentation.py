@@ -34,9 +34,7 @@ def still(**changes: object) -> AugmentationSettings:
     colour=st.floats(0, 0.9),
     hue=st.floats(0, 180),
 )
-def test_shapes_and_ranges_are_kept(
-    seed: int, count: int, height: int, width: int, colour: float, hue: float
-) -> None:
+def test_shapes_and_ranges_are_kept(seed: int, count: int, height: int, width: int, colour: float, hue: float) -> None:
     generator = torch.Generator().manual_seed(seed % 1000)
     image = torch.rand(count, 3, height, width, generator=generator)
     mask = (torch.rand(count, 1, height, width, generator=generator) > 0.5).float()
@@ -116,9 +114,7 @@ def test_translation_stays_within_its_bound_and_uncovers_black() -> None:
     image, mask = batch(count=64)
     new_image, new_mask = Augmentation(still(translate=0.25))(torch.ones_like(image), mask, seed=0)
     columns = torch.arange(48.0)
-    moved = ((new_mask.sum((1, 2)) * columns).sum(1) - (mask.sum((1, 2)) * columns).sum(1)) / mask.sum(
-        (1, 2, 3)
-    )
+    moved = ((new_mask.sum((1, 2)) * columns).sum(1) - (mask.sum((1, 2)) * columns).sum(1)) / mask.sum((1, 2, 3))
     assert 8 < moved.abs().max() <= 12.5
     assert new_image[:, :, 24, 24].min() > 0.999
     assert new_image.amin((1, 2, 3)).max() == 0

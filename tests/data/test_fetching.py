@@ -132,9 +132,7 @@ def test_missing_and_damaged_archives_are_named(tmp_path: Path) -> None:
     assert_refused(tmp_path, r"rotten\.zip", archive=tmp_path / "rotten.zip")
 
     members = kvasir_members() | {"Kvasir-SEG/masks/bb2.jpg": b"not a picture"}
-    assert_refused(
-        tmp_path, r"mask bb2\.jpg is damaged.*again", archive=write_zip(tmp_path / "bad.zip", members)
-    )
+    assert_refused(tmp_path, r"mask bb2\.jpg is damaged.*again", archive=write_zip(tmp_path / "bad.zip", members))
 
 
 @pytest.mark.usefixtures("three")

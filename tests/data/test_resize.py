@@ -12,9 +12,7 @@ sides = st.integers(1, 90)
 modest = settings(max_examples=40, deadline=None)
 
 
-def ellipse(
-    height: int, width: int, centre: tuple[float, float], radii: tuple[float, float]
-) -> NDArray[np.bool_]:
+def ellipse(height: int, width: int, centre: tuple[float, float], radii: tuple[float, float]) -> NDArray[np.bool_]:
     """An ellipse given in fractions of the image's sides."""
     y, x = np.mgrid[:height, :width]
     y, x = (y + 0.5) / height - centre[0], (x + 0.5) / width - centre[1]
@@ -77,9 +75,7 @@ def test_a_pixel_is_foreground_when_the_mask_covers_half_of_it() -> None:
     x=st.floats(0.3, 0.7),
     radius=st.floats(0.15, 0.3),
 )
-def test_a_mask_survives_the_way_there_and_back(
-    height: int, width: int, y: float, x: float, radius: float
-) -> None:
+def test_a_mask_survives_the_way_there_and_back(height: int, width: int, y: float, x: float, radius: float) -> None:
     mask = ellipse(height, width, (y, x), (radius, radius))
     restored = restore_probability(resize_mask(mask, 128).astype(np.float32), height, width)
     assert restored.shape == (height, width)

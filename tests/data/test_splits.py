@@ -15,9 +15,7 @@ from syndiff.data.splits import Split, make_split
 from syndiff.errors import SyndiffError
 
 
-def make_dataset(
-    root: Path, group_sizes: list[int] | None, *, cases: int = 0, seed: int = 0
-) -> DatasetFolder:
+def make_dataset(root: Path, group_sizes: list[int] | None, *, cases: int = 0, seed: int = 0) -> DatasetFolder:
     """Tiny cases `000`, `001`, ... whose lesions differ in size from group to group."""
     random = np.random.default_rng(seed)
     for folder in ("images", "masks"):
@@ -29,9 +27,7 @@ def make_dataset(
         for _ in range(count):
             mask = np.zeros((8, 8), np.uint8)
             mask[:reach, : random.integers(1, 9)] = 255
-            Image.fromarray(np.full((8, 8, 3), number % 256, np.uint8)).save(
-                root / f"images/{number:03d}.png"
-            )
+            Image.fromarray(np.full((8, 8, 3), number % 256, np.uint8)).save(root / f"images/{number:03d}.png")
             Image.fromarray(mask).save(root / f"masks/{number:03d}.png")
             lines.append(f"{number:03d},patient-{group}")
             number += 1
@@ -54,9 +50,7 @@ def assert_whole(split: Split, dataset: DatasetFolder) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(sizes=st.lists(st.integers(1, 6), min_size=3, max_size=10), seed=st.integers(0, 1000))
-def test_group_never_divides_a_group(
-    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], seed: int
-) -> None:
+def test_group_never_divides_a_group(tmp_path_factory: pytest.TempPathFactory, sizes: list[int], seed: int) -> None:
     dataset = make_dataset(tmp_path_factory.mktemp("data"), sizes)
     split = make_split(dataset, seed=seed)
     assert split.method == "group" and not split.leaky
@@ -180,9 +174,7 @@ def test_a_split_that_does_not_fit_the_dataset_is_refused(tmp_path: Path) -> Non
     with pytest.raises(SyndiffError, match=r"names 2 cases.*\(gone-1, gone-2\)"):
         stranger.check(dataset)
 
-    moved = dataclasses.replace(
-        split, train=split.train[1:], test=tuple(sorted((split.train[0], *split.test)))
-    )
+    moved = dataclasses.replace(split, train=split.train[1:], test=tuple(sorted((split.train[0], *split.test))))
     with pytest.raises(SyndiffError, match=r"group patient-\d lies in both train and test.*Move its cases"):
         moved.check(dataset)
     dataclasses.replace(moved, leaky=True).check(dataset)

@@ -116,9 +116,7 @@ def test_odd_names_survive_the_table(tmp_path: Path) -> None:
     assert read_per_case(tmp_path / "rows.csv") == [row]
 
 
-def test_predicted_masks_are_kept_on_demand_at_the_original_size(
-    dataset: DatasetFolder, tmp_path: Path
-) -> None:
+def test_predicted_masks_are_kept_on_demand_at_the_original_size(dataset: DatasetFolder, tmp_path: Path) -> None:
     out = tmp_path / "eval"
     summary = evaluate(RedThreshold(150), dataset, ALL[:2], out, keep_predictions=True, progress=False)
     assert summary["masks"] == "masks"
@@ -161,12 +159,8 @@ def test_a_predictor_that_fails_leaves_the_folder_as_it_was(dataset: DatasetFold
     assert {path.name: path.read_bytes() for path in (tmp_path / "eval").iterdir()} == before
 
 
-@pytest.mark.parametrize(
-    ("cases", "words"), [([], "no case"), (["c1", "c1"], "listed twice"), (["c9"], "c9")]
-)
-def test_senseless_case_lists_are_refused(
-    dataset: DatasetFolder, tmp_path: Path, cases: list[str], words: str
-) -> None:
+@pytest.mark.parametrize(("cases", "words"), [([], "no case"), (["c1", "c1"], "listed twice"), (["c9"], "c9")])
+def test_senseless_case_lists_are_refused(dataset: DatasetFolder, tmp_path: Path, cases: list[str], words: str) -> None:
     with pytest.raises(SyndiffError, match=words):
         evaluate(RedThreshold(150), dataset, cases, tmp_path / "eval", progress=False)
 

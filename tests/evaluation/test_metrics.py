@@ -199,9 +199,7 @@ def test_pooled_counts_score_like_one_large_case(size: tuple[int, int], data: st
     cases = [(data.draw(arrays(bool, size)), data.draw(arrays(bool, size))) for _ in range(3)]
     scored = [case_metrics(*case) for case in cases]
     large = case_metrics(*(np.concatenate(masks) for masks in zip(*cases, strict=True)))
-    pooled = overlap(
-        *(sum(getattr(m, n) for m in scored) for n in ("intersection", "predicted", "annotated"))
-    )
+    pooled = overlap(*(sum(getattr(m, n) for m in scored) for n in ("intersection", "predicted", "annotated")))
     assert (pooled or (1, 1)) == (large.dice, large.iou)
 
 

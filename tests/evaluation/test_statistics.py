@@ -89,9 +89,7 @@ def test_what_has_no_interval_says_so() -> None:
 def test_a_paired_difference_sees_what_two_separate_intervals_hide() -> None:
     rng = np.random.default_rng(5)
     values, groups = study(rng, 20)
-    better = [
-        value + 0.05 + noise for value, noise in zip(values, rng.normal(0, 0.02, len(values)), strict=True)
-    ]
+    better = [value + 0.05 + noise for value, noise in zip(values, rng.normal(0, 0.02, len(values)), strict=True)]
     assert bootstrap_mean(better, groups).low < bootstrap_mean(values, groups).mean
     difference = paired_difference(better, values, groups)
     assert difference.mean == pytest.approx(0.05, abs=0.01)
@@ -120,9 +118,7 @@ def test_p_values_are_uniform_where_nothing_differs() -> None:
     p_values = []
     for repeat in range(200):
         values, groups = study(rng, 20)
-        p_values.append(
-            paired_difference(values, [0.0] * len(values), groups, resamples=200, seed=repeat).p_value
-        )
+        p_values.append(paired_difference(values, [0.0] * len(values), groups, resamples=200, seed=repeat).p_value)
     assert 0.4 <= np.mean(p_values) <= 0.6
     assert np.mean(np.array(p_values) < 0.05) <= 0.1
 

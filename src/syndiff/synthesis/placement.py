@@ -20,11 +20,11 @@ class PlacementRules:
     """How places are searched. The search of one sample is bounded by the product of the first three."""
 
     backgrounds: int = 8  # frames tried for one sample
-    lesions: int = 6  # lesions tried in each frame
+    lesions: int = 8  # lesions tried in each frame
     positions: int = 24  # positions tried for each lesion; the best of those that fit is taken
     smallest: float = 0.8  # change of a lesion's size relative to the frame
     largest: float = 1.25
-    contrast: float = 1.5  # ratio of the colours around the lesion, in the frame and at home, that is good enough
+    mismatch: float = 0.45  # of a lesion's surroundings there and at home (see _mismatch) that is good enough
     cut_off: int = 16  # lesions cut off by their frame's edge that are passed over before one is taken
 
 
@@ -95,10 +95,10 @@ def place(
     """Find a place for a lesion of one of `cases` in the frame `first`, or else in another of `cases`.
 
     The lesion comes from another group than the frame where there is one, always from another case. It lies
-    within the field of view and does not touch the frame's own lesions. Of the positions tried it takes the one
-    whose surroundings differ least from the lesion's own, and of the lesions the first for which they hardly
-    do, or else the best. `margin` is the width of the band painted
-    around it, as a share of its radius. Returns None when nothing fits within the bounds of `rules`.
+    within the field of view and does not touch the frame's own lesions. Of the positions tried it takes the
+    one whose surroundings differ least from the lesion's own; of the lesions the first for which they hardly
+    do, or else the best. `margin` is the width of the band painted around it, as a share of its radius.
+    Returns None when nothing fits within the bounds of `rules`.
 
     Raises SyndiffError when no other case has a lesion.
     """
@@ -107,7 +107,7 @@ def place(
     for background in (first, *(others[i] for i in order)):
         image, own = dataset.load(background)
         frame, allowed = to_unit(image), _allowed(image, own)
-        best, best_contrast = None, np.inf
+        best, least = None, np.inf
         for lesion in islice(_lesions(dataset, cases, background, rng, rules), rules.lesions):
             scale = float(np.exp(rng.uniform(np.log(rules.smallest), np.log(rules.largest))))
             angle, flipped = float(rng.uniform(0, 360)), bool(rng.integers(2))
@@ -115,13 +115,10 @@ def place(
             patch = _turn(lesion, pixels, angle, flipped, margin)
             if patch is None:
                 continue
-            corner = _best_corner(frame, allowed, patch, rng, rules.positions)
-            if corner is None:
-                continue
-            contrast = _contrast(frame[_window(corner, patch)][patch.ring], patch.image[patch.ring])
-            if contrast < best_contrast:
-                best, best_contrast = (lesion.case, patch, corner, scale, angle, flipped), contrast
-            if contrast <= rules.contrast:
+            corner, mismatch = _best_corner(frame, allowed, patch, rng, rules.positions)
+            if corner and mismatch < least:
+                best, least = (lesion.case, patch, corner, scale, angle, flipped), mismatch
+            if least <= rules.mismatch:
                 break
         if best:
             return _placement(background, image, own, *best)
@@ -284,41 +281,32 @@ def _best_corner(
     patch: _Patch,
     rng: np.random.Generator,
     positions: int,
-) -> tuple[int, int] | None:
-    """Upper left corner of the best of some random positions where the patch fits; None when none does."""
+) -> tuple[tuple[int, int] | None, float]:
+    """Upper left corner of the best of some random positions where the patch fits, and its mismatch."""
     (height, width), size = allowed.shape, np.array(patch.paint.shape)
     centres = np.argwhere(allowed)
-    if not len(centres):
-        return None
-    around = patch.image[patch.ring]
-    best, best_cost = None, np.inf
-    for centre in centres[rng.integers(len(centres), size=positions)]:
+    best, least = None, np.inf
+    for centre in centres[rng.integers(len(centres), size=positions)] if len(centres) else ():
         row, column = (int(x) for x in centre - size // 2)
         if row < 0 or column < 0 or row + size[0] > height or column + size[1] > width:
             continue
         window = _window((row, column), patch)
         if not allowed[window][patch.paint].all():
             continue
-        cost = _mismatch(frame[window][patch.ring], around)
-        if cost < best_cost:
-            best, best_cost = (row, column), cost
-    return best
+        mismatch = _mismatch(frame[window][patch.ring], patch.image[patch.ring])
+        if mismatch < least:
+            best, least = (row, column), mismatch
+    return best, least
 
 
 def _mismatch(there: NDArray[np.float32], here: NDArray[np.float32]) -> float:
-    """How badly two seams (nx3) fit: the part that varies along them bleeds into the lesion, a shift less."""
-    difference = there - here
-    return float(difference.std(axis=0).mean() + 0.5 * np.abs(difference.mean(axis=0)).mean())
+    """How badly two seams (nx3) fit: in ratios of light, what varies along them plus how far they are apart.
 
-
-def _contrast(there: NDArray[np.float32], here: NDArray[np.float32]) -> float:
-    """Ratio (1 or more) of two seams' mean colours (nx3) in the channel where they differ most.
-
-    A lesion keeps its difference to its surroundings when it is blended in, so a pale one from red mucosa
-    turns blue on grey mucosa.
+    What varies bleeds into a blended lesion; and since it keeps its difference to its surroundings, a pale
+    one from red mucosa turns blue on grey mucosa.
     """
-    ratio = np.log((there.mean(axis=0) + 0.05) / (here.mean(axis=0) + 0.05))  # 0.05: black is like black
-    return float(np.exp(np.abs(ratio).max()))
+    ratio = np.log((there + 0.05) / (here + 0.05))  # 0.05: black is like black
+    return float(ratio.std(axis=0).mean() + np.abs(ratio.mean(axis=0)).max())
 
 
 def _window(corner: tuple[int, int], patch: _Patch) -> tuple[slice, slice]:

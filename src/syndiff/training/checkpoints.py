@@ -32,10 +32,14 @@ def save_checkpoint(
     building = folder / f".{step:06d}.partial"
     if building.exists():
         shutil.rmtree(building)
-    write_tensors(building / "model.safetensors", weights)
-    write_json(building / "model.json", description)
-    write_tensors(building / "training_state" / "state.safetensors", state)
-    write_json(building / "training_state" / "progress.json", progress)
+    try:
+        write_tensors(building / "model.safetensors", weights)
+        write_json(building / "model.json", description)
+        write_tensors(building / "training_state" / "state.safetensors", state)
+        write_json(building / "training_state" / "progress.json", progress)
+    except BaseException:  # a full disk: give back what was taken
+        shutil.rmtree(building, ignore_errors=True)
+        raise
     final = folder / f"{step:06d}"
     if final.exists():  # left by a run that was killed before the pointer moved
         shutil.rmtree(final)

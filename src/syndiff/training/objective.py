@@ -61,10 +61,10 @@ class SegmentationObjective(nn.Module):
         if isinstance(model, ControlUNet):
             return {"mask": mask_loss(model(batch.image), batch.mask)}
         with torch.no_grad():
-            clean = model.autoencoder.encode_mask(batch.mask)
+            clean = model.autoencoder.encode_mask(batch.mask).float()
         noisy = model.schedule.diffuse(clean, batch.noise, batch.timestep)
         condition = model.encoder(batch.image)
-        output = model.denoiser(noisy, batch.timestep, condition)
+        output = model.denoiser(noisy, batch.timestep, condition).float()  # under bf16, losses stay exact
         estimate = model.objective.estimate(output, noisy, batch.timestep)
         losses = model.objective.losses(estimate, clean, batch.noise, batch.timestep)
         if self.settings.mask_weight:

@@ -43,7 +43,8 @@ def open_run(run: Path, config: Mapping[str, Any], argv: Sequence[str] = ()) -> 
             f"{run} exists and is not a run folder (no config.yaml); give an empty or new folder as --out."
         )
     write_json(run / "environment.json", environment())
-    write_text(run / "command.txt", shlex.join(argv or sys.argv) + "\n")
+    command = list(argv or sys.argv)
+    write_text(run / "command.txt", shlex.join([Path(command[0]).name, *command[1:]]) + "\n")
     write_text(path, yaml.safe_dump(dict(config), sort_keys=False))
 
 

@@ -1,10 +1,8 @@
 """A handful of trivial cases and settings small enough to train in seconds."""
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import pytest
 import torch
 
 from syndiff.data.augmentation import AugmentationSettings
@@ -28,16 +26,15 @@ def bright_squares(count: int, seed: int, size: int = 32) -> CaseArrays:
     return CaseArrays(tuple(f"{seed}-{i}" for i in range(count)), images + 150 * masks, masks)
 
 
-@pytest.fixture(scope="session")
-def tiny_train() -> Callable[..., Path]:
-    """`train` on bright squares with tiny settings; keywords replace any of its arguments."""
-    return functools.partial(
-        train,
-        model_settings=MODEL,
-        settings=TRAINING,
-        augmentation=AugmentationSettings(),
-        train_cases=bright_squares(5, 0),
-        val_cases=bright_squares(3, 1),
-        seed=0,
-        progress=False,
-    )
+def tiny_train(run: Path, **changes: Any) -> Path:
+    """`train` on bright squares with tiny settings; `changes` replace any of its arguments."""
+    arguments: dict[str, Any] = {
+        "model_settings": MODEL,
+        "settings": TRAINING,
+        "augmentation": AugmentationSettings(),
+        "train_cases": bright_squares(5, 0),
+        "val_cases": bright_squares(3, 1),
+        "seed": 0,
+        "progress": False,
+    }
+    return train(run, **{**arguments, **changes})

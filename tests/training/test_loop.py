@@ -1,0 +1,179 @@
+"""The loop learns, stops when it must, and every setting has a say."""
+
+import json
+import math
+from dataclasses import fields, replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from tiny_training import MODEL, TRAINING, bright_squares, tiny_train
+
+from syndiff.data.augmentation import AugmentationSettings
+from syndiff.errors import SyndiffError
+from syndiff.files import read_json, sha256
+from syndiff.models.prediction import load_segmenter
+from syndiff.models.segmenter import initialise
+from syndiff.training.checkpoints import find_checkpoint
+from syndiff.training.loop import case_indices, rate_factor
+from syndiff.training.objective import Batch, SegmentationObjective, draw_randomness
+from syndiff.training.settings import TrainingSettings
+
+MODELS = {
+    "control": replace(MODEL, kind="control"),
+    "z0": MODEL,
+    "v": replace(MODEL, objective="v"),
+    "noise+latent": replace(MODEL, objective="noise+latent", zero_terminal_snr=False),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_loss_falls_on_a_handful_of_cases(name, tmp_path):
+    settings = replace(TRAINING, steps=25, batch_size=4, learning_rate=2e-3, validate_every=25, checkpoint_every=25)
+    checkpoint = tiny_train(
+        tmp_path, model_settings=MODELS[name], settings=settings, augmentation=AugmentationSettings.none()
+    )
+    cases = bright_squares(5, 0)
+    before, after = initialise(MODELS[name], 0), load_segmenter(checkpoint)[0]
+    noise, timestep = draw_randomness(before, 5, 32, 0.5, torch.Generator().manual_seed(0))
+    batch = Batch(cases.images.float() / 255, cases.masks.float(), noise, timestep)
+    with torch.no_grad():
+        first, last = (
+            sum(value.item() for value in SegmentationObjective(model, settings).train()(batch).values())
+            for model in (before, after)
+        )
+    assert last < 0.9 * first
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 100])
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_what_was_saved(checkpoint_every, tmp_path):
+    settings = replace(TRAINING, learning_rate=1e30, warmup=0, checkpoint_every=checkpoint_every)
+    with pytest.raises(SyndiffError, match=r"loss of step 2 .*learning_rate \(now 1e\+30\)"):
+        tiny_train(tmp_path, settings=settings)
+    last = find_checkpoint(tmp_path, "last")
+    assert (last and last.name) == ("000001" if checkpoint_every == 1 else None)
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+ALTERNATIVES = {
+    "steps": 1,
+    "batch_size": 3,
+    "learning_rate": 5e-4,
+    "backbone_rate": 0.0,
+    "warmup": 5,
+    "weight_decay": 0.5,
+    "ema": 0.0,
+    "clip": 1e-9,
+    "mask_weight": 0.0,
+    "guide_weight": 0.0,
+    "inference_share": 0.0,
+    "precision": "bf16",
+    "validate_every": 1,
+}
+
+
+class TestSettings:
+    @pytest.fixture(scope="class")
+    def trace(self, tmp_path_factory):
+        """What a run of two steps leaves: its metrics and its weights."""
+
+        def run_with(**changes):
+            run = tmp_path_factory.mktemp("effect")
+            settings = TrainingSettings(**{**BASE, **changes})
+            checkpoint = tiny_train(run, settings=settings)
+            lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            metrics = [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+            return metrics, sha256(checkpoint / "model.safetensors")
+
+        return run_with
+
+    @pytest.fixture(scope="class")
+    def base(self, trace):
+        return trace()
+
+    def test_the_same_settings_leave_the_same(self, trace, base):
+        assert trace() == base
+
+    @pytest.mark.parametrize("name", ALTERNATIVES)
+    def test_each_has_an_effect(self, name, trace, base):
+        assert trace(**{name: ALTERNATIVES[name]}) != base
+
+    def test_none_is_forgotten(self):
+        """checkpoint_every shows where a run breaks off: see the loss that is not finite."""
+        assert {field.name for field in fields(TrainingSettings)} == {*ALTERNATIVES, "checkpoint_every"}
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("steps", 0),
+            ("batch_size", 1),
+            ("learning_rate", 0.0),
+            ("backbone_rate", -0.1),
+            ("warmup", -1),
+            ("weight_decay", -1.0),
+            ("ema", 1.0),
+            ("clip", 0.0),
+            ("mask_weight", -1.0),
+            ("guide_weight", -1.0),
+            ("inference_share", 1.1),
+            ("precision", "fp16"),
+            ("validate_every", 0),
+            ("checkpoint_every", 0),
+            ("learning_rate", math.nan),
+        ],
+    )
+    def test_one_out_of_range_is_named_with_its_value(self, name, value):
+        with pytest.raises(SyndiffError, match=f"{name}: {value}"):
+            TrainingSettings(**{name: value})
+
+
+BASE = {"steps": 2, "batch_size": 2, "warmup": 1, "precision": "fp32", "validate_every": 2, "inference_share": 1.0}
+
+
+def test_the_best_model_by_validation_dice_is_kept(tmp_path):
+    settings = replace(TRAINING, steps=8, validate_every=2, checkpoint_every=8, learning_rate=3e-3)
+    best = tiny_train(tmp_path, model_settings=MODELS["control"], settings=settings)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    scores = {line["step"]: line["val_dice"] for line in lines if "val_dice" in line}
+    assert list(scores) == [2, 4, 6, 8]
+    described = read_json(best / "model.json")
+    assert described["val_dice"] == max(scores.values())
+    assert described["step"] == int(best.name) == min(s for s in scores if scores[s] == max(scores.values()))
+
+
+def test_bf16_and_fp32_may_follow_each_other_in_one_process(tmp_path):
+    for precision in ("fp32", "bf16", "fp32"):
+        settings = replace(TRAINING, steps=1, precision=precision)
+        assert tiny_train(tmp_path / precision, model_settings=MODELS["control"], settings=settings).is_dir()
+
+
+@given(steps=st.integers(1, 500), warmup=st.integers(0, 600))
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_the_rate_climbs_in_a_line_and_falls_along_a_cosine(steps, warmup):
+    settings = TrainingSettings(steps=steps, warmup=warmup)
+    rates = [rate_factor(step, settings) for step in range(steps)]
+    assert all(0 < rate <= 1 for rate in rates)
+    for step in range(min(steps, warmup)):
+        assert rates[step] == pytest.approx((step + 1) / warmup)
+    if steps > warmup:
+        assert rates[warmup] == 1
+        assert all(later <= earlier for earlier, later in zip(rates[warmup:], rates[warmup + 1 :], strict=False))
+        middle = warmup + (steps - warmup) / 2
+        if middle == int(middle):
+            assert rates[int(middle)] == pytest.approx(0.5)
+
+
+@given(cases=st.integers(1, 40), batch_size=st.integers(1, 50), seed=st.integers(0, 2**32), epochs=st.integers(1, 4))
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_every_epoch_shows_every_case_once(cases, batch_size, seed, epochs):
+    steps = math.ceil(epochs * cases / batch_size)
+    stream = [index for step in range(steps) for index in case_indices(cases, batch_size, seed, step)]
+    for epoch in range(epochs):
+        assert sorted(stream[epoch * cases : (epoch + 1) * cases]) == list(range(cases))
+
+
+def test_epochs_and_seeds_differ_in_their_order():
+    first, again, later, other = (case_indices(30, 30, seed, step) for seed, step in ((0, 0), (0, 0), (0, 1), (1, 0)))
+    assert first == again and first != later and first != other

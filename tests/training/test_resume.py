@@ -1,0 +1,216 @@
+"""A run that was killed, however often and at whatever moment, ends with the very same bytes."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_training import MODEL, TRAINING, tiny_train
+
+from syndiff.errors import SyndiffError
+from syndiff.files import read_json, write_json
+from syndiff.training.checkpoints import find_checkpoint, load_state
+from syndiff.training.loop import Journal
+
+LONGER = replace(TRAINING, steps=12, checkpoint_every=3, validate_every=4)
+CONTROL = replace(MODEL, kind="control")
+
+
+def what_counts(run: Path) -> dict[str, object]:
+    """Everything of a finished run that must not depend on how often it was interrupted: all but the seconds."""
+    last, best = (find_checkpoint(run, pointer) for pointer in ("last", "best"))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "folders": sorted(path.name for path in (run / "checkpoints").iterdir()),
+        "pointers": (last.name, best.name),
+        "weights": (last / "model.safetensors").read_bytes(),
+        "best weights": (best / "model.safetensors").read_bytes(),
+        "description": (last / "model.json").read_bytes(),
+        "state": (last / "training_state" / "state.safetensors").read_bytes(),
+        "metrics": [{name: value for name, value in line.items() if name != "seconds"} for line in lines],
+    }
+
+
+def assert_equal(run: Path, reference: Path) -> None:
+    found, expected = what_counts(run), what_counts(reference)
+    assert [name for name in expected if found[name] != expected[name]] == []
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("finished") / "run"
+    tiny_train(run, model_settings=CONTROL)
+    return run
+
+
+@pytest.fixture
+def copied(finished, tmp_path) -> Path:
+    """A copy of the finished run; its files may be replaced, not written into."""
+    return Path(shutil.copytree(finished, tmp_path / "run", copy_function=os.link))
+
+
+# Real processes: a server that has imported everything forks one child for each attempt.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["syndiff.training.loop"])
+
+
+def attempt(run: Path) -> None:
+    tiny_train(run, settings=LONGER)
+
+
+def the_journal_is_opened(run: Path) -> bool:
+    return (run / "metrics.jsonl").exists()
+
+
+def the_first_checkpoint_is_being_written(run: Path) -> bool:
+    return (run / "checkpoints" / ".000003.partial").exists()
+
+
+def the_first_checkpoint_is_complete(run: Path) -> bool:
+    return (run / "checkpoints" / "last").exists()
+
+
+def a_validation_is_noted(run: Path) -> bool:
+    return '"step": 4, "val_dice"' in (run / "metrics.jsonl").read_text()
+
+
+def the_state_of_a_later_checkpoint_is_being_written(run: Path) -> bool:
+    return (run / "checkpoints" / ".000006.partial" / "training_state").exists()
+
+
+def a_checkpoint_has_its_name(run: Path) -> bool:
+    """The pointers may not have moved yet."""
+    return (run / "checkpoints" / "000006").exists()
+
+
+def the_last_steps_are_noted(run: Path) -> bool:
+    return '"step": 10' in (run / "metrics.jsonl").read_text()
+
+
+MOMENTS = [
+    the_journal_is_opened,
+    the_first_checkpoint_is_being_written,
+    the_first_checkpoint_is_complete,
+    a_validation_is_noted,
+    the_state_of_a_later_checkpoint_is_being_written,
+    a_checkpoint_has_its_name,
+    the_last_steps_are_noted,
+]
+
+
+@pytest.mark.slow
+def test_killed_at_every_moment_and_started_again(tmp_path):
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    for moment in MOMENTS:
+        process = PROCESSES.Process(target=attempt, args=(run,))
+        process.start()
+        while process.is_alive() and not (run.exists() and (run / "metrics.jsonl").exists() and moment(run)):
+            time.sleep(0.0005)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL, f"it ended before the moment came: {moment.__name__}"
+        # Whatever lies there is whole.
+        for pointer in ("last", "best"):
+            checkpoint = find_checkpoint(run, pointer)
+            if checkpoint is not None:
+                assert load_state(checkpoint)[1]["step"] == int(checkpoint.name)
+                assert load_file(checkpoint / "model.safetensors")
+    for folder in (run, reference):
+        process = PROCESSES.Process(target=attempt, args=(folder,))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+    assert_equal(run, reference)
+
+
+def test_stopped_twice_it_ends_with_the_same_bytes(finished, tmp_path):
+    """Nor does it matter what the process did with the global random state in between."""
+    run = tmp_path / "run"
+    for stop in (1, 4, None):
+        torch.manual_seed(stop or 0)
+        tiny_train(run, model_settings=CONTROL, stop_after=stop)
+    assert_equal(run, finished)
+
+
+def test_a_finished_run_is_left_as_it_is(copied, finished):
+    best = tiny_train(copied, model_settings=CONTROL)
+    assert best == find_checkpoint(copied, "best")
+    assert_equal(copied, finished)
+
+
+def test_every_step_is_noted_once(finished):
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], "loss" in line, "val_dice" in line) for line in lines] == [
+        (3, False, True),
+        (6, True, False),
+        (6, False, True),
+    ]
+
+
+def test_lines_after_the_checkpoint_and_a_cut_line_are_dropped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 2}\n{"step": 2, "val_dice": 0.5}\n{"step": 3}\n{"step": 4, "lo')
+    journal = Journal(path, 2)
+    journal.write(step=3, loss=0.25)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [{"step": 1}, {"step": 2}, {"step": 2, "val_dice": 0.5}, {"step": 3, "loss": 0.25}]
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def cut(path: Path) -> None:
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("file", ["model.json", "training_state/state.safetensors", "training_state/progress.json"])
+@pytest.mark.parametrize("damage", [remove, cut])
+def test_a_damaged_checkpoint_is_named(copied, file, damage):
+    damage(find_checkpoint(copied, "last") / file)
+    with pytest.raises(SyndiffError, match="000006"):
+        tiny_train(copied, model_settings=CONTROL)
+
+
+@pytest.mark.parametrize("content", [b"000099", b"../../elsewhere", b"", b"\xff\xfe"])
+def test_a_pointer_to_nowhere_is_named(copied, content):
+    pointer = copied / "checkpoints" / "last"
+    pointer.unlink()
+    pointer.write_bytes(content)
+    with pytest.raises(SyndiffError, match="checkpoints/last points to"):
+        tiny_train(copied, model_settings=CONTROL)
+
+
+@pytest.mark.parametrize("part", ["live", "ema"])
+def test_a_state_that_lacks_a_tensor_is_refused(copied, part):
+    path = find_checkpoint(copied, "last") / "training_state" / "state.safetensors"
+    state = load_file(path)
+    path.unlink()
+    save_file({name: value for name, value in state.items() if name != f"{part}.head.weight"}, path)
+    with pytest.raises(SyndiffError, match=r"1 tensors differ.*head\.weight"):
+        tiny_train(copied, model_settings=CONTROL)
+
+
+def test_other_model_settings_are_refused_with_both_values(copied):
+    with pytest.raises(SyndiffError, match=r"model norm was l1 there and is l2 now"):
+        tiny_train(copied, model_settings=replace(CONTROL, norm="l2"))
+
+
+def test_another_autoencoder_is_refused_with_both_fingerprints(tmp_path):
+    checkpoint = tiny_train(tmp_path, stop_after=1)
+    described = read_json(checkpoint / "model.json")
+    now = described["autoencoder"]["fingerprint"]
+    write_json(
+        checkpoint / "model.json", {**described, "autoencoder": {**described["autoencoder"], "fingerprint": "0ld"}}
+    )
+    with pytest.raises(SyndiffError, match=f"autoencoder fingerprint was 0ld there and is {now}"):
+        tiny_train(tmp_path)
