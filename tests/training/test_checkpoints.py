@@ -58,7 +58,10 @@ def test_an_optimiser_comes_back_with_its_moments_and_their_layout():
         optimizers[index].step()
 
     step(0)
-    stored = {name: value.contiguous() for name, value in pack_optimizer(optimizers[0]).items()}
+    stored = {
+        name: value.clone(memory_format=torch.contiguous_format)
+        for name, value in pack_optimizer(optimizers[0]).items()
+    }
     assert len(stored) == 6
     models[1].load_state_dict(models[0].state_dict())
     unpack_optimizer(optimizers[1], stored)

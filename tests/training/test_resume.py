@@ -112,7 +112,7 @@ def test_killed_at_every_moment_and_started_again(tmp_path):
         process = PROCESSES.Process(target=attempt, args=(run,))
         process.start()
         while process.is_alive() and not (run.exists() and (run / "metrics.jsonl").exists() and moment(run)):
-            time.sleep(0.0005)
+            time.sleep(0.002)
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         assert process.exitcode == -signal.SIGKILL, f"it ended before the moment came: {moment.__name__}"
