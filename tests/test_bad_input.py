@@ -88,7 +88,7 @@ MISTAKES = {
     not_an_image: ["sequence-001-frame-001.png"],
     bomb: ["sequence-001-frame-001.png", "pixels"],
     unknown_case_in_groups: ["groups.csv", "nowhere"],
-    two_groups: ["group", "three"],
+    two_groups: ["groups.csv", "2 groups", "at least one each"],
 }
 
 
@@ -170,7 +170,7 @@ def test_a_run_folder_of_other_settings_shows_both_values(syndiff, phantom, spli
 def test_a_loss_that_is_not_finite_names_the_step(syndiff, phantom, split_file, tmp_path):
     outcome = syndiff(
         "train", "--data", phantom, "--split", split_file, "--out", tmp_path / "run", *TINY,
-        "training.learning_rate=1e38", "training.warmup=0",
+        "training.learning_rate=1e30", "training.warmup=0",
     )  # fmt: skip
     assert outcome.status == 2 and "loss of step" in outcome.err and "learning_rate" in outcome.err
 
@@ -238,6 +238,7 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(syndiff, phanto
     folder = tmp_path / "vae"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL"}))
+    (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"")
 
     class Absent:
         def find_spec(self, name, path=None, target=None):

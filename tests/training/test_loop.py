@@ -74,25 +74,29 @@ ALTERNATIVES = {
 }
 
 
+BASE = {"steps": 2, "batch_size": 2, "warmup": 1, "precision": "fp32", "validate_every": 2, "inference_share": 1.0}
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    """What a run of two steps leaves: its metrics and its weights."""
+
+    def run_with(**changes):
+        run = tmp_path_factory.mktemp("effect")
+        checkpoint = tiny_train(run, settings=TrainingSettings(**{**BASE, **changes}))
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        metrics = [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+        return metrics, sha256(checkpoint / "model.safetensors")
+
+    return run_with
+
+
+@pytest.fixture(scope="module")
+def base(trace):
+    return trace()
+
+
 class TestSettings:
-    @pytest.fixture(scope="class")
-    def trace(self, tmp_path_factory):
-        """What a run of two steps leaves: its metrics and its weights."""
-
-        def run_with(**changes):
-            run = tmp_path_factory.mktemp("effect")
-            settings = TrainingSettings(**{**BASE, **changes})
-            checkpoint = tiny_train(run, settings=settings)
-            lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-            metrics = [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
-            return metrics, sha256(checkpoint / "model.safetensors")
-
-        return run_with
-
-    @pytest.fixture(scope="class")
-    def base(self, trace):
-        return trace()
-
     def test_the_same_settings_leave_the_same(self, trace, base):
         assert trace() == base
 
@@ -127,9 +131,6 @@ class TestSettings:
     def test_one_out_of_range_is_named_with_its_value(self, name, value):
         with pytest.raises(SyndiffError, match=f"{name}: {value}"):
             TrainingSettings(**{name: value})
-
-
-BASE = {"steps": 2, "batch_size": 2, "warmup": 1, "precision": "fp32", "validate_every": 2, "inference_share": 1.0}
 
 
 def test_the_best_model_by_validation_dice_is_kept(tmp_path):

@@ -58,7 +58,7 @@ def copied(finished, tmp_path) -> Path:
 
 # Real processes: a server that has imported everything forks one child for each attempt.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["syndiff.training.loop"])
+PROCESSES.set_forkserver_preload(["pytest", "torch._dynamo", "syndiff.training.loop"])
 
 
 def attempt(run: Path) -> None:

@@ -1,5 +1,6 @@
 """Presets and configuration files: data, never code; every value is checked against the class that owns it."""
 
+import contextlib
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -89,6 +90,9 @@ def _checked(origin: str, section: str, name: str, value: Any, hints: Mapping[st
         raise SyndiffError(f"{origin}: unknown setting {section}.{name}{_suggest(name, hints)}.")
     if isinstance(value, list):
         value = tuple(value)
+    if hints[name] is float and isinstance(value, str):
+        with contextlib.suppress(ValueError):  # YAML reads 1e-4, written without a point, as text
+            value = float(value)
     try:
         typeguard.check_type(value, hints[name])
     except typeguard.TypeCheckError:
