@@ -8,7 +8,9 @@ encode + decode of one 256x256 image <= 60 ms on two cores. `--autoencoder` meas
 
 import argparse
 import platform
+import shlex
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -24,7 +26,8 @@ from syndiff.models.autoencoder import Autoencoder, load_autoencoder
 @torch.inference_mode()
 def quality(autoencoder: Autoencoder, dataset: DatasetFolder, size: int, count: int | None) -> dict[str, float]:
     """Mask Dice and PSNR of every case at `size` pixels; PSNR over values clamped to [0, 1]."""
-    ids = [case.id for case in dataset.cases][:: max(1, len(dataset.cases) // count) if count else 1]
+    chosen = np.linspace(0, len(dataset.cases) - 1, min(count or len(dataset.cases), len(dataset.cases))).round()
+    ids = [dataset.cases[int(index)].id for index in chosen]
     cases = load_cases([(dataset, ids)], size)
     dice, psnr, latents, mask_latents = [], [], [], []
     for start in range(0, len(cases), 4):
@@ -80,7 +83,7 @@ def main() -> None:
     autoencoder = load_autoencoder(options.autoencoder)
     autoencoder.to(memory_format=torch.channels_last)
     result = {
-        "command": f"python benchmarks/autoencoder.py --data {options.data} --autoencoder {options.autoencoder}",
+        "command": shlex.join(["python", *sys.argv]),
         "size": options.size,
         "fingerprint": autoencoder.fingerprint,
         "latent_channels": autoencoder.latent_channels,

@@ -7,6 +7,7 @@ The page holds figures only, never a picture of the data.
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.files import read_json, write_text
@@ -14,7 +15,7 @@ from syndiff.report.content import Content, read_content
 from syndiff.report.words import limits, table_markdown, verdict
 
 
-def page(content: Content, plan: dict[str, object], title: str) -> str:
+def page(content: Content, plan: dict[str, Any], title: str) -> str:
     """The page as Markdown."""
     split, environment = content.split, content.environment
     groups = {name: len({content.dataset[case].group for case in getattr(split, name)}) for name in ("train", "test")}
@@ -28,8 +29,10 @@ def page(content: Content, plan: dict[str, object], title: str) -> str:
         + ("; **leaky**" if split.leaky else ""),
         f"- Machine: {environment['platform']}, {environment['cores']} cores, {environment['threads']} threads, "
         f"device {environment['device']}, torch {environment['libraries.torch']}",
-        f"- Plan: {plan.get('minutes', 'fixed steps')} minutes of training for each segmenter; one step measured at "
-        f"{plan.get('seconds_per_step')} s",
+        f"- Plan: {plan['minutes']} minutes of training for each segmenter; one step measured at "
+        + ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in plan["seconds_per_step"].items())
+        if plan
+        else "- Plan: the same number of steps for each segmenter",
         "- Checkpoints chosen by validation Dice; the test cases were read once. Intervals: 95 %, bootstrap over "
         f"{content.unit}s.",
         "",

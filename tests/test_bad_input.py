@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-TINY = ["--set", "model.image_size=32", "training.steps=4", "training.batch_size=2", "run.minutes=0"]
+TINY = ["--set", "model.image_size=32", "training.steps=4", "training.batch_size=2"]
+RUN = [*TINY, "run.minutes=0"]
 
 
 def first(folder: Path, kind: str) -> Path:
@@ -95,7 +96,7 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.__name__)
 def test_a_bad_dataset_is_refused_before_anything_is_written(mistake, syndiff, phantom, tmp_path):
     mistake(phantom)
-    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", *TINY)
+    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", *RUN)
     assert outcome.status == 2
     assert "Traceback" not in outcome.err
     sentence = outcome.err[outcome.err.rindex("syndiff: ") :].lower()
@@ -141,14 +142,14 @@ def test_a_group_on_two_sides_of_a_split_is_refused(syndiff, phantom, tmp_path):
 
 def test_an_output_folder_that_cannot_be_made(syndiff, phantom, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "file" / "run", *TINY)
+    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "file" / "run", *RUN)
     assert outcome.status == 2 and "file" in outcome.err and "Traceback" not in outcome.err
 
 
 def test_a_folder_of_something_else_is_not_written_into(syndiff, phantom, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("dear")
-    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", *TINY)
+    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", *RUN)
     assert outcome.status == 2 and "not a run folder" in outcome.err
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["thesis.txt"]
 
@@ -189,6 +190,9 @@ def test_a_loss_that_is_not_finite_names_the_step(syndiff, phantom, split_file, 
         ("model.autoencoder=/nowhere/kl-f8", "/nowhere/kl-f8"),
         ("synthesis.model=somewhere", "no effect"),
         ("nonsense", "section.name=value"),
+        ("run.minutes=3", "no effect"),
+        ("model.autoencoder=[a", "YAML"),
+        ("training.steps=true", "expected int"),
     ],
 )
 def test_a_wrong_setting_is_explained(setting, word, syndiff, phantom, split_file, tmp_path):
@@ -260,3 +264,60 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(syndiff, phanto
         f"model.autoencoder={folder}",
     )
     assert outcome.status == 2 and "syndiff[sdxl]" in outcome.err
+
+
+@pytest.mark.parametrize("setting", ["training.steps=9", "model.kind=control", "run.minutes=inf", "run.tolerance=nan"])
+def test_run_refuses_settings_that_it_could_not_follow(setting, syndiff, phantom, tmp_path):
+    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", "--set", setting)
+    assert outcome.status == 2 and "Traceback" not in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_negative_seed_is_refused(syndiff, phantom, tmp_path):
+    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", "--seed", -1)
+    assert outcome.status == 2 and "--seed" in outcome.err
+
+
+def test_sdxl_without_weights_is_noticed_before_any_training(syndiff, phantom, tmp_path):
+    sdxl = ["synthesis.inpainter=sdxl", f"synthesis.model={tmp_path / 'no-weights'}"]
+    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", *RUN, *sdxl)
+    assert outcome.status == 2 and "no-weights" in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_not_continued_under_another_split(syndiff, phantom, tmp_path):
+    for seed in (0, 1):
+        made = syndiff("data", "split", "--data", phantom, "--out", tmp_path / f"{seed}.json", "--seed", seed)
+        assert made.status == 0
+    command = ["train", "--data", phantom, "--out", tmp_path / "run", *TINY]
+    assert syndiff(*command, "--split", tmp_path / "0.json").status == 0
+    before = (tmp_path / "run" / "split.json").read_bytes()
+    outcome = syndiff(*command, "--split", tmp_path / "1.json")
+    assert outcome.status == 2 and "data.split" in outcome.err
+    assert (tmp_path / "run" / "split.json").read_bytes() == before
+
+
+def test_synthetic_cases_made_from_test_cases_are_refused(syndiff, phantom, split_file, tmp_path):
+    split = json.loads(split_file.read_text())
+    split["train"], split["test"] = split["test"], split["train"]
+    (tmp_path / "other.json").write_text(json.dumps(split))
+    painted = tmp_path / "painted"
+    args = ["--data", phantom, "--split", tmp_path / "other.json", "--out", painted, "--count", 1]
+    assert syndiff("synthesize", *args).status == 0
+    outcome = syndiff(
+        "train", "--data", phantom, "--split", split_file, "--synthetic", painted, "--out", tmp_path / "run", *TINY
+    )
+    assert outcome.status == 2 and "leak" in outcome.err
+    real = syndiff(
+        "train", "--data", phantom, "--split", split_file, "--synthetic", phantom, "--out", tmp_path / "run", *TINY
+    )
+    assert real.status == 2 and "manifest.jsonl" in real.err
+
+
+def test_masks_never_overwrite_the_images(syndiff, phantom, split_file, tmp_path):
+    run = tmp_path / "run"
+    assert syndiff("train", "--data", phantom, "--split", split_file, "--out", run, *TINY).status == 0
+    before = first(phantom, "images").read_bytes()
+    outcome = syndiff("predict", "--run", run, "--images", phantom / "images", "--out", phantom / "images")
+    assert outcome.status == 2 and "overwrite" in outcome.err
+    assert first(phantom, "images").read_bytes() == before

@@ -11,12 +11,13 @@ from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder
 
-TINY = ["--set", "model.image_size=32", "training.steps=6", "training.batch_size=4", "run.minutes=0"]
+TINY = ["--set", "model.image_size=32", "training.steps=6", "training.batch_size=4"]
+RUN = [*TINY, "run.minutes=0"]
 
 
 @pytest.mark.slow
 def test_run_makes_the_table_and_the_report_and_resumes(syndiff, phantom, tmp_path):
-    command = ["run", "--data", phantom, "--out", tmp_path / "run", *TINY]
+    command = ["run", "--data", phantom, "--out", tmp_path / "run", *RUN]
     outcome = syndiff(*command)
     assert outcome.status == 0, outcome.err
     for arm in ("control", "real only", "real + synthetic"):
@@ -45,7 +46,7 @@ def test_run_makes_the_table_and_the_report_and_resumes(syndiff, phantom, tmp_pa
 
 
 def test_dry_run_writes_nothing(syndiff, phantom, tmp_path):
-    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", "--dry-run", *TINY)
+    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", "--dry-run", *RUN)
     assert outcome.status == 0 and "nothing was written" in outcome.out
     assert not (tmp_path / "run").exists()
 
@@ -60,6 +61,12 @@ def test_single_verbs_split_train_evaluate_predict(syndiff, phantom, tmp_path):
     assert trained.status == 0, trained.err
     judged = syndiff("evaluate", "--run", run, "--data", phantom)
     assert judged.status == 0 and "dice" in judged.out
+    summary = run / "eval" / "syndiff-phantom" / "summary.json"
+    kept = summary.stat().st_mtime_ns
+    assert syndiff("evaluate", "--run", run, "--data", phantom).status == 0
+    assert summary.stat().st_mtime_ns == kept, "the same evaluation was made twice"
+    assert syndiff("evaluate", "--run", run, "--data", phantom, "--tolerance", 5).status == 0
+    assert json.loads(summary.read_text())["tolerance"] == 5
     image = tmp_path / "images" / "odd.png"
     image.parent.mkdir()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (37, 61, 3)).astype(np.uint8)).save(image)
@@ -96,3 +103,13 @@ def test_help_is_light():
 
 def test_a_phantom_dataset_is_usable(phantom: Path):
     assert len(DatasetFolder.open(phantom).cases) == 18
+
+
+def test_an_interrupted_demo_goes_on(syndiff, tmp_path):
+    """What a kill leaves while the phantom is rendered does not stand in the way of the next try."""
+    (tmp_path / ".demo-phantom.partial" / "images").mkdir(parents=True)
+    (tmp_path / ".demo-phantom.partial" / "images" / "half.png").write_bytes(b"")
+    outcome = syndiff("demo", "--out", tmp_path / "demo", *RUN)
+    assert outcome.status == 0, outcome.err
+    assert (tmp_path / "demo" / "report.html").is_file()
+    assert len(DatasetFolder.open(tmp_path / "demo-phantom").cases) == 100

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import shutil
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +24,13 @@ class _Common:
     config: Path | None = None
     """YAML file of settings that replace the preset's."""
     set: tuple[str, ...] = ()
-    """Single settings, such as training.steps=500; they replace those of preset and config."""
+    """Single settings, such as model.image_size=192; they replace those of preset and config."""
     seed: int = 0
     """Seed of everything drawn at random."""
 
     def settings(self) -> Any:
         """The settings that preset, config and set add up to."""
+        check_seed(self.seed)
         from syndiff.presets import load_settings
 
         return load_settings(self.preset, self.config, self.set)
@@ -68,8 +70,8 @@ class Demo(_Common):
 
     out: Path = Path("runs/demo")
     """Run folder; the phantom is written beside it, to <out>-phantom."""
-    minutes: float = 1.5
-    """Training minutes of each of the three segmenters."""
+    minutes: float | None = None
+    """Training minutes of each of the three segmenters; 1.5 unless given here or as run.minutes."""
 
     def run(self) -> None:
         """Write the phantom where it is missing, then run the pipeline on it."""
@@ -77,10 +79,14 @@ class Demo(_Common):
         from syndiff.pipeline import run_pipeline
 
         data = self.out.with_name(self.out.name + "-phantom")
-        if not (data / "dataset.json").is_file():
+        if not data.exists():
             log.info(f"rendering the phantom into {data}")
-            write_phantom(data, seed=self.seed)
-        self.set = (*self.set, f"run.minutes={self.minutes}")
+            building = data.with_name(f".{data.name}.partial")
+            shutil.rmtree(building, ignore_errors=True)  # left by a kill
+            write_phantom(building, seed=self.seed)
+            building.replace(data)
+        own = () if self.minutes is None else (f"run.minutes={self.minutes}",)
+        self.set = ("run.minutes=1.5", *self.set, *own)
         say(run_pipeline(data, self.out, self.settings(), seed=self.seed))
 
 
@@ -128,6 +134,7 @@ class SplitVerb:
         from syndiff.data.splits import make_split
         from syndiff.pipeline import describe_split
 
+        check_seed(self.seed)
         if self.out.exists():
             raise SyndiffError(f"{self.out} exists already; delete it or give another --out.")
         split = make_split(DatasetFolder.open(self.data), method=self.method, seed=self.seed)
@@ -183,7 +190,9 @@ class Synthesize(_Common):
         for name in ("inpainter", "model"):
             if getattr(self, name) is not None:
                 self.set = (*self.set, f"synthesis.{name}={getattr(self, name)}")
-        settings = self.settings().synthesis
+        chosen = self.settings()
+        chosen.refuse("synthesize", "model", "training", "augmentation", "run", "synthesis.share")
+        settings = chosen.synthesis
         dataset = DatasetFolder.open(self.data)
         split = Split.read(self.split)
         split.check(dataset)
@@ -245,12 +254,12 @@ class Evaluate:
         """Evaluate and print the summary."""
         from syndiff.data.dataset import DatasetFolder
         from syndiff.data.splits import Split
-        from syndiff.pipeline import evaluate_run, folder_name
+        from syndiff.pipeline import evaluate_runs, folder_name
 
         dataset = DatasetFolder.open(self.data)
         split = Split.read(self.run_folder / "split.json")
         split.check(dataset)
-        summary = evaluate_run(self.run_folder, dataset, split, tolerance=self.tolerance, seed=self.seed)
+        (summary,) = evaluate_runs([self.run_folder], dataset, split, tolerance=self.tolerance, seed=self.seed)
         for name, score in summary["metrics"].items():
             interval = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
             say(f"{name:10} {'n/a' if score['mean'] is None else format(score['mean'], '.3f')}{interval}")
@@ -320,6 +329,12 @@ Verb = (
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
+
+
+def check_seed(seed: int) -> None:
+    """A seed is 0 or more."""
+    if seed < 0:
+        raise SyndiffError(f"--seed is {seed}; expected 0 or more.")
 
 
 def say(text: str) -> None:

@@ -1,11 +1,13 @@
 """The main job: inspect, split, train control and segmenters, synthesize, evaluate, report. Every stage resumes."""
 
+import hashlib
+import json
 import logging
 import math
 import resource
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,8 @@ from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split, make_split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import evaluate
-from syndiff.evaluation.timing import time_predictor
-from syndiff.files import read_json, write_json
+from syndiff.evaluation.timing import time_predictors
+from syndiff.files import read_json, sha256, write_json
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter import SegmenterSettings, initialise
 from syndiff.presets import Settings
@@ -28,6 +30,7 @@ from syndiff.report.words import table_text
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
+from syndiff.synthesis.manifest import read_manifest
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.calibration import step_seconds
 from syndiff.training.checkpoints import find_checkpoint
@@ -46,7 +49,12 @@ def run_pipeline(
     Arms: the control, the one-step segmenter on real cases, and the same on real and synthetic cases, all trained for
     the same time. Only the split's training cases are shown to the synthesis; the test cases are read once, at the end.
     """
-    # 1. Is the dataset usable, and how is it divided?
+    # 1. Are the settings, the inpainter and the dataset usable, and how is it divided?
+    settings.refuse("run (it trains a control and segmenters)", "model.kind")
+    if settings.run.minutes:
+        settings.refuse("run while run.minutes is above 0", "training.steps")
+    inpainter = make_inpainter(settings.synthesis)
+    inpainter.describe()  # looks for its weights now, not after two trainings
     stage(1, "inspect", str(data))
     dataset = DatasetFolder.open(data)
     verdict = inspect(dataset, progress=True)
@@ -55,7 +63,10 @@ def run_pipeline(
     if dry_run:
         split = make_split(dataset, method=split_method, seed=seed)
         return _plan_in_words(dataset, split, settings)
-    open_run(out, {"data": str(data), "split": split_method, "seed": seed, **settings.plain()})
+    config = settings.plain()
+    if settings.run.minutes:
+        del config["training"]["steps"]  # plan.json has the steps
+    open_run(out, {"data": str(data), "split": split_method, "seed": seed, **config})
     with log_file(out / "log.txt"):
         contact_sheet(dataset, out / "inspection.png", seed=seed)
         stage(2, "split", split_method)
@@ -74,7 +85,14 @@ def run_pipeline(
             stage(number, f"train {arm}", f"{steps[arms[arm]]} steps")
             model = replace(settings.model, kind=arms[arm])  # type: ignore[arg-type]
             train_segmenter(
-                out / arm, replace(settings, model=model), steps[arms[arm]], split, cases, val_cases, seed=seed
+                out / arm,
+                replace(settings, model=model),
+                steps[arms[arm]],
+                split,
+                cases,
+                val_cases,
+                synthetic=out / "synthetic" if arm == "real+synthetic" else None,
+                seed=seed,
             )
 
         train_arm(3, "control", train_cases)
@@ -86,21 +104,20 @@ def run_pipeline(
         summary = synthesize(
             dataset,
             split.train,
-            make_inpainter(settings.synthesis),
+            inpainter,
             out / "synthetic",
             count=count,
             seed=seed,
             feather=settings.synthesis.feather,
         )
         log.info(str(summary))
-        synthetic = DatasetFolder.open(out / "synthetic")
+        synthetic = open_synthetic(out / "synthetic", split)
         both = load_cases([*real, (synthetic, [case.id for case in synthetic.cases])], size, progress=True)
         train_arm(6, "real+synthetic", both)
 
         # 4. The test cases, once.
         stage(7, "evaluate", f"{len(split.test)} test cases")
-        for arm in arms:
-            evaluate_run(out / arm, dataset, split, tolerance=settings.run.tolerance, seed=seed)
+        evaluate_runs([out / arm for arm in arms], dataset, split, tolerance=settings.run.tolerance, seed=seed)
 
         # 5. The report.
         stage(8, "report", str(out / "report.html"))
@@ -154,16 +171,26 @@ def train_segmenter(
     train_cases: CaseArrays,
     val_cases: CaseArrays,
     *,
+    synthetic: Path | None,
     seed: int,
 ) -> Path:
-    """Train one segmenter into its run folder, or go on; returns the best checkpoint."""
+    """Train one segmenter into its run folder, or go on; returns the best checkpoint.
+
+    The split and the synthetic manifest belong to the settings of the run: with others it is refused, not continued.
+    """
     training = replace(settings.training, steps=steps)
     config = replace(settings, training=training).plain()
     open_run(
         run,
         {
             "seed": seed,
-            "cases": {"train": len(train_cases), "val": len(val_cases)},
+            "data": {
+                "dataset": split.dataset,
+                "split": fingerprint(split),
+                "synthetic": sha256(synthetic / "manifest.jsonl") if synthetic else "none",
+                "train": len(train_cases),
+                "val": len(val_cases),
+            },
             **{section: config[section] for section in ("model", "training", "augmentation")},
         },
     )
@@ -179,27 +206,66 @@ def train_segmenter(
     )
 
 
-def evaluate_run(run: Path, dataset: DatasetFolder, split: Split, *, tolerance: float, seed: int) -> dict[str, Any]:
-    """Evaluate the best checkpoint of `run` on the split's test cases and time it; a finished evaluation is kept."""
-    checkpoint = find_checkpoint(run, "best")
-    if checkpoint is None:
-        raise SyndiffError(f"{run} holds no trained model (no checkpoints/best). Train it first with `syndiff train`.")
-    out = run / "eval" / folder_name(dataset)
-    predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed)
-    if not (out / "summary.json").is_file():
-        evaluate(
-            predictor,
-            dataset,
-            split.test,
-            out,
-            tolerance=tolerance,
-            fingerprint=split.fingerprint,
-            keep_predictions=True,
-        )
-    if not (out / "timing.json").is_file():
+def evaluate_runs(
+    runs: Sequence[Path], dataset: DatasetFolder, split: Split, *, tolerance: float, seed: int
+) -> list[dict[str, Any]]:
+    """Evaluate the best checkpoint of each run on the split's test cases, and time them side by side.
+
+    A finished evaluation is kept when it is of the same weights, seed and tolerance, and made again otherwise.
+    Returns the summaries.
+    """
+    predictors, outs, fresh = [], [], False
+    for run in runs:
+        checkpoint = find_checkpoint(run, "best")
+        if checkpoint is None:
+            raise SyndiffError(
+                f"{run} holds no trained model (no checkpoints/best). Train it first with `syndiff train`."
+            )
+        out = run / "eval" / folder_name(dataset)
+        predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed)
+        provenance = {"weights": sha256(checkpoint / "model.safetensors"), "step": int(checkpoint.name), "seed": seed}
+        summary = read_json(out / "summary.json") if (out / "summary.json").is_file() else {}
+        if summary.get("provenance") != provenance or summary.get("tolerance") != tolerance:
+            fresh = True
+            evaluate(
+                predictor,
+                dataset,
+                split.test,
+                out,
+                tolerance=tolerance,
+                fingerprint=split.fingerprint,
+                keep_predictions=True,
+                provenance=provenance,
+            )
+        predictors.append(predictor)
+        outs.append(out)
+    if fresh or not all((out / "timing.json").is_file() for out in outs):
         image, _ = dataset.load(dataset[split.test[0]])
-        time_predictor(predictor, image, out=out / "timing.json")
-    return dict(read_json(out / "summary.json"))
+        time_predictors(predictors, image, outs=[out / "timing.json" for out in outs])
+    return [dict(read_json(out / "summary.json")) for out in outs]
+
+
+def fingerprint(split: Split) -> str:
+    """Hexadecimal SHA-256 of everything a split says."""
+    return hashlib.sha256(json.dumps(asdict(split), sort_keys=True).encode()).hexdigest()
+
+
+def open_synthetic(folder: Path, split: Split) -> DatasetFolder:
+    """A synthetic dataset folder, once its manifest shows that it was made from the split's training cases alone."""
+    manifest = folder / "manifest.jsonl"
+    if not manifest.is_file() or not (folder / "dataset.json").is_file():
+        raise SyndiffError(
+            f"{folder} is not a finished synthetic dataset: manifest.jsonl and dataset.json must both be there to show "
+            "what it was made from. Make it or finish it with `syndiff synthesize`."
+        )
+    seen = {case for s in read_manifest(manifest) if s.accepted for case in (s.source_case, s.mask_source) if case}
+    leaked = sorted(seen - set(split.train))
+    if leaked:
+        raise SyndiffError(
+            f"{folder} was made from {len(leaked)} cases outside the split's training cases (first {leaked[0]}); "
+            "training on it would leak. Synthesize again with this split."
+        )
+    return DatasetFolder.open(folder)
 
 
 def make_inpainter(settings: SynthesisSettings) -> Inpainter:
@@ -263,12 +329,13 @@ def train_verb(
     data: Path, split_file: Path, out: Path, synthetic: Path | None, settings: Settings, seed: int, dry_run: bool
 ) -> str:
     """`syndiff train`: one segmenter on the training cases of a split, plus a synthetic folder if given."""
+    settings.refuse("train", "run", "synthesis")
     dataset = DatasetFolder.open(data)
     split = Split.read(split_file)
     split.check(dataset)
     sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
     if synthetic is not None:
-        painted = DatasetFolder.open(synthetic)
+        painted = open_synthetic(synthetic, split)
         sources.append((painted, [case.id for case in painted.cases]))
     if dry_run:
         model = initialise(settings.model, seed)
@@ -282,5 +349,7 @@ def train_verb(
     size = settings.model.image_size
     train_cases = load_cases(sources, size, progress=True)
     val_cases = load_cases([(dataset, split.val)], size, progress=True)
-    best = train_segmenter(out, settings, settings.training.steps, split, train_cases, val_cases, seed=seed)
+    best = train_segmenter(
+        out, settings, settings.training.steps, split, train_cases, val_cases, synthetic=synthetic, seed=seed
+    )
     return f"Best model: {best} (validation Dice {read_json(best / 'model.json')['val_dice']:.3f})"

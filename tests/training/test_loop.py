@@ -31,7 +31,7 @@ MODELS = {
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_loss_falls_on_a_handful_of_cases(name, tmp_path):
-    settings = replace(TRAINING, steps=25, batch_size=4, learning_rate=2e-3, validate_every=25, checkpoint_every=25)
+    settings = replace(TRAINING, steps=16, batch_size=4, learning_rate=2e-3, validate_every=16, checkpoint_every=16)
     checkpoint = tiny_train(
         tmp_path, model_settings=MODELS[name], settings=settings, augmentation=AugmentationSettings.none()
     )

@@ -23,6 +23,10 @@ def predict_images(
     model's own. Raises SyndiffError for a folder without images, two images of one stem, or a run without a model.
     """
     paths = _list_images(images)
+    if out.resolve() == paths[0].parent.resolve():
+        raise SyndiffError(
+            f"{out} is the folder of the images; masks would overwrite them. Give another folder as --out."
+        )
     checkpoint = run if (run / "model.json").is_file() else find_checkpoint(run, "best")
     if checkpoint is None:
         raise SyndiffError(f"{run} holds no trained model (no checkpoints/best); give a run folder of `syndiff train`.")

@@ -3,7 +3,7 @@
 import csv
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ def evaluate(
     tolerance: float = 2.0,
     fingerprint: str | None = None,
     keep_predictions: bool = False,
+    provenance: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Predict each case at its original size, compare, and write the results into the folder `out`.
@@ -57,6 +58,7 @@ def evaluate(
 
     tolerance: of the NSD, in pixels of the original image.
     fingerprint: of the dataset, where the caller knows it already; None computes it, reading every file.
+    provenance: what else the figures depend on (weights, seed); stored, so that a later call can tell.
 
     Raises SyndiffError when there is no case or one is listed twice, or when `out` cannot be written or
     is the dataset itself.
@@ -92,6 +94,7 @@ def evaluate(
         **summarize(rows),
         "tolerance": tolerance,
         "masks": "masks" if keep_predictions else None,
+        "provenance": dict(provenance or {}),
     }
     (out / "summary.json").unlink(missing_ok=True)
     for case_id, picture in pictures.items():

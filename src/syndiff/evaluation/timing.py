@@ -26,53 +26,81 @@ def time_predictor(
     dtype: torch.dtype | None = None,
     out: Path | None = None,
 ) -> dict[str, Any]:
+    """`time_predictors` of a single one; `out` is where its timing.json goes."""
+    return time_predictors(
+        [predictor],
+        image,
+        warmup=warmup,
+        repeats=repeats,
+        device=device,
+        dtype=dtype,
+        outs=None if out is None else [out],
+    )[0]
+
+
+def time_predictors(
+    predictors: Sequence[Predictor],
+    image: NDArray,
+    *,
+    warmup: int = 3,
+    repeats: int = 20,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    outs: Sequence[Path] | None = None,
+) -> list[dict[str, Any]]:
     """Predict `image` (HxWx3 uint8 or uint16) again and again; milliseconds of each stage and of the whole.
 
-    The first `warmup` predictions are thrown away (allocation, kernel choice, caches); of the `repeats`
+    Predictors take turns, so that a busy moment of the machine touches all of them and their ratios hold. The
+    first `warmup` predictions of each are thrown away (allocation, kernel choice, caches); of the `repeats`
     that follow come the median and the 10th and 90th percentile. The whole is measured from outside, so it
     holds more than the sum of the stages. Stages are the predictor's own (see `StageClock`).
 
-    device, dtype: where and in what precision the predictor computes; None reads them off the first torch
-        module the predictor holds, and records null where there is none.
-    out: also write the result there as JSON, the `timing.json` of a run folder.
+    device, dtype: where and in what precision a predictor computes; None reads them off the first torch
+        module it holds, and records null where there is none.
+    outs: also write each result there as JSON, the `timing.json` of a run folder.
 
     Raises SyndiffError when repeats < 1 or warmup < 0.
     """
     if repeats < 1 or warmup < 0:
         raise SyndiffError(f"repeats is {repeats} and warmup {warmup}; at least 1 and 0 are needed.")
-    found_device, found_dtype = _device_and_dtype(predictor)
-    device, dtype = device or found_device, dtype or found_dtype
+    places = [_device_and_dtype(predictor) for predictor in predictors]
+    places = [(device or found_device, dtype or found_dtype) for found_device, found_dtype in places]
+    totals: list[list[float]] = [[] for _ in predictors]
+    stages: list[dict[str, list[float]]] = [{} for _ in predictors]
+    for turn in range(warmup + repeats):
+        for position, predictor in enumerate(predictors):
+            where = places[position][0]
+            _wait_for(where)
+            start = time.perf_counter()
+            prediction = predictor.predict(image, case_id="timing")
+            _wait_for(where)
+            taken = time.perf_counter() - start
+            if turn < warmup:
+                continue
+            totals[position].append(taken)
+            for stage, seconds in prediction.seconds.items():
+                stages[position].setdefault(stage, []).append(seconds)
 
-    for _ in range(warmup):
-        predictor.predict(image, case_id="timing")
-    totals: list[float] = []
-    stages: dict[str, list[float]] = {}
-    for _ in range(repeats):
-        _wait_for(device)
-        start = time.perf_counter()
-        prediction = predictor.predict(image, case_id="timing")
-        _wait_for(device)
-        totals.append(time.perf_counter() - start)
-        for stage, seconds in prediction.seconds.items():
-            stages.setdefault(stage, []).append(seconds)
-
-    timing = {
-        "predictor": predictor.name,
-        "image": {"height": image.shape[0], "width": image.shape[1]},
-        "warmup": warmup,
-        "repeats": repeats,
-        "milliseconds": {
-            "total": _spread(totals),
-            "stages": {stage: _spread(seconds) for stage, seconds in stages.items()},
-        },
-        "threads": torch.get_num_threads(),
-        "device": None if device is None else str(device),
-        "dtype": None if dtype is None else str(dtype).removeprefix("torch."),
-        "machine": _machine(device),
-    }
-    if out is not None:
-        write_json(out, timing)
-    return timing
+    timings = [
+        {
+            "predictor": predictor.name,
+            "image": {"height": image.shape[0], "width": image.shape[1]},
+            "warmup": warmup,
+            "repeats": repeats,
+            "milliseconds": {
+                "total": _spread(totals[position]),
+                "stages": {stage: _spread(seconds) for stage, seconds in stages[position].items()},
+            },
+            "threads": torch.get_num_threads(),
+            "device": None if place[0] is None else str(place[0]),
+            "dtype": None if place[1] is None else str(place[1]).removeprefix("torch."),
+            "machine": _machine(place[0]),
+        }
+        for position, (predictor, place) in enumerate(zip(predictors, places, strict=True))
+    ]
+    for path, timing in zip(outs or (), timings, strict=outs is not None):
+        write_json(path, timing)
+    return timings
 
 
 def _spread(seconds: Sequence[float]) -> dict[str, float]:

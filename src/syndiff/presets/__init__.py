@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -33,7 +34,7 @@ class RunSettings:
     tolerance: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.minutes < 0 or self.tolerance <= 0:
+        if not (0 <= self.minutes < math.inf and 0 < self.tolerance < math.inf):
             raise SyndiffError(
                 f"run settings: found minutes={self.minutes} and tolerance={self.tolerance}; minutes must be 0 or "
                 "more, tolerance above 0."
@@ -49,12 +50,21 @@ class Settings:
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     synthesis: SynthesisSettings = field(default_factory=SynthesisSettings)
     run: RunSettings = field(default_factory=RunSettings)
+    chosen: frozenset[str] = frozenset()
+    """The settings, as section.name, that a configuration file or --set gave."""
+
+    def refuse(self, verb: str, *names: str) -> None:
+        """Raise SyndiffError when one of `names` (section or section.name) was chosen though `verb` does not use it."""
+        for chosen in sorted(self.chosen):
+            if chosen in names or chosen.split(".")[0] in names:
+                raise SyndiffError(f"setting {chosen} has no effect on `syndiff {verb}`; leave it out.")
 
     def plain(self) -> dict[str, Any]:
         """Nested plain values, as YAML and JSON hold them."""
         return {
             section: {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
             for section, values in asdict(self).items()
+            if section != "chosen"
         }
 
 
@@ -71,7 +81,7 @@ def load_settings(preset: str, config: Path | None = None, overrides: Sequence[s
     if config is not None:
         layers.append((str(config), _read_yaml(config)))
     layers += [(f"--set {item}", _parse_override(item)) for item in overrides]
-    sections = {item.name: get_type_hints(Settings)[item.name] for item in fields(Settings)}
+    sections = {item.name: get_type_hints(Settings)[item.name] for item in fields(Settings) if item.name != "chosen"}
     merged: dict[str, dict[str, Any]] = {name: {} for name in sections}
     for origin, layer in layers:
         for section, values in layer.items():
@@ -82,7 +92,8 @@ def load_settings(preset: str, config: Path | None = None, overrides: Sequence[s
             hints = get_type_hints(sections[section])
             for name, value in values.items():
                 merged[section][name] = _checked(origin, section, name, value, hints)
-    return Settings(**{name: cls(**merged[name]) for name, cls in sections.items()})
+    chosen = frozenset(f"{section}.{name}" for _, layer in layers[1:] for section in layer for name in layer[section])
+    return Settings(**{name: cls(**merged[name]) for name, cls in sections.items()}, chosen=chosen)
 
 
 def _checked(origin: str, section: str, name: str, value: Any, hints: Mapping[str, Any]) -> Any:
@@ -90,6 +101,8 @@ def _checked(origin: str, section: str, name: str, value: Any, hints: Mapping[st
         raise SyndiffError(f"{origin}: unknown setting {section}.{name}{_suggest(name, hints)}.")
     if isinstance(value, list):
         value = tuple(value)
+    if isinstance(value, bool) and hints[name] is not bool:
+        value = str(value).lower()  # Python counts True as a number; a user does not
     if hints[name] is float and isinstance(value, str):
         with contextlib.suppress(ValueError):  # YAML reads 1e-4, written without a point, as text
             value = float(value)
@@ -119,9 +132,12 @@ def _parse_override(item: str) -> dict[str, Any]:
     section, dot, name = path.partition(".")
     if not equals or not dot:
         raise SyndiffError(f"--set {item!r}: expected section.name=value, for example training.steps=500.")
-    return {section: {name: yaml.safe_load(text)}}
+    try:
+        return {section: {name: yaml.safe_load(text)}}
+    except yaml.YAMLError:
+        raise SyndiffError(f"--set {item!r}: the value cannot be read as YAML; put it in quotes.") from None
 
 
-def _suggest(word: str, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
+def _suggest(word: object, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(str(word), known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; expected one of {', '.join(known)}"

@@ -28,7 +28,7 @@ def step_seconds(
 
     Real steps on throw-away models; the two take turns, so that a busy moment of the machine touches both.
     """
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
     augment = Augmentation(augmentation)
     makers = {}
     for kind in ("control", "diffusion"):

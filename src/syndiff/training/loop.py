@@ -56,7 +56,7 @@ def train(
     Raises SyndiffError when a loss is not finite, naming the step and the terms.
     """
     # 1. Everything that is trained, and how.
-    accelerator = Accelerator(mixed_precision="no")
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
     model = initialise(model_settings, seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     objective = SegmentationObjective(model, settings)
     optimizer = make_optimizer(model, settings)

@@ -38,7 +38,11 @@ def open_run(run: Path, config: Mapping[str, Any], argv: Sequence[str] = ()) -> 
                 f"{run} was made with other settings ({shown}). Use the same settings to resume it, or another --out."
             )
         return
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+    # A kill may have left the two files that come before config.yaml, whole or as hidden temporary files.
+    begun = {"environment.json", "command.txt"}
+    if run.exists() and (
+        not run.is_dir() or any(p.name not in begun and not p.name.startswith(".") for p in run.iterdir())
+    ):
         raise SyndiffError(
             f"{run} exists and is not a run folder (no config.yaml); give an empty or new folder as --out."
         )

@@ -86,8 +86,9 @@ def _folds(rng: np.random.Generator, z: Floats, theta: Floats, corner: float) ->
 
 
 def _undulation(rng: np.random.Generator, z: Floats, theta: Floats) -> Floats:
-    row = np.broadcast_to(theta * (TILE / (2 * np.pi)), (ANGLES, DEPTHS)).ravel()
-    column = np.broadcast_to(z * (TILE / (2 * np.pi)), (ANGLES, DEPTHS)).ravel() + rng.uniform(0, TILE)
+    row = np.broadcast_to(theta * np.float32(TILE / (2 * np.pi)), (ANGLES, DEPTHS)).ravel()
+    column = np.broadcast_to(z * np.float32(TILE / (2 * np.pi)), (ANGLES, DEPTHS)).ravel()
+    column = column + np.float32(rng.uniform(0, TILE))
     return bilinear(noise_bank()["medium"][None], row, column)[0].reshape(ANGLES, DEPTHS)
 
 
@@ -108,16 +109,6 @@ class View:
         points = self.direction * distance
         points[2] += np.float32(self.z)
         return points
-
-
-def lens(height: int, width: int, half: float, field: float) -> Floats:
-    """Ray directions (3, height * width) of an equidistant lens that sees `field` radians `half` pixels out."""
-    y = (np.arange(height, dtype=np.float32) - (height - 1) / 2)[:, None] / np.float32(half)
-    x = (np.arange(width, dtype=np.float32) - (width - 1) / 2)[None, :] / np.float32(half)
-    out = np.hypot(x, y)
-    angle = out * np.float32(field)
-    scale = np.where(out > 1e-6, np.sin(angle) / np.maximum(out, 1e-6), np.float32(field))
-    return np.stack([scale * x, scale * y, np.cos(angle)]).reshape(3, -1).astype(np.float32)
 
 
 def cast(colon: Colon, z: float, rotation: Floats, rays: Floats) -> View:

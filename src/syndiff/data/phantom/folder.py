@@ -11,6 +11,9 @@ from syndiff.data.phantom.sequence import render_sequence
 from syndiff.errors import SyndiffError
 from syndiff.files import write_bytes, write_json, write_text
 
+PNG_EFFORT = 4  # of zlib: half the time of its default for some percent of size
+SMALLEST_SIDE = 64  # pixels; below it a small polyp is a handful of them
+
 
 def write_phantom(
     root: Path, *, groups: int = 20, frames: int = 5, height: int = 288, width: int = 352, seed: int = 0
@@ -22,11 +25,11 @@ def write_phantom(
     """
     for name, value, least in (("groups", groups, 1), ("frames", frames, 1), ("seed", seed, 0)):
         if value < least:
-            raise SyndiffError(f"{name} is {value}; a phantom needs at least {least}.")
-    if min(height, width) < 64 or width < 0.8 * height:
+            raise SyndiffError(f"A phantom with {name} {value} was asked for; {name} must be at least {least}.")
+    if min(height, width) < SMALLEST_SIDE or max(height, width) > 2 * min(height, width):
         raise SyndiffError(
-            f"A phantom of {height} x {width} (height x width) was asked for; both must be at least 64, and the "
-            "width at least 0.8 of the height."
+            f"A phantom of height {height} and width {width} was asked for; both must be at least {SMALLEST_SIDE}, "
+            "and neither more than twice the other."
         )
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise SyndiffError(f"{root} already holds something; a phantom is only written into a new or empty folder.")
@@ -55,5 +58,5 @@ def write_phantom(
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=6)
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=PNG_EFFORT)
     return buffer.getvalue()
