@@ -106,6 +106,7 @@ MOMENTS = [
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # nine processes, on a machine that may be busy
 def test_killed_at_every_moment_and_started_again(tmp_path):
     reference, run = tmp_path / "reference", tmp_path / "run"
     for moment in MOMENTS:

@@ -167,7 +167,7 @@ def mean_dice(model: nn.Module, cases: CaseArrays, *, batch_size: int, seed: int
         else:
             logits = model(image)
         predicted, target = logits > 0, cases.masks[part].to(device).bool()
-        shared = (predicted & target).sum((1, 2, 3)).double()
-        total = (predicted.sum((1, 2, 3)) + target.sum((1, 2, 3))).double()
+        shared = (predicted & target).sum((1, 2, 3)).cpu().double()
+        total = (predicted.sum((1, 2, 3)) + target.sum((1, 2, 3))).cpu().double()
         scores.append(torch.where(total > 0, 2 * shared / total.clamp(min=1), torch.ones_like(total)))
     return torch.cat(scores).mean().item()
