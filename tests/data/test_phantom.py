@@ -119,7 +119,7 @@ def test_masks_have_no_cracks_or_specks(sample: list[Frame]) -> None:
 def test_the_mask_is_where_the_polyp_changes_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     place = sequence.place_lesions
     vivid = np.array([0.5, 1.0, 0.6], np.float32)
-    for group in range(3):
+    for group in range(4):
         pictures = []
         for tint in (np.ones(3, np.float32), vivid):
             monkeypatch.setattr(
@@ -131,7 +131,8 @@ def test_the_mask_is_where_the_polyp_changes_the_picture(monkeypatch: pytest.Mon
         )
         mask = pictures[0].mask
         assert (changed & mask).sum() > 0.7 * mask.sum()
-        assert (changed & ~binary_dilation(mask, iterations=3)).sum() < 0.02 * mask.sum()
+        foot = binary_dilation(mask, iterations=round(0.1 * np.sqrt(mask.sum())))  # where it melts into the wall
+        assert (changed & ~foot).sum() < 0.02 * mask.sum()
 
 
 def test_frames_of_a_sequence_are_alike_but_not_the_same() -> None:
