@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -79,11 +79,15 @@ def run_pipeline(
         train_cases = load_cases(real, size, progress=True)
         val_cases = load_cases([(dataset, split.val)], size, progress=True)
         steps = plan_steps(out / "plan.json", settings, train_cases)
-        arms = {"control": "control", "real": "diffusion", "real+synthetic": "diffusion"}
+        arms: dict[str, Literal["control", "diffusion"]] = {
+            "control": "control",
+            "real": "diffusion",
+            "real+synthetic": "diffusion",
+        }
 
         def train_arm(number: int, arm: str, cases: CaseArrays) -> None:
             stage(number, f"train {arm}", f"{steps[arms[arm]]} steps")
-            model = replace(settings.model, kind=arms[arm])  # type: ignore[arg-type]
+            model = replace(settings.model, kind=arms[arm])
             train_segmenter(
                 out / arm,
                 replace(settings, model=model),

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from syndiff.data.augmentation import Augmentation, AugmentationSettings
 from syndiff.data.loading import CaseArrays
 from syndiff.models.segmenter import SegmenterSettings, initialise
-from syndiff.training.loop import autocast, make_batch, make_optimizer
+from syndiff.training.loop import backpropagate, make_batch, make_optimizer
 from syndiff.training.objective import SegmentationObjective
 from syndiff.training.settings import TrainingSettings
 
@@ -33,7 +33,7 @@ def step_seconds(
     makers = {}
     for kind in ("control", "diffusion"):
         described = replace(model_settings, kind=kind)
-        model = initialise(described, 0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = initialise(described, 0)
         optimizer = make_optimizer(model, settings)
         objective, optimizer = accelerator.prepare(SegmentationObjective(model, settings), optimizer)
         makers[kind] = (model, described, objective, optimizer)
@@ -42,11 +42,7 @@ def step_seconds(
         for kind, (model, described, objective, optimizer) in makers.items():
             started = time.perf_counter()
             batch = make_batch(cases, model, described, settings, augment, 0, step, accelerator)
-            with autocast(settings.precision, accelerator.device):
-                loss = torch.stack(list(objective(batch).values())).sum()
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(objective.parameters(), settings.clip)
+            _, loss, _ = backpropagate(objective, batch, optimizer, settings, accelerator)
             optimizer.step()
             loss.item()  # waits for a device that works ahead
             if step >= warmup:

@@ -57,7 +57,7 @@ def train(
     """
     # 1. Everything that is trained, and how.
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
-    model = initialise(model_settings, seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = initialise(model_settings, seed)
     objective = SegmentationObjective(model, settings)
     optimizer = make_optimizer(model, settings)
     objective, optimizer = accelerator.prepare(objective, optimizer)
@@ -96,13 +96,8 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = rate * group["rate_scale"]
         torch.manual_seed(_seed(seed, step, 2, accelerator.process_index))  # dropout, where an encoder has it
-        with autocast(settings.precision, accelerator.device):
-            losses = objective(batch)
-            loss = torch.stack(list(losses.values())).sum()
+        losses, loss, norm = backpropagate(objective, batch, optimizer, settings, accelerator)
         step += 1
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        norm = accelerator.clip_grad_norm_(objective.parameters(), settings.clip)
         if not torch.isfinite(loss + norm):
             terms = ", ".join(f"{name} {value.item():.4g}" for name, value in {**losses, "gradient": norm}.items())
             raise SyndiffError(
@@ -146,6 +141,23 @@ def train(
     best_checkpoint = find_checkpoint(run, "best") or find_checkpoint(run, "last")
     assert best_checkpoint is not None  # the last step always leaves one
     return best_checkpoint
+
+
+def backpropagate(
+    objective: torch.nn.Module,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    settings: TrainingSettings,
+    accelerator: Accelerator,
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Leave the clipped gradient of one batch in the parameters; returns losses, their sum and the norm."""
+    with autocast(settings.precision, accelerator.device):
+        losses = objective(batch)
+        loss = torch.stack(list(losses.values())).sum()
+    optimizer.zero_grad(set_to_none=True)
+    accelerator.backward(loss)
+    norm = accelerator.clip_grad_norm_(objective.parameters(), settings.clip)
+    return losses, loss, norm
 
 
 def check_same_model(checkpoint: Path, described: dict[str, Any]) -> None:
