@@ -280,6 +280,8 @@ class Predict:
     """Timestep that sampling starts from; the default is the model's own."""
     steps: int | None = None
     """Denoising steps; the default is the model's own, usually 1."""
+    views: int | None = None
+    """Flips and quarter turns to average, 1, 2, 4 or 8; the default is the model's own. 1 is the fastest."""
     seed: int = 0
     """Seed of the noise."""
 
@@ -288,7 +290,13 @@ class Predict:
         from syndiff.deploy.predict import predict_images
 
         count = predict_images(
-            self.run_folder, self.images, self.out, timestep=self.timestep, steps=self.steps, seed=self.seed
+            self.run_folder,
+            self.images,
+            self.out,
+            timestep=self.timestep,
+            steps=self.steps,
+            views=self.views,
+            seed=self.seed,
         )
         say(f"{count} masks written to {self.out}")
 

@@ -15,12 +15,20 @@ from syndiff.training.checkpoints import find_checkpoint
 
 
 def predict_images(
-    run: Path, images: Path, out: Path, *, timestep: int | None = None, steps: int | None = None, seed: int = 0
+    run: Path,
+    images: Path,
+    out: Path,
+    *,
+    timestep: int | None = None,
+    steps: int | None = None,
+    views: int | None = None,
+    seed: int = 0,
 ) -> int:
     """Write `out`/<stem>.png (0 background, 255 lesion, the image's own size) for every image; returns their number.
 
-    `run` is a run folder (its best checkpoint is used) or a checkpoint folder. `timestep` and `steps` replace the
-    model's own. Raises SyndiffError for a folder without images, two images of one stem, or a run without a model.
+    `run` is a run folder (its best checkpoint is used) or a checkpoint folder. `timestep`, `steps` and
+    `views` replace the model's own. Raises SyndiffError for a folder without images, two images of one stem, or a run
+    without a model.
     """
     paths = _list_images(images)
     if out.resolve() == paths[0].parent.resolve():
@@ -30,7 +38,9 @@ def predict_images(
     checkpoint = run if (run / "model.json").is_file() else find_checkpoint(run, "best")
     if checkpoint is None:
         raise SyndiffError(f"{run} holds no trained model (no checkpoints/best); give a run folder of `syndiff train`.")
-    predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed, timestep=timestep, steps=steps)
+    predictor = SegmenterPredictor.load(
+        checkpoint, name=run.name, seed=seed, timestep=timestep, steps=steps, views=views
+    )
     for path in tqdm(paths, desc="predicting", unit="image"):
         mask = predictor.predict(read_image(path), case_id=path.stem).mask
         buffer = io.BytesIO()

@@ -32,6 +32,11 @@ class _SameConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride == 1:
+            if (
+                self.groups > 1 and x.shape[-1] < kernel
+            ):  # oneDNN's gradient is several times slower with its own padding
+                x = F.pad(x, (kernel // 2,) * 4)
+                return F.conv2d(x, self.weight, self.bias, groups=self.groups)
             return F.conv2d(x, self.weight, self.bias, padding=kernel // 2, groups=self.groups)
         spare = [max(0, (-(-size // stride) - 1) * stride + kernel - size) for size in x.shape[-2:]]
         x = F.pad(x, (spare[1] // 2, spare[1] - spare[1] // 2, spare[0] // 2, spare[0] - spare[0] // 2))

@@ -20,13 +20,14 @@ from syndiff.models.hardware import default_device
 from syndiff.models.predictor import Prediction, StageClock
 from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise, trainable_state
 from syndiff.models.tensors import check_fit, read_tensors
+from syndiff.models.views import make_views, undo_views
 
 
-def case_noise(shape: tuple[int, int, int], *, seed: int, case_id: str) -> Tensor:
-    """Gaussian noise (1, c, h, w) that belongs to (seed, case): the same whatever batch or order it is drawn in."""
+def case_noise(shape: tuple[int, int, int], *, seed: int, case_id: str, count: int = 1) -> Tensor:
+    """Gaussian noise (count, c, h, w) of (seed, case): the same whatever batch or order it is drawn in."""
     digest = hashlib.sha256(f"{seed}:{case_id}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-    return torch.randn(1, *shape, generator=generator)
+    return torch.randn(count, *shape, generator=generator)
 
 
 def model_description(
@@ -53,11 +54,11 @@ def model_description(
 
 
 def load_segmenter(
-    checkpoint: Path, *, timestep: int | None = None, steps: int | None = None
+    checkpoint: Path, *, timestep: int | None = None, steps: int | None = None, views: int | None = None
 ) -> tuple[DiffusionSegmenter | ControlUNet, dict[str, Any]]:
     """The network of a checkpoint folder and its description (model.json).
 
-    `timestep` and `steps` replace the stored inference settings of a diffusion segmenter.
+    `timestep` and `steps` replace the stored inference settings of a diffusion segmenter, `views` those of any.
     """
     described = read_json(checkpoint / "model.json")
     try:
@@ -73,6 +74,7 @@ def load_segmenter(
         settings,
         inference_timestep=settings.inference_timestep if timestep is None else timestep,
         inference_steps=settings.inference_steps if steps is None else steps,
+        inference_views=settings.inference_views if views is None else views,
     )
     model = initialise(replace(settings, pretrained=False), 0)
     if isinstance(model, DiffusionSegmenter):
@@ -99,11 +101,12 @@ class SegmenterPredictor:
         *,
         name: str,
         seed: int = 0,
+        views: int = 1,
         device: torch.device | None = None,
     ) -> None:
         self.device = device or default_device()
         self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.image_size, self.name, self.seed = image_size, name, seed
+        self.image_size, self.name, self.seed, self.views = image_size, name, seed, views
 
     @classmethod
     def load(
@@ -114,10 +117,12 @@ class SegmenterPredictor:
         seed: int = 0,
         timestep: int | None = None,
         steps: int | None = None,
+        views: int | None = None,
     ) -> "SegmenterPredictor":
         """The predictor of a checkpoint folder."""
-        model, described = load_segmenter(checkpoint, timestep=timestep, steps=steps)
-        return cls(model, described["preprocessing"]["size"], name=name, seed=seed)
+        model, described = load_segmenter(checkpoint, timestep=timestep, steps=steps, views=views)
+        stored = described["model"].get("inference_views", 1)
+        return cls(model, described["preprocessing"]["size"], name=name, seed=seed, views=views or stored)
 
     @torch.inference_mode()
     def predict(self, image: NDArray, *, case_id: str) -> Prediction:
@@ -126,7 +131,8 @@ class SegmenterPredictor:
         # 1. To the model's square, in [0, 1].
         with clock.stage("preprocess"):
             square = torch.from_numpy(resize_image(image, self.image_size)).to(self.device)
-            batch = square.permute(2, 0, 1)[None].float().div_(255).contiguous(memory_format=torch.channels_last)
+            views = make_views(square.permute(2, 0, 1)[None].float().div_(255), self.views)
+            batch = views.contiguous(memory_format=torch.channels_last)
         # 2. The network, in the stages the timing table shows.
         if isinstance(self.model, ControlUNet):
             with clock.stage("network"):
@@ -136,13 +142,13 @@ class SegmenterPredictor:
                 condition = self.model.encoder(batch)
             with clock.stage("denoise"):
                 shape = self.model.noise_shape(self.image_size, self.image_size)
-                noise = case_noise(shape, seed=self.seed, case_id=case_id).to(self.device)
-                latent = self.model.denoise(condition, noise)
+                noise = case_noise(shape, seed=self.seed, case_id=case_id, count=self.views)
+                latent = self.model.denoise(condition, noise.to(self.device))
             with clock.stage("decode"):
                 logits = self.model.decode_logits(latent)
         # 3. Back to the image's own size; the threshold comes last.
         with clock.stage("postprocess"):
-            small = logits.float().sigmoid()[0, 0].cpu().numpy()
+            small = undo_views(logits.float().sigmoid()).mean(0)[0].cpu().numpy()
             probability = restore_probability(small, *image.shape[:2])
             mask = probability > np.float32(0.5)
         return Prediction(mask=mask, probability=probability, seconds=clock.seconds)

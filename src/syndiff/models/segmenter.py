@@ -14,6 +14,7 @@ from syndiff.models.autoencoder import DOWNSAMPLING, load_autoencoder
 from syndiff.models.control import ControlUNet
 from syndiff.models.denoiser import CompactDenoiser
 from syndiff.models.encoder import VisionEncoder
+from syndiff.models.views import VIEWS
 
 MASK_LOGIT_SCALE = 5.0
 """A decoded mask score of +1 or -1 is read as a probability of 0.993 or 0.007."""
@@ -40,6 +41,7 @@ class SegmenterSettings:
         zero_terminal_snr: no signal at all at T - 1; impossible with "noise+latent".
         inference_timestep: where sampling starts; -1 is T - 1. The paper says 50.
         inference_steps: network passes; 1 is the paper's single step, more is DDIM.
+        inference_views: flips and quarter turns of an image whose predictions are averaged: 1, 2, 4 or 8.
     """
 
     kind: Literal["diffusion", "control"] = "diffusion"
@@ -58,6 +60,7 @@ class SegmenterSettings:
     zero_terminal_snr: bool = True
     inference_timestep: int = -1
     inference_steps: int = 1
+    inference_views: int = 1
 
     def __post_init__(self) -> None:
         start = self.first_timestep
@@ -70,6 +73,7 @@ class SegmenterSettings:
             "timesteps": (self.timesteps >= 2, "2 or more"),
             "inference_timestep": (0 <= start < self.timesteps, f"0 to {self.timesteps - 1}, or -1 for the last"),
             "inference_steps": (1 <= self.inference_steps <= start + 1, f"1 to {start + 1} from timestep {start}"),
+            "inference_views": (self.inference_views in VIEWS, "1, 2, 4 or 8"),
         }
         for name, (valid, words) in expected.items():
             if not valid:
