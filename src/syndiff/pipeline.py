@@ -34,9 +34,12 @@ from syndiff.synthesis.manifest import read_manifest
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.calibration import step_seconds
 from syndiff.training.checkpoints import find_checkpoint
-from syndiff.training.loop import train
+from syndiff.training.loop import Task
 from syndiff.training.run_folder import open_run
+from syndiff.training.segmentation import SegmentationTask, train
 
+Kind = Literal["control", "diffusion"]
+KINDS: tuple[Kind, ...] = ("control", "diffusion")
 log = logging.getLogger("syndiff")
 Sources = Sequence[tuple[DatasetFolder, Sequence[str]]]
 
@@ -79,7 +82,7 @@ def run_pipeline(
         train_cases = load_cases(real, size, progress=True)
         val_cases = load_cases([(dataset, split.val)], size, progress=True)
         steps = plan_steps(out / "plan.json", settings, train_cases)
-        arms: dict[str, Literal["control", "diffusion"]] = {
+        arms: dict[str, Kind] = {
             "control": "control",
             "real": "diffusion",
             "real+synthetic": "diffusion",
@@ -156,7 +159,13 @@ def plan_steps(path: Path, settings: Settings, cases: CaseArrays) -> dict[str, i
     if not settings.run.minutes:
         return {"control": settings.training.steps, "diffusion": settings.training.steps}
     if not path.is_file():
-        measured = step_seconds(settings.model, settings.training, settings.augmentation, cases)
+        tasks: dict[str, Task] = {
+            kind: SegmentationTask(
+                replace(settings.model, kind=kind), settings.training, settings.augmentation, train_cases=cases, seed=0
+            )
+            for kind in KINDS
+        }
+        measured = step_seconds(tasks, settings.training)
         steps = {
             kind: max(20, 10 * math.ceil(settings.run.minutes * 6 / seconds)) for kind, seconds in measured.items()
         }

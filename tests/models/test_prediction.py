@@ -17,8 +17,8 @@ from syndiff.models.prediction import (
     mean_dice,
     model_description,
 )
-from syndiff.models.segmenter import SegmenterSettings, initialise, trainable_state
-from syndiff.models.tensors import write_tensors
+from syndiff.models.segmenter import SegmenterSettings, initialise
+from syndiff.models.tensors import trainable_state, write_tensors
 
 TINY = {"image_size": 64, "pretrained": False, "condition_channels": 8, "denoiser_channels": 8}
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from syndiff.errors import SyndiffError
-from syndiff.models.segmenter import SegmenterSettings, initialise, trainable_state
+from syndiff.models.segmenter import SegmenterSettings, initialise
+from syndiff.models.tensors import trainable_state
 
 TINY = {"image_size": 32, "pretrained": False, "condition_channels": 8, "denoiser_channels": 8}
 

@@ -71,8 +71,8 @@ def test_the_autoencoder_has_an_effect(base, tmp_path):
 
 
 def test_no_model_setting_is_forgotten():
-    """autoencoder_revision is tested where autoencoders are: without a hub it is refused."""
-    covered = {*ALTERNATIVES, "pretrained", "autoencoder", "autoencoder_revision"}
+    """autoencoder_revision is tested where autoencoders are (without a hub it is refused), the views in prediction."""
+    covered = {*ALTERNATIVES, "pretrained", "autoencoder", "autoencoder_revision", "inference_views"}
     assert {field.name for field in fields(SegmenterSettings)} == covered
 
 

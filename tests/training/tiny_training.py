@@ -8,7 +8,7 @@ import torch
 from syndiff.data.augmentation import AugmentationSettings
 from syndiff.data.loading import CaseArrays
 from syndiff.models.segmenter import SegmenterSettings
-from syndiff.training.loop import train
+from syndiff.training.segmentation import train
 from syndiff.training.settings import TrainingSettings
 
 MODEL = SegmenterSettings(image_size=32, pretrained=False, condition_channels=16, denoiser_channels=16)

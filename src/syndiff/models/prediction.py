@@ -18,8 +18,8 @@ from syndiff.files import read_json
 from syndiff.models.control import ControlUNet
 from syndiff.models.hardware import default_device
 from syndiff.models.predictor import Prediction, StageClock
-from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise, trainable_state
-from syndiff.models.tensors import check_fit, read_tensors
+from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise
+from syndiff.models.tensors import check_fit, read_tensors, trainable_state
 from syndiff.models.views import make_views, undo_views
 
 

@@ -144,11 +144,6 @@ def build_segmenter(settings: SegmenterSettings) -> DiffusionSegmenter | Control
     return DiffusionSegmenter(settings)
 
 
-def trainable_state(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers that belong to the model itself: all but the frozen autoencoder's."""
-    return {name: value for name, value in model.state_dict().items() if not name.startswith("autoencoder.")}
-
-
 def initialise(settings: SegmenterSettings, seed: int) -> DiffusionSegmenter | ControlUNet:
     """`build_segmenter` with its own seed, channels last for speed; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from syndiff.errors import SyndiffError
 from syndiff.files import write_bytes
@@ -57,3 +57,8 @@ def check_fit(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Te
             f"{path} does not fit the network: {len(wrong)} tensors differ, the first is {name} (found {here}, "
             f"expected {there}). Restore the files that belong together."
         )
+
+
+def trainable_state(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers that belong to the model itself: all but the frozen autoencoder's."""
+    return {name: value for name, value in model.state_dict().items() if not name.startswith("autoencoder.")}

@@ -3,25 +3,20 @@
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from syndiff.data.augmentation import Augmentation, AugmentationSettings
-from syndiff.data.loading import CaseArrays
 from syndiff.errors import SyndiffError
 from syndiff.files import read_json, write_text
-from syndiff.models.control import ControlUNet
 from syndiff.models.hardware import has_fast_bf16
-from syndiff.models.prediction import mean_dice, model_description
-from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise, trainable_state
-from syndiff.models.tensors import check_fit
+from syndiff.models.tensors import check_fit, trainable_state
 from syndiff.training.checkpoints import (
     find_checkpoint,
     load_state,
@@ -30,45 +25,65 @@ from syndiff.training.checkpoints import (
     unpack_optimizer,
 )
 from syndiff.training.ema import MovingAverage
-from syndiff.training.objective import Batch, SegmentationObjective, draw_randomness
-from syndiff.training.settings import TrainingSettings
-
-Model = DiffusionSegmenter | ControlUNet
+from syndiff.training.settings import OptimisationSettings
 
 
-def train(
+class Task(Protocol):
+    """What is trained: a model, its losses, and how good it is. Seeds of steps come from `derived_seed`."""
+
+    score_name: str
+    """What metrics.jsonl calls the score of a validation."""
+    score_sign: int
+    """1 where a higher score is better, -1 where a lower one is."""
+
+    @property
+    def model(self) -> nn.Module:
+        """Its `trainable_state` is what is stored."""
+
+    @property
+    def objective(self) -> nn.Module:
+        """A batch -> named, weighted, scalar losses; their sum is minimised."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Everything trained, as optimiser groups: `params` and `rate_scale`, a factor on the learning rate."""
+
+    def batch(self, step: int, *, process: int, processes: int) -> Sequence[Any]:
+        """This process's share of the batch of `step`, on the CPU: a named tuple, its tensors ready to be moved."""
+
+    def validate(self) -> float:
+        """The score, of the weights that the model holds now."""
+
+    def describe(self, *, step: int, score: float | None) -> dict[str, Any]:
+        """The JSON beside the weights: all that rebuilds the model and its use; its sections say what it is."""
+
+
+def fit(
     run: Path,
+    task: Task,
+    settings: OptimisationSettings,
     *,
-    model_settings: SegmenterSettings,
-    settings: TrainingSettings,
-    augmentation: AugmentationSettings,
-    train_cases: CaseArrays,
-    val_cases: CaseArrays,
     seed: int,
     stop_after: int | None = None,
     progress: bool = True,
 ) -> Path:
     """Train to `settings.steps` or go on from the last checkpoint in `run`; returns the best checkpoint's folder.
 
-    Selection is by mean Dice on `val_cases` at the model's resolution. `stop_after` leaves the run early, at a
-    checkpoint after that step, as a kill would; the schedule stays that of `settings.steps`.
+    Selection is by the task's score. `stop_after` leaves the run early, at a checkpoint after that step, as a kill
+    would; the schedule stays that of `settings.steps`.
 
     Raises SyndiffError when a loss is not finite, naming the step and the terms.
     """
     # 1. Everything that is trained, and how.
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
-    model = initialise(model_settings, seed)
-    objective = SegmentationObjective(model, settings)
-    optimizer = make_optimizer(model, settings)
-    objective, optimizer = accelerator.prepare(objective, optimizer)
+    model = task.model
+    objective, optimizer = accelerator.prepare(task.objective, make_optimizer(task, settings))
     average = MovingAverage(model, settings.ema)
-    augment = Augmentation(augmentation)
 
     # 2. Where an earlier run left off.
-    step, seconds, best = 0, 0.0, -1.0
+    step, seconds, best = 0, 0.0, -math.inf
     checkpoint = find_checkpoint(run, "last")
     if checkpoint is not None:
-        check_same_model(checkpoint, model_description(model_settings, model, step=0, val_dice=None))
+        check_same_model(checkpoint, task.describe(step=0, score=None))
         tensors, stored = load_state(checkpoint)
         live, averaged = _part(tensors, "live."), _part(tensors, "ema.")
         check_fit(checkpoint / "training_state", live, trainable_state(model))
@@ -76,7 +91,8 @@ def train(
         model.load_state_dict({**model.state_dict(), **live})
         average.load(averaged)
         unpack_optimizer(optimizer, tensors)
-        step, seconds, best = stored["step"], stored["seconds"], stored["best"]
+        step, seconds = stored["step"], stored["seconds"]
+        best = -math.inf if stored["best"] is None else task.score_sign * stored["best"]
     journal = Journal(run / "metrics.jsonl", step, writes=accelerator.is_main_process)
 
     # 3. The steps.
@@ -91,11 +107,12 @@ def train(
     last = min(settings.steps, stop_after or settings.steps)
     while step < last:
         started = time.perf_counter()
-        batch = make_batch(train_cases, model, model_settings, settings, augment, seed, step, accelerator)
+        batch = draw_batch(task, step, accelerator)
         rate = settings.learning_rate * rate_factor(step, settings)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["rate_scale"]
-        torch.manual_seed(_seed(seed, step, 2, accelerator.process_index))  # dropout, where an encoder has it
+        # dropout, where an encoder has it
+        torch.manual_seed(derived_seed(seed, step, 2, accelerator.process_index))
         losses, loss, norm = backpropagate(objective, batch, optimizer, settings, accelerator)
         step += 1
         if not torch.isfinite(loss + norm):
@@ -110,30 +127,35 @@ def train(
         bar.update(settings.batch_size)
         if step % 10 == 0 or step == settings.steps:
             values = {name: round(value.item(), 6) for name, value in losses.items()}
-            bar.set_postfix(loss=f"{loss.item():.3f}", best=f"{max(best, 0):.3f}", refresh=False)
+            shown = {} if best == -math.inf else {"best": f"{task.score_sign * best:.3f}"}
+            bar.set_postfix({"loss": f"{loss.item():.3f}", **shown}, refresh=False)
             images = step * settings.batch_size
             journal.write(step=step, images=images, loss=loss.item(), losses=values, lr=rate, seconds=round(seconds, 2))
-        dice, improved = None, False
+        score, improved = None, False
         if step % settings.validate_every == 0 or step == settings.steps:
             average.swap()
-            dice = mean_dice(model, val_cases, batch_size=settings.batch_size)
+            score = task.validate()
             average.swap()
             objective.train()
-            improved = dice > best
-            best = max(best, dice)
-            journal.write(step=step, val_dice=dice)
+            improved = task.score_sign * score > best
+            best = max(best, task.score_sign * score)
+            journal.write(step=step, **{task.score_name: score})
         if accelerator.is_main_process and (improved or step % settings.checkpoint_every == 0 or step == last):
             save_checkpoint(
                 run,
                 step,
                 weights={**trainable_state(model), **average.average},
-                description=model_description(model_settings, model, step=step, val_dice=dice),
+                description=task.describe(step=step, score=score),
                 state={
                     **{f"live.{name}": value for name, value in trainable_state(model).items()},
                     **{f"ema.{name}": value for name, value in average.average.items()},
                     **pack_optimizer(optimizer),
                 },
-                progress={"step": step, "seconds": seconds, "best": best},
+                progress={
+                    "step": step,
+                    "seconds": seconds,
+                    "best": None if best == -math.inf else task.score_sign * best,
+                },
                 best=improved,
             )
     bar.close()
@@ -143,11 +165,18 @@ def train(
     return best_checkpoint
 
 
+def draw_batch(task: Task, step: int, accelerator: Accelerator) -> Any:
+    """This process's share of the batch of `step`, on its device."""
+    batch = task.batch(step, process=accelerator.process_index, processes=accelerator.num_processes)
+    moved = (value.to(accelerator.device) if isinstance(value, Tensor) else value for value in batch)
+    return type(batch)(*moved)
+
+
 def backpropagate(
     objective: torch.nn.Module,
-    batch: Batch,
+    batch: Any,
     optimizer: torch.optim.Optimizer,
-    settings: TrainingSettings,
+    settings: OptimisationSettings,
     accelerator: Accelerator,
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Leave the clipped gradient of one batch in the parameters; returns losses, their sum and the norm."""
@@ -196,7 +225,7 @@ def _step_of(line: str) -> float:
         return math.inf  # cut in the middle by a kill
 
 
-def rate_factor(step: int, settings: TrainingSettings) -> float:
+def rate_factor(step: int, settings: OptimisationSettings) -> float:
     """Linear warm-up, then a cosine to zero; `step` counts from 0."""
     if step < settings.warmup:
         return (step + 1) / settings.warmup
@@ -213,54 +242,18 @@ def case_indices(cases: int, batch_size: int, seed: int, step: int) -> list[int]
     return [int(orders[i // cases][i % cases]) for i in wanted]
 
 
-def make_batch(
-    cases: CaseArrays,
-    model: Model,
-    model_settings: SegmenterSettings,
-    settings: TrainingSettings,
-    augment: Augmentation,
-    seed: int,
-    step: int,
-    accelerator: Accelerator,
-) -> Batch:
-    """This process's share of the batch of `step`, augmented, with its noise and timesteps, on its device."""
-    indices = case_indices(len(cases), settings.batch_size, seed, step)
-    indices = indices[accelerator.process_index :: accelerator.num_processes]
-    image, mask = augment(
-        cases.images[indices].float() / 255,
-        cases.masks[indices].float(),
-        seed=_seed(seed, step, 0, accelerator.process_index),
-    )
-    generator = torch.Generator().manual_seed(_seed(seed, step, 1, accelerator.process_index))
-    noise, timestep = draw_randomness(
-        model, len(indices), model_settings.image_size, settings.inference_share, generator
-    )
-    image = image.contiguous(memory_format=torch.channels_last)
-    return Batch(*(value.to(accelerator.device) for value in (image, mask, noise, timestep)))
-
-
-def _seed(seed: int, step: int, purpose: int, process: int) -> int:
+def derived_seed(seed: int, step: int, purpose: int, process: int) -> int:
+    """One of the independent seeds of a step: the same numbers after a resume."""
     return int(np.random.SeedSequence([seed, step, purpose, process]).generate_state(1)[0])
 
 
-def make_optimizer(model: Model, settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW over everything trained; the pretrained backbone has a rate of its own."""
-    backbone = set(_backbone(model))
-    groups = [
-        {
-            "params": [p for p in model.parameters() if p.requires_grad and p not in backbone],
-            "rate_scale": 1.0,
-        },
-        {"params": [p for p in _backbone(model) if p.requires_grad], "rate_scale": settings.backbone_rate},
-    ]
+def make_optimizer(task: Task, settings: OptimisationSettings) -> torch.optim.AdamW:
+    """AdamW over everything that the task trains."""
+    groups = task.parameter_groups()
     return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True)
 
 
-def _backbone(model: Model) -> Iterator[torch.nn.Parameter]:
-    return (model.backbone if isinstance(model, ControlUNet) else model.encoder.backbone).parameters()
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 

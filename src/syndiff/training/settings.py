@@ -1,4 +1,4 @@
-"""How a segmenter is trained; what it is belongs to `SegmenterSettings`."""
+"""How a network is trained; what it is belongs to the settings of its model."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,21 +7,17 @@ from syndiff.errors import SyndiffError
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings:
-    """One training run.
+class OptimisationSettings:
+    """One training run, whatever is trained.
 
     Attributes:
         steps: optimiser steps.
         batch_size: cases a step, over all processes.
         learning_rate: of AdamW, after warm-up; it falls to zero along a cosine.
-        backbone_rate: learning rate of the pretrained vision backbone as a fraction of `learning_rate`.
         warmup: steps of linear warm-up.
         weight_decay: of AdamW.
         ema: decay of the exponential moving average of everything trained; the average is what is saved and used.
         clip: largest norm of the gradient.
-        mask_weight: weight of the loss on the decoded mask (binary cross-entropy plus soft Dice); 0 leaves it out.
-        guide_weight: weight of the same loss on a linear read-out of z_c; 0 leaves it out. Diffusion only.
-        inference_share: share of the batch trained at the inference timestep; the rest draws t uniformly.
         precision: "auto" is bf16 where the hardware has it, else fp32.
         validate_every: steps between two validations.
         checkpoint_every: steps between two checkpoints.
@@ -30,35 +26,54 @@ class TrainingSettings:
     steps: int = 1000
     batch_size: int = 16
     learning_rate: float = 1e-3
-    backbone_rate: float = 0.5
     warmup: int = 50
     weight_decay: float = 1e-2
     ema: float = 0.99
     clip: float = 1.0
-    mask_weight: float = 1.0
-    guide_weight: float = 0.5
-    inference_share: float = 0.75
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     validate_every: int = 100
     checkpoint_every: int = 100
 
     def __post_init__(self) -> None:
-        limits = {
+        for name, valid in self._limits().items():
+            if not valid:
+                raise SyndiffError(f"training setting {name}: {getattr(self, name)} is out of range (see --help).")
+
+    def _limits(self) -> dict[str, bool]:
+        return {
             "steps": self.steps >= 1,
             "batch_size": self.batch_size >= 2,
             "learning_rate": self.learning_rate > 0,
-            "backbone_rate": self.backbone_rate >= 0,
             "warmup": self.warmup >= 0,
             "weight_decay": self.weight_decay >= 0,
             "ema": 0 <= self.ema < 1,
             "clip": self.clip > 0,
-            "mask_weight": self.mask_weight >= 0,
-            "guide_weight": self.guide_weight >= 0,
             "precision": self.precision in ("auto", "fp32", "bf16"),
-            "inference_share": 0 <= self.inference_share <= 1,
             "validate_every": self.validate_every >= 1,
             "checkpoint_every": self.checkpoint_every >= 1,
         }
-        for name, valid in limits.items():
-            if not valid:
-                raise SyndiffError(f"training setting {name}: {getattr(self, name)} is out of range (see --help).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(OptimisationSettings):
+    """The training of a segmenter: how it is optimised, and the weights of its losses.
+
+    Attributes:
+        backbone_rate: learning rate of the pretrained vision backbone as a fraction of `learning_rate`.
+        mask_weight: weight of the loss on the decoded mask (binary cross-entropy plus soft Dice); 0 leaves it out.
+        guide_weight: weight of the same loss on a linear read-out of z_c; 0 leaves it out. Diffusion only.
+        inference_share: share of the batch trained at the inference timestep; the rest draws t uniformly.
+    """
+
+    backbone_rate: float = 0.5
+    mask_weight: float = 1.0
+    guide_weight: float = 0.5
+    inference_share: float = 0.75
+
+    def _limits(self) -> dict[str, bool]:
+        return super()._limits() | {
+            "backbone_rate": self.backbone_rate >= 0,
+            "mask_weight": self.mask_weight >= 0,
+            "guide_weight": self.guide_weight >= 0,
+            "inference_share": 0 <= self.inference_share <= 1,
+        }

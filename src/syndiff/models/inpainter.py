@@ -1,0 +1,219 @@
+"""The compact inpainter: a text-conditioned latent diffusion model that paints a lesion into a crop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from syndiff import __version__
+from syndiff.diffusion.objectives import make_objective
+from syndiff.diffusion.samplers import ddim
+from syndiff.diffusion.schedule import NoiseSchedule
+from syndiff.errors import SyndiffError
+from syndiff.files import read_json
+from syndiff.models.autoencoder import DOWNSAMPLING, load_autoencoder
+from syndiff.models.caption_encoder import CaptionEncoder
+from syndiff.models.tensors import check_fit, read_tensors, trainable_state
+
+HIDDEN_GREY = 0.5
+"""What the model sees where it has to paint, in [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InpaintingSettings:
+    """Everything that rebuilds a compact inpainter; stored beside its weights.
+
+    Attributes:
+        crop_size: side in pixels of the crops it paints, a multiple of 32.
+        autoencoder: "compact", a folder, or a hub id (TAEF2, AutoencoderTiny, AutoencoderKL).
+        autoencoder_revision: commit of the hub repository; empty for a folder or the newest one.
+        channels: width of the U-Net at 1/8, 1/16 and 1/32 of the crop; multiples of 32.
+        caption_channels: width of the encoded caption, a multiple of 4.
+        caption_layers: transformer layers of the caption encoder.
+        caption_length: longest caption in words, the start token included.
+        timesteps: length T of the noise schedule.
+        beta_start: first variance of the forward process.
+        beta_end: last variance of the forward process; T - 1 holds no signal whatever it is.
+    """
+
+    crop_size: int = 128
+    autoencoder: str = "compact"
+    autoencoder_revision: str = ""
+    channels: tuple[int, int, int] = (128, 192, 256)
+    caption_channels: int = 128
+    caption_layers: int = 2
+    caption_length: int = 48
+    timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+
+    def __post_init__(self) -> None:
+        expected = {
+            "crop_size": (self.crop_size >= 32 and self.crop_size % 32 == 0, "a multiple of 32, such as 128"),
+            "channels": (
+                len(self.channels) == 3 and all(c >= 32 and c % 32 == 0 for c in self.channels),
+                "three multiples of 32",
+            ),
+            "caption_channels": (self.caption_channels >= 4 and self.caption_channels % 4 == 0, "a multiple of 4"),
+            "caption_layers": (self.caption_layers >= 1, "1 or more"),
+            "caption_length": (self.caption_length >= 2, "2 or more"),
+        }
+        for name, (valid, words) in expected.items():
+            if not valid:
+                raise SyndiffError(f"inpainter setting {name}: found {getattr(self, name)}, expected {words}.")
+
+
+class InpaintingModel(nn.Module):
+    """p(crop | its surroundings, the outline of a lesion, a caption), in the latent space of a frozen autoencoder.
+
+    The U-Net (diffusers' `UNet2DConditionModel`) predicts v and sees, beside the noisy latent, the latent of the crop
+    with what is to be painted hidden, the lesion's outline at full resolution (each 8x8 block of pixels folded into 64
+    channels) and how much of each latent pixel is hidden. What is hidden is wider than the lesion: the outline tells
+    where the lesion ends, so the label is exact, and its surroundings are painted with it. An empty outline means
+    mucosa without a lesion.
+    """
+
+    latent_mean: Tensor
+    latent_std: Tensor
+
+    def __init__(self, settings: InpaintingSettings, vocabulary: Sequence[str]) -> None:
+        super().__init__()
+        from diffusers import UNet2DConditionModel
+
+        self.settings, self.vocabulary = settings, tuple(vocabulary)
+        self.autoencoder = load_autoencoder(settings.autoencoder, revision=settings.autoencoder_revision or None)
+        self.schedule = NoiseSchedule(
+            timesteps=settings.timesteps,
+            beta_start=settings.beta_start,
+            beta_end=settings.beta_end,
+            zero_terminal_snr=True,
+        )
+        self.objective = make_objective("v", self.schedule, latent_weight=1.0, norm="l2")
+        self.captions = CaptionEncoder(
+            vocabulary,
+            channels=settings.caption_channels,
+            length=settings.caption_length,
+            layers=settings.caption_layers,
+        )
+        latent = self.autoencoder.latent_channels
+        # what the latents of the training crops are scaled to: zero mean and unit variance in every channel
+        self.register_buffer("latent_mean", torch.zeros(1, latent, 1, 1))
+        self.register_buffer("latent_std", torch.ones(1, latent, 1, 1))
+        self.unet = UNet2DConditionModel(
+            sample_size=settings.crop_size // DOWNSAMPLING,
+            in_channels=2 * latent + DOWNSAMPLING**2 + 1,
+            out_channels=latent,
+            block_out_channels=settings.channels,
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=settings.caption_channels,
+            attention_head_dim=4,  # the number of heads, in spite of its name
+            norm_num_groups=32,
+        )
+
+    def noise_shape(self) -> tuple[int, int, int]:
+        """Shape (c, s/8, s/8) of the noise for one crop of side s."""
+        side = self.settings.crop_size // DOWNSAMPLING
+        return self.autoencoder.latent_channels, side, side
+
+    @torch.no_grad()
+    def encode(self, image_bchw: Tensor) -> Tensor:
+        """Standardised latent of crops in [0, 1]."""
+        return (self.autoencoder.encode(image_bchw * 2 - 1).float() - self.latent_mean) / self.latent_std
+
+    @torch.no_grad()
+    def decode(self, latent_bchw: Tensor) -> Tensor:
+        """Crops in [0, 1] of standardised latents."""
+        return (self.autoencoder.decode(latent_bchw * self.latent_std + self.latent_mean) / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def surroundings(self, image_bchw: Tensor, lesion_b1hw: Tensor, hidden_b1hw: Tensor) -> Tensor:
+        """What the U-Net is told beside the noisy latent: images in [0, 1], outline and hidden region in {0, 1}."""
+        visible = torch.where(hidden_b1hw > 0, HIDDEN_GREY, image_bchw)
+        outline = F.pixel_unshuffle(lesion_b1hw, DOWNSAMPLING)
+        return torch.cat([self.encode(visible), outline, F.avg_pool2d(hidden_b1hw, DOWNSAMPLING)], 1)
+
+    def denoise(
+        self, noisy: Tensor, timestep_b: Tensor, surroundings: Tensor, caption: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """v at z_t, given `surroundings` and encoded captions with the mask of their words."""
+        encoded, present = caption
+        stacked = torch.cat([noisy, surroundings], 1)
+        return self.unet(stacked, timestep_b, encoded, encoder_attention_mask=present).sample
+
+    def forward(self, noisy: Tensor, timestep_b: Tensor, surroundings: Tensor, tokens_bl: Tensor) -> Tensor:
+        """v at z_t for captions given as tokens."""
+        return self.denoise(noisy, timestep_b, surroundings, self.captions(tokens_bl))
+
+    @torch.inference_mode()
+    def paint(
+        self,
+        image_bchw: Tensor,
+        lesion_b1hw: Tensor,
+        hidden_b1hw: Tensor,
+        captions: Sequence[str],
+        noise_bchw: Tensor,
+        *,
+        steps: int,
+        guidance_scale: float,
+    ) -> Tensor:
+        """Painted crops (b, 3, s, s) in [0, 1]; what was not hidden comes back only as well as the autoencoder can.
+
+        `guidance_scale` 1 is the plain conditional model; above 1 the caption is followed more closely (Ho and
+        Salimans, arXiv 2207.12598), at twice the cost.
+        """
+        device = noise_bchw.device
+        surroundings = self.surroundings(image_bchw, lesion_b1hw, hidden_b1hw)
+        wanted = self.captions(self.captions.tokens(captions).to(device))
+        nothing = self.captions(self.captions.tokens([""] * len(captions)).to(device))
+
+        def velocity(noisy: Tensor, timestep_b: Tensor) -> Tensor:
+            with_caption = self.denoise(noisy, timestep_b, surroundings, wanted)
+            if guidance_scale == 1:
+                return with_caption
+            without = self.denoise(noisy, timestep_b, surroundings, nothing)
+            return without + guidance_scale * (with_caption - without)
+
+        start = self.schedule.timesteps - 1
+        latent = ddim(velocity, self.objective, self.schedule, noise_bchw, start=start, steps=steps)
+        return self.decode(latent)
+
+
+def initialise_inpainter(settings: InpaintingSettings, vocabulary: Sequence[str], seed: int) -> InpaintingModel:
+    """A fresh model with its own seed, channels last for speed; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = InpaintingModel(settings, vocabulary)
+        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def load_inpainter(checkpoint: Path) -> InpaintingModel:
+    """The inpainter of a checkpoint folder that `syndiff adapt` made, ready to paint.
+
+    Raises SyndiffError for a folder that holds something else, weights that do not fit, and an autoencoder other than
+    the one it was trained with.
+    """
+    described = read_json(checkpoint / "model.json")
+    try:
+        settings = InpaintingSettings(**{**described["model"], "channels": tuple(described["model"]["channels"])})
+        model = initialise_inpainter(settings, described["vocabulary"], 0)
+    except (KeyError, TypeError) as error:
+        raise SyndiffError(
+            f"{checkpoint / 'model.json'} does not describe a compact inpainter of this version ({error}); it was "
+            f"written by syndiff {described.get('syndiff', 'unknown')}, this is {__version__}."
+        ) from None
+    trained_with = described.get("autoencoder", {}).get("fingerprint", "unknown")
+    if trained_with != model.autoencoder.fingerprint:
+        raise SyndiffError(
+            f"{checkpoint}: trained with an autoencoder {settings.autoencoder} of fingerprint {trained_with[:12]}, but "
+            f"the one found has {model.autoencoder.fingerprint[:12]}. Install the version it was trained with, or "
+            "adapt again."
+        )
+    weights = read_tensors(checkpoint / "model.safetensors")
+    check_fit(checkpoint / "model.safetensors", weights, trainable_state(model))
+    model.load_state_dict({**model.state_dict(), **weights})
+    return model.eval()

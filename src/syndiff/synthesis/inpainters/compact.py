@@ -1,0 +1,135 @@
+"""The compact inpainter at work: a crop around the lesion, painted in latent space, put back where it was."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from syndiff.data.crops import crop_box, cut, paste
+from syndiff.data.readers import to_unit
+from syndiff.errors import SyndiffError
+from syndiff.files import read_json, sha256
+from syndiff.models.hardware import default_device
+from syndiff.models.inpainter import InpaintingModel, load_inpainter
+from syndiff.synthesis.inpainters.base import InpaintRequest
+
+
+class Compact:
+    """`Inpainter` of a checkpoint that `syndiff adapt` made.
+
+    `steps` are DDIM steps, `guidance_scale` is that of classifier-free guidance. `batch_size` can change the last bit
+    of a sample, no more: its noise comes from its own seed.
+
+    Raises SyndiffError for a folder that holds no inpainter, and settings out of range.
+    """
+
+    name = "compact"
+    copies = False
+    paints_from_text = True
+    reads_captions = True
+    libraries = ("diffusers", "torch")
+
+    def __init__(self, checkpoint: Path, *, steps: int = 25, guidance_scale: float = 2.0, batch_size: int = 8) -> None:
+        for setting, value, fits, expected in (
+            ("steps", steps, steps >= 1, "1 or more"),
+            ("guidance_scale", guidance_scale, guidance_scale >= 0, "0 or more"),
+            ("batch_size", batch_size, batch_size >= 1, "1 or more"),
+        ):
+            if not fits:
+                raise SyndiffError(f"compact: {setting} is {value}; expected {expected}.")
+        self.checkpoint, self.steps, self.guidance_scale = checkpoint, steps, guidance_scale
+        self.batch_size = batch_size
+        self._described = read_json(checkpoint / "model.json")
+        painting = self._described.get("painting")
+        if not isinstance(painting, dict):
+            raise SyndiffError(
+                f"{checkpoint} holds no compact inpainter (its model.json has no section `painting`); give a run "
+                "folder of `syndiff adapt`."
+            )
+        self.margin, self.context = float(painting["margin"]), float(painting["context"])
+
+    def describe(self) -> dict[str, Any]:
+        """Name the weights by their hash: the folder may be moved."""
+        return {
+            "name": self.name,
+            "model": "compact inpainter",
+            "revision": None,
+            "hash": sha256(self.checkpoint / "model.safetensors"),
+            "settings": {
+                "steps": self.steps,
+                "guidance_scale": self.guidance_scale,
+                "batch_size": self.batch_size,
+                "margin": self.margin,
+                "context": self.context,
+                "device": default_device().type,
+                "architecture": asdict(self._model.settings),
+            },
+        }
+
+    def check_prompt(self, text: str) -> None:
+        """Raise SyndiffError for a prompt with words that the model never learned, or too long for it."""
+        self._model.captions.tokens([text])
+
+    def inpaint(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
+        """Paint all requests as one batch, each with its own noise; the frame is returned whole."""
+        model, size = self._model, self._model.settings.crop_size
+        frames = [to_unit(request.image) for request in requests]
+        windows = [crop_box(r.lesion if r.lesion.any() else r.mask, self.context, 24) for r in requests]
+        image = torch.stack([cut(frame, window, size) for frame, window in zip(frames, windows, strict=True)])
+        lesion, hidden = (
+            torch.stack([(cut(mask, window, size) >= 0.5).float() for mask, window in zip(masks, windows, strict=True)])
+            for masks in ([r.lesion for r in requests], [r.mask for r in requests])
+        )
+        noise = torch.stack(
+            # drawn on the CPU: a sample's noise is the same on any device
+            [torch.randn(model.noise_shape(), generator=torch.Generator().manual_seed(r.seed)) for r in requests]
+        )
+        device = default_device()
+        painted = model.paint(
+            image.to(device),
+            lesion.to(device),
+            hidden.to(device),
+            [request.prompt for request in requests],
+            noise.to(device),
+            steps=self.steps,
+            guidance_scale=self.guidance_scale,
+        ).cpu()
+        painted = match_surroundings(painted, image, hidden)
+        return [paste(frame, picture, window) for frame, picture, window in zip(frames, painted, windows, strict=True)]
+
+    @cached_property
+    def _model(self) -> InpaintingModel:
+        return load_inpainter(self.checkpoint).to(default_device())
+
+
+def match_surroundings(painted: Tensor, source: Tensor, hidden_b1hw: Tensor, reach: float = 1 / 16) -> Tensor:
+    """Shift the colours of `painted` (b, 3, s, s) so that they meet `source` along the hidden region (b, 1, s, s).
+
+    The difference between the two where nothing is hidden, which is what the autoencoder got wrong, is carried
+    smoothly into the hidden region; `reach` is the width of the smoothing as a share of the side. Both in [0, 1].
+    """
+    visible = 1 - hidden_b1hw
+    known = torch.cat([(source - painted) * visible, visible], 1)
+    spread = _blur(known, reach * painted.shape[-1])
+    offset = spread[:, :3] / spread[:, 3:].clamp(min=1e-3)
+    return (painted + offset).clamp(0, 1)
+
+
+def _blur(image_bchw: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur, separable, the edge repeated."""
+    radius = max(1, round(3 * sigma))
+    x = torch.arange(-radius, radius + 1, dtype=image_bchw.dtype)
+    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
+    kernel = (kernel / kernel.sum()).expand(image_bchw.shape[1], 1, -1)
+    channels = image_bchw.shape[1]
+    rows = F.pad(image_bchw, (radius, radius, 0, 0), mode="replicate")
+    rows = F.conv2d(rows, kernel[:, :, None, :], groups=channels)
+    columns = F.pad(rows, (0, 0, radius, radius), mode="replicate")
+    return F.conv2d(columns, kernel[:, :, :, None], groups=channels)

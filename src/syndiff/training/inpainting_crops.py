@@ -1,0 +1,141 @@
+"""Crops that an inpainter learns from: a lesion hidden with a margin, or a piece of mucosa where no lesion is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from tqdm import tqdm
+
+from syndiff.data.crops import Box, crop_box, cut
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.resize import resize_to
+from syndiff.errors import SyndiffError
+from syndiff.training.inpainting_settings import AdaptSettings
+from syndiff.training.loop import case_indices
+
+LARGEST_FRAME = 448
+"""Pixels of a frame's longer side that are kept in memory: crops are hardly ever sharper than that."""
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One connected lesion of frame number `frame`; `mask` is its part of the frame, at `box`."""
+
+    frame: int
+    box: Box
+    mask: NDArray[np.bool_]
+    caption: str
+
+
+class LesionCrops:
+    """Lesions of some cases with their frames, in memory (0.6 MB a frame at most), and random crops around them."""
+
+    def __init__(
+        self,
+        dataset: DatasetFolder,
+        captions: Mapping[str, Sequence[tuple[NDArray[np.bool_], str]]],
+        *,
+        background: str,
+        progress: bool = False,
+    ) -> None:
+        """Read the cases that `captions` names; it maps each to its lesions, HxW masks with their captions."""
+        self.frames: list[NDArray[np.uint8]] = []
+        self.free: list[NDArray[np.bool_]] = []
+        self.lesions: list[Lesion] = []
+        self.background = background
+        for case_id in tqdm(sorted(captions), desc="crops", unit="case", disable=not progress):
+            image, every = dataset.load(dataset[case_id])
+            frame, mask = resize_to(image, every, LARGEST_FRAME)
+            for lesion, caption in captions[case_id]:
+                _, part = resize_to(image, lesion, LARGEST_FRAME)
+                if part.sum() < 16:
+                    continue
+                box = crop_box(part, 1.0, 1)
+                self.lesions.append(Lesion(len(self.frames), box, part[box.slices], caption))
+            self.frames.append(frame)
+            self.free.append(~mask)
+        if not self.lesions:
+            raise SyndiffError(
+                f"None of the {len(captions)} cases of {dataset.root} has a lesion; an inpainter learns from images "
+                "whose masks mark some."
+            )
+
+    def __len__(self) -> int:
+        return len(self.lesions)
+
+    def indices(self, count: int, seed: int, step: int) -> list[int]:
+        """The lesions of one step."""
+        return case_indices(len(self), count, seed, step)
+
+    def draw(
+        self, indices: Sequence[int], entropy: tuple[int, ...], *, size: int, settings: AdaptSettings
+    ) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+        """Crops (b, 3, s, s) in [0, 1], outlines and hidden regions (b, 1, s, s) in {0, 1}, and captions.
+
+        What happens to a crop depends on `entropy` and on its place in `indices` alone.
+        """
+        drawn = [
+            self._crop(self.lesions[index], np.random.default_rng((*entropy, place)), size, settings)
+            for place, index in enumerate(indices)
+        ]
+        images, lesions, hidden, captions = zip(*drawn, strict=True)
+        return torch.stack(images), torch.stack(lesions), torch.stack(hidden), list(captions)
+
+    def _crop(
+        self, lesion: Lesion, rng: np.random.Generator, size: int, settings: AdaptSettings
+    ) -> tuple[Tensor, Tensor, Tensor, str]:
+        frame, free = self.frames[lesion.frame], self.free[lesion.frame]
+        outline, box, caption = np.zeros_like(free), lesion.box, lesion.caption
+        elsewhere = self._elsewhere(lesion, free, rng) if rng.random() < settings.background_share else None
+        if elsewhere is not None:
+            box, caption = elsewhere, self.background
+        outline[box.slices] = lesion.mask
+        margin = rng.uniform(settings.least_margin, settings.most_margin) * np.sqrt(lesion.mask.sum() / np.pi)
+        context = rng.uniform(settings.least_context, settings.most_context)
+        window = shifted(crop_box(outline, context, 24), outline, rng)
+        hidden = hide(outline, max(2.0, margin), window)
+        if elsewhere is not None:
+            hidden &= free
+            outline[:] = False
+        else:
+            hidden &= free | outline  # other lesions stay in sight
+        parts = [cut(frame / np.float32(255), window, size)]
+        parts += [(cut(mask, window, size) >= 0.5).float() for mask in (outline, hidden)]
+        turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+        image, where, concealed = (torch.rot90(x.flip(2) if mirrored else x, turns, (1, 2)) for x in parts)
+        return image, where, concealed, caption
+
+    def _elsewhere(self, lesion: Lesion, free: NDArray[np.bool_], rng: np.random.Generator) -> Box | None:
+        """Where the lesion's outline lies on no lesion of its frame; None when eight tries find nothing."""
+        height, width = lesion.mask.shape
+        for _ in range(8):
+            top = int(rng.integers(0, free.shape[0] - height + 1))
+            left = int(rng.integers(0, free.shape[1] - width + 1))
+            box = Box(top, left, height, width)
+            if free[box.slices][lesion.mask].all():
+                return box
+        return None
+
+
+def hide(outline: NDArray[np.bool_], margin: float, window: Box) -> NDArray[np.bool_]:
+    """The outline (HxW) widened by `margin` pixels, as far as `window` shows it."""
+    hidden = np.zeros_like(outline)
+    hidden[window.slices] = ndimage.distance_transform_edt(~outline[window.slices]) <= margin
+    return hidden
+
+
+def shifted(window: Box, mask: NDArray[np.bool_], rng: np.random.Generator) -> Box:
+    """The window moved at random, within the frame, so that it still holds the mask (HxW)."""
+    starts = []
+    for axis, (start, length) in enumerate(((window.top, window.height), (window.left, window.width))):
+        found = np.flatnonzero(mask.any(axis=1 - axis))
+        low = max(0, int(found[-1]) + 1 - length)
+        high = min(mask.shape[axis] - length, int(found[0]))
+        # half-way at most: the model is to see some surroundings on every side
+        drawn = int(rng.integers(low, high + 1))
+        starts.append((start + drawn) // 2)
+    return Box(starts[0], starts[1], window.height, window.width)

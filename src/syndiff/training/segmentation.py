@@ -1,0 +1,95 @@
+"""The segmenter's training: augmented cases, the step's noise, and validation by Dice."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from syndiff.data.augmentation import Augmentation, AugmentationSettings
+from syndiff.data.loading import CaseArrays
+from syndiff.models.control import ControlUNet
+from syndiff.models.prediction import mean_dice, model_description
+from syndiff.models.segmenter import SegmenterSettings, initialise
+from syndiff.training.loop import case_indices, derived_seed, fit
+from syndiff.training.objective import Batch, SegmentationObjective, draw_randomness
+from syndiff.training.settings import TrainingSettings
+
+
+class SegmentationTask:
+    """`Task` of a segmenter or a control; without `val_cases` it can be stepped but not validated."""
+
+    score_name, score_sign = "val_dice", 1
+
+    def __init__(
+        self,
+        model_settings: SegmenterSettings,
+        settings: TrainingSettings,
+        augmentation: AugmentationSettings,
+        *,
+        train_cases: CaseArrays,
+        val_cases: CaseArrays | None = None,
+        seed: int,
+    ) -> None:
+        self.model_settings, self.settings, self.seed = model_settings, settings, seed
+        self.train_cases, self.val_cases = train_cases, val_cases
+        self.model = initialise(model_settings, seed)
+        self.objective = SegmentationObjective(self.model, settings)
+        self.augment = Augmentation(augmentation)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The pretrained backbone has a rate of its own."""
+        backbone = set(self._backbone())
+        rest = [p for p in self.model.parameters() if p.requires_grad and p not in backbone]
+        return [
+            {"params": rest, "rate_scale": 1.0},
+            {"params": [p for p in self._backbone() if p.requires_grad], "rate_scale": self.settings.backbone_rate},
+        ]
+
+    def batch(self, step: int, *, process: int, processes: int) -> Batch:
+        """Augmented cases with their noise and timesteps."""
+        cases = self.train_cases
+        indices = case_indices(len(cases), self.settings.batch_size, self.seed, step)[process::processes]
+        image, mask = self.augment(
+            cases.images[indices].float() / 255,
+            cases.masks[indices].float(),
+            seed=derived_seed(self.seed, step, 0, process),
+        )
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, step, 1, process))
+        noise, timestep = draw_randomness(
+            self.model, len(indices), self.model_settings.image_size, self.settings.inference_share, generator
+        )
+        return Batch(image.contiguous(memory_format=torch.channels_last), mask, noise, timestep)
+
+    def validate(self) -> float:
+        """Mean Dice on the validation cases at the model's resolution, one view an image."""
+        assert self.val_cases is not None
+        return mean_dice(self.model, self.val_cases, batch_size=self.settings.batch_size)
+
+    def describe(self, *, step: int, score: float | None) -> dict[str, Any]:
+        """`model_description` of the segmenter."""
+        return model_description(self.model_settings, self.model, step=step, val_dice=score)
+
+    def _backbone(self) -> Iterator[nn.Parameter]:
+        model = self.model
+        return (model.backbone if isinstance(model, ControlUNet) else model.encoder.backbone).parameters()
+
+
+def train(
+    run: Path,
+    *,
+    model_settings: SegmenterSettings,
+    settings: TrainingSettings,
+    augmentation: AugmentationSettings,
+    train_cases: CaseArrays,
+    val_cases: CaseArrays,
+    seed: int,
+    stop_after: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Train a segmenter or a control with `fit`; returns the best checkpoint's folder, by validation Dice."""
+    task = SegmentationTask(
+        model_settings, settings, augmentation, train_cases=train_cases, val_cases=val_cases, seed=seed
+    )
+    return fit(run, task, settings, seed=seed, stop_after=stop_after, progress=progress)
