@@ -1,4 +1,4 @@
-"""What a caption says of a lesion, measured: size, shape, place, colour against its surroundings, imaging conditions."""
+"""What a caption says of a lesion, measured: size, shape, place, colour in its surroundings, imaging conditions."""
 
 from dataclasses import dataclass
 
@@ -106,28 +106,46 @@ class _View:
         step = max(1, round(diagonal / _DIAGONAL))
         rows, columns = ndimage.find_objects(lesion.astype(np.uint8))[0]
         pad = int(np.ceil(width)) + 4 * step
-        crop = (
-            slice(max(rows.start - pad, 0), rows.stop + pad),
-            slice(max(columns.start - pad, 0), columns.stop + pad),
+        crop = tuple(
+            # from whole blocks on, or another crop of the same frame would be reduced differently
+            slice(max(side.start - pad, 0) // step * step, side.stop + pad)
+            for side in (rows, columns)
         )
         self.rgb = _reduce(image[crop], step) / np.float32(np.iinfo(image.dtype).max)
         self.luma = self.rgb @ _LUMA
-        self.white = max(float(np.percentile(self.luma, 99)), 1e-6)
         share = _reduce(lesion[crop], step)
+        foreign = share if every is None else _reduce((every | lesion)[crop], step)
         self.inside = share >= min(0.5, share.max())
-        foreign = share > 0 if every is None else _reduce((every | lesion)[crop], step) > 0
-        far = ndimage.distance_transform_edt(share == 0) if (share == 0).any() else np.zeros(share.shape)
-        ring = (far > 1) & (far <= width / step + 1) & ~foreign
+        self.outside = ~_grown(foreign > 0, 1)  # pixels at a border may be mixed
+        if not self.outside.any():
+            self.outside = np.ones_like(self.inside)
+            self.white, self.around = self._white(), np.zeros_like(self.inside)
+            return
+        self.white = self._white()
+        ring = self.outside & _grown(share > 0, round(width / step) + 1)
         # the black border is no surrounding, unless all of it is black, as between fluorescent nuclei
-        lit = ring & (self.luma > 0.05 * self.white)
-        self.around = lit if lit.sum() > 0.25 * ring.sum() else ring
+        lit = self.luma > 0.05 * self.white
+        if (ring & lit).sum() > 0.25 * ring.sum():
+            self.outside &= lit
+        self.around = ring & self.outside
+
+    def _white(self) -> float:
+        return max(float(np.percentile(self.luma[self.outside], 99)), 1e-6)
 
     def conditions(self) -> FrameAttributes:
-        where = self.around if self.around.any() else self.inside
-        smooth = ndimage.gaussian_filter(self.luma, 1.0, mode="nearest")
-        smoother = ndimage.gaussian_filter(self.luma, 3.0, mode="nearest")
-        fine = float(np.abs(self.luma - smooth)[where].mean())
-        coarse = float(np.abs(smooth - smoother)[where].mean())
+        where = self.around if self.around.any() else self.outside
+        known = self.outside.astype(np.float32)
+
+        def smooth(sigma: float) -> NDArray[np.float32]:
+            """The light without the lesions and the border, whose edges say nothing of the focus."""
+            light, weight = (
+                ndimage.gaussian_filter(values, sigma, mode="nearest") for values in (self.luma * known, known)
+            )
+            return light / np.maximum(weight, 1e-6)
+
+        slightly, strongly = smooth(1.0), smooth(3.0)
+        fine = float(np.abs(self.luma - slightly)[where].mean())
+        coarse = float(np.abs(slightly - strongly)[where].mean())
         flat = 1e-4 * self.white  # rounding, not detail
         return FrameAttributes(
             sharpness=fine / coarse if coarse > flat else 0.0, brightness=float(np.median(self.luma[where]))
@@ -147,13 +165,19 @@ class _View:
 
 
 def _reduce(values: NDArray, step: int) -> NDArray[np.float32]:
-    """Means (float32) over blocks of `step` x `step`; those at the lower and right edge may be smaller."""
-    values = values.astype(np.float32)
+    """Means over blocks of `step` x `step` pixels; blocks at the lower and the right edge may be smaller."""
+    reduced: NDArray[np.float32] = values.astype(np.float32)
     for axis in (0, 1) if step > 1 else ():
-        length = values.shape[axis]
+        length = reduced.shape[axis]
         starts = np.arange(0, length, step)
         counts = np.diff(np.append(starts, length)).astype(np.float32)
-        values = np.add.reduceat(values, starts, axis=axis) / np.expand_dims(
-            counts, tuple(other for other in range(values.ndim) if other != axis)
-        )
-    return values
+        shape = [-1 if axis == other else 1 for other in range(reduced.ndim)]
+        sums = np.add.reduceat(reduced, starts, axis=axis)
+        reduced = (sums / counts.reshape(shape)).astype(np.float32)
+    return reduced
+
+
+def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+    """The mask and all within `by` pixels of it, corners included: much faster than by true distance."""
+    grown: NDArray[np.uint8] = ndimage.maximum_filter(mask.view(np.uint8), 2 * by + 1)
+    return grown > 0
