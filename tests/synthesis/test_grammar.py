@@ -230,3 +230,12 @@ def test_files_that_are_no_packs(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- polyp")
     with pytest.raises(SyndiffError, match=r"list\.yaml: the pack is \['polyp'\]; expected subject"):
         Grammar.load(str(tmp_path / "list.yaml"))
+
+
+def test_the_pack_in_the_documentation_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/prompts.md").read_text()
+    path = tmp_path / "wound.yaml"
+    path.write_text(page.split("```yaml\n")[1].split("```")[0])
+    grammar = Grammar.load(str(path))
+    assert "wound" in grammar.prompt(0, 0, MASK, FRAME).text
+    assert "the skin around it" in grammar.caption(FRAME, MASK, MASK).text
