@@ -164,6 +164,34 @@ class Fetch:
 
 
 @dataclass(kw_only=True)
+class CaptionVerb:
+    """Describe every case in words that are measured on its image and mask, and write them as captions.csv."""
+
+    data: Path
+    """Dataset folder."""
+    prompts: str = ""
+    """Prompt pack: polyp, nucleus, lesion or a YAML file; the one that serves the dataset's class unless given."""
+    out: Path | None = None
+    """CSV file to write; captions.csv in the dataset folder unless given."""
+    force: bool = False
+    """Replace captions that exist."""
+
+    def run(self) -> None:
+        """Measure, write, say how often each word was used."""
+        from syndiff.data.dataset import DatasetFolder
+        from syndiff.synthesis.captions import write_captions
+        from syndiff.synthesis.grammar import Grammar
+
+        dataset = DatasetFolder.open(self.data)
+        grammar = Grammar.for_dataset(dataset, self.prompts)
+        out = self.out or self.data / "captions.csv"
+        for slot, words in write_captions(dataset, grammar, out, replace=self.force, progress=True).items():
+            total = max(1, sum(words.values()))
+            say(f"{slot:12} " + ", ".join(f"{word} {n} ({n / total:.0%})" for word, n in words.items()))
+        say(f"{len(dataset.cases)} captions written to {out}")
+
+
+@dataclass(kw_only=True)
 class Synthesize(_Common):
     """Paint new annotated cases from the training split of a dataset."""
 
@@ -186,6 +214,7 @@ class Synthesize(_Common):
         from syndiff.data.splits import Split
         from syndiff.pipeline import make_inpainter
         from syndiff.synthesis.engine import synthesize
+        from syndiff.synthesis.grammar import Grammar
 
         for name in ("inpainter", "model"):
             if getattr(self, name) is not None:
@@ -206,6 +235,7 @@ class Synthesize(_Common):
                     count=self.count,
                     seed=self.seed,
                     feather=settings.feather,
+                    grammar=Grammar.for_dataset(dataset, settings.prompts),
                 )
             )
         )
@@ -314,11 +344,12 @@ class Doctor:
 
 @dataclass(kw_only=True)
 class Data:
-    """Datasets: inspect, split, fetch."""
+    """Datasets: inspect, split, caption, fetch."""
 
     verb: (
         Annotated[Inspect, tyro.conf.subcommand("inspect")]
         | Annotated[SplitVerb, tyro.conf.subcommand("split")]
+        | Annotated[CaptionVerb, tyro.conf.subcommand("caption")]
         | Annotated[Fetch, tyro.conf.subcommand("fetch")]
     ) = field()
 

@@ -27,7 +27,8 @@ from syndiff.presets import Settings
 from syndiff.report.content import read_content
 from syndiff.report.page import build_report
 from syndiff.report.words import table_text
-from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.engine import check_prompts, synthesize
+from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import read_manifest
@@ -60,6 +61,8 @@ def run_pipeline(
     inpainter.describe()  # looks for its weights now, not after two trainings
     stage(1, "inspect", str(data))
     dataset = DatasetFolder.open(data)
+    grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
+    check_prompts(grammar, inpainter)
     verdict = inspect(dataset, progress=True)
     verdict.raise_for_problems()
     log.info(verdict.text())
@@ -116,6 +119,7 @@ def run_pipeline(
             count=count,
             seed=seed,
             feather=settings.synthesis.feather,
+            grammar=grammar,
         )
         log.info(str(summary))
         synthetic = open_synthetic(out / "synthetic", split)

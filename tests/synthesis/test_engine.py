@@ -44,10 +44,13 @@ def samples(out: Path) -> list[Sample]:
 class Faulty:
     """Paints grey, but fails in a way that the request's seed chooses."""
 
-    name, margin, batch_size, libraries = "faulty", 0.0, 2, ("scipy",)
+    name, margin, batch_size, libraries, reads_captions = "faulty", 0.0, 2, ("scipy",), False
 
     def __init__(self, *faults: str) -> None:
         self.faults = faults
+
+    def check_prompt(self, text: str) -> None:
+        pass
 
     def describe(self) -> dict[str, Any]:
         return {"name": "faulty", "model": None, "revision": None, "hash": None, "settings": {}}
@@ -80,7 +83,9 @@ def test_the_result_is_a_dataset_whose_manifest_tells_all(make_dataset: Maker, t
         assert changed[new].mean() > 0.5
         assert not changed[reach > 2 + CopyPaste.margin * 2 * np.sqrt(new.sum() / np.pi)].any()
         assert case.group == line.group == background.group != line.mask_group
-        assert case.caption == line.prompt and "sessile polyp" in str(line.prompt) and line.negative_prompt
+        assert case.caption == line.prompt and "polyp" in str(line.prompt) and line.negative_prompt
+        assert line.words and all(word in str(line.prompt) for word in line.words.values())
+        assert line.settings["prompts"]["pack"] == "polyp" and len(line.settings["prompts"]["hash"]) == 64
         assert line.backend == {"name": "copy_paste", "model": None, "revision": None, "hash": None}
         assert line.settings["seed"] == 3 and line.settings["inpainter"]["margin"] == CopyPaste.margin
         assert line.versions["scipy"] and line.gates["change"] and line.reason is None

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.sdxl import Sdxl
 from syndiff.synthesis.manifest import read_manifest
@@ -97,6 +98,15 @@ def painter(folder: Path, **settings: object) -> Sdxl:
     return Sdxl(str(folder), **{"steps": 2, "resolution": 64, "device": "cpu", **settings})  # type: ignore[arg-type]
 
 
+def short_grammar(folder: Path) -> Grammar:
+    """Prompts that fit the tiny tokenizer, which reads letter by letter."""
+    (folder / "short.yaml").write_text(
+        "{subject: polyp, templates: ['a {size} polyp'], caption: 'a {size} polyp', background: wall, slots: "
+        "{size: {kind: mask, measure: area, words: [{word: small, below: 0.1}, big]}}}"
+    )
+    return Grammar.load(str(folder / "short.yaml"))
+
+
 def ask(seed: int, prompt: str = "a sessile polyp", size: tuple[int, int] = (48, 80)) -> InpaintRequest:
     image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
     mask = np.zeros(size, bool)
@@ -123,6 +133,26 @@ def test_the_prompt_is_heard(tiny: Path) -> None:
     assert not np.array_equal(polyp, other)
 
 
+def test_a_prompt_that_would_be_cut_is_refused_before_anything_is_painted(
+    tiny: Path, make_dataset: Callable[..., DatasetFolder], tmp_path: Path
+) -> None:
+    """The tiny tokenizer reads letters, but "po" and "ly", one by one: 75 of them and the two marks."""
+    sdxl = painter(tiny)
+    fits, cut = " ".join(["zz"] * 37), "a " + " ".join(["zz"] * 36) + " ok polyp with a tail"
+    sdxl.check_prompt(fits)
+    assert "_pipeline" not in vars(sdxl)  # gigabytes that the check does without
+    with pytest.raises(SyndiffError, match="would not see 'polyp with a tail' at the end") as error:
+        sdxl.check_prompt(cut)
+    assert "87 tokens but the text encoder reads 75" in str(error.value)
+    with pytest.raises(SyndiffError, match="would not see"):
+        sdxl.inpaint([ask(1, cut)])
+
+    dataset = make_dataset(4)
+    with pytest.raises(SyndiffError, match=r"--set synthesis\.prompts"):
+        synthesize(dataset, [case.id for case in dataset.cases], sdxl, tmp_path / "out", count=1, progress=False)
+    assert not list((tmp_path / "out").rglob("*.png"))
+
+
 def test_a_plain_sdxl_model_paints_too(tmp_path: Path) -> None:
     painted = painter(save_tiny_sdxl(tmp_path / "base", 4), strength=0.6).inpaint([ask(1)])[0]
     assert painted.shape == (48, 80, 3) and np.isfinite(painted).all()
@@ -134,7 +164,7 @@ def test_it_makes_a_dataset_and_says_what_it_was_made_with(
     dataset, out = make_dataset(4), tmp_path / "out"
     ids = [case.id for case in dataset.cases]
     sdxl = painter(tiny, batch_size=2)
-    synthesize(dataset, ids, sdxl, out, count=3, progress=False)
+    synthesize(dataset, ids, sdxl, out, count=3, grammar=short_grammar(tmp_path), progress=False)
     assert sdxl._pipeline.watermark is None
     for line in read_manifest(out / "manifest.jsonl"):
         assert line.backend["model"] == str(tiny) and line.backend["revision"] is None

@@ -1,9 +1,9 @@
 """The dataset folder: pairs of images and masks, and what the user wrote beside them."""
 
 import csv
-import difflib
 import functools
 import hashlib
+import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.readers import IMAGE_EXTENSIONS, foreground, read_image, read_mask_values
-from syndiff.errors import SyndiffError
-from syndiff.files import read_json, sha256
+from syndiff.errors import SyndiffError, did_you_mean
+from syndiff.files import read_json, sha256, write_text
 
 DESCRIPTION_KEYS = frozenset({"images", "size", "groups", "reference", "notes", "description", "source"})
 """Keys of dataset.json that are kept for people: any value is allowed, none is read."""
@@ -98,7 +98,7 @@ class DatasetFolder:
     def __getitem__(self, case_id: str) -> Case:
         """Look up a case by its id; an unknown one is a SyndiffError."""
         if case_id not in self._by_id:
-            raise SyndiffError(f"{self.root} has no case {case_id!r}{_did_you_mean(case_id, self._by_id)}.")
+            raise SyndiffError(f"{self.root} has no case {case_id!r}{did_you_mean(case_id, self._by_id)}.")
         return self._by_id[case_id]
 
     def load(self, case: Case) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], NDArray[np.bool_]]:
@@ -207,7 +207,7 @@ def _read_table(path: Path, column: str, cases: Iterable[str]) -> dict[str, str]
                 case, value = (field.strip() for field in row)
                 if case not in known:
                     raise SyndiffError(
-                        f"{where}: case {case!r} has no image{_did_you_mean(case, known)}; "
+                        f"{where}: case {case!r} has no image{did_you_mean(case, known)}; "
                         "remove the line or write the image's file name without its extension."
                     )
                 if case in table:
@@ -223,6 +223,13 @@ def _read_table(path: Path, column: str, cases: Iterable[str]) -> dict[str, str]
     return table
 
 
+def write_table(path: Path, column: str, rows: Iterable[tuple[str, str | None]]) -> None:
+    """Write a `case,<column>` CSV atomically: one row for each case, as `DatasetFolder.open` reads it."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows([("case", column), *rows])
+    write_text(path, table.getvalue())
+
+
 def _read_description(path: Path) -> dict[str, Any]:
     """Read dataset.json and check it; `classes` comes back by index, background left out."""
     if not path.exists():
@@ -232,7 +239,7 @@ def _read_description(path: Path) -> dict[str, Any]:
         raise SyndiffError(f'{path} must be a JSON object such as {{"name": "my polyps"}}.')
     for key in content.keys() - _KEYS - DESCRIPTION_KEYS:
         raise SyndiffError(
-            f"{path}: unknown key {key!r}{_did_you_mean(key, _KEYS)}; "
+            f"{path}: unknown key {key!r}{did_you_mean(key, _KEYS)}; "
             f"settings are {', '.join(sorted(_KEYS))}, free text is {', '.join(sorted(DESCRIPTION_KEYS))}."
         )
     for key in ("name", "modality", "licence"):
@@ -263,11 +270,6 @@ def _parse_classes(path: Path, classes: Any) -> dict[int, str]:
             f'{path}: classes is {json.dumps(classes)}; expected names by mask value, such as {{"1": "polyp"}}.'
         )
     return {int(index): name for index, name in classes.items() if int(index) != 0}
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _some(items: Iterable[Any], limit: int = 5) -> str:

@@ -19,10 +19,10 @@ from syndiff.data.dataset import Case, DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.synthesis.compositing import composite
+from syndiff.synthesis.grammar import Grammar, Prompt
 from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
 from syndiff.synthesis.manifest import PREFIX, Pictures, Sample, SynthesisFolder
 from syndiff.synthesis.placement import Placement, PlacementRules, place
-from syndiff.synthesis.prompts import Prompt, write_prompt
 
 _LIBRARIES = ("syndiff", "numpy", "pillow", "scipy", "tifffile")
 
@@ -52,23 +52,25 @@ def synthesize(
     seed: int = 0,
     feather: float = 3.0,
     rules: PlacementRules | None = None,
+    grammar: Grammar | None = None,
     progress: bool = True,
 ) -> SynthesisSummary:
     """Make `out` a dataset folder of `count` accepted synthetic cases, with a manifest of every attempt.
 
     Only the cases in `case_ids` (the training split) are read: frames, masks and lesions. Attempt i depends on
-    `seed` and i alone. `feather` is the width in pixels over which painted pixels fade in at the mask's
-    border. Rejected samples lie under rejected/ with their reason in the manifest. Call it again to go on
-    after a crash or to ask for more samples; the bytes are those of a run that was never interrupted.
-    dataset.json is written last: a folder without it is unfinished.
+    `seed` and i alone. `feather` is the width in pixels over which painted pixels fade in at the mask's border.
+    `grammar` words the prompts; None takes the pack of the dataset's class. Rejected samples lie under rejected/
+    with their reason in the manifest. Call it again to go on after a crash or to ask for more samples; the bytes
+    are those of a run that was never interrupted. dataset.json is written last: a folder without it is unfinished.
 
-    Raises SyndiffError for fewer than two cases, a folder made with other settings or holding other images,
-    a dataset without lesions, and when 5 x count + 20 attempts did not give `count` accepted samples (the
-    accepted ones are a complete dataset folder all the same).
+    Raises SyndiffError for fewer than two cases, a folder made with other settings or holding other images, a
+    dataset without lesions, prompts too long for the inpainter, and when 5 x count + 20 attempts did not give
+    `count` accepted samples (the accepted ones are a complete dataset folder all the same).
     """
     cases = [dataset[case_id] for case_id in sorted(set(case_ids))]
     _check(cases, count, seed, feather)
-    studio = _Studio(dataset, cases, inpainter, seed, feather, rules or PlacementRules())
+    grammar = grammar or Grammar.for_dataset(dataset)
+    studio = _Studio(dataset, cases, inpainter, seed, feather, rules or PlacementRules(), grammar)
     folder = SynthesisFolder(Path(out))
     accepted, reasons = 0, Counter[str]()
     for sample in folder:
@@ -81,6 +83,7 @@ def synthesize(
             f"ask for at least {accepted} or synthesize into another folder."
         )
     if accepted < count:
+        check_prompts(grammar, inpainter)
         folder.begin()
         bar = tqdm(total=count, initial=accepted, desc=inpainter.name, unit="sample", disable=not progress)
         with bar:
@@ -100,6 +103,12 @@ def synthesize(
             "mend what the reasons name (the masks, the inpainter's settings) or ask for fewer."
         )
     return summary
+
+
+def check_prompts(grammar: Grammar, inpainter: Inpainter) -> None:
+    """Raise SyndiffError when the inpainter could not read the longest prompts of a grammar, before any painting."""
+    for text in grammar.longest(measured_only=inpainter.reads_captions):
+        inpainter.check_prompt(text)
 
 
 def failed_paint(
@@ -150,15 +159,17 @@ class _Studio:
         seed: int,
         feather: float,
         rules: PlacementRules,
+        grammar: Grammar,
     ) -> None:
         self.dataset, self.cases, self.inpainter = dataset, cases, inpainter
-        self.seed, self.feather, self.rules = seed, feather, rules
+        self.seed, self.feather, self.rules, self.grammar = seed, feather, rules, grammar
         backend = inpainter.describe()
         settings = {
             "seed": seed,
             "sources": _fingerprint(cases, dataset),
             "feather": feather,
             "placement": asdict(rules),
+            "prompts": grammar.describe(),
             "inpainter": backend.pop("settings"),
         }
         # through JSON once, so that they compare equal to what a manifest gives back
@@ -202,8 +213,8 @@ class _Studio:
                     yield judged
 
     def _plan(self, index: int) -> _Plan | None:
-        placing, wording, painting = (
-            np.random.default_rng(child) for child in np.random.SeedSequence((self.seed, index)).spawn(3)
+        placing, painting = (
+            np.random.default_rng(child) for child in np.random.SeedSequence((self.seed, index)).spawn(2)
         )
         # every frame serves once before one serves again
         turn, position = divmod(index, len(self.cases))
@@ -212,8 +223,13 @@ class _Studio:
         placement = place(self.dataset, self.cases, self.cases[first], placing, margin=margin, rules=self.rules)
         if placement is None:
             return None
-        name = next(iter(self.dataset.classes.values()), "")
-        prompt = write_prompt(placement.lesion_mask, wording, name=name, modality=self.dataset.modality)
+        prompt = self.grammar.prompt(
+            index,
+            self.seed,
+            placement.lesion_mask,
+            placement.image,
+            measured_only=self.inpainter.reads_captions,
+        )
         return _Plan(index, int(painting.integers(2**32)), placement, prompt)
 
     def _paint(self, plans: Sequence[_Plan]) -> list[NDArray[np.float32]]:
@@ -249,6 +265,7 @@ class _Studio:
             mask_group=placement.lesion.group,
             prompt=plan.prompt.text,
             negative_prompt=plan.prompt.negative,
+            words=plan.prompt.words,
             seed=plan.seed,
             placement=placement.describe(),
             backend=self.backend,

@@ -4,7 +4,6 @@ Order of writing, each step whole or not at all: a sample's pictures, its line i
 end of the run the tables and dataset.json. Only the manifest says what exists.
 """
 
-import csv
 import io
 import json
 import os
@@ -18,9 +17,9 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import DatasetFolder, write_table
 from syndiff.errors import SyndiffError
-from syndiff.files import write_bytes, write_json, write_text
+from syndiff.files import write_bytes, write_json
 
 PREFIX = "synthetic-"
 """Every id starts with it, so synthetic cases never collide with real ones."""
@@ -35,8 +34,9 @@ class Sample:
 
     `group` is the background's and `mask_group` the lesion's; `seed` is the one the inpainter was given.
     `backend` holds name, model, revision and hash; `settings` every other setting of the run and of the
-    inpainter. `placement` says how the lesion was moved (pixels, degrees). An attempt that found no place
-    for a lesion has no source, no prompt, no seed and no picture. `reason` says why a sample was not accepted.
+    inpainter. `words` holds the prompt's word for each slot of the grammar. `placement` says how the lesion was
+    moved (pixels, degrees). An attempt that found no place for a lesion has no source, no prompt, no seed and no
+    picture. `reason` says why a sample was not accepted.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Sample:
     mask_group: str | None = None
     prompt: str | None = None
     negative_prompt: str | None = None
+    words: dict[str, str] | None = None
     seed: int | None = None
     placement: dict[str, Any] | None = None
     backend: dict[str, Any]
@@ -114,8 +115,8 @@ class SynthesisFolder:
         """Write groups.csv (when groups are known), captions.csv (the prompts) and, last, dataset.json."""
         accepted = [(s.id, s.group, s.prompt) for s in self if s.accepted]
         if all(group is not None for _, group, _ in accepted):
-            write_text(self.root / "groups.csv", _csv("group", [(id_, group) for id_, group, _ in accepted]))
-        write_text(self.root / "captions.csv", _csv("caption", [(id_, text) for id_, _, text in accepted]))
+            write_table(self.root / "groups.csv", "group", [(id_, group) for id_, group, _ in accepted])
+        write_table(self.root / "captions.csv", "caption", [(id_, text) for id_, _, text in accepted])
         description = {
             "name": f"{origin.name} (synthetic, {inpainter})",
             "modality": origin.modality,
@@ -168,9 +169,3 @@ def _png(array: NDArray) -> bytes:
     content = io.BytesIO()
     Image.fromarray(array).save(content, "PNG")
     return content.getvalue()
-
-
-def _csv(column: str, rows: list[tuple[str, str | None]]) -> str:
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([("case", column), *rows])
-    return table.getvalue()

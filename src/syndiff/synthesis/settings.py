@@ -16,6 +16,8 @@ class SynthesisSettings:
         feather: pixels over which painted pixels fade in, inside the mask.
         model: folder or hub id of the diffusion pipeline, for "sdxl" only; empty is SDXL inpainting on the hub.
         revision: commit of the hub repository, for "sdxl" only; empty for a folder.
+        prompts: prompt pack, by name (polyp, nucleus, lesion) or as the path of a YAML file; empty: the one that serves
+            the dataset's class.
     """
 
     inpainter: Literal["copy_paste", "sdxl"] = "copy_paste"
@@ -23,6 +25,7 @@ class SynthesisSettings:
     feather: float = 3.0
     model: str = ""
     revision: str = ""
+    prompts: str = ""
 
     def __post_init__(self) -> None:
         if self.share <= 0 or self.feather < 0:

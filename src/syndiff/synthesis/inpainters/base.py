@@ -45,6 +45,13 @@ class Inpainter(Protocol):
     def libraries(self) -> tuple[str, ...]:
         """Distributions whose version can change a pixel of the result."""
 
+    @property
+    def reads_captions(self) -> bool:
+        """Whether it learned its words from captions, so that prompts must be worded as these are."""
+
+    def check_prompt(self, text: str) -> None:
+        """Raise SyndiffError, showing what would be lost, when it cannot take in the whole of a prompt."""
+
     def describe(self) -> dict[str, Any]:
         """Return what the manifest keeps: `name`, `model`, `revision`, `hash` (None without weights), `settings`."""
 

@@ -18,6 +18,7 @@ from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.files import read_json, sha256
 from syndiff.synthesis.inpainters.base import InpaintRequest
+from syndiff.synthesis.inpainters.prompt_length import check_prompt_length, load_tokenizers
 
 DEFAULT_MODEL = "diffusers/stable-diffusion-xl-1.0-inpainting-0.1"
 
@@ -58,6 +59,7 @@ class Sdxl:
     name = "sdxl"
     margin = 0.0
     libraries = ("diffusers", "torch", "transformers")
+    reads_captions = False
 
     def __post_init__(self) -> None:
         """Refuse settings that no run could use, before anything is loaded."""
@@ -74,6 +76,11 @@ class Sdxl:
             raise SyndiffError(
                 f"sdxl: {self.steps} steps at strength {self.strength} leave no step to paint with; raise either."
             )
+
+    def check_prompt(self, text: str) -> None:
+        """Raise SyndiffError when a text encoder would cut the end off `text`; loads the tokenizers only."""
+        for tokenizer in self._tokenizers:
+            check_prompt_length(tokenizer, text)
 
     def describe(self) -> dict[str, Any]:
         """Name the model with what identifies its bytes: the hub's commit, or a hash of a local folder."""
@@ -98,6 +105,8 @@ class Sdxl:
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
         """Paint all requests as one batch, each with its own generator."""
+        for text in dict.fromkeys(text for r in requests for text in (r.prompt, r.negative_prompt)):
+            self.check_prompt(text)
         images = [_resize(torch.from_numpy(to_unit(r.image)).movedim(2, 0), self._size) for r in requests]
         masks = [_resize(torch.from_numpy(r.mask).float()[None], self._size) for r in requests]
         painted = self._pipeline(
@@ -160,6 +169,10 @@ class Sdxl:
             folder = _download(self.model, self.revision, self.variant)
         _check_folder(folder, self.variant)
         return folder
+
+    @cached_property
+    def _tokenizers(self) -> list[Any]:
+        return load_tokenizers(self._folder)
 
     @cached_property
     def _pipeline(self) -> Any:

@@ -1,0 +1,50 @@
+"""Captions of real cases: the grammar's words, measured. What a text-conditioned painter learns its words from."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from tqdm import tqdm
+
+from syndiff.data.dataset import Case, DatasetFolder, write_table
+from syndiff.errors import SyndiffError
+from syndiff.synthesis.grammar import Caption, Grammar
+
+
+def largest_lesion(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected (8-neighbour) piece of a mask (HxW); empty when the mask is."""
+    regions, count = ndimage.label(mask, np.ones((3, 3)))
+    return regions == 1 + np.argmax(np.bincount(regions.ravel())[1:]) if count else np.zeros_like(mask)
+
+
+def caption_case(dataset: DatasetFolder, case: Case, grammar: Grammar) -> Caption:
+    """Word a case: its largest lesion, or the background when its mask is empty."""
+    image, mask = dataset.load(case)
+    if not mask.any():
+        return grammar.background
+    return grammar.caption(image, largest_lesion(mask), mask)
+
+
+def write_captions(
+    dataset: DatasetFolder, grammar: Grammar, path: Path, *, replace: bool = False, progress: bool = False
+) -> dict[str, dict[str, int]]:
+    """Caption every case into the table `path` (`case,caption`), whole or not at all.
+
+    Returns, for each slot, how often each of its words was used. Raises SyndiffError when `path` exists, unless
+    `replace`, and for a case that cannot be read.
+    """
+    if path.exists() and not replace:
+        raise SyndiffError(f"{path} exists already; add --force to write it anew, or give another --out.")
+    rows: list[tuple[str, str | None]] = []
+    used: Counter[tuple[str, str]] = Counter()
+    for case in tqdm(dataset.cases, desc="caption", unit="case", disable=not progress):
+        caption = caption_case(dataset, case, grammar)
+        rows.append((case.id, caption.text))
+        used.update(caption.words.items())
+    write_table(path, "caption", rows)
+    slots = grammar.pack.slots
+    return {
+        name: {word.text: used[name, word.text] for word in slots[name].words} for name in grammar.pack.caption.names
+    }
