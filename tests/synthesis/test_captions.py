@@ -10,7 +10,8 @@ from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.synthesis.captions import largest_lesion
-from syndiff.synthesis.grammar import Grammar, tokenize
+from syndiff.data.words import tokenize
+from syndiff.synthesis.grammar import Grammar
 
 Maker = Callable[..., DatasetFolder]
 

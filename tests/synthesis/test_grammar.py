@@ -17,7 +17,8 @@ from hypothesis.extra import numpy as hnp
 from syndiff.data.attributes import measure_mask
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.grammar import Grammar, tokenize
+from syndiff.data.words import tokenize
+from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.pack import BUILT_IN
 
 FRAME = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
