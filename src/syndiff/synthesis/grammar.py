@@ -98,10 +98,11 @@ class Grammar:
         return tuple(sorted({token for text in texts for token in tokenize(text)}))
 
     def longest(self, measured_only: bool = False) -> list[str]:
-        """Each template with the longest word in every slot, and the negative prompt: to try against a limit."""
+        """Each template with the longest word in every slot, and all other prompts: to try against a limit."""
         longest = {name: max((w.text for w in slot.words), key=len) for name, slot in self.pack.slots.items()}
         templates = _deck(self.pack, measured_only).templates
-        return [*(self._named(template.text, longest) for template in templates), self._named(self.pack.negative)]
+        worded = [self._named(template.text, longest) for template in templates]
+        return [*worded, self._named(self.pack.negative), self.background.text, self.background.negative]
 
     def describe(self) -> dict[str, str]:
         """What the manifest keeps, so that the same words can be had again."""
