@@ -52,7 +52,7 @@ class InpaintingSettings:
 
     def __post_init__(self) -> None:
         expected = {
-            "crop_size": (self.crop_size >= 32 and self.crop_size % 32 == 0, "a multiple of 32, such as 128"),
+            "crop_size": (self.crop_size >= 64 and self.crop_size % 32 == 0, "a multiple of 32, such as 128"),
             "channels": (
                 len(self.channels) == 3 and all(c >= 32 and c % 32 == 0 for c in self.channels),
                 "three multiples of 32",
@@ -99,9 +99,9 @@ class InpaintingModel(nn.Module):
             layers=settings.caption_layers,
         )
         latent = self.autoencoder.latent_channels
-        # what the latents of the training crops are scaled to: zero mean and unit variance in every channel
+        # of the training crops; the adaptation sets them
         self.register_buffer("latent_mean", torch.zeros(1, latent, 1, 1))
-        self.register_buffer("latent_std", torch.ones(1, latent, 1, 1))
+        self.register_buffer("latent_std", torch.ones(()))
         self.unet = UNet2DConditionModel(
             sample_size=settings.crop_size // DOWNSAMPLING,
             in_channels=2 * latent + DOWNSAMPLING**2 + 1,

@@ -150,14 +150,20 @@ class InpaintingTask:
         return InpaintingBatch(image, lesion, hidden, tokens, noise, timestep)
 
     def _standardise(self, crops: int = 128) -> None:
-        """Set the mean and the spread of every latent channel to those of some training crops."""
+        """Centre the latents of the training crops and give them unit variance on average over the channels.
+
+        One scale for all channels: it keeps the channels that carry light and colour larger than those of detail, so
+        they emerge from the noise first. Scaled one by one, the shipped autoencoder's channels of detail, which are
+        hardly predictable, drown them (550 steps on CVC-ClinicDB then paint coloured noise).
+        """
         indices = [i % len(self.train_crops) for i in range(crops)]
         image, *_ = self.train_crops.draw(
             indices, (self.seed, 4), size=self.model_settings.crop_size, settings=self.settings
         )
         latent = self.model.encode(image)
-        mean, std = latent.mean((0, 2, 3), keepdim=True), latent.std((0, 2, 3), keepdim=True)
-        if not bool((std > 0).all()):
+        mean = latent.mean((0, 2, 3), keepdim=True)
+        std = (latent - mean).square().mean().sqrt()
+        if not std > 0:
             raise SyndiffError("The training crops are all of one colour: there is nothing to learn painting from.")
         self.model.latent_mean.copy_(mean)
         self.model.latent_std.copy_(std)
