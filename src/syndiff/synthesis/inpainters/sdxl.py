@@ -57,6 +57,7 @@ class Sdxl:
 
     name = "sdxl"
     margin = 0.0
+    copies = False
     libraries = ("diffusers", "torch", "transformers")
 
     def __post_init__(self) -> None:
