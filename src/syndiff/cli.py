@@ -213,7 +213,7 @@ class Synthesize(_Common):
             count=self.count,
             seed=self.seed,
             feather=settings.feather,
-            gates=make_gates(chosen, inpainter, dataset, split, self.out, segmenter=None),
+            gates=make_gates(chosen, inpainter, dataset, split, self.out),
         )
         say(f"{summary}\n{summary.table}")
 

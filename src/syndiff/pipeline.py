@@ -114,7 +114,7 @@ def run_pipeline(
             count=count,
             seed=seed,
             feather=settings.synthesis.feather,
-            gates=make_gates(settings, inpainter, dataset, split, out / "synthetic", segmenter=out / "control"),
+            gates=make_gates(settings, inpainter, dataset, split, out / "synthetic"),
         )
         log.info(f"{summary}\n{summary.table}")
         synthetic = open_synthetic(out / "synthetic", split)
@@ -284,22 +284,20 @@ def make_inpainter(settings: SynthesisSettings) -> Inpainter:
 
 
 def make_gates(
-    settings: Settings, inpainter: Inpainter, dataset: DatasetFolder, split: Split, out: Path, *, segmenter: Path | None
+    settings: Settings, inpainter: Inpainter, dataset: DatasetFolder, split: Split, out: Path
 ) -> Gates | None:
     """The gates for samples that go into `out`, calibrated on the split's training (and validation) cases.
 
-    Bounds that lie in `out` already are taken again. `segmenter` is the run folder of a segmenter trained on the
-    split's real training cases, if there is one; gates.segmenter names another. None when the gates are off.
+    Bounds that lie in `out` already are taken again. None when the gates are off.
     """
     if settings.gates.mode == "off":
         return None
-    run = Path(settings.gates.segmenter) if settings.gates.segmenter else segmenter
     return Gates.calibrate(
         dataset,
         split.train,
         settings.gates,
         painter=Painter(margin=inpainter.margin, feather=settings.synthesis.feather, copies=inpainter.copies),
-        predictor=_judge_of(run, split) if run else None,
+        predictor=_judge_of(Path(settings.gates.segmenter), split) if settings.gates.segmenter else None,
         val_ids=split.val,
         kept=out / "gates.json",
     )

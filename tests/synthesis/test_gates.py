@@ -268,3 +268,20 @@ def test_report_scores_and_refuses_nothing(make_dataset: Callable[..., DatasetFo
     for line in read_manifest(out / "manifest.jsonl"):
         assert line.accepted and line.reason is None and "contrast: the lesion hardly" in str(line.detail)
     assert json.loads((out / "gates.json").read_text())["bounds"].keys() == gates.bounds.keys()
+
+
+def test_the_command_line_keeps_scores_and_account(syndiff, phantom: Path, tmp_path: Path) -> None:
+    split = tmp_path / "split.json"
+    assert syndiff("data", "split", "--data", phantom, "--out", split).status == 0
+    command = ["synthesize", "--data", phantom, "--split", split, "--count", 2]
+    judged = syndiff(*command, "--out", tmp_path / "on", "--set", "gates.checks=[seam, contrast]")
+    assert judged.status == 0, judged.err
+    assert "real lesions" in judged.out and "seam" in judged.out and "noise" not in judged.out
+    account = json.loads((tmp_path / "on/acceptance.json").read_text())
+    assert account["mode"] == "on" and account["accepted"] == 2 and account["gates"].keys() == {"seam", "contrast"}
+    again = syndiff(*command, "--out", tmp_path / "on", "--set", "gates.checks=[seam]")
+    assert again.status == 2 and "was calibrated with checks ['seam', 'contrast']" in again.err
+    assert syndiff(*command, "--out", tmp_path / "off", "--gates", "off").status == 0
+    assert not (tmp_path / "off/gates.json").exists()
+    without = syndiff(*command, "--out", tmp_path / "yaml", "--set", "gates.mode=off")  # a truth value in YAML
+    assert without.status == 0 and not (tmp_path / "yaml/gates.json").exists()

@@ -26,13 +26,24 @@ class TextImage:
                 f"gates settings: text_model is {folder}, which does not hold config.json and *.safetensors; give the "
                 "folder of a CLIP model saved in safetensors format, or leave text_model empty."
             )
+        from safetensors import SafetensorError
         from transformers import AutoModel, AutoTokenizer
 
         try:
-            self._model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+            self._model, info = AutoModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+            )
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise SyndiffError(f"gates settings: text_model {folder} cannot be loaded: {error}") from None
+        except (OSError, ValueError, SafetensorError) as error:
+            raise SyndiffError(
+                f"gates settings: text_model {folder} cannot be loaded: {error}. Copy the whole folder again."
+            ) from None
+        if info["missing_keys"]:  # they would be random numbers
+            raise SyndiffError(
+                f"gates settings: text_model {folder} lacks {len(info['missing_keys'])} of its weights (first "
+                f"{min(info['missing_keys'])}). Copy the whole folder again."
+            )
+        self._model.eval()
         if not hasattr(self._model, "get_image_features"):
             raise SyndiffError(
                 f"gates settings: text_model {folder} holds a {type(self._model).__name__}, which does not compare "
