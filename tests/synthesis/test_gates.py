@@ -285,3 +285,24 @@ def test_the_command_line_keeps_scores_and_account(syndiff, phantom: Path, tmp_p
     assert not (tmp_path / "off/gates.json").exists()
     without = syndiff(*command, "--out", tmp_path / "yaml", "--set", "gates.mode=off")  # a truth value in YAML
     assert without.status == 0 and not (tmp_path / "yaml/gates.json").exists()
+
+
+def test_going_on_with_the_kept_bounds_gives_the_bytes_of_one_run(
+    make_dataset: Callable[..., DatasetFolder], tmp_path: Path
+) -> None:
+    dataset = make_dataset()
+    ids = [case.id for case in dataset.cases]
+    painter = Painter(margin=CopyPaste.margin, copies=True)
+
+    def make(out: Path, count: int) -> None:
+        kept = out / "gates.json"
+        gates = Gates.calibrate(dataset, ids, GatesSettings(), painter=painter, kept=kept, progress=False)
+        synthesize(dataset, ids, CopyPaste(), out, count=count, gates=gates, progress=False)
+
+    for count in (1, 4):
+        make(tmp_path / "grown", count)
+    make(tmp_path / "whole", 4)
+    files = [path.relative_to(tmp_path / "whole") for path in sorted((tmp_path / "whole").rglob("*")) if path.is_file()]
+    assert Path("gates.json") in files and Path("acceptance.json") in files
+    for file in files:
+        assert (tmp_path / "grown" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), file
