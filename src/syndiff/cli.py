@@ -207,38 +207,45 @@ class Synthesize(_Common):
     """Replaces synthesis.inpainter."""
     model: str | None = None
     """Folder or hub id of the diffusion pipeline; replaces synthesis.model."""
+    gates: Literal["on", "report", "off"] | None = None
+    """Refuse samples that no real lesion resembles, only score them, or neither; replaces gates.mode."""
+    segmenter: Path | None = None
+    """Run folder of a segmenter trained on the split's real cases, for the gate agreement; replaces gates.segmenter."""
 
     def run(self) -> None:
         """Synthesize and account for every attempt."""
         from syndiff.data.dataset import DatasetFolder
         from syndiff.data.splits import Split
-        from syndiff.pipeline import make_inpainter
+        from syndiff.pipeline import make_gates, make_inpainter
         from syndiff.synthesis.engine import synthesize
         from syndiff.synthesis.grammar import Grammar
 
         for name in ("inpainter", "model"):
             if getattr(self, name) is not None:
                 self.set = (*self.set, f"synthesis.{name}={getattr(self, name)}")
+        if self.gates is not None:
+            self.set = (*self.set, f"gates.mode={self.gates}")
+        if self.segmenter is not None:
+            self.set = (*self.set, f"gates.segmenter={self.segmenter}")
         chosen = self.settings()
         chosen.refuse("synthesize", "model", "training", "augmentation", "run", "synthesis.share")
         settings = chosen.synthesis
         dataset = DatasetFolder.open(self.data)
         split = Split.read(self.split)
         split.check(dataset)
-        say(
-            str(
-                synthesize(
-                    dataset,
-                    split.train,
-                    make_inpainter(settings),
-                    self.out,
-                    count=self.count,
-                    seed=self.seed,
-                    feather=settings.feather,
-                    grammar=Grammar.for_dataset(dataset, settings.prompts),
-                )
-            )
+        inpainter = make_inpainter(settings)
+        summary = synthesize(
+            dataset,
+            split.train,
+            inpainter,
+            self.out,
+            count=self.count,
+            seed=self.seed,
+            feather=settings.feather,
+            grammar=Grammar.for_dataset(dataset, settings.prompts),
+            gates=make_gates(chosen, inpainter, dataset, split, self.out),
         )
+        say(f"{summary}\n{summary.table}")
 
 
 @dataclass(kw_only=True)

@@ -28,6 +28,7 @@ from syndiff.report.content import read_content
 from syndiff.report.page import build_report
 from syndiff.report.words import table_text
 from syndiff.synthesis.engine import check_prompts, synthesize
+from syndiff.synthesis.gates.panel import Gates, Painter, Segmenter
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
@@ -120,8 +121,9 @@ def run_pipeline(
             seed=seed,
             feather=settings.synthesis.feather,
             grammar=grammar,
+            gates=make_gates(settings, inpainter, dataset, split, out / "synthetic"),
         )
-        log.info(str(summary))
+        log.info(f"{summary}\n{summary.table}")
         synthetic = open_synthetic(out / "synthetic", split)
         both = load_cases([*real, (synthetic, [case.id for case in synthetic.cases])], size, progress=True)
         train_arm(6, "real+synthetic", both)
@@ -294,6 +296,46 @@ def make_inpainter(settings: SynthesisSettings) -> Inpainter:
     return Sdxl(settings.model or DEFAULT_MODEL, revision=settings.revision or None)
 
 
+def make_gates(
+    settings: Settings, inpainter: Inpainter, dataset: DatasetFolder, split: Split, out: Path
+) -> Gates | None:
+    """The gates for samples that go into `out`, calibrated on the split's training (and validation) cases.
+
+    Bounds that lie in `out` already are taken again. None when the gates are off.
+    """
+    if settings.gates.mode == "off":
+        return None
+    return Gates.calibrate(
+        dataset,
+        split.train,
+        settings.gates,
+        painter=Painter(margin=inpainter.margin, feather=settings.synthesis.feather, copies=inpainter.copies),
+        predictor=_judge_of(Path(settings.gates.segmenter), split) if settings.gates.segmenter else None,
+        val_ids=split.val,
+        kept=out / "gates.json",
+    )
+
+
+def _judge_of(run: Path, split: Split) -> Segmenter:
+    """The best segmenter of a run, once its own split shows that it was trained on nothing but these real cases."""
+    checkpoint = find_checkpoint(run, "best")
+    if checkpoint is None:
+        raise SyndiffError(
+            f"gates settings: segmenter {run} holds no trained model (no checkpoints/best); give a run folder of "
+            "`syndiff train` or one arm of `syndiff run`."
+        )
+    trained_on = Split.read(run / "split.json")
+    if trained_on.fingerprint == split.fingerprint and not set(trained_on.train) <= set(split.train):
+        raise SyndiffError(
+            f"gates settings: segmenter {run} was trained on cases that this split keeps for validation or test; "
+            "a gate that has seen them leaks. Train one with this split."
+        )
+    return Segmenter(
+        predictor=SegmenterPredictor.load(checkpoint, name=run.name),
+        fingerprint=sha256(checkpoint / "model.safetensors"),
+    )
+
+
 def folder_name(dataset: DatasetFolder) -> str:
     """The dataset's name as a folder name."""
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in dataset.name.lower()).strip("-.") or "dataset"
@@ -346,7 +388,7 @@ def train_verb(
     data: Path, split_file: Path, out: Path, synthetic: Path | None, settings: Settings, seed: int, dry_run: bool
 ) -> str:
     """`syndiff train`: one segmenter on the training cases of a split, plus a synthetic folder if given."""
-    settings.refuse("train", "run", "synthesis")
+    settings.refuse("train", "run", "synthesis", "gates")
     dataset = DatasetFolder.open(data)
     split = Split.read(split_file)
     split.check(dataset)

@@ -14,6 +14,7 @@ import yaml
 from syndiff.data.augmentation import AugmentationSettings
 from syndiff.errors import SyndiffError
 from syndiff.models.segmenter import SegmenterSettings
+from syndiff.synthesis.gates.settings import GatesSettings
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.settings import TrainingSettings
 
@@ -49,6 +50,7 @@ class Settings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     synthesis: SynthesisSettings = field(default_factory=SynthesisSettings)
+    gates: GatesSettings = field(default_factory=GatesSettings)
     run: RunSettings = field(default_factory=RunSettings)
     chosen: frozenset[str] = frozenset()
     """The settings, as section.name, that a configuration file or --set gave."""
@@ -101,6 +103,8 @@ def _checked(origin: str, section: str, name: str, value: Any, hints: Mapping[st
         raise SyndiffError(f"{origin}: unknown setting {section}.{name}{_suggest(name, hints)}.")
     if isinstance(value, list):
         value = tuple(value)
+    if isinstance(value, bool) and "on" in getattr(hints[name], "__args__", ()):
+        value = "on" if value else "off"  # YAML reads these words as true and false
     if isinstance(value, bool) and hints[name] is not bool:
         value = str(value).lower()  # Python counts True as a number; a user does not
     if hints[name] is float and isinstance(value, str):

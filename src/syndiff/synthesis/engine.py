@@ -1,6 +1,5 @@
 """From training cases to a synthetic dataset folder, sample by sample, resumable at any moment."""
 
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -17,8 +16,12 @@ from tqdm import tqdm
 
 from syndiff.data.dataset import Case, DatasetFolder
 from syndiff.errors import SyndiffError
-from syndiff.files import sha256
 from syndiff.synthesis.compositing import composite
+from syndiff.synthesis.fingerprint import fingerprint
+from syndiff.synthesis.gates.acceptance import Acceptance
+from syndiff.synthesis.gates.paint import failed_paint
+from syndiff.synthesis.gates.panel import Gates
+from syndiff.synthesis.gates.region import GateInput
 from syndiff.synthesis.grammar import Grammar, Prompt
 from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
 from syndiff.synthesis.manifest import PREFIX, Pictures, Sample, SynthesisFolder
@@ -35,6 +38,8 @@ class SynthesisSummary:
     accepted: int
     attempts: int
     reasons: dict[str, int]
+    table: str = ""
+    """The account in lines of text: a line for each gate with its bounds and the samples' scores."""
 
     def __str__(self) -> str:
         """One line for people."""
@@ -53,15 +58,18 @@ def synthesize(
     feather: float = 3.0,
     rules: PlacementRules | None = None,
     grammar: Grammar | None = None,
+    gates: Gates | None = None,
     progress: bool = True,
 ) -> SynthesisSummary:
     """Make `out` a dataset folder of `count` accepted synthetic cases, with a manifest of every attempt.
 
     Only the cases in `case_ids` (the training split) are read: frames, masks and lesions. Attempt i depends on
     `seed` and i alone. `feather` is the width in pixels over which painted pixels fade in at the mask's border.
-    `grammar` words the prompts; None takes the pack of the dataset's class. Rejected samples lie under rejected/
-    with their reason in the manifest. Call it again to go on after a crash or to ask for more samples; the bytes
-    are those of a run that was never interrupted. dataset.json is written last: a folder without it is unfinished.
+    `grammar` words the prompts; None takes the pack of the dataset's class. `gates` judge every sample that did not
+    fail technically; their bounds lie beside the samples in gates.json, and acceptance.json counts what was refused
+    and why. Rejected samples lie under rejected/ with their reason in the manifest. Call it again to go on after a
+    crash or to ask for more samples; the bytes are those of a run that was never interrupted. dataset.json is written
+    last: a folder without it is unfinished.
 
     Raises SyndiffError for fewer than two cases, a folder made with other settings or holding other images, a
     dataset without lesions, prompts too long for the inpainter, and when 5 x count + 20 attempts did not give
@@ -70,7 +78,7 @@ def synthesize(
     cases = [dataset[case_id] for case_id in sorted(set(case_ids))]
     _check(cases, count, seed, feather)
     grammar = grammar or Grammar.for_dataset(dataset)
-    studio = _Studio(dataset, cases, inpainter, seed, feather, rules or PlacementRules(), grammar)
+    studio = _Studio(dataset, cases, inpainter, seed, feather, rules or PlacementRules(), grammar, gates)
     folder = SynthesisFolder(Path(out))
     accepted, reasons = 0, Counter[str]()
     for sample in folder:
@@ -85,6 +93,8 @@ def synthesize(
     if accepted < count:
         check_prompts(grammar, inpainter)
         folder.begin()
+        if gates:
+            gates.write(folder.root / "gates.json")
         bar = tqdm(total=count, initial=accepted, desc=inpainter.name, unit="sample", disable=not progress)
         with bar:
             for sample, pictures in studio.attempts(accepted + reasons.total(), 5 * count + 20):
@@ -96,11 +106,13 @@ def synthesize(
                 if accepted == count:
                     break
     folder.finish(dataset, inpainter.name)
-    summary = SynthesisSummary(Path(out), accepted, accepted + reasons.total(), dict(reasons))
+    account = Acceptance.of(folder, gates)
+    account.write(folder.root / "acceptance.json")
+    summary = SynthesisSummary(Path(out), accepted, accepted + reasons.total(), dict(reasons), account.table())
     if accepted < count:
         raise SyndiffError(
-            f"Asked for {count} synthetic samples, got {summary}. The accepted ones can be used; for more, "
-            "mend what the reasons name (the masks, the inpainter's settings) or ask for fewer."
+            f"Asked for {count} synthetic samples, got {summary}. {account.mend()} The accepted ones can be used; for "
+            "more, mend what the reasons name (the masks, the inpainter's settings) or ask for fewer."
         )
     return summary
 
@@ -109,33 +121,6 @@ def check_prompts(grammar: Grammar, inpainter: Inpainter) -> None:
     """Raise SyndiffError when the inpainter could not read the longest prompts of a grammar, before any painting."""
     for text in grammar.longest(measured_only=inpainter.reads_captions):
         inpainter.check_prompt(text)
-
-
-def failed_paint(
-    source: NDArray, painted: NDArray[np.float32], mask: NDArray[np.bool_]
-) -> tuple[dict[str, float | None], str | None]:
-    """Find out whether a painting failed technically: NaN, black or unchanged inside the mask.
-
-    `source` is the frame (HxWx3, uint8 or uint16), `painted` the inpainter's answer. Returns the scores and
-    the reason, None when it passes. `finite`: share of usable values; `brightness` and `change`: the 99th
-    percentile of the painting and its mean absolute difference to the source, both as a share of the
-    frame's 99th percentile, so that dark modalities and 12-bit data in 16 bits are judged alike.
-    """
-    inside = painted[mask]
-    finite = float(np.isfinite(inside).mean())
-    scores: dict[str, float | None] = {"finite": round(finite, 6), "brightness": None, "change": None}
-    if finite < 1:
-        return scores, "painted NaN or infinity"
-    largest = np.iinfo(source.dtype).max
-    white = max(float(np.percentile(source, 99)) / largest, 1 / largest)
-    brightness = float(np.percentile(inside, 99)) / white
-    change = float(np.abs(inside - source[mask] / largest).mean()) / white
-    scores |= {"brightness": round(brightness, 6), "change": round(change, 6)}
-    if brightness < 0.05:
-        return scores, "painted black"
-    if change < 0.005:
-        return scores, "left the frame unchanged"
-    return scores, None
 
 
 @dataclass(frozen=True)
@@ -160,17 +145,20 @@ class _Studio:
         feather: float,
         rules: PlacementRules,
         grammar: Grammar,
+        gates: Gates | None,
     ) -> None:
         self.dataset, self.cases, self.inpainter = dataset, cases, inpainter
-        self.seed, self.feather, self.rules, self.grammar = seed, feather, rules, grammar
+        self.seed, self.feather, self.rules = seed, feather, rules
+        self.grammar, self.gates = grammar, gates
         backend = inpainter.describe()
         settings = {
             "seed": seed,
-            "sources": _fingerprint(cases, dataset),
+            "sources": fingerprint(cases, dataset),
             "feather": feather,
             "placement": asdict(rules),
             "prompts": grammar.describe(),
             "inpainter": backend.pop("settings"),
+            "gates": gates.describe() if gates else {"mode": "off"},
         }
         # through JSON once, so that they compare equal to what a manifest gives back
         self.backend, self.settings = json.loads(json.dumps((backend, settings)))
@@ -256,7 +244,26 @@ class _Studio:
 
     def _judge(self, plan: _Plan, painted: NDArray[np.float32]) -> tuple[Sample, Pictures]:
         placement = plan.placement
-        gates, reason = failed_paint(placement.image, painted, placement.paint_mask)
+        usable = np.nan_to_num(painted, posinf=1, neginf=0)
+        image = composite(placement.image, usable, placement.paint_mask, feather=self.feather)
+        scores, reason = failed_paint(placement.image, painted, placement.paint_mask)
+        detail = None
+        if self.gates and reason is None:
+            verdicts = self.gates.judge(
+                GateInput(
+                    image=image,
+                    label=placement.label,
+                    lesion_mask=placement.lesion_mask,
+                    paint_mask=placement.paint_mask,
+                    prompt=plan.prompt.text,
+                    case_id=f"{PREFIX}{plan.index:06d}",
+                )
+            )
+            scores |= {verdict.gate: verdict.score for verdict in verdicts}
+            failed = next((verdict for verdict in verdicts if not verdict.passed), None)
+            if failed:
+                detail = failed.reason
+                reason = failed.gate if self.gates.refuses else None
         sample = Sample(
             id=f"{PREFIX}{plan.index:06d}",
             source_case=placement.background.id,
@@ -270,13 +277,12 @@ class _Studio:
             placement=placement.describe(),
             backend=self.backend,
             settings=self.settings,
-            gates=gates,
+            gates=scores,
             accepted=reason is None,
             reason=reason,
+            detail=detail,
             versions=self.versions,
         )
-        usable = np.nan_to_num(painted, posinf=1, neginf=0)
-        image = composite(placement.image, usable, placement.paint_mask, feather=self.feather)
         return sample, Pictures(image, placement.label)
 
     def _unplaced(self, index: int) -> Sample:
@@ -298,13 +304,6 @@ def _check(cases: Sequence[Case], count: int, seed: int, feather: float) -> None
     for name, value, least in (("count", count, 1), ("seed", seed, 0), ("feather", feather, 0)):
         if not value >= least:
             raise SyndiffError(f"{name} is {value}; expected {least} or more.")
-
-
-def _fingerprint(cases: Sequence[Case], dataset: DatasetFolder) -> str:
-    """SHA-256 over everything that is read of the training cases, and of them only."""
-    rows = [(case.id, sha256(case.image), sha256(case.mask), case.group) for case in cases]
-    about = (dataset.mask_threshold, sorted(dataset.classes.items()), dataset.modality)
-    return hashlib.sha256(json.dumps((rows, about)).encode()).hexdigest()
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -25,7 +25,7 @@ PREFIX = "synthetic-"
 """Every id starts with it, so synthetic cases never collide with real ones."""
 
 _PICTURES = ("images", "masks", "rejected/images", "rejected/masks")
-_TABLES = ("groups.csv", "captions.csv", "dataset.json")
+_TABLES = ("groups.csv", "captions.csv", "acceptance.json", "dataset.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,9 @@ class Sample:
     `backend` holds name, model, revision and hash; `settings` every other setting of the run and of the
     inpainter. `words` holds the prompt's word for each slot of the grammar. `placement` says how the lesion was
     moved (pixels, degrees). An attempt that found no place for a lesion has no source, no prompt, no seed and no
-    picture. `reason` says why a sample was not accepted.
+    picture. `reason` says in a word or two why a sample was not accepted: the gate's name, or what failed
+    technically. `detail` is the sentence of the first gate that did not pass, with its numbers, also where gates
+    only report.
     """
 
     id: str
@@ -54,6 +56,7 @@ class Sample:
     gates: dict[str, float | None] = field(default_factory=dict)
     accepted: bool
     reason: str | None
+    detail: str | None = None
     versions: dict[str, str]
 
 

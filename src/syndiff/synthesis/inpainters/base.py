@@ -42,6 +42,10 @@ class Inpainter(Protocol):
         """How many requests it takes at once."""
 
     @property
+    def copies(self) -> bool:
+        """Whether it pastes real lesions on purpose; nobody then looks for copies of training cases."""
+
+    @property
     def libraries(self) -> tuple[str, ...]:
         """Distributions whose version can change a pixel of the result."""
 

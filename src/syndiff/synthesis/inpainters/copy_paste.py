@@ -23,6 +23,7 @@ class CopyPaste:
     name = "copy_paste"
     margin = 0.25
     batch_size = 1
+    copies = True
     libraries = ("scipy",)
     reads_captions = False
 

@@ -58,6 +58,7 @@ class Sdxl:
 
     name = "sdxl"
     margin = 0.0
+    copies = False
     libraries = ("diffusers", "torch", "transformers")
     reads_captions = False
 
