@@ -42,6 +42,14 @@ def write_prompt(mask: NDArray[np.bool_], rng: np.random.Generator, *, name: str
     return Prompt(text, _POLYP_NEGATIVE if polyp else _OTHER_NEGATIVE)
 
 
+def background_prompt(*, name: str = "", modality: str = "") -> Prompt:
+    """Word the prompt that paints healthy tissue over a lesion; `name` and `modality` as in `write_prompt`."""
+    if name.strip().lower() in ("polyp", "polyps"):
+        return Prompt("colonoscopy photograph of healthy colon mucosa, moist and pink", f"polyp, {_POLYP_NEGATIVE}")
+    text = f"{modality or 'medical'} image of healthy tissue, sharp focus, natural texture"
+    return Prompt(text, f"{name or 'lesion'}, {_OTHER_NEGATIVE}")
+
+
 def size_word(mask: NDArray[np.bool_]) -> str:
     """Name the share of the frame that the lesion covers: diminutive, small, medium-sized or large."""
     share = mask.mean()

@@ -42,6 +42,10 @@ class Inpainter(Protocol):
         """How many requests it takes at once."""
 
     @property
+    def paints_from_text(self) -> bool:
+        """Whether it follows the prompt, and so can paint without a donor; `remove` and `restyle` need that."""
+
+    @property
     def libraries(self) -> tuple[str, ...]:
         """Distributions whose version can change a pixel of the result."""
 

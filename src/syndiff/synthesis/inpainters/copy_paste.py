@@ -23,6 +23,7 @@ class CopyPaste:
     name = "copy_paste"
     margin = 0.25
     batch_size = 1
+    paints_from_text = False
     libraries = ("scipy",)
 
     def describe(self) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class Sdxl:
 
     name = "sdxl"
     margin = 0.0
+    paints_from_text = True
     libraries = ("diffusers", "torch", "transformers")
 
     def __post_init__(self) -> None:
