@@ -13,7 +13,7 @@ from scipy import ndimage
 _CELLS = 160
 _DARK = 0.13  # of the frame's brightest cell: border, insets
 _LUMEN = 0.4  # of the median brightness in view, averaged over the lumen's surroundings
-_WHITE = 0.75  # of the frame's brightest cell, in its weakest channel: specular highlights, overlaid text
+_WHITE = 0.8  # of the frame's brightest cell, in its weakest channel: specular highlights, overlaid text
 _RARE = 0.15  # of the view: what covers more is no highlight but the subject (histology, glare)
 
 
@@ -73,10 +73,10 @@ def to_pixels(cells: NDArray[np.bool_], step: int, shape: tuple[int, ...]) -> ND
 
 
 def _inset(cells: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Cells much greener than their frame: drawings of the machine. Tissue reflects red at least as well."""
+    """Cells greener than red and much greener than their frame: drawings of the machine."""
     red, green = cells[..., 0] + 1, cells[..., 1] + 1  # + 1: black has no colour
     greenness = np.log(green / red)
-    return greenness > np.median(greenness) + 0.5
+    return greenness > max(np.log(1.2), np.median(greenness) + 0.5)
 
 
 def _largest(bright: NDArray[np.bool_]) -> NDArray[np.bool_] | None:

@@ -14,7 +14,7 @@ from syndiff.synthesis.field import View, to_pixels
 
 _CONNECTIVITY = np.ones((3, 3))
 _FEWEST_PIXELS = 16
-_WAVES = 3  # cosines along each side of a lesion that bend it; with few, no warp below half a radius folds
+_WAVES = 3  # cosines along each side of a lesion that bend it: few, so that its outline stays smooth
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,22 @@ class Lesion:
         """Radius in pixels of the disc of the same area."""
         return float(np.sqrt(self.mask.sum() / np.pi))
 
+    @cached_property
+    def reach(self) -> float:
+        """Largest distance in pixels of a lesion's pixel from the middle of its picture."""
+        middle = (np.array(self.mask.shape) - 1) / 2
+        return float(np.linalg.norm(np.argwhere(self.mask) - middle, axis=1).max())
+
+    @cached_property
+    def distance(self) -> NDArray[np.float32]:
+        """Signed distance in pixels from the lesion's outline, below 0 inside (hxw)."""
+        outside = ndimage.distance_transform_edt(~self.mask)
+        return (outside - ndimage.distance_transform_edt(self.mask)).astype(np.float32)
+
     @property
     def nbytes(self) -> int:
-        """What it holds in memory."""
-        return self.image.nbytes + self.mask.nbytes + self.foreign.nbytes
+        """What it holds in memory, once its distances are known."""
+        return self.image.nbytes + self.mask.nbytes + self.foreign.nbytes + 4 * self.mask.size
 
 
 def relative_sizes(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -129,7 +141,7 @@ def move(
     height, width = lesion.mask.shape
     radius = pixels * lesion.radius
     band = max(2.0, margin * radius) if margin else 0.0
-    side = int(np.ceil(np.hypot(height, width) * pixels + 2 * band)) + 8
+    side = int(np.ceil(2 * (lesion.reach * pixels + np.abs(bend).sum(axis=(1, 2)).max() * radius + band))) + 8
     sine, cosine = np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))
     back = np.array([[cosine, sine], [-sine, cosine]]) / pixels  # from the patch to the cut-out
     if flipped:
@@ -138,13 +150,15 @@ def move(
     grid = np.mgrid[:side, :side] - (side - 1) / 2
     waves = np.cos(np.pi * np.outer((np.arange(side) + 0.5) / side, np.arange(_WAVES)))
     there = np.tensordot(back, grid + radius * (waves @ bend @ waves.T), 1) + centre[:, None, None]
-    mask = ndimage.map_coordinates(lesion.mask.astype(np.float32), there, order=1) >= 0.5
+    distance = ndimage.map_coordinates(lesion.distance, there, order=1, cval=np.inf)
+    mask = distance < 0
     if mask.sum() < _FEWEST_PIXELS:
         return None
     paint = mask
     if band:
-        foreign = ndimage.map_coordinates(lesion.foreign.astype(np.float32), there, order=1, cval=1) > 0
-        paint = mask | ((ndimage.distance_transform_edt(~mask) <= band) & ~foreign)
+        near = (distance * pixels <= band) & ~mask
+        near[near] = ndimage.map_coordinates(lesion.foreign.astype(np.float32), there[:, near], order=1, cval=1) == 0
+        paint = mask | near
     rows, columns = ndimage.find_objects(paint.astype(np.uint8))[0]
     crop = (
         slice(max(rows.start - 2, 0), rows.stop + 2),

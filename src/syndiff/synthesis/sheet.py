@@ -22,8 +22,9 @@ _OUTLINE = (53, 224, 255)
 def contact_sheet(folder: SynthesisFolder, album: Album, path: Path) -> None:
     """Draw up to eight accepted samples, at even distances through the manifest, as a PNG at `path`.
 
-    A row shows the frame, the new label, the result and three times the absolute difference, with the label
-    outlined on the last two. `album` gives the frames. Without an accepted sample nothing is written.
+    A row shows the frame, the new label, the result and three times the absolute difference; outlined are the
+    label on the result and the new lesion on the difference. `album` gives the frames. Without an accepted sample
+    nothing is written.
     """
     count = sum(sample.accepted for sample in folder)
     chosen = {i * count // min(_ROWS, count) for i in range(min(_ROWS, count))}
@@ -45,7 +46,8 @@ def contact_sheet(folder: SynthesisFolder, album: Album, path: Path) -> None:
 
 
 def _row(folder: SynthesisFolder, album: Album, sample: Sample) -> Image.Image:
-    source = album.frame(album[str(sample.source_case)]).image
+    frame = album.frame(album[str(sample.source_case)])
+    source = frame.image
     picture = folder.picture(sample)
     assert picture is not None
     result, label = read_image(picture), read_mask(folder.root / "masks" / f"{sample.id}.png", 127)
@@ -56,7 +58,7 @@ def _row(folder: SynthesisFolder, album: Album, sample: Sample) -> Image.Image:
         _tile(source / white, None),
         _tile(label[..., None].repeat(3, axis=2).astype(np.float32), None),
         _tile(result / white, label),
-        _tile(change / white, label),
+        _tile(change / white, label & ~frame.own if sample.settings["background_lesion"] == "keep" else label),
     ]
     row = Image.new("RGB", (_WIDTH * len(tiles), tiles[0].height + _LABEL), "white")
     for i, tile in enumerate(tiles):
