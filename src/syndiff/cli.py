@@ -211,15 +211,23 @@ class Synthesize(_Common):
     """Refuse samples that no real lesion resembles, only score them, or neither; replaces gates.mode."""
     segmenter: Path | None = None
     """Run folder of a segmenter trained on the split's real cases, for the gate agreement; replaces gates.segmenter."""
+    shard: str = "1/1"
+    """Make only part i of n, written i/n, into a folder of its own; `syndiff merge` unites all parts."""
+    dry_run: bool = False
+    """Show prompts, places and the time of one sample without writing anything."""
 
     def run(self) -> None:
         """Synthesize and account for every attempt."""
         from syndiff.data.dataset import DatasetFolder
         from syndiff.data.splits import Split
         from syndiff.pipeline import make_gates, make_inpainter
+        from syndiff.report.synthesis_page import build_synthesis_page
+        from syndiff.synthesis.dry_run import dry_run
         from syndiff.synthesis.engine import synthesize
         from syndiff.synthesis.grammar import Grammar
+        from syndiff.synthesis.shards import WHOLE, Shard
 
+        shard = Shard.parse(self.shard)
         for name in ("inpainter", "model"):
             if getattr(self, name) is not None:
                 self.set = (*self.set, f"synthesis.{name}={getattr(self, name)}")
@@ -234,18 +242,50 @@ class Synthesize(_Common):
         split = Split.read(self.split)
         split.check(dataset)
         inpainter = make_inpainter(settings)
-        summary = synthesize(
-            dataset,
-            split.train,
-            inpainter,
-            self.out,
-            count=self.count,
-            seed=self.seed,
-            feather=settings.feather,
-            grammar=Grammar.for_dataset(dataset, settings.prompts),
-            gates=make_gates(chosen, inpainter, dataset, split, self.out),
-        )
+        options: dict[str, Any] = {
+            "count": self.count,
+            "seed": self.seed,
+            "feather": settings.feather,
+            "grammar": Grammar.for_dataset(dataset, settings.prompts),
+            "gates": make_gates(chosen, inpainter, dataset, split, self.out),
+            "background_lesion": settings.background_lesion,
+            "backgrounds": settings.backgrounds,
+            "shard": shard,
+        }
+        if self.dry_run:
+            say(dry_run(dataset, split.train, inpainter, **options))
+            return
+        summary = synthesize(dataset, split.train, inpainter, self.out, **options)
         say(f"{summary}\n{summary.table}")
+        if shard == WHOLE:
+            say(f"Page: {build_synthesis_page(self.out)}")
+
+
+@dataclass(kw_only=True)
+class Merge:
+    """Unite the shards of a synthesis: the folder that one run without shards would have made, byte for byte."""
+
+    shards: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of all shards, in any order."""
+    data: Path
+    """Dataset folder that they were made from."""
+    out: Path
+    """Dataset folder to write; the same command goes on where it stopped."""
+    count: int
+    """Accepted cases wanted, as given to the shards."""
+    backgrounds: str = ""
+    """The shards' synthesis.backgrounds, if they had any."""
+
+    def run(self) -> None:
+        """Merge and account for every attempt."""
+        from syndiff.data.dataset import DatasetFolder
+        from syndiff.report.synthesis_page import build_synthesis_page
+        from syndiff.synthesis.shards import merge
+
+        dataset = DatasetFolder.open(self.data)
+        summary = merge(self.shards, self.out, dataset, count=self.count, backgrounds=self.backgrounds)
+        say(f"{summary}\n{summary.table}")
+        say(f"Page: {build_synthesis_page(self.out)}")
 
 
 @dataclass(kw_only=True)
@@ -370,6 +410,7 @@ Verb = (
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Synthesize, tyro.conf.subcommand("synthesize")]
+    | Annotated[Merge, tyro.conf.subcommand("merge")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]

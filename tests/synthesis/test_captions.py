@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.synthesis.captions import largest_lesion
 from syndiff.data.words import tokenize
+from syndiff.synthesis.captions import largest_lesion
 from syndiff.synthesis.grammar import Grammar
 
 Maker = Callable[..., DatasetFolder]

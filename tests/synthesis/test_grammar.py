@@ -16,8 +16,8 @@ from hypothesis.extra import numpy as hnp
 
 from syndiff.data.attributes import measure_mask
 from syndiff.data.dataset import DatasetFolder
-from syndiff.errors import SyndiffError
 from syndiff.data.words import tokenize
+from syndiff.errors import SyndiffError
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.pack import BUILT_IN
 

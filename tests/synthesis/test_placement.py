@@ -4,20 +4,24 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.placement import Placement, PlacementRules, field_of_view, place
+from syndiff.synthesis.album import Album
+from syndiff.synthesis.field import field_of_view
+from syndiff.synthesis.placement import Placement, PlacementRules, place
 
+HEIGHT, WIDTH = 72, 96
 Maker = Callable[..., DatasetFolder]
 
 
 def placements(dataset: DatasetFolder, count: int = 12, margin: float = 0.25) -> list[Placement]:
+    album = Album(dataset, dataset.cases)
     found = [
         place(
-            dataset,
-            dataset.cases,
+            album,
             dataset.cases[i % len(dataset.cases)],
             np.random.default_rng(i),
             margin=margin,
@@ -72,9 +76,14 @@ def test_without_margin_only_the_label_is_painted(make_dataset: Maker) -> None:
 
 def test_a_lesion_that_fits_nowhere_is_no_placement(make_dataset: Maker) -> None:
     dataset = make_dataset(3)
-    rules = PlacementRules(smallest=20, largest=20)
-    rng = np.random.default_rng(0)
-    assert place(dataset, dataset.cases, dataset.cases[0], rng, margin=0, rules=rules) is None
+    album, first, rng = Album(dataset, dataset.cases), dataset.cases[0], np.random.default_rng(0)
+    assert place(album, first, rng, margin=0, rules=PlacementRules()) is not None
+    nearly_all = np.indices((HEIGHT, WIDTH)).sum(axis=0) > 12  # of this frame is a lesion
+    Image.fromarray(nearly_all).save(first.mask)
+    album = Album(dataset, dataset.cases)
+    assert place(album, first, rng, margin=0, rules=PlacementRules(backgrounds=1)) is None
+    elsewhere = place(album, first, rng, margin=0, rules=PlacementRules())
+    assert elsewhere is not None and elsewhere.background.id != first.id
 
 
 def test_masks_without_any_lesion_are_said_so(make_dataset: Maker) -> None:

@@ -14,6 +14,12 @@ class SynthesisSettings:
         inpainter: "copy_paste" blends a real training lesion into another training frame; "sdxl" paints one from text.
         share: synthetic cases as a fraction of the real training cases; the paper's best ratio is 0.2.
         feather: pixels over which painted pixels fade in, inside the mask.
+        background_lesion: what becomes of the lesions that a frame has already. "keep": they stay, the new label is
+            theirs and the new lesion's. "remove": mucosa is painted over them first, the label is the new lesion's.
+            "restyle": they are repainted where they are, the label is the frame's own. The last two need an inpainter
+            that paints from text.
+        backgrounds: folder of frames without any lesion to paint into, instead of the training frames; images, or a
+            dataset folder with empty masks.
         model: folder or hub id of the diffusion pipeline, for "sdxl" only; empty is SDXL inpainting on the hub.
         revision: commit of the hub repository, for "sdxl" only; empty for a folder.
         prompts: prompt pack, by name (polyp, nucleus, lesion) or as the path of a YAML file; empty: the one that serves
@@ -23,6 +29,8 @@ class SynthesisSettings:
     inpainter: Literal["copy_paste", "sdxl"] = "copy_paste"
     share: float = 0.2
     feather: float = 3.0
+    background_lesion: Literal["keep", "remove", "restyle"] = "keep"
+    backgrounds: str = ""
     model: str = ""
     revision: str = ""
     prompts: str = ""
@@ -37,4 +45,9 @@ class SynthesisSettings:
             raise SyndiffError(
                 f"synthesis settings: model={self.model!r} and revision={self.revision!r} have no effect with "
                 "copy_paste; leave them out or set inpainter to sdxl."
+            )
+        if self.backgrounds and self.background_lesion != "keep":
+            raise SyndiffError(
+                f"synthesis settings: background_lesion={self.background_lesion!r} has no effect on the frames in "
+                f"backgrounds={self.backgrounds!r}, which have no lesion; leave one of the two out."
             )

@@ -49,16 +49,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Gate:
-    """A score with a name. `too_low` and `too_high` say what a score beyond that bound means; None: no such bound.
-
-    `mend` is what to try when it refuses everything.
-    """
+    """A score with a name. `too_low` and `too_high` say what a score beyond that bound means; None: no such bound."""
 
     name: str
     score: Callable[[Region], float | None]
     too_low: str | None = None
     too_high: str | None = None
-    mend: str = ""
 
     def bounds(self, real_scores: Sequence[float | None], quantile: float) -> Bounds:
         """The bounds outside of which at most the share `quantile` of the real scores lies.

@@ -160,27 +160,23 @@ _PIXELS = {
             "seam",
             statistics.seam,
             too_high="a seam runs along the border of the painted area",
-            mend="paint with a wider synthesis.feather or an inpainter that keeps to the frame's colours",
         ),
         Gate(
             "sharpness",
             statistics.sharpness,
             too_low="more blurred inside than around",
             too_high="sharper inside than around",
-            mend="use an inpainter that works at the frame's own resolution",
         ),
         Gate(
             "noise",
             statistics.noise,
             too_low="less grain inside than around",
             too_high="more grain inside than around",
-            mend="use an inpainter that keeps the frame's grain",
         ),
         Gate(
             "contrast",
             statistics.contrast,
             too_low="the lesion hardly differs from its surroundings",
-            mend="ask for a visible lesion in the prompt, or teach the inpainter your lesions",
         ),
     )
 }
@@ -207,7 +203,6 @@ def _choose(
                     "near_copy",
                     thumbnails.nearest,
                     too_high="a training lesion repainted almost as it is",
-                    mend="teach the inpainter with fewer steps or more cases: it has learned single cases by heart",
                 )
             )
     if predictor:
@@ -216,7 +211,6 @@ def _choose(
                 "agreement",
                 lambda region: agreement(region.sample, predictor.predictor),
                 too_low="a segmenter trained on real cases does not see what the label says",
-                mend="look at the rejected pictures: the lesion leaves its mask, or the segmenter is weak",
             )
         )
     if text:
@@ -225,7 +219,6 @@ def _choose(
                 "text_image",
                 lambda region: text.score(region.sample),
                 too_low="the picture does not show what the prompt says",
-                mend="raise the guidance of the inpainter, or word the prompts as the captions are worded",
             )
         )
         if not any(case.caption for case in cases):

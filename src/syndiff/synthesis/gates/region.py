@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from syndiff.synthesis.placement import field_of_view
+from syndiff.synthesis.field import field_of_view
 
 LEAST = 24
 """Pixels that a mean over a part of the picture needs; with fewer, a score is not applicable."""

@@ -24,6 +24,7 @@ class CopyPaste:
     margin = 0.25
     batch_size = 1
     copies = True
+    paints_from_text = False
     libraries = ("scipy",)
     reads_captions = False
 

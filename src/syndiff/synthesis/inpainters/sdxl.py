@@ -59,6 +59,7 @@ class Sdxl:
     name = "sdxl"
     margin = 0.0
     copies = False
+    paints_from_text = True
     libraries = ("diffusers", "torch", "transformers")
     reads_captions = False
 
