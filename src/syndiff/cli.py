@@ -201,7 +201,7 @@ class Synthesize(_Common):
                 synthesize(
                     dataset,
                     split.train,
-                    make_inpainter(settings),
+                    make_inpainter(chosen),
                     self.out,
                     count=self.count,
                     seed=self.seed,
@@ -370,7 +370,7 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-_EXTRA_OF = {"diffusers": "sdxl", "transformers": "sdxl"}
+_EXTRA_OF = {"diffusers": "sdxl", "peft": "sdxl", "transformers": "sdxl"}
 """Libraries that not everybody installs, and the extra that brings them."""
 
 _USER_OS_ERRORS = {

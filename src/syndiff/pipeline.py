@@ -31,7 +31,6 @@ from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import read_manifest
-from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.calibration import step_seconds
 from syndiff.training.checkpoints import find_checkpoint
 from syndiff.training.loop import train
@@ -53,7 +52,7 @@ def run_pipeline(
     settings.refuse("run (it trains a control and segmenters)", "model.kind")
     if settings.run.minutes:
         settings.refuse("run while run.minutes is above 0", "training.steps")
-    inpainter = make_inpainter(settings.synthesis)
+    inpainter = make_inpainter(settings)
     inpainter.describe()  # looks for its weights now, not after two trainings
     stage(1, "inspect", str(data))
     dataset = DatasetFolder.open(data)
@@ -272,13 +271,14 @@ def open_synthetic(folder: Path, split: Split) -> DatasetFolder:
     return DatasetFolder.open(folder)
 
 
-def make_inpainter(settings: SynthesisSettings) -> Inpainter:
-    """The inpainter that the settings name, loaded."""
-    if settings.inpainter == "copy_paste":
+def make_inpainter(settings: Settings) -> Inpainter:
+    """The inpainter that the settings name."""
+    chosen = settings.synthesis
+    if chosen.inpainter == "copy_paste":
         return CopyPaste()
     from syndiff.synthesis.inpainters.sdxl import DEFAULT_MODEL, Sdxl
 
-    return Sdxl(settings.model or DEFAULT_MODEL, revision=settings.revision or None)
+    return Sdxl(chosen.model or DEFAULT_MODEL, revision=chosen.revision or None, settings=settings.sdxl)
 
 
 def folder_name(dataset: DatasetFolder) -> str:
@@ -333,7 +333,7 @@ def train_verb(
     data: Path, split_file: Path, out: Path, synthetic: Path | None, settings: Settings, seed: int, dry_run: bool
 ) -> str:
     """`syndiff train`: one segmenter on the training cases of a split, plus a synthetic folder if given."""
-    settings.refuse("train", "run", "synthesis")
+    settings.refuse("train", "run", "synthesis", "sdxl")
     dataset = DatasetFolder.open(data)
     split = Split.read(split_file)
     split.check(dataset)
