@@ -276,7 +276,8 @@ def make_inpainter(settings: Settings) -> Inpainter:
     chosen = settings.synthesis
     if chosen.inpainter == "copy_paste":
         return CopyPaste()
-    from syndiff.synthesis.inpainters.sdxl import DEFAULT_MODEL, Sdxl
+    from syndiff.models.pipeline_folder import DEFAULT_MODEL
+    from syndiff.synthesis.inpainters.sdxl import Sdxl
 
     return Sdxl(chosen.model or DEFAULT_MODEL, revision=chosen.revision or None, settings=settings.sdxl)
 

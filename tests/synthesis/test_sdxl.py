@@ -1,5 +1,6 @@
 """Stable Diffusion inpainting through diffusers' real loading code, on whole pipelines of tiny random weights."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
+from syndiff.files import sha256
+from syndiff.presets import load_settings
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.sdxl import Sdxl
@@ -20,6 +24,7 @@ from syndiff.synthesis.manifest import read_manifest
 from tiny_pipelines import save_tiny_pipeline
 
 pytest.importorskip("diffusers")
+pytest.importorskip("peft")
 pytest.importorskip("transformers")
 
 
@@ -205,9 +210,198 @@ def test_no_network_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch) -> N
         ({"guidance_scale": -1.0}, "guidance_scale is -1"),
         ({"resolution": 100}, "multiple of 8"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"context": 0.5}, "context is 0.5"),
+        ({"lora_weights": (1.0,)}, "one number for each of the 0 loras"),
+        ({"strength": 1, "start": "donor"}, "no effect at strength 1"),
+        ({"context": 0, "smallest_crop": 64}, "no effect with context 0"),
+        ({"vae_slicing": True}, "no effect with batch_size 1"),
         ({"device": "abacus"}, "device is 'abacus'"),
     ],
 )
 def test_impossible_settings(tiny: Path, settings: dict, message: str) -> None:
     with pytest.raises(SyndiffError, match=message):
         painter(tiny, **settings).describe()
+
+
+@pytest.fixture(scope="module")
+def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stable Diffusion 1.5's layout: one text encoder, no pooled text, its own scheduler."""
+    return save_tiny_pipeline(tmp_path_factory.mktemp("sd") / "inpaint", sdxl=False)
+
+
+def test_stable_diffusion_1_paints_too_alike_in_any_batch(tiny_sd: Path) -> None:
+    requests = [ask(1), ask(2, "a red polyp", (60, 60))]
+    sd = painter(tiny_sd)
+    assert len(sd.describe()["hash"]) == 64
+    for request, painted in zip(requests, sd.inpaint(requests), strict=True):
+        assert painted.shape == request.image.shape and np.isfinite(painted).all()
+        assert np.abs(painted - to_unit(request.image))[request.mask].mean() > 0.01
+        assert np.allclose(sd.inpaint([request])[0], painted, atol=1e-4)
+
+
+def test_a_plain_stable_diffusion_1_paints_and_a_checker_is_not_loaded(tmp_path: Path) -> None:
+    folder = save_tiny_pipeline(tmp_path / "base", 4, sdxl=False)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]  # without its weights
+    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert np.isfinite(painter(folder).inpaint([ask(1)])[0]).all()
+
+
+def test_a_small_lesion_is_painted_in_a_crop_and_nothing_changes_around_it(tiny: Path) -> None:
+    request = ask(1, size=(300, 400))  # the mask is 20 x 30 pixels
+    frame = to_unit(request.image)
+    whole = painter(tiny, context=0).inpaint([request])[0]
+    crop = painter(tiny, context=2, smallest_crop=32).inpaint([request])[0]
+    changed = np.argwhere((crop != frame).any(axis=2))
+    # 2 x 30 pixels, centred on rows 10 to 29 and columns 20 to 49 as far as the frame allows
+    assert changed.min(axis=0).tolist() == [0, 5] and changed.max(axis=0).tolist() == [59, 64]
+    assert (whole[200:] != frame[200:]).any()
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpmpp_2m", "unipc"])
+def test_schedulers(tiny: Path, tiny_sd: Path, scheduler: str) -> None:
+    for folder in (tiny, tiny_sd):
+        sdxl = painter(folder, scheduler=scheduler)
+        assert np.isfinite(sdxl.inpaint([ask(1)])[0]).all()
+        assert type(sdxl._pipeline.scheduler) is not type(painter(folder)._pipeline.scheduler) or scheduler == "euler"
+
+
+def test_the_strength_follows_the_size(tiny: Path) -> None:
+    settings = SdxlSettings()
+    assert [settings.strength_of(share) for share in (0.0, 0.015, 0.03, 0.5)] == [0.5, 0.7, 0.9, 0.9]
+    assert SdxlSettings(strength=0.35).strength_of(0.5) == 0.35
+    # a batch of several sizes comes back in order, each as it is alone
+    sizes = [(48, 80), (300, 400), (48, 80), (130, 130)]
+    requests = [ask(seed, size=size) for seed, size in enumerate(sizes)]
+    sdxl = painter(tiny, steps=10)
+    for request, painted in zip(requests, sdxl.inpaint(requests), strict=True):
+        assert np.allclose(sdxl.inpaint([request])[0], painted, atol=1e-3)
+
+
+def test_a_small_lesion_starts_from_the_donor_and_a_large_one_from_the_frame(tiny: Path) -> None:
+    def differs(size: tuple[int, int], **settings: object) -> bool:
+        plain = ask(1, size=size)
+        other = dataclasses.replace(plain, donor=np.random.default_rng(1).random((*size, 3), np.float32))
+        one, two = painter(tiny, **settings).inpaint([plain, other])
+        return not np.allclose(one, two, atol=1e-3)
+
+    small, large = (300, 400), (48, 80)
+    assert differs(small) and not differs(large)
+    assert differs(large, start="donor", strength=0.5) and not differs(small, start="frame", strength=0.5)
+
+
+def test_tiles_split_the_autoencoder_and_slices_change_nothing(tiny: Path) -> None:
+    requests = [ask(1), ask(2)]
+    plain, sliced, tiled = (
+        painter(tiny, batch_size=2, **settings).inpaint(requests)
+        for settings in ({}, {"vae_slicing": True}, {"vae_tiling": True})
+    )
+    assert np.allclose(plain, sliced, atol=1e-4)
+    assert np.abs(np.stack(plain) - np.stack(tiled)).max() > 1e-4
+
+
+def test_a_prompt_that_is_too_long_shows_what_would_be_cut(tiny: Path) -> None:
+    prompt = " ".join(["polyp"] * 100) + " zigzag"
+    with pytest.raises(SyndiffError, match=r"the text encoder reads 254: '.*zigzag' would be cut off"):
+        painter(tiny).inpaint([ask(1, prompt)])
+
+
+def save_lora(model: Path, path: Path, seed: int = 0) -> Path:
+    """A LoRA of random factors for the U-Net in `model`, written by diffusers."""
+    from diffusers import StableDiffusionXLInpaintPipeline, UNet2DConditionModel
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    unet = UNet2DConditionModel.from_pretrained(model / "unet")
+    torch.manual_seed(seed)
+    unet.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    layers = {name: 3 * value for name, value in get_peft_model_state_dict(unet).items()}
+    StableDiffusionXLInpaintPipeline.save_lora_weights(path, unet_lora_layers=layers)
+    return path
+
+
+def test_a_lora_changes_the_picture_and_is_named_with_its_hash(tiny: Path, tmp_path: Path) -> None:
+    lora = save_lora(tiny, tmp_path / "lora")
+    plain = painter(tiny)
+    with_lora, without = painter(tiny, loras=(str(lora),)), painter(tiny, loras=(str(lora),), lora_weights=(0.0,))
+    expected = plain.inpaint([ask(1)])[0]
+    assert np.abs(with_lora.inpaint([ask(1)])[0] - expected).max() > 1e-3
+    assert np.allclose(without.inpaint([ask(1)])[0], expected, atol=1e-5)
+    (described,) = with_lora.describe()["settings"]["loras"]
+    digest = sha256(lora / "pytorch_lora_weights.safetensors")
+    assert described == {"file": str(lora), "weight": 1.0, "hash": digest}
+    assert plain.describe()["settings"]["loras"] == [] and "peft" in with_lora.libraries
+
+
+def test_two_loras_work_together(tiny: Path, tmp_path: Path) -> None:
+    one, two = (str(save_lora(tiny, tmp_path / f"lora{seed}", seed)) for seed in (0, 1))
+    pictures = [painter(tiny, loras=loras).inpaint([ask(1)])[0] for loras in ((one,), (two,), (one, two))]
+    assert all(np.abs(pictures[2] - picture).max() > 1e-3 for picture in pictures[:2])
+
+
+def test_a_lora_of_another_architecture_is_refused(tiny: Path, tiny_sd: Path, tmp_path: Path) -> None:
+    wider = save_tiny_pipeline(tmp_path / "wider", width=32)
+    for model, owner in ((tiny, wider), (tiny_sd, tiny), (tiny, tiny_sd)):
+        lora = save_lora(owner, tmp_path / f"{model.parent.name}-{owner.parent.name}")
+        with pytest.raises(SyndiffError, match=r"The LoRA .* does not fit .* made for another architecture"):
+            painter(model, loras=(str(lora),)).inpaint([ask(1)])
+
+
+def test_a_lora_with_layers_that_are_not_there_is_refused(tiny: Path, tmp_path: Path) -> None:
+    """diffusers itself would only warn and paint without them."""
+    file = save_lora(tiny, tmp_path / "lora") / "pytorch_lora_weights.safetensors"
+    weights = load_file(file)
+    weights |= {name.replace("attn1", "attn9"): value.clone() for name, value in weights.items()}
+    save_file(weights, file)
+    with pytest.raises(SyndiffError, match="made for another architecture"):
+        painter(tiny, loras=(str(file),)).inpaint([ask(1)])
+
+
+def test_a_lora_that_is_missing_damaged_pickled_or_none(tiny: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(b"12345678")
+    none = tmp_path / "none.safetensors"
+    save_file({"weight": torch.zeros(1)}, none)
+    pickled = tmp_path / "lora.bin"
+    pickled.touch()
+    for path, message in (
+        (tmp_path / "nowhere.safetensors", r"nowhere\.safetensors does not exist"),
+        (empty, r"pytorch_lora_weights\.safetensors does not exist"),
+        (cut, "damaged or cut short"),
+        (none, "holds no LoRA"),
+        (pickled, "pickled weights can run code"),
+    ):
+        with pytest.raises(SyndiffError, match=message):
+            painter(tiny, loras=(str(path),)).describe()
+
+
+def test_a_folder_has_no_revision(tiny: Path) -> None:
+    with pytest.raises(SyndiffError, match="which has none"):
+        Sdxl(str(tiny), revision="main").describe()
+
+
+def test_offloading_needs_a_graphics_card(tiny: Path) -> None:
+    with pytest.raises(SyndiffError, match="offload is model and has no effect on the processor"):
+        painter(tiny, offload="model").inpaint([ask(1)])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("sdxl.strength=often", r"sdxl\.strength is 'often'"),
+        ("sdxl.strength=1.5", r"strength is 1\.5; expected"),
+        ("sdxl.scheduler=magic", "expected one of model, ddim"),
+        ("sdxl.loras=[a.safetensors, a.safetensors]", "each file once"),
+    ],
+)
+def test_settings_are_reached_from_the_command_line_and_checked(given: str, message: str) -> None:
+    chosen = ["synthesis.inpainter=sdxl", "sdxl.strength=0.4", "sdxl.loras=[a.safetensors]", "sdxl.lora_weights=[0.5]"]
+    settings = load_settings("compact", overrides=chosen).sdxl
+    assert (settings.strength, settings.loras, settings.lora_weights) == (0.4, ("a.safetensors",), (0.5,))
+    with pytest.raises(SyndiffError, match=message):
+        load_settings("compact", overrides=["synthesis.inpainter=sdxl", given])
+    with pytest.raises(SyndiffError, match=r"setting sdxl\.steps has no effect with the inpainter copy_paste"):
+        load_settings("compact", overrides=["synthesis.inpainter=copy_paste", "sdxl.steps=5"])

@@ -37,11 +37,11 @@ def crop_box(mask: NDArray[np.bool_], context: float, smallest: int) -> Box:
     extent = max(high - low + 1 for low, high in zip(lows, highs, strict=True))
     side = min(max(int(np.ceil(context * extent)), smallest), max(min(height, width), extent))
     sides = min(side, height), min(side, width)
-    starts = [
+    top, left = (
         min(max((low + high + 1 - length) // 2, 0), limit - length)
         for low, high, length, limit in zip(lows, highs, sides, mask.shape, strict=True)
-    ]
-    return Box(*starts, *sides)
+    )
+    return Box(top, left, *sides)
 
 
 def cut(picture: NDArray, box: Box, size: int) -> Tensor:

@@ -30,7 +30,7 @@ from syndiff.training.checkpoints import (
     unpack_optimizer,
 )
 from syndiff.training.loop import Journal, autocast
-from syndiff.training.lora_batch import LoraBatch, LoraCases
+from syndiff.training.lora_batch import LoraCases
 from syndiff.training.lora_objective import LoraObjective, embed_captions
 from syndiff.training.lora_pictures import paint_probe
 from syndiff.training.lora_settings import LoraSettings
@@ -106,7 +106,7 @@ def adapt_lora(
 
     def validate() -> None:
         if accelerator.is_main_process:
-            batch = _to_device(probes.probe(seed, timesteps), accelerator.device)
+            batch = probes.probe(seed, timesteps).to(accelerator.device)
             with autocast(settings.precision, accelerator.device):
                 with torch.no_grad():
                     loss = accelerator.unwrap_model(objective)(batch).mean().item()
@@ -136,7 +136,7 @@ def adapt_lora(
         pipeline.unet.train()  # gradient checkpointing looks at it; there is no dropout
         optimizer.zero_grad(set_to_none=True)
         losses = []
-        for part in _parts(_to_device(batch, accelerator.device), settings.accumulation):
+        for part in batch.to(accelerator.device).parts(settings.accumulation):
             with autocast(settings.precision, accelerator.device):
                 loss = objective(part).mean() / settings.accumulation
             accelerator.backward(loss)
@@ -249,19 +249,6 @@ def _export(pipeline: Any, settings: LoraSettings, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         pipeline.save_lora_weights(folder, unet_lora_layers=lora_tensors(pipeline.unet, settings))
         write_bytes(path, (Path(folder) / LORA_FILE).read_bytes())
-
-
-def _to_device(batch: LoraBatch, device: torch.device) -> LoraBatch:
-    return LoraBatch(*(x if isinstance(x, tuple) else x.to(device) for x in batch))
-
-
-def _parts(batch: LoraBatch, count: int) -> list[LoraBatch]:
-    """The batch in `count` equal parts."""
-    size = len(batch.image) // count
-    return [
-        LoraBatch(*(x[:, here] if x is batch.noise else x[here] for x in batch))
-        for here in (slice(first, first + size) for first in range(0, len(batch.image), size))
-    ]
 
 
 def _fingerprint(cases: LoraCases) -> str:

@@ -26,7 +26,19 @@ class LoraBatch(NamedTuple):
     timestep: Tensor
     """(b,) whole numbers below the number of training timesteps."""
     noise: Tensor
-    """(3, b, 4, r/8, r/8): for the latent, and for drawing the latents of the crop and of the masked crop."""
+    """(b, 3, 4, r/8, r/8): for the latent, and for drawing the latents of the crop and of the masked crop."""
+
+    def to(self, device: torch.device) -> "LoraBatch":
+        """The same batch on `device`."""
+        image, mask, timestep, noise = (x.to(device) for x in (self.image, self.mask, self.timestep, self.noise))
+        return LoraBatch(image, mask, self.captions, timestep, noise)
+
+    def parts(self, count: int) -> "list[LoraBatch]":
+        """The batch in `count` equal parts."""
+        size = len(self.image) // count
+        cuts = [slice(first, first + size) for first in range(0, len(self.image), size)]
+        image, mask, captions, timestep, noise = self
+        return [LoraBatch(image[i], mask[i], captions[i], timestep[i], noise[i]) for i in cuts]
 
 
 class LoraCases:
@@ -73,9 +85,7 @@ class LoraCases:
 
     def _stack(self, samples: Sequence[tuple[Tensor, Tensor, str, int, Tensor]]) -> LoraBatch:
         image, mask, captions, timestep, noise = zip(*samples, strict=True)
-        return LoraBatch(
-            torch.stack(image), torch.stack(mask), captions, torch.tensor(timestep), torch.stack(noise, dim=1)
-        )
+        return LoraBatch(torch.stack(image), torch.stack(mask), captions, torch.tensor(timestep), torch.stack(noise))
 
     def _sample(
         self, index: int, entropy: tuple[int, ...], timesteps: int, *, fixed: bool = False

@@ -74,7 +74,7 @@ class LoraObjective(nn.Module):
         """Loss of each sample, (b,)."""
         mask = batch.mask
         latent, masked = self._latents(batch)
-        noise = batch.noise[0]
+        noise = batch.noise[:, 0]
         small = F.interpolate(mask, latent.shape[2:])  # nearest, as the pipelines do
         seen = self.scheduler.add_noise(latent, noise, batch.timestep)
         if self.unet.config.in_channels == 9:
@@ -98,7 +98,7 @@ class LoraObjective(nn.Module):
         """Latents (b, 4, r/8, r/8) of the crops and of the crops without what is masked, float32."""
         vae, image = self._vae[0], 2 * batch.image - 1
         latents = []
-        for picture, noise in ((image, batch.noise[1]), (image * (batch.mask < 0.5), batch.noise[2])):
+        for picture, noise in ((image, batch.noise[:, 1]), (image * (batch.mask < 0.5), batch.noise[:, 2])):
             drawn = vae.encode(picture.to(vae.dtype)).latent_dist
             latents.append((drawn.mean.float() + drawn.std.float() * noise) * vae.config.scaling_factor)
         return latents[0], latents[1]

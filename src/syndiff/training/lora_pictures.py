@@ -25,7 +25,7 @@ def paint_probe(pipeline: Any, embeddings: dict[str, TextEmbedding], batch: Lora
     tokens, pooled = stack_embeddings(embeddings, batch.captions)
     plain_tokens, plain_pooled = stack_embeddings(embeddings, [""] * len(batch.captions))
     texts = {"prompt_embeds": tokens, "negative_prompt_embeds": plain_tokens}
-    if pooled is not None:
+    if pooled is not None and plain_pooled is not None:
         texts |= {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": plain_pooled}
     pipeline.unet.eval()
     painted = pipeline(

@@ -85,23 +85,17 @@ class SdxlSettings:
             raise SyndiffError(
                 f"sdxl: {self.steps} steps at strength {least} leave no step to paint with; raise either."
             )
-        for setting, value, idle, why in (
-            (
-                "start",
-                self.start,
-                self.start != "auto" and self.strength == 1,
-                "at strength 1, which starts from noise",
-            ),
-            (
-                "smallest_crop",
-                self.smallest_crop,
+        idle = {
+            "start": (self.start != "auto" and self.strength == 1, "at strength 1, which starts from noise"),
+            "smallest_crop": (
                 self.smallest_crop != SdxlSettings.smallest_crop and not self.context,
                 "with context 0, which paints the whole frame",
             ),
-            ("vae_slicing", self.vae_slicing, self.vae_slicing and self.batch_size == 1, "with batch_size 1"),
-        ):
-            if idle:
-                raise SyndiffError(f"sdxl: {setting} is {value} and has no effect {why}; leave it out.")
+            "vae_slicing": (self.vae_slicing and self.batch_size == 1, "with batch_size 1"),
+        }
+        for name, (useless, why) in idle.items():
+            if useless:
+                raise SyndiffError(f"sdxl: {name} is {getattr(self, name)} and has no effect {why}; leave it out.")
 
     def strength_of(self, share: float) -> float:
         """Strength for a lesion that takes this share of the frame's area.
