@@ -187,18 +187,17 @@ def rate_factor(step: int, settings: LoraSettings) -> float:
 
 
 def lora_tensors(unet: Any, settings: LoraSettings) -> dict[str, Tensor]:
-    """The factors under diffusers' names, alpha / rank multiplied into the second of each pair.
+    """The factors (lora_A, lora_B) of each layer, alpha / rank multiplied into the second of each pair.
 
-    A file without further notes is read as alpha = rank by every program.
+    A file without further notes is read as alpha = rank by every program. The names stay peft's: diffusers' own
+    conversion to its older names renames the attention alone, and its loader then drops one half of the mixture.
     """
-    from diffusers.utils import convert_state_dict_to_diffusers
     from peft.utils import get_peft_model_state_dict
 
-    tensors = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
     scale = settings.alpha / settings.rank
     return {
-        name: (value * scale if name.endswith(("lora.up.weight", "lora_B.weight")) else value).detach().cpu().clone()
-        for name, value in tensors.items()
+        name: (value * scale if name.endswith("lora_B.weight") else value).detach().cpu().clone()
+        for name, value in get_peft_model_state_dict(unet).items()
     }
 
 
