@@ -106,12 +106,13 @@ def adapt_lora(
 
     def validate() -> None:
         if accelerator.is_main_process:
+            alone = accelerator.unwrap_model(objective)
             batch = probes.probe(seed, timesteps).to(accelerator.device)
-            with autocast(settings.precision, accelerator.device):
-                with torch.no_grad():
-                    loss = accelerator.unwrap_model(objective)(batch).mean().item()
+            crops = batch.parts(len(batch.captions))  # one by one: a small card must be able to
+            with autocast(settings.precision, accelerator.device), torch.no_grad():
+                loss = sum(alone(crop).item() for crop in crops) / len(crops)
                 if settings.picture_steps:
-                    picture = paint_probe(pipeline, accelerator.unwrap_model(objective).embeddings, batch, settings)
+                    picture = paint_probe(pipeline, alone.embeddings, crops, settings)
                     write_bytes(out / "pictures" / f"{step:06d}.png", picture)
             journal.write(step=step, probe_loss=loss)
 

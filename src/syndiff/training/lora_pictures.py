@@ -1,6 +1,7 @@
 """What an inpainter under training paints: a small picture of a few fixed crops."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,33 +17,42 @@ _GUIDANCE = 7.5  # the default of the inpainter "sdxl"
 _SIDE = 256  # pixels of a crop in the picture, at most
 
 
-@torch.no_grad()
-def paint_probe(pipeline: Any, embeddings: dict[str, TextEmbedding], batch: LoraBatch, settings: LoraSettings) -> bytes:
-    """A PNG with one row for each crop of `batch`: what is given, what was painted from noise, what is real.
+def paint_probe(
+    pipeline: Any, embeddings: dict[str, TextEmbedding], crops: Sequence[LoraBatch], settings: LoraSettings
+) -> bytes:
+    """A PNG with one row for each of `crops`: what is given, what was painted from noise, what is real.
 
-    `pipeline` needs no text encoders; the noise is the same at every call.
+    Each is painted alone. `pipeline` needs no text encoders; the noise is the same at every call.
     """
-    tokens, pooled = stack_embeddings(embeddings, batch.captions)
-    plain_tokens, plain_pooled = stack_embeddings(embeddings, [""] * len(batch.captions))
+    pipeline.unet.eval()
+    rows = [_row(pipeline, embeddings, crop, settings, number) for number, crop in enumerate(crops)]
+    return _grid(torch.stack(rows).cpu())
+
+
+@torch.no_grad()
+def _row(
+    pipeline: Any, embeddings: dict[str, TextEmbedding], crop: LoraBatch, settings: LoraSettings, seed: int
+) -> Tensor:
+    """(3, 3, h, w) in [0, 1]."""
+    tokens, pooled = stack_embeddings(embeddings, crop.captions)
+    plain_tokens, plain_pooled = stack_embeddings(embeddings, [""])
     texts = {"prompt_embeds": tokens, "negative_prompt_embeds": plain_tokens}
     if pooled is not None and plain_pooled is not None:
         texts |= {"pooled_prompt_embeds": pooled, "negative_pooled_prompt_embeds": plain_pooled}
-    pipeline.unet.eval()
     painted = pipeline(
-        **{name: value.to(batch.image.device) for name, value in texts.items()},
-        image=batch.image,
-        mask_image=batch.mask,
+        **{name: value.to(crop.image.device) for name, value in texts.items()},
+        image=crop.image,
+        mask_image=crop.mask,
         height=settings.resolution,
         width=settings.resolution,
         strength=1.0,
         num_inference_steps=settings.picture_steps,
         guidance_scale=_GUIDANCE,
-        generator=[torch.Generator("cpu").manual_seed(number) for number in range(len(batch.captions))],
+        generator=torch.Generator("cpu").manual_seed(seed),
         output_type="pt",
     ).images.float()
-    given = batch.image * (1 - batch.mask) + 0.5 * batch.mask
-    composite = batch.image * (1 - batch.mask) + painted.nan_to_num() * batch.mask
-    return _grid(torch.stack([given, composite, batch.image], dim=1).cpu())
+    around = crop.image * (1 - crop.mask)
+    return torch.cat([around + 0.5 * crop.mask, around + painted.nan_to_num() * crop.mask, crop.image])
 
 
 def _grid(pictures: Tensor) -> bytes:
