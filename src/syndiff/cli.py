@@ -241,7 +241,7 @@ class Synthesize(_Common):
         dataset = DatasetFolder.open(self.data)
         split = Split.read(self.split)
         split.check(dataset)
-        inpainter = make_inpainter(settings)
+        inpainter = make_inpainter(chosen)
         options: dict[str, Any] = {
             "count": self.count,
             "seed": self.seed,
@@ -457,7 +457,7 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-_EXTRA_OF = {"diffusers": "sdxl", "transformers": "sdxl"}
+_EXTRA_OF = {"diffusers": "sdxl", "peft": "sdxl", "transformers": "sdxl"}
 """Libraries that not everybody installs, and the extra that brings them."""
 
 _USER_OS_ERRORS = {

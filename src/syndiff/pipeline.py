@@ -35,7 +35,6 @@ from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import read_manifest
-from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.calibration import step_seconds
 from syndiff.training.checkpoints import find_checkpoint
 from syndiff.training.loop import Task
@@ -60,7 +59,7 @@ def run_pipeline(
     settings.refuse("run (it trains a control and segmenters)", "model.kind")
     if settings.run.minutes:
         settings.refuse("run while run.minutes is above 0", "training.steps")
-    inpainter = make_inpainter(settings.synthesis)
+    inpainter = make_inpainter(settings)
     inpainter.describe()  # looks for its weights now, not after two trainings
     stage(1, "inspect", str(data))
     dataset = DatasetFolder.open(data)
@@ -291,13 +290,15 @@ def open_synthetic(folder: Path, split: Split) -> DatasetFolder:
     return DatasetFolder.open(folder)
 
 
-def make_inpainter(settings: SynthesisSettings) -> Inpainter:
-    """The inpainter that the settings name, loaded."""
-    if settings.inpainter == "copy_paste":
+def make_inpainter(settings: Settings) -> Inpainter:
+    """The inpainter that the settings name."""
+    chosen = settings.synthesis
+    if chosen.inpainter == "copy_paste":
         return CopyPaste()
-    from syndiff.synthesis.inpainters.sdxl import DEFAULT_MODEL, Sdxl
+    from syndiff.models.pipeline_folder import DEFAULT_MODEL
+    from syndiff.synthesis.inpainters.sdxl import Sdxl
 
-    return Sdxl(settings.model or DEFAULT_MODEL, revision=settings.revision or None)
+    return Sdxl(chosen.model or DEFAULT_MODEL, revision=chosen.revision or None, settings=settings.sdxl)
 
 
 def make_gates(
@@ -392,7 +393,7 @@ def train_verb(
     data: Path, split_file: Path, out: Path, synthetic: Path | None, settings: Settings, seed: int, dry_run: bool
 ) -> str:
     """`syndiff train`: one segmenter on the training cases of a split, plus a synthetic folder if given."""
-    settings.refuse("train", "run", "synthesis", "gates")
+    settings.refuse("train", "run", "synthesis", "gates", "sdxl")
     dataset = DatasetFolder.open(data)
     split = Split.read(split_file)
     split.check(dataset)

@@ -15,6 +15,7 @@ from syndiff.data.augmentation import AugmentationSettings
 from syndiff.errors import SyndiffError
 from syndiff.models.segmenter import SegmenterSettings
 from syndiff.synthesis.gates.settings import GatesSettings
+from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.settings import TrainingSettings
 
@@ -51,9 +52,18 @@ class Settings:
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     synthesis: SynthesisSettings = field(default_factory=SynthesisSettings)
     gates: GatesSettings = field(default_factory=GatesSettings)
+    sdxl: SdxlSettings = field(default_factory=SdxlSettings)
     run: RunSettings = field(default_factory=RunSettings)
     chosen: frozenset[str] = frozenset()
     """The settings, as section.name, that a configuration file or --set gave."""
+
+    def __post_init__(self) -> None:
+        unused = sorted(name for name in self.chosen if name.startswith("sdxl."))
+        if unused and self.synthesis.inpainter != "sdxl":
+            raise SyndiffError(
+                f"setting {unused[0]} has no effect with the inpainter {self.synthesis.inpainter}; leave it out or set "
+                "synthesis.inpainter to sdxl."
+            )
 
     def refuse(self, verb: str, *names: str) -> None:
         """Raise SyndiffError when one of `names` (section or section.name) was chosen though `verb` does not use it."""
