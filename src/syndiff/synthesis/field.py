@@ -12,7 +12,7 @@ from scipy import ndimage
 
 _CELLS = 160
 _DARK = 0.13  # of the frame's brightest cell: border, insets
-_LUMEN = 0.4  # of the median brightness in view, averaged over the lumen's surroundings
+_LUMEN = 0.4  # of the median brightness in view; below it, smoothed, lies the lumen
 _WHITE = 0.8  # of the frame's brightest cell, in its weakest channel: specular highlights, overlaid text
 _RARE = 0.15  # of the view: what covers more is no highlight but the subject (histology, glare)
 
@@ -53,12 +53,12 @@ def view(image: NDArray[np.uint8] | NDArray[np.uint16]) -> View:
         everywhere = np.ones(brightness.shape, bool)
         return View(step, everywhere, everywhere)
     smooth = ndimage.gaussian_filter(brightness, 0.01 * _CELLS)
-    lumen = smooth < _LUMEN * np.median(brightness[field])
+    dark = (smooth < _LUMEN * np.median(brightness[field])) | (brightness <= _DARK * brightness.max())
     weakest = np.minimum(np.minimum(image[..., 0], image[..., 1]), image[..., 2])
     white = _cells(weakest, step, np.maximum) > _WHITE * brightness.max()
     if white[field].mean() > _RARE:
         white[:] = False
-    return View(step, field, field & ~lumen & ~white & ~ndimage.binary_dilation(inset))
+    return View(step, field, field & ~dark & ~white & ~ndimage.binary_dilation(inset))
 
 
 def field_of_view(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.bool_]:
