@@ -192,6 +192,34 @@ class CaptionVerb:
 
 
 @dataclass(kw_only=True)
+class Adapt(_Common):
+    """Teach an inpainter what lesions look like in your images, from the training cases of a split."""
+
+    data: Path
+    """Dataset folder."""
+    split: Path
+    """Split JSON (see `syndiff data split`); it learns from the training cases, validation cases judge it."""
+    out: Path
+    """Run folder, which `synthesize --model` takes; the same command resumes it."""
+    inpainter: Literal["compact", "sdxl"] = "compact"
+    """compact is trained from scratch on a laptop; sdxl is a diffusion pipeline that gets a LoRA, on a GPU."""
+    model: str | None = None
+    """For sdxl: folder or hub id of the pipeline; replaces synthesis.model."""
+    minutes: float | None = None
+    """For compact: training time; replaces adapt.minutes."""
+    dry_run: bool = False
+    """Show what would be learned, and from what, without writing anything."""
+
+    def run(self) -> None:
+        """Adapt or resume."""
+        from syndiff.adaptation import adapt
+
+        own = {"synthesis.inpainter": self.inpainter, "synthesis.model": self.model, "adapt.minutes": self.minutes}
+        self.set = (*self.set, *(f"{name}={value}" for name, value in own.items() if value is not None))
+        say(adapt(self.data, self.split, self.out, self.settings(), seed=self.seed, dry_run=self.dry_run))
+
+
+@dataclass(kw_only=True)
 class Synthesize(_Common):
     """Paint new annotated cases from the training split of a dataset."""
 
@@ -203,10 +231,11 @@ class Synthesize(_Common):
     """Dataset folder to write; the same command goes on where it stopped."""
     count: int
     """Accepted cases wanted."""
-    inpainter: Literal["copy_paste", "sdxl"] | None = None
+    inpainter: Literal["compact", "copy_paste", "sdxl"] | None = None
     """Replaces synthesis.inpainter."""
     model: str | None = None
-    """Folder or hub id of the diffusion pipeline; replaces synthesis.model."""
+    """For compact, the run folder of `syndiff adapt`; for sdxl, folder or hub id of the pipeline; replaces
+    synthesis.model."""
     gates: Literal["on", "report", "off"] | None = None
     """Refuse samples that no real lesion resembles, only score them, or neither; replaces gates.mode."""
     segmenter: Path | None = None
@@ -220,7 +249,7 @@ class Synthesize(_Common):
         """Synthesize and account for every attempt."""
         from syndiff.data.dataset import DatasetFolder
         from syndiff.data.splits import Split
-        from syndiff.pipeline import make_gates, make_inpainter
+        from syndiff.pipeline import check_inpainter, make_gates, make_inpainter
         from syndiff.report.synthesis_page import build_synthesis_page
         from syndiff.synthesis.dry_run import dry_run
         from syndiff.synthesis.engine import synthesize
@@ -236,12 +265,14 @@ class Synthesize(_Common):
         if self.segmenter is not None:
             self.set = (*self.set, f"gates.segmenter={self.segmenter}")
         chosen = self.settings()
-        chosen.refuse("synthesize", "model", "training", "augmentation", "run", "synthesis.share")
+        chosen.refuse("synthesize", "synthesis.share")
+        chosen.refuse_all_but("synthesize", "synthesis", "gates", "compact", "sdxl")
         settings = chosen.synthesis
         dataset = DatasetFolder.open(self.data)
         split = Split.read(self.split)
         split.check(dataset)
         inpainter = make_inpainter(chosen)
+        check_inpainter(settings, split)
         options: dict[str, Any] = {
             "count": self.count,
             "seed": self.seed,
@@ -409,6 +440,7 @@ Verb = (
     Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Adapt, tyro.conf.subcommand("adapt")]
     | Annotated[Synthesize, tyro.conf.subcommand("synthesize")]
     | Annotated[Merge, tyro.conf.subcommand("merge")]
     | Annotated[Train, tyro.conf.subcommand("train")]

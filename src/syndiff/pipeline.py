@@ -35,6 +35,7 @@ from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import read_manifest
+from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.calibration import step_seconds
 from syndiff.training.checkpoints import find_checkpoint
 from syndiff.training.loop import Task
@@ -57,6 +58,7 @@ def run_pipeline(
     """
     # 1. Are the settings, the inpainter and the dataset usable, and how is it divided?
     settings.refuse("run (it trains a control and segmenters)", "model.kind")
+    settings.refuse("run", "painter", "adapt", "lora")
     if settings.run.minutes:
         settings.refuse("run while run.minutes is above 0", "training.steps")
     inpainter = make_inpainter(settings)
@@ -80,6 +82,7 @@ def run_pipeline(
         stage(2, "split", split_method)
         split = obtain_split(dataset, out / "split.json", method=split_method, seed=seed)
         log.info(describe_split(split))
+        check_inpainter(settings.synthesis, split)
 
         # 2. The control and the segmenter on real cases alone.
         size = settings.model.image_size
@@ -295,10 +298,47 @@ def make_inpainter(settings: Settings) -> Inpainter:
     chosen = settings.synthesis
     if chosen.inpainter == "copy_paste":
         return CopyPaste()
+    if chosen.inpainter == "compact":
+        from syndiff.synthesis.inpainters.compact import Compact
+
+        return Compact(_compact_checkpoint(chosen.model), settings.compact)
     from syndiff.models.pipeline_folder import DEFAULT_MODEL
     from syndiff.synthesis.inpainters.sdxl import Sdxl
 
     return Sdxl(chosen.model or DEFAULT_MODEL, revision=chosen.revision or None, settings=settings.sdxl)
+
+
+def _compact_checkpoint(model: str) -> Path:
+    """The best checkpoint of an `adapt` run, or `model` itself where it is a checkpoint."""
+    how = "teach it your images with `syndiff adapt --data DIR --split FILE --out RUN`, then give --model RUN"
+    if not model:
+        raise SyndiffError(f"The inpainter compact has no weights of its own: {how}.")
+    checkpoint = find_checkpoint(Path(model), "best") or Path(model)
+    if not (checkpoint / "model.json").is_file():
+        raise SyndiffError(
+            f"{model} holds no inpainter (neither checkpoints/best, which appears with the first validation, nor "
+            f"model.json): {how}."
+        )
+    return checkpoint
+
+
+def check_inpainter(settings: SynthesisSettings, split: Split) -> None:
+    """Raise SyndiffError when a compact inpainter learned from cases that `split` keeps for validation or test."""
+    if settings.inpainter != "compact":
+        return
+    folder = Path(settings.model).resolve()
+    for run in (folder, folder.parent.parent):  # the run, or one of its checkpoints
+        if (run / "split.json").is_file():
+            _refuse_leak(f"synthesis settings: the inpainter {settings.model}", run, split)
+
+
+def _refuse_leak(what: str, run: Path, split: Split) -> None:
+    trained_on = Split.read(run / "split.json")
+    if trained_on.fingerprint == split.fingerprint and not set(trained_on.train) <= set(split.train):
+        raise SyndiffError(
+            f"{what} was trained on cases that this split keeps for validation or test; what has seen them leaks. "
+            "Train one with this split."
+        )
 
 
 def make_gates(
@@ -329,12 +369,7 @@ def _judge_of(run: Path, split: Split) -> Segmenter:
             f"gates settings: segmenter {run} holds no trained model (no checkpoints/best); give a run folder of "
             "`syndiff train` or one arm of `syndiff run`."
         )
-    trained_on = Split.read(run / "split.json")
-    if trained_on.fingerprint == split.fingerprint and not set(trained_on.train) <= set(split.train):
-        raise SyndiffError(
-            f"gates settings: segmenter {run} was trained on cases that this split keeps for validation or test; "
-            "a gate that has seen them leaks. Train one with this split."
-        )
+    _refuse_leak(f"gates settings: segmenter {run}", run, split)
     return Segmenter(
         predictor=SegmenterPredictor.load(checkpoint, name=run.name),
         fingerprint=sha256(checkpoint / "model.safetensors"),
@@ -393,7 +428,7 @@ def train_verb(
     data: Path, split_file: Path, out: Path, synthetic: Path | None, settings: Settings, seed: int, dry_run: bool
 ) -> str:
     """`syndiff train`: one segmenter on the training cases of a split, plus a synthetic folder if given."""
-    settings.refuse("train", "run", "synthesis", "gates", "sdxl")
+    settings.refuse_all_but("train", "model", "training", "augmentation")
     dataset = DatasetFolder.open(data)
     split = Split.read(split_file)
     split.check(dataset)

@@ -48,7 +48,8 @@ def painter(folder: Path, **settings: object) -> Sdxl:
 def short_grammar(folder: Path, end: str = "") -> Grammar:
     """Prompts that fit the tiny tokenizer, which reads letter by letter, unless `end` makes them longer."""
     (folder / "short.yaml").write_text(
-        "{subject: polyp, templates: ['a {size} polyp" + end + "'], caption: 'a {size} polyp', background: wall, slots: "
+        f"{{subject: polyp, templates: ['a {{size}} polyp{end}'], "
+        "caption: 'a {size} polyp', background: wall, slots: "
         "{size: {kind: mask, measure: area, words: [{word: small, below: 0.1}, big]}}}"
     )
     return Grammar.load(str(folder / "short.yaml"))
