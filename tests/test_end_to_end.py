@@ -67,6 +67,15 @@ def test_single_verbs_split_train_evaluate_predict(syndiff, phantom, tmp_path):
     assert summary.stat().st_mtime_ns == kept, "the same evaluation was made twice"
     assert syndiff("evaluate", "--run", run, "--data", phantom, "--tolerance", 5).status == 0
     assert json.loads(summary.read_text())["tolerance"] == 5
+    scored = [*("synthesize", "--data", phantom, "--split", split, "--segmenter", run), "--count", 1]
+    reported = syndiff(*scored, "--gates", "report", "--out", tmp_path / "scored")
+    assert reported.status == 0 and "agreement" in reported.out, reported.err
+    bounds = json.loads((tmp_path / "scored" / "gates.json").read_text())
+    assert bounds["calibrated_on"]["agreement"]["on"] == "validation cases"
+    contradiction = syndiff(*scored, "--gates", "off", "--out", tmp_path / "off")
+    assert contradiction.status == 2 and "no effect while mode is off" in contradiction.err
+    nowhere = syndiff(*scored[:5], "--segmenter", tmp_path / "nowhere", "--count", 1, "--out", tmp_path / "none")
+    assert nowhere.status == 2 and "holds no trained model" in nowhere.err
     image = tmp_path / "images" / "odd.png"
     image.parent.mkdir()
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (37, 61, 3)).astype(np.uint8)).save(image)

@@ -15,7 +15,9 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
 from syndiff.files import read_json, write_json
-from syndiff.models.inpainter import InpaintingSettings
+from syndiff.models.inpainter import InpaintingSettings, initialise_inpainter
+from syndiff.presets import Settings
+from syndiff.synthesis.captions import caption_case
 from syndiff.synthesis.grammar import Grammar
 from syndiff.training.calibration import step_seconds
 from syndiff.training.inpainting import InpaintingTask
@@ -50,6 +52,116 @@ def caption_lesions(
     return found
 
 
+def adapt(data: Path, split_file: Path, out: Path, settings: Settings, *, seed: int, dry_run: bool) -> str:
+    """`syndiff adapt`: teach the inpainter of `settings.synthesis` the training cases of a split; says what to do next.
+
+    Raises SyndiffError for settings without effect on it.
+    """
+    chosen = settings.synthesis
+    verb = f"adapt --inpainter {chosen.inpainter}"
+    common = ("synthesis.inpainter", "synthesis.prompts")
+    if chosen.inpainter == "sdxl":
+        settings.refuse_all_but(verb, *common, "synthesis.model", "synthesis.revision", "sdxl.variant", "lora")
+    else:
+        settings.refuse_all_but(verb, *common, "painter", "adapt")
+        if settings.adapt.minutes:
+            settings.refuse("adapt while adapt.minutes is above 0", "adapt.steps")
+    dataset = DatasetFolder.open(data)
+    split = Split.read(split_file)
+    split.check(dataset)
+    grammar = Grammar.for_dataset(dataset, chosen.prompts)
+    if chosen.inpainter == "sdxl":
+        if dry_run:
+            return plan_sdxl(dataset, split, grammar=grammar, settings=settings)
+        file = adapt_sdxl(dataset, split, out, grammar=grammar, settings=settings, seed=seed)
+        return f"LoRA: {file}; paint: synthesize --inpainter sdxl --set sdxl.loras=[{out}]"
+    if dry_run:
+        return plan_compact(dataset, split, grammar=grammar, model_settings=settings.painter, settings=settings.adapt)
+    best = adapt_compact(
+        dataset, split, out, grammar=grammar, model_settings=settings.painter, settings=settings.adapt, seed=seed
+    )
+    score = read_json(best / "model.json")["val_loss"]
+    return f"Best model: {best} (validation loss {score:.4f}); paint: synthesize --inpainter compact --model {out}"
+
+
+def adapt_sdxl(
+    dataset: DatasetFolder, split: Split, out: Path, *, grammar: Grammar, settings: Settings, seed: int
+) -> Path:
+    """Fine-tune a diffusion pipeline with LoRA on the training cases of `split`, or go on; returns the LoRA file.
+
+    Validated, with pictures, on validation cases; it never sees a test case.
+    """
+    from syndiff.models.pipeline_folder import DEFAULT_MODEL
+    from syndiff.training.lora import adapt_lora
+
+    chosen, lora = settings.synthesis, settings.lora
+    if lora.random_masks and not lora.background_caption:
+        lora = replace(lora, background_caption=grammar.background.text)
+    return adapt_lora(
+        out,
+        dataset=dataset,
+        case_ids=split.train,
+        captions=caption_cases(dataset, (*split.train, *split.val), grammar, progress=True),
+        model=chosen.model or DEFAULT_MODEL,
+        revision=chosen.revision or None,
+        variant=settings.sdxl.variant or None,
+        probe_ids=split.val,
+        settings=lora,
+        seed=seed,
+    )
+
+
+def plan_sdxl(dataset: DatasetFolder, split: Split, *, grammar: Grammar, settings: Settings) -> str:
+    """What `adapt_sdxl` would learn, in words; a pipeline on this disk is checked, none is fetched."""
+    from syndiff.models.pipeline_folder import DEFAULT_MODEL, find_pipeline
+
+    chosen, lora = settings.synthesis, settings.lora
+    model = chosen.model or DEFAULT_MODEL
+    if Path(model).expanduser().is_dir():
+        find_pipeline(model, chosen.revision or None, settings.sdxl.variant or None)
+        model += ", complete on this disk"
+    captions = caption_cases(dataset, split.train, grammar, progress=True)
+    return (
+        f"{len(split.train)} training cases, such as {next(iter(captions.values()))!r}; {len(split.val)} validation "
+        f"cases\npipeline {model}\nLoRA of rank {lora.rank} on {', '.join(lora.targets)}: {lora.steps} steps of "
+        f"{lora.batch_size} crops at {lora.resolution} pixels\nnothing was written"
+    )
+
+
+def caption_cases(
+    dataset: DatasetFolder, case_ids: Iterable[str], grammar: Grammar, *, progress: bool = False
+) -> dict[str, str]:
+    """Caption of each case: the dataset's own, or what is measured on it."""
+    cases = [dataset[case_id] for case_id in sorted(case_ids)]
+    return {
+        case.id: case.caption or caption_case(dataset, case, grammar).text
+        for case in tqdm(cases, desc="captions", unit="case", disable=not progress)
+    }
+
+
+def plan_compact(
+    dataset: DatasetFolder,
+    split: Split,
+    *,
+    grammar: Grammar,
+    model_settings: InpaintingSettings,
+    settings: AdaptSettings,
+) -> str:
+    """What `adapt_compact` would learn, in words."""
+    lesions = caption_lesions(dataset, (*split.train, *split.val), grammar, progress=True)
+    training = [caption for case_id in split.train for _, caption in lesions[case_id]]
+    example = f", such as {training[0]!r}" if training else ""
+    model = initialise_inpainter(model_settings, _vocabulary(grammar, lesions), 0)
+    parameters = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    long = f"{settings.minutes:g} minutes" if settings.minutes else f"{settings.steps} steps"
+    return (
+        f"{len(training)} captioned lesions of {len(split.train)} training cases{example}\n"
+        f"{len(split.val)} validation cases\n"
+        f"{len(model.vocabulary)} words, {parameters / 1e6:.1f} M trained parameters, {long} of "
+        f"{settings.batch_size} crops at {model_settings.crop_size} pixels\nnothing was written"
+    )
+
+
 def adapt_compact(
     dataset: DatasetFolder,
     split: Split,
@@ -68,11 +180,7 @@ def adapt_compact(
     background = grammar.background.text
     train_lesions = caption_lesions(dataset, split.train, grammar, progress=progress)
     val_lesions = caption_lesions(dataset, split.val, grammar, progress=progress)
-    texts = [
-        background,
-        *(caption for lesions in (train_lesions, val_lesions) for x in lesions.values() for _, caption in x),
-    ]
-    vocabulary = sorted({*grammar.vocabulary, *(word for text in texts for word in tokenize(text))})
+    vocabulary = _vocabulary(grammar, {**train_lesions, **val_lesions})
     about = {
         "dataset": split.dataset,
         "name": dataset.name,
@@ -108,6 +216,12 @@ def adapt_compact(
 
     settings = replace(settings, steps=_plan_steps(out / "plan.json", settings, task))
     return fit(out, task(), settings, seed=seed, progress=progress)
+
+
+def _vocabulary(grammar: Grammar, lesions: Lesions) -> list[str]:
+    """Every word of the grammar's captions and of those that the dataset brings."""
+    captions = (caption for found in lesions.values() for _, caption in found)
+    return sorted({*grammar.vocabulary, *(word for caption in captions for word in tokenize(caption))})
 
 
 def _plan_steps(path: Path, settings: AdaptSettings, task: Callable[[], Task]) -> int:

@@ -26,8 +26,11 @@ from syndiff.models.segmenter import SegmenterSettings, initialise
 from syndiff.presets import Settings
 from syndiff.report.content import read_content
 from syndiff.report.page import build_report
+from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.report.words import table_text
+from syndiff.synthesis.album import FOREIGN
 from syndiff.synthesis.engine import check_prompts, synthesize
+from syndiff.synthesis.gates.panel import Gates, Painter, Segmenter
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
@@ -55,9 +58,10 @@ def run_pipeline(
     """
     # 1. Are the settings, the inpainter and the dataset usable, and how is it divided?
     settings.refuse("run (it trains a control and segmenters)", "model.kind")
+    settings.refuse("run", "painter", "adapt", "lora")
     if settings.run.minutes:
         settings.refuse("run while run.minutes is above 0", "training.steps")
-    inpainter = make_inpainter(settings.synthesis)
+    inpainter = make_inpainter(settings)
     inpainter.describe()  # looks for its weights now, not after two trainings
     stage(1, "inspect", str(data))
     dataset = DatasetFolder.open(data)
@@ -78,6 +82,7 @@ def run_pipeline(
         stage(2, "split", split_method)
         split = obtain_split(dataset, out / "split.json", method=split_method, seed=seed)
         log.info(describe_split(split))
+        check_inpainter(settings.synthesis, split)
 
         # 2. The control and the segmenter on real cases alone.
         size = settings.model.image_size
@@ -120,8 +125,11 @@ def run_pipeline(
             seed=seed,
             feather=settings.synthesis.feather,
             grammar=grammar,
+            gates=make_gates(settings, inpainter, dataset, split, out / "synthetic"),
+            background_lesion=settings.synthesis.background_lesion,
+            backgrounds=settings.synthesis.backgrounds,
         )
-        log.info(str(summary))
+        log.info(f"{summary}\n{summary.table}\nto browse them: {build_synthesis_page(out / 'synthetic')}")
         synthetic = open_synthetic(out / "synthetic", split)
         both = load_cases([*real, (synthetic, [case.id for case in synthetic.cases])], size, progress=True)
         train_arm(6, "real+synthetic", both)
@@ -276,7 +284,7 @@ def open_synthetic(folder: Path, split: Split) -> DatasetFolder:
             "what it was made from. Make it or finish it with `syndiff synthesize`."
         )
     seen = {case for s in read_manifest(manifest) if s.accepted for case in (s.source_case, s.mask_source) if case}
-    leaked = sorted(seen - set(split.train))
+    leaked = sorted(case for case in seen - set(split.train) if not case.startswith(FOREIGN))
     if leaked:
         raise SyndiffError(
             f"{folder} was made from {len(leaked)} cases outside the split's training cases (first {leaked[0]}); "
@@ -285,13 +293,87 @@ def open_synthetic(folder: Path, split: Split) -> DatasetFolder:
     return DatasetFolder.open(folder)
 
 
-def make_inpainter(settings: SynthesisSettings) -> Inpainter:
-    """The inpainter that the settings name, loaded."""
-    if settings.inpainter == "copy_paste":
+def make_inpainter(settings: Settings) -> Inpainter:
+    """The inpainter that the settings name."""
+    chosen = settings.synthesis
+    if chosen.inpainter == "copy_paste":
         return CopyPaste()
-    from syndiff.synthesis.inpainters.sdxl import DEFAULT_MODEL, Sdxl
+    if chosen.inpainter == "compact":
+        from syndiff.synthesis.inpainters.compact import Compact
 
-    return Sdxl(settings.model or DEFAULT_MODEL, revision=settings.revision or None)
+        return Compact(_compact_checkpoint(chosen.model), settings.compact)
+    from syndiff.models.pipeline_folder import DEFAULT_MODEL
+    from syndiff.synthesis.inpainters.sdxl import Sdxl
+
+    return Sdxl(chosen.model or DEFAULT_MODEL, revision=chosen.revision or None, settings=settings.sdxl)
+
+
+def _compact_checkpoint(model: str) -> Path:
+    """The best checkpoint of an `adapt` run, or `model` itself where it is a checkpoint."""
+    how = "teach it your images with `syndiff adapt --data DIR --split FILE --out RUN`, then give --model RUN"
+    if not model:
+        raise SyndiffError(f"The inpainter compact has no weights of its own: {how}.")
+    checkpoint = find_checkpoint(Path(model), "best") or Path(model)
+    if not (checkpoint / "model.json").is_file():
+        raise SyndiffError(
+            f"{model} holds no inpainter (neither checkpoints/best, which appears with the first validation, nor "
+            f"model.json): {how}."
+        )
+    return checkpoint
+
+
+def check_inpainter(settings: SynthesisSettings, split: Split) -> None:
+    """Raise SyndiffError when a compact inpainter learned from cases that `split` keeps for validation or test."""
+    if settings.inpainter != "compact":
+        return
+    folder = Path(settings.model).resolve()
+    for run in (folder, folder.parent.parent):  # the run, or one of its checkpoints
+        if (run / "split.json").is_file():
+            _refuse_leak(f"synthesis settings: the inpainter {settings.model}", run, split)
+
+
+def _refuse_leak(what: str, run: Path, split: Split) -> None:
+    trained_on = Split.read(run / "split.json")
+    if trained_on.fingerprint == split.fingerprint and not set(trained_on.train) <= set(split.train):
+        raise SyndiffError(
+            f"{what} was trained on cases that this split keeps for validation or test; what has seen them leaks. "
+            "Train one with this split."
+        )
+
+
+def make_gates(
+    settings: Settings, inpainter: Inpainter, dataset: DatasetFolder, split: Split, out: Path
+) -> Gates | None:
+    """The gates for samples that go into `out`, calibrated on the split's training (and validation) cases.
+
+    Bounds that lie in `out` already are taken again. None when the gates are off.
+    """
+    if settings.gates.mode == "off":
+        return None
+    return Gates.calibrate(
+        dataset,
+        split.train,
+        settings.gates,
+        painter=Painter(margin=inpainter.margin, feather=settings.synthesis.feather, copies=inpainter.copies),
+        predictor=_judge_of(Path(settings.gates.segmenter), split) if settings.gates.segmenter else None,
+        val_ids=split.val,
+        kept=out / "gates.json",
+    )
+
+
+def _judge_of(run: Path, split: Split) -> Segmenter:
+    """The best segmenter of a run, once its own split shows that it was trained on nothing but these real cases."""
+    checkpoint = find_checkpoint(run, "best")
+    if checkpoint is None:
+        raise SyndiffError(
+            f"gates settings: segmenter {run} holds no trained model (no checkpoints/best); give a run folder of "
+            "`syndiff train` or one arm of `syndiff run`."
+        )
+    _refuse_leak(f"gates settings: segmenter {run}", run, split)
+    return Segmenter(
+        predictor=SegmenterPredictor.load(checkpoint, name=run.name),
+        fingerprint=sha256(checkpoint / "model.safetensors"),
+    )
 
 
 def folder_name(dataset: DatasetFolder) -> str:
@@ -346,7 +428,7 @@ def train_verb(
     data: Path, split_file: Path, out: Path, synthetic: Path | None, settings: Settings, seed: int, dry_run: bool
 ) -> str:
     """`syndiff train`: one segmenter on the training cases of a split, plus a synthetic folder if given."""
-    settings.refuse("train", "run", "synthesis")
+    settings.refuse_all_but("train", "model", "training", "augmentation")
     dataset = DatasetFolder.open(data)
     split = Split.read(split_file)
     split.check(dataset)

@@ -18,7 +18,8 @@ from scipy import ndimage
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.engine import SynthesisSummary, synthesize
+from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.finish import SynthesisSummary
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import Sample, read_manifest
@@ -44,7 +45,8 @@ def samples(out: Path) -> list[Sample]:
 class Faulty:
     """Paints grey, but fails in a way that the request's seed chooses."""
 
-    name, margin, batch_size, libraries, reads_captions = "faulty", 0.0, 2, ("scipy",), False
+    name, margin, batch_size, libraries = "faulty", 0.0, 2, ("scipy",)
+    copies, paints_from_text, reads_captions = False, True, False
 
     def __init__(self, *faults: str) -> None:
         self.faults = faults

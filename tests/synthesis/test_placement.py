@@ -4,20 +4,32 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
 from scipy import ndimage
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.placement import Placement, PlacementRules, field_of_view, place
+from syndiff.synthesis.album import Album
+from syndiff.synthesis.field import field_of_view, to_pixels
+from syndiff.synthesis.placement import Placement, PlacementRules, place
 
+HEIGHT, WIDTH = 72, 96
 Maker = Callable[..., DatasetFolder]
 
 
+@pytest.fixture
+def album(make_dataset: Maker) -> Album:
+    dataset = make_dataset()
+    return Album(dataset, dataset.cases)
+
+
 def placements(dataset: DatasetFolder, count: int = 12, margin: float = 0.25) -> list[Placement]:
+    album = Album(dataset, dataset.cases)
     found = [
         place(
-            dataset,
-            dataset.cases,
+            album,
             dataset.cases[i % len(dataset.cases)],
             np.random.default_rng(i),
             margin=margin,
@@ -72,9 +84,14 @@ def test_without_margin_only_the_label_is_painted(make_dataset: Maker) -> None:
 
 def test_a_lesion_that_fits_nowhere_is_no_placement(make_dataset: Maker) -> None:
     dataset = make_dataset(3)
-    rules = PlacementRules(smallest=20, largest=20)
-    rng = np.random.default_rng(0)
-    assert place(dataset, dataset.cases, dataset.cases[0], rng, margin=0, rules=rules) is None
+    album, first, rng = Album(dataset, dataset.cases), dataset.cases[0], np.random.default_rng(0)
+    assert place(album, first, rng, margin=0, rules=PlacementRules()) is not None
+    nearly_all = np.indices((HEIGHT, WIDTH)).sum(axis=0) > 12  # of this frame is a lesion
+    Image.fromarray(nearly_all).save(first.mask)
+    album = Album(dataset, dataset.cases)
+    assert place(album, first, rng, margin=0, rules=PlacementRules(backgrounds=1)) is None
+    elsewhere = place(album, first, rng, margin=0, rules=PlacementRules())
+    assert elsewhere is not None and elsewhere.background.id != first.id
 
 
 def test_masks_without_any_lesion_are_said_so(make_dataset: Maker) -> None:
@@ -98,3 +115,76 @@ def test_field_of_view_finds_the_border_and_lets_dark_modalities_be() -> None:
     assert field_of_view(cells).all()
     assert field_of_view(np.zeros((50, 60, 3), np.uint8)).all()
     assert field_of_view(np.full((1000, 1300, 3), 99, np.uint8)).all()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10**6), margin=st.sampled_from([0.0, 0.25, 1.0]), remove=st.booleans())
+def test_no_lesion_ever_touches_another_or_leaves_the_view(
+    album: Album, seed: int, margin: float, remove: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    first = album.cases[seed % len(album.cases)]
+    placement = place(album, first, rng, margin=margin, rules=PlacementRules(), remove=remove)
+    if placement is None:
+        return
+    frame = album.frame(placement.background)
+    seen = frame.view
+    wall = to_pixels(seen.wall, seen.step, frame.own.shape)
+    occupied = placement.removal_mask if placement.removal_mask is not None else frame.own
+    assert not (ndimage.binary_dilation(placement.paint_mask) & occupied).any()
+    assert (occupied >= frame.own).all()
+    assert wall[placement.paint_mask].all()
+    assert not placement.paint_mask[[0, -1]].any() and not placement.paint_mask[:, [0, -1]].any()
+    assert np.array_equal(placement.label, placement.lesion_mask if remove else frame.own | placement.lesion_mask)
+    assert ndimage.label(placement.lesion_mask, np.ones((3, 3)))[1] == 1  # a bent lesion stays in one piece
+
+
+def test_lesions_keep_to_the_sizes_of_the_training_lesions_and_are_bent(album: Album) -> None:
+    smallest, largest = album.sizes
+    bent, stiff = [], []
+    for i in range(12):
+        for rules, found in ((PlacementRules(), bent), (PlacementRules(bend=0), stiff)):
+            placement = place(album, album.cases[0], np.random.default_rng(i), margin=0.0, rules=rules)
+            if placement:
+                found.append(placement)
+                size = np.sqrt(placement.lesion_mask.sum()) / np.hypot(HEIGHT, WIDTH)
+                assert 0.85 * smallest < size < 1.15 * largest  # a bend moves a few pixels
+    assert any(a.lesion_mask.sum() != b.lesion_mask.sum() for a, b in zip(bent, stiff, strict=False))
+    assert all(placement.bend == 0 for placement in stiff)
+
+
+def test_a_lesion_cut_off_by_the_edge_is_passed_over(make_dataset: Maker) -> None:
+    dataset = make_dataset(4, groups=False)
+    for case in dataset.cases[1:3]:
+        mask = np.zeros((HEIGHT, WIDTH), bool)
+        mask[30:45, :25] = True  # reaches into the dark border
+        Image.fromarray(mask).save(case.mask)
+    album = Album(dataset, dataset.cases)
+    for i in range(8):
+        placement = place(album, dataset.cases[0], np.random.default_rng(i), margin=0.0, rules=PlacementRules())
+        assert placement is None or placement.lesion.id in {"c0", "c3"}
+    for case in dataset.cases:
+        Image.fromarray(mask).save(case.mask)
+    with pytest.raises(SyndiffError, match="cut off by the edge"):
+        place(
+            Album(dataset, dataset.cases),
+            dataset.cases[0],
+            np.random.default_rng(0),
+            margin=0.0,
+            rules=PlacementRules(),
+        )
+
+
+def test_decoded_cases_take_a_bounded_amount_of_memory(make_dataset: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = make_dataset()
+    frame = Album(dataset, dataset.cases).frame(dataset.cases[0])
+    monkeypatch.setattr("syndiff.synthesis.album._FRAME_BYTES", 3 * frame.nbytes)
+    album = Album(dataset, dataset.cases)
+    for case in dataset.cases:
+        album.frame(case)
+    last, first = dataset.cases[-1], dataset.cases[0]
+    last.image.unlink()
+    first.image.unlink()
+    assert album.frame(last).case == last  # still held
+    with pytest.raises(SyndiffError, match="does not exist"):
+        album.frame(first)

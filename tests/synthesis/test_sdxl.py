@@ -1,5 +1,6 @@
-"""SDXL inpainting through diffusers' real loading code, on a whole pipeline of tiny random weights."""
+"""Stable Diffusion inpainting through diffusers' real loading code, on whole pipelines of tiny random weights."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -11,81 +12,26 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
+from syndiff.files import sha256
+from syndiff.presets import load_settings
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.sdxl import Sdxl
+from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings
 from syndiff.synthesis.manifest import read_manifest
+from tiny_pipelines import save_tiny_pipeline
 
 pytest.importorskip("diffusers")
+pytest.importorskip("peft")
 pytest.importorskip("transformers")
-
-
-def save_tiny_sdxl(folder: Path, in_channels: int) -> Path:
-    """Write a pipeline in diffusers' layout; `in_channels` 9 is an inpainting U-Net, 4 a plain one."""
-    from diffusers import (
-        AutoencoderKL,
-        EulerDiscreteScheduler,
-        StableDiffusionXLInpaintPipeline,
-        UNet2DConditionModel,
-    )
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
-
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        sample_size=8,
-        in_channels=in_channels,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        attention_head_dim=(2, 4),
-        use_linear_projection=True,
-        addition_embed_type="text_time",
-        addition_time_embed_dim=8,
-        projection_class_embeddings_input_dim=6 * 8 + 16,
-        cross_attention_dim=32,
-        norm_num_groups=4,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(8,) * 4,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        norm_num_groups=4,
-        sample_size=64,
-    )
-    text = CLIPTextConfig(
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-        hidden_size=16,
-        intermediate_size=16,
-        num_attention_heads=2,
-        num_hidden_layers=2,
-        vocab_size=64,
-        projection_dim=16,
-    )
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters), "po", "ly"]
-    vocabulary = {word: number for number, word in enumerate(words)}
-    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[("p", "o"), ("l", "y")], model_max_length=77)
-    StableDiffusionXLInpaintPipeline(
-        vae=vae,
-        text_encoder=CLIPTextModel(text),
-        text_encoder_2=CLIPTextModelWithProjection(text),
-        tokenizer=tokenizer,
-        tokenizer_2=tokenizer,
-        unet=unet,
-        scheduler=EulerDiscreteScheduler(),
-        add_watermarker=False,
-    ).save_pretrained(folder, safe_serialization=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_sdxl(tmp_path_factory.mktemp("sdxl") / "inpaint", 9)
+    return save_tiny_pipeline(tmp_path_factory.mktemp("sdxl") / "inpaint")
 
 
 @pytest.fixture
@@ -95,13 +41,15 @@ def copy(tiny: Path, tmp_path: Path) -> Path:
 
 
 def painter(folder: Path, **settings: object) -> Sdxl:
-    return Sdxl(str(folder), **{"steps": 2, "resolution": 64, "device": "cpu", **settings})  # type: ignore[arg-type]
+    chosen = {"steps": 2, "resolution": 64, "device": "cpu", **settings}
+    return Sdxl(str(folder), settings=SdxlSettings(**chosen))  # type: ignore[arg-type]
 
 
-def short_grammar(folder: Path) -> Grammar:
-    """Prompts that fit the tiny tokenizer, which reads letter by letter."""
+def short_grammar(folder: Path, end: str = "") -> Grammar:
+    """Prompts that fit the tiny tokenizer, which reads letter by letter, unless `end` makes them longer."""
     (folder / "short.yaml").write_text(
-        "{subject: polyp, templates: ['a {size} polyp'], caption: 'a {size} polyp', background: wall, slots: "
+        f"{{subject: polyp, templates: ['a {{size}} polyp{end}'], "
+        "caption: 'a {size} polyp', background: wall, slots: "
         "{size: {kind: mask, measure: area, words: [{word: small, below: 0.1}, big]}}}"
     )
     return Grammar.load(str(folder / "short.yaml"))
@@ -111,7 +59,7 @@ def ask(seed: int, prompt: str = "a sessile polyp", size: tuple[int, int] = (48,
     image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
     mask = np.zeros(size, bool)
     mask[10:30, 20:50] = True
-    return InpaintRequest(image, mask, prompt, "cartoon", seed, np.zeros((*size, 3), np.float32))
+    return InpaintRequest(image, mask, mask, prompt, "cartoon", seed, np.zeros((*size, 3), np.float32))
 
 
 def test_a_sample_is_the_same_in_any_batch(tiny: Path) -> None:
@@ -136,25 +84,26 @@ def test_the_prompt_is_heard(tiny: Path) -> None:
 def test_a_prompt_that_would_be_cut_is_refused_before_anything_is_painted(
     tiny: Path, make_dataset: Callable[..., DatasetFolder], tmp_path: Path
 ) -> None:
-    """The tiny tokenizer reads letters, but "po" and "ly", one by one: 75 of them and the two marks."""
+    """The tiny tokenizer reads letters, but "po" and "ly", one by one: 254 of them and the two marks."""
     sdxl = painter(tiny)
-    fits, cut = " ".join(["zz"] * 37), "a " + " ".join(["zz"] * 36) + " ok polyp with a tail"
+    fits, cut = " ".join(["zz"] * 127), "a a " + " ".join(["zz"] * 125) + " ok polyp with a tail"
     sdxl.check_prompt(fits)
     assert "_pipeline" not in vars(sdxl)  # gigabytes that the check does without
     with pytest.raises(SyndiffError, match="would not see 'polyp with a tail' at the end") as error:
         sdxl.check_prompt(cut)
-    assert "87 tokens but the text encoder reads 75" in str(error.value)
+    assert "266 tokens but the text encoder reads 254" in str(error.value)
     with pytest.raises(SyndiffError, match="would not see"):
         sdxl.inpaint([ask(1, cut)])
 
-    dataset = make_dataset(4)
+    dataset, grammar = make_dataset(4), short_grammar(tmp_path, " zigzag" * 50)
+    ids = [case.id for case in dataset.cases]
     with pytest.raises(SyndiffError, match=r"--set synthesis\.prompts"):
-        synthesize(dataset, [case.id for case in dataset.cases], sdxl, tmp_path / "out", count=1, progress=False)
+        synthesize(dataset, ids, sdxl, tmp_path / "out", count=1, grammar=grammar, progress=False)
     assert not list((tmp_path / "out").rglob("*.png"))
 
 
 def test_a_plain_sdxl_model_paints_too(tmp_path: Path) -> None:
-    painted = painter(save_tiny_sdxl(tmp_path / "base", 4), strength=0.6).inpaint([ask(1)])[0]
+    painted = painter(save_tiny_pipeline(tmp_path / "base", 4), strength=0.6).inpaint([ask(1)])[0]
     assert painted.shape == (48, 80, 3) and np.isfinite(painted).all()
 
 
@@ -204,13 +153,13 @@ def test_weights_that_went_wrong_come_back_as_nan_for_the_gate(copy: Path) -> No
     weights = load_file(file)
     weights["decoder.conv_out.bias"][:] = torch.nan
     save_file(weights, file, {"format": "pt"})
-    assert np.isnan(painter(copy).inpaint([ask(1)])[0]).all()
+    assert np.isnan(painter(copy).inpaint([ask(1)])[0][ask(1).mask]).all()
 
 
 def test_a_missing_folder_is_told_what_belongs_in_it(tmp_path: Path) -> None:
     with pytest.raises(SyndiffError, match=r"nowhere does not exist; .*model_index\.json.*hf download"):
         painter(tmp_path / "nowhere").describe()
-    with pytest.raises(SyndiffError, match=r"is no SDXL folder: it has no model_index\.json"):
+    with pytest.raises(SyndiffError, match=r"is no pipeline folder: it has no model_index\.json"):
         painter(tmp_path).describe()
 
 
@@ -273,7 +222,7 @@ def test_other_pipelines_and_foreign_code_are_refused(copy: Path, key: str, valu
 def test_a_network_that_fits_no_weights_is_refused(copy: Path) -> None:
     config = json.loads((copy / "unet/config.json").read_text())
     (copy / "unet/config.json").write_text(json.dumps({**config, "block_out_channels": [16, 32]}))
-    with pytest.raises(SyndiffError, match="could not be loaded as an SDXL pipeline"):
+    with pytest.raises(SyndiffError, match="could not be loaded as an inpainting pipeline"):
         painter(copy).inpaint([ask(1)])
 
 
@@ -293,10 +242,192 @@ def test_no_network_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch) -> N
         ({"guidance_scale": -1.0}, "guidance_scale is -1"),
         ({"resolution": 100}, "multiple of 8"),
         ({"batch_size": 0}, "batch_size is 0"),
+        ({"context": 0.5}, "context is 0.5"),
+        ({"lora_weights": (1.0,)}, "one number for each of the 0 loras"),
+        ({"strength": 1, "start": "donor"}, "no effect at strength 1"),
+        ({"context": 0, "smallest_crop": 64}, "no effect with context 0"),
+        ({"vae_slicing": True}, "no effect with batch_size 1"),
         ({"device": "abacus"}, "device is 'abacus'"),
-        ({"revision": "main"}, "which has none"),
     ],
 )
 def test_impossible_settings(tiny: Path, settings: dict, message: str) -> None:
     with pytest.raises(SyndiffError, match=message):
         painter(tiny, **settings).describe()
+
+
+@pytest.fixture(scope="module")
+def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stable Diffusion 1.5's layout: one text encoder, no pooled text, its own scheduler."""
+    return save_tiny_pipeline(tmp_path_factory.mktemp("sd") / "inpaint", sdxl=False)
+
+
+def test_stable_diffusion_1_paints_too_alike_in_any_batch(tiny_sd: Path) -> None:
+    requests = [ask(1), ask(2, "a red polyp", (60, 60))]
+    sd = painter(tiny_sd)
+    assert len(sd.describe()["hash"]) == 64
+    for request, painted in zip(requests, sd.inpaint(requests), strict=True):
+        assert painted.shape == request.image.shape and np.isfinite(painted).all()
+        assert np.abs(painted - to_unit(request.image))[request.mask].mean() > 0.01
+        assert np.allclose(sd.inpaint([request])[0], painted, atol=1e-4)
+
+
+def test_a_plain_stable_diffusion_1_paints_and_a_checker_is_not_loaded(tmp_path: Path) -> None:
+    folder = save_tiny_pipeline(tmp_path / "base", 4, sdxl=False)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]  # without its weights
+    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    assert np.isfinite(painter(folder).inpaint([ask(1)])[0]).all()
+
+
+def test_a_small_lesion_is_painted_in_a_crop_and_nothing_changes_around_it(tiny: Path) -> None:
+    request = ask(1, size=(300, 400))  # the mask is 20 x 30 pixels
+    frame = to_unit(request.image)
+    whole = painter(tiny, context=0).inpaint([request])[0]
+    crop = painter(tiny, context=2, smallest_crop=32).inpaint([request])[0]
+    changed = np.argwhere((crop != frame).any(axis=2))
+    # 2 x 30 pixels, centred on rows 10 to 29 and columns 20 to 49 as far as the frame allows
+    assert changed.min(axis=0).tolist() == [0, 5] and changed.max(axis=0).tolist() == [59, 64]
+    assert (whole[200:] != frame[200:]).any()
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpmpp_2m", "unipc"])
+def test_schedulers(tiny: Path, tiny_sd: Path, scheduler: str) -> None:
+    for folder in (tiny, tiny_sd):
+        sdxl = painter(folder, scheduler=scheduler)
+        assert np.isfinite(sdxl.inpaint([ask(1)])[0]).all()
+        assert type(sdxl._pipeline.scheduler) is not type(painter(folder)._pipeline.scheduler) or scheduler == "euler"
+
+
+def test_the_strength_follows_the_size(tiny: Path) -> None:
+    settings = SdxlSettings()
+    assert [settings.strength_of(share) for share in (0.0, 0.015, 0.03, 0.5)] == [0.5, 0.7, 0.9, 0.9]
+    assert SdxlSettings(strength=0.35).strength_of(0.5) == 0.35
+    # a batch of several sizes comes back in order, each as it is alone
+    sizes = [(48, 80), (300, 400), (48, 80), (130, 130)]
+    requests = [ask(seed, size=size) for seed, size in enumerate(sizes)]
+    sdxl = painter(tiny, steps=10)
+    for request, painted in zip(requests, sdxl.inpaint(requests), strict=True):
+        assert np.allclose(sdxl.inpaint([request])[0], painted, atol=1e-3)
+
+
+def test_a_small_lesion_starts_from_the_donor_and_a_large_one_from_the_frame(tiny: Path) -> None:
+    def differs(size: tuple[int, int], **settings: object) -> bool:
+        plain = ask(1, size=size)
+        other = dataclasses.replace(plain, donor=np.random.default_rng(1).random((*size, 3), np.float32))
+        one, two = painter(tiny, **settings).inpaint([plain, other])
+        return not np.allclose(one, two, atol=1e-3)
+
+    small, large = (300, 400), (48, 80)
+    assert differs(small) and not differs(large)
+    assert differs(large, start="donor", strength=0.5) and not differs(small, start="frame", strength=0.5)
+
+
+def test_tiles_split_the_autoencoder_and_slices_change_nothing(tiny: Path) -> None:
+    requests = [ask(1), ask(2)]
+    plain, sliced, tiled = (
+        painter(tiny, batch_size=2, **settings).inpaint(requests)
+        for settings in ({}, {"vae_slicing": True}, {"vae_tiling": True})
+    )
+    assert np.allclose(plain, sliced, atol=1e-4)
+    assert np.abs(np.stack(plain) - np.stack(tiled)).max() > 1e-4
+
+
+def save_lora(model: Path, path: Path, seed: int = 0) -> Path:
+    """A LoRA of random factors for the U-Net in `model`, written by diffusers."""
+    from diffusers import StableDiffusionXLInpaintPipeline, UNet2DConditionModel
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    unet = UNet2DConditionModel.from_pretrained(model / "unet")
+    torch.manual_seed(seed)
+    unet.add_adapter(LoraConfig(r=4, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    layers = {name: 3 * value for name, value in get_peft_model_state_dict(unet).items()}
+    StableDiffusionXLInpaintPipeline.save_lora_weights(path, unet_lora_layers=layers)
+    return path
+
+
+def test_a_lora_changes_the_picture_and_is_named_with_its_hash(tiny: Path, tmp_path: Path) -> None:
+    lora = save_lora(tiny, tmp_path / "lora")
+    plain = painter(tiny)
+    with_lora, without = painter(tiny, loras=(str(lora),)), painter(tiny, loras=(str(lora),), lora_weights=(0.0,))
+    expected = plain.inpaint([ask(1)])[0]
+    assert np.abs(with_lora.inpaint([ask(1)])[0] - expected).max() > 1e-3
+    assert np.allclose(without.inpaint([ask(1)])[0], expected, atol=1e-5)
+    (described,) = with_lora.describe()["settings"]["loras"]
+    digest = sha256(lora / "pytorch_lora_weights.safetensors")
+    assert described == {"file": str(lora), "weight": 1.0, "hash": digest}
+    assert plain.describe()["settings"]["loras"] == [] and "peft" in with_lora.libraries
+
+
+def test_two_loras_work_together(tiny: Path, tmp_path: Path) -> None:
+    one, two = (str(save_lora(tiny, tmp_path / f"lora{seed}", seed)) for seed in (0, 1))
+    pictures = [painter(tiny, loras=loras).inpaint([ask(1)])[0] for loras in ((one,), (two,), (one, two))]
+    assert all(np.abs(pictures[2] - picture).max() > 1e-3 for picture in pictures[:2])
+
+
+def test_a_lora_of_another_architecture_is_refused(tiny: Path, tiny_sd: Path, tmp_path: Path) -> None:
+    wider = save_tiny_pipeline(tmp_path / "wider", width=32)
+    for model, owner in ((tiny, wider), (tiny_sd, tiny), (tiny, tiny_sd)):
+        lora = save_lora(owner, tmp_path / f"{model.parent.name}-{owner.parent.name}")
+        with pytest.raises(SyndiffError, match=r"The LoRA .* does not fit .* made for another architecture"):
+            painter(model, loras=(str(lora),)).inpaint([ask(1)])
+
+
+def test_a_lora_with_layers_that_are_not_there_is_refused(tiny: Path, tmp_path: Path) -> None:
+    """diffusers itself would only warn and paint without them."""
+    file = save_lora(tiny, tmp_path / "lora") / "pytorch_lora_weights.safetensors"
+    weights = load_file(file)
+    weights |= {name.replace("attn1", "attn9"): value.clone() for name, value in weights.items()}
+    save_file(weights, file)
+    with pytest.raises(SyndiffError, match="made for another architecture"):
+        painter(tiny, loras=(str(file),)).inpaint([ask(1)])
+
+
+def test_a_lora_that_is_missing_damaged_pickled_or_none(tiny: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(b"12345678")
+    none = tmp_path / "none.safetensors"
+    save_file({"weight": torch.zeros(1)}, none)
+    pickled = tmp_path / "lora.bin"
+    pickled.touch()
+    for path, message in (
+        (tmp_path / "nowhere.safetensors", r"nowhere\.safetensors does not exist"),
+        (empty, r"pytorch_lora_weights\.safetensors does not exist"),
+        (cut, "damaged or cut short"),
+        (none, "holds no LoRA"),
+        (pickled, "pickled weights can run code"),
+    ):
+        with pytest.raises(SyndiffError, match=message):
+            painter(tiny, loras=(str(path),)).describe()
+
+
+def test_a_folder_has_no_revision(tiny: Path) -> None:
+    with pytest.raises(SyndiffError, match="which has none"):
+        Sdxl(str(tiny), revision="main").describe()
+
+
+def test_offloading_needs_a_graphics_card(tiny: Path) -> None:
+    with pytest.raises(SyndiffError, match="offload is model and has no effect on the processor"):
+        painter(tiny, offload="model").inpaint([ask(1)])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("sdxl.strength=often", r"sdxl\.strength is 'often'"),
+        ("sdxl.strength=1.5", r"strength is 1\.5; expected"),
+        ("sdxl.scheduler=magic", "expected one of model, ddim"),
+        ("sdxl.loras=[a.safetensors, a.safetensors]", "each file once"),
+    ],
+)
+def test_settings_are_reached_from_the_command_line_and_checked(given: str, message: str) -> None:
+    chosen = ["synthesis.inpainter=sdxl", "sdxl.strength=0.4", "sdxl.loras=[a.safetensors]", "sdxl.lora_weights=[0.5]"]
+    settings = load_settings("compact", overrides=chosen).sdxl
+    assert (settings.strength, settings.loras, settings.lora_weights) == (0.4, ("a.safetensors",), (0.5,))
+    with pytest.raises(SyndiffError, match=message):
+        load_settings("compact", overrides=["synthesis.inpainter=sdxl", given])
+    with pytest.raises(SyndiffError, match=r"setting sdxl\.steps has no effect with the inpainter copy_paste"):
+        load_settings("compact", overrides=["synthesis.inpainter=copy_paste", "sdxl.steps=5"])

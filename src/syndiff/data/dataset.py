@@ -4,6 +4,7 @@ import csv
 import functools
 import hashlib
 import io
+import itertools
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from syndiff.data.readers import IMAGE_EXTENSIONS, foreground, read_image, read_mask_values
 from syndiff.errors import SyndiffError, did_you_mean
-from syndiff.files import read_json, sha256, write_text
+from syndiff.files import read_json, sha256, write_parts
 
 DESCRIPTION_KEYS = frozenset({"images", "size", "groups", "reference", "notes", "description", "source"})
 """Keys of dataset.json that are kept for people: any value is allowed, none is read."""
@@ -224,10 +225,14 @@ def _read_table(path: Path, column: str, cases: Iterable[str]) -> dict[str, str]
 
 
 def write_table(path: Path, column: str, rows: Iterable[tuple[str, str | None]]) -> None:
-    """Write a `case,<column>` CSV atomically: one row for each case, as `DatasetFolder.open` reads it."""
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows([("case", column), *rows])
-    write_text(path, table.getvalue())
+    """Write a `case,<column>` CSV atomically, as `DatasetFolder.open` reads it; rows are written as they come."""
+    write_parts(path, (_csv_row(row) for row in itertools.chain([("case", column)], rows)))
+
+
+def _csv_row(row: tuple[str, str | None]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(row)
+    return line.getvalue().encode()
 
 
 def _read_description(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from syndiff.models.hardware import has_fast_bf16
 
 _EXTRAS = {
     "diffusers": ("text-guided synthesis with SDXL", "sdxl"),
+    "peft": ("LoRA files, and teaching SDXL your images", "sdxl"),
     "transformers": ("the text encoders of SDXL", "sdxl"),
 }
 

@@ -3,7 +3,7 @@
 import contextlib
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -13,8 +13,14 @@ import yaml
 
 from syndiff.data.augmentation import AugmentationSettings
 from syndiff.errors import SyndiffError
+from syndiff.models.inpainter import InpaintingSettings
 from syndiff.models.segmenter import SegmenterSettings
+from syndiff.synthesis.gates.settings import GatesSettings
+from syndiff.synthesis.inpainters.compact_settings import CompactSettings
+from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings
 from syndiff.synthesis.settings import SynthesisSettings
+from syndiff.training.inpainting_settings import AdaptSettings
+from syndiff.training.lora_settings import LoraSettings
 from syndiff.training.settings import TrainingSettings
 
 _FOLDER = Path(__file__).parent
@@ -49,15 +55,36 @@ class Settings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     synthesis: SynthesisSettings = field(default_factory=SynthesisSettings)
+    gates: GatesSettings = field(default_factory=GatesSettings)
+    compact: CompactSettings = field(default_factory=CompactSettings)
+    sdxl: SdxlSettings = field(default_factory=SdxlSettings)
+    painter: InpaintingSettings = field(default_factory=InpaintingSettings)
+    adapt: AdaptSettings = field(default_factory=AdaptSettings)
+    lora: LoraSettings = field(default_factory=LoraSettings)
     run: RunSettings = field(default_factory=RunSettings)
     chosen: frozenset[str] = frozenset()
     """The settings, as section.name, that a configuration file or --set gave."""
 
+    def __post_init__(self) -> None:
+        for name in sorted(self.chosen):
+            section = name.split(".")[0]
+            if section in ("compact", "sdxl") and section != self.synthesis.inpainter:
+                raise SyndiffError(
+                    f"setting {name} has no effect with the inpainter {self.synthesis.inpainter}; leave it out or set "
+                    f"synthesis.inpainter to {section}."
+                )
+
     def refuse(self, verb: str, *names: str) -> None:
         """Raise SyndiffError when one of `names` (section or section.name) was chosen though `verb` does not use it."""
-        for chosen in sorted(self.chosen):
-            if chosen in names or chosen.split(".")[0] in names:
-                raise SyndiffError(f"setting {chosen} has no effect on `syndiff {verb}`; leave it out.")
+        self._refuse(verb, (chosen for chosen in self.chosen if _names(chosen, names)))
+
+    def refuse_all_but(self, verb: str, *names: str) -> None:
+        """Raise SyndiffError when anything but `names` (section or section.name), all that `verb` uses, was chosen."""
+        self._refuse(verb, (chosen for chosen in self.chosen if not _names(chosen, names)))
+
+    def _refuse(self, verb: str, idle: Iterable[str]) -> None:
+        for chosen in sorted(idle):
+            raise SyndiffError(f"setting {chosen} has no effect on `syndiff {verb}`; leave it out.")
 
     def plain(self) -> dict[str, Any]:
         """Nested plain values, as YAML and JSON hold them."""
@@ -66,6 +93,10 @@ class Settings:
             for section, values in asdict(self).items()
             if section != "chosen"
         }
+
+
+def _names(chosen: str, names: Sequence[str]) -> bool:
+    return chosen in names or chosen.split(".")[0] in names
 
 
 def preset_names() -> list[str]:
@@ -101,6 +132,8 @@ def _checked(origin: str, section: str, name: str, value: Any, hints: Mapping[st
         raise SyndiffError(f"{origin}: unknown setting {section}.{name}{_suggest(name, hints)}.")
     if isinstance(value, list):
         value = tuple(value)
+    if isinstance(value, bool) and "on" in getattr(hints[name], "__args__", ()):
+        value = "on" if value else "off"  # YAML reads these words as true and false
     if isinstance(value, bool) and hints[name] is not bool:
         value = str(value).lower()  # Python counts True as a number; a user does not
     if hints[name] is float and isinstance(value, str):

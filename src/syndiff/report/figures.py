@@ -163,7 +163,13 @@ def timing_bars(arms: Mapping[str, Arm]) -> str:
 
 
 def picture(image: NDArray) -> tuple[str, int, int]:
-    """An image (HxWx3 uint8 or uint16) as a JPEG data URI with its width and height, at most 480 px a side.
+    """An image (HxWx3 uint8 or uint16) as a data URI of its `jpeg`, with width and height."""
+    encoded, width, height = jpeg(image)
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}", width, height
+
+
+def jpeg(image: NDArray) -> tuple[bytes, int, int]:
+    """An image (HxWx3 uint8 or uint16) as JPEG with its width and height, at most 480 px a side.
 
     16-bit images are scaled to their brightest value: they are often a narrow part of the range.
     """
@@ -172,7 +178,7 @@ def picture(image: NDArray) -> tuple[str, int, int]:
     width, height = _shown_size(image)
     encoded = io.BytesIO()
     Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS).save(encoded, "JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}", width, height
+    return encoded.getvalue(), width, height
 
 
 def outline(mask: NDArray[np.bool_]) -> str:

@@ -54,35 +54,43 @@ def build_report(run: Path, dataset: DatasetFolder) -> Path:
     return path
 
 
-def render(content: Content) -> str:
-    """The page as text. The same content gives the same bytes."""
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Where the templates of all pages come from; what they show is escaped."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("syndiff", "report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def render(content: Content) -> str:
+    """The page as text. The same content gives the same bytes."""
     worst, best = _worst_and_best(content.main.rows)
-    return environment.get_template("page.html").render(
-        version=__version__,
-        content=content,
-        labels=LABELS,
-        main=LABELS[content.main.name],
-        verdict=words.verdict(content),
-        warnings=words.warnings(content),
-        limits=words.limits(content),
-        table=words.main_table(content),
-        differences=words.difference_table(content),
-        charts={name: Markup(svg) for name, svg in _charts(content).items()},
-        worst=[_card(content, row) for row in worst],
-        best=[_card(content, row) for row in best],
-        per_group=_PER_GROUP,
-        many_groups=figures.MANY_GROUPS,
-        hardware=words.hardware(content.main.timing),
-        samples=_samples(content),
-        sides=_sides(content),
-        arm_settings=_arm_settings(content),
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            version=__version__,
+            content=content,
+            labels=LABELS,
+            main=LABELS[content.main.name],
+            verdict=words.verdict(content),
+            warnings=words.warnings(content),
+            limits=words.limits(content),
+            table=words.main_table(content),
+            differences=words.difference_table(content),
+            charts={name: Markup(svg) for name, svg in _charts(content).items()},
+            worst=[_card(content, row) for row in worst],
+            best=[_card(content, row) for row in best],
+            per_group=_PER_GROUP,
+            many_groups=figures.MANY_GROUPS,
+            hardware=words.hardware(content.main.timing),
+            samples=_samples(content),
+            sides=_sides(content),
+            arm_settings=_arm_settings(content),
+        )
     )
 
 

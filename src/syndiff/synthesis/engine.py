@@ -1,15 +1,14 @@
 """From training cases to a synthetic dataset folder, sample by sample, resumable at any moment."""
 
-import hashlib
 import importlib.metadata
 import json
 import logging
 import platform
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import count as count_from
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,29 +16,24 @@ from tqdm import tqdm
 
 from syndiff.data.dataset import Case, DatasetFolder
 from syndiff.errors import SyndiffError
-from syndiff.files import sha256
+from syndiff.files import locked
+from syndiff.synthesis.album import Album, lesion_free
 from syndiff.synthesis.compositing import composite
+from syndiff.synthesis.fingerprint import fingerprint
+from syndiff.synthesis.finish import SynthesisSummary, finish
+from syndiff.synthesis.gates.acceptance import Acceptance
+from syndiff.synthesis.gates.paint import failed_paint
+from syndiff.synthesis.gates.panel import Gates
+from syndiff.synthesis.gates.region import GateInput
 from syndiff.synthesis.grammar import Grammar, Prompt
 from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
-from syndiff.synthesis.manifest import PREFIX, Pictures, Sample, SynthesisFolder
-from syndiff.synthesis.placement import Placement, PlacementRules, place
+from syndiff.synthesis.manifest import Pictures, Sample, SynthesisFolder, differences, flat, sample_id
+from syndiff.synthesis.placement import Placement, PlacementRules, place, restyle
+from syndiff.synthesis.shards import WHOLE, Shard, mark, most_attempts
+
+BackgroundLesion = Literal["keep", "remove", "restyle"]
 
 _LIBRARIES = ("syndiff", "numpy", "pillow", "scipy", "tifffile")
-
-
-@dataclass(frozen=True)
-class SynthesisSummary:
-    """What a synthetic dataset folder holds: samples accepted, attempts made, rejections by reason."""
-
-    out: Path
-    accepted: int
-    attempts: int
-    reasons: dict[str, int]
-
-    def __str__(self) -> str:
-        """One line for people."""
-        rejected = ", ".join(f"{n} x {reason}" for reason, n in sorted(self.reasons.items())) or "none"
-        return f"{self.accepted} of {self.attempts} attempts accepted in {self.out} (rejected: {rejected})"
 
 
 def synthesize(
@@ -53,124 +47,151 @@ def synthesize(
     feather: float = 3.0,
     rules: PlacementRules | None = None,
     grammar: Grammar | None = None,
+    gates: Gates | None = None,
+    background_lesion: BackgroundLesion = "keep",
+    backgrounds: str = "",
+    shard: Shard = WHOLE,
     progress: bool = True,
 ) -> SynthesisSummary:
     """Make `out` a dataset folder of `count` accepted synthetic cases, with a manifest of every attempt.
 
     Only the cases in `case_ids` (the training split) are read: frames, masks and lesions. Attempt i depends on
     `seed` and i alone. `feather` is the width in pixels over which painted pixels fade in at the mask's border.
-    `grammar` words the prompts; None takes the pack of the dataset's class. Rejected samples lie under rejected/
-    with their reason in the manifest. Call it again to go on after a crash or to ask for more samples; the bytes
-    are those of a run that was never interrupted. dataset.json is written last: a folder without it is unfinished.
+    `grammar` words the prompts; None takes the pack of the dataset's class. `gates` judge every sample that did not
+    fail technically; their bounds lie beside the samples in gates.json, and acceptance.json counts what was refused
+    and why. `background_lesion` and `backgrounds` (a folder, "" for none) are explained in SynthesisSettings.
+    Rejected samples lie under rejected/ with their reason in the manifest. Call it again to go on after a crash or to
+    ask for more samples; the bytes are those of a run that was never interrupted. dataset.json is written last: a
+    folder without it is unfinished. A `shard` makes only its part of the attempts for the `count` samples of all
+    shards and never dataset.json; `shards.merge` unites them.
 
-    Raises SyndiffError for fewer than two cases, a folder made with other settings or holding other images, a
-    dataset without lesions, prompts too long for the inpainter, and when 5 x count + 20 attempts did not give
-    `count` accepted samples (the accepted ones are a complete dataset folder all the same).
+    Raises SyndiffError for fewer than two cases, a folder made with other settings or holding other images, one
+    that another process writes into, a dataset without lesions, an inpainter that cannot do what
+    `background_lesion` asks, prompts that it cannot read, and when 5 x count + 20 attempts did not give `count`
+    accepted samples (the accepted ones are a complete dataset folder all the same).
     """
-    cases = [dataset[case_id] for case_id in sorted(set(case_ids))]
-    _check(cases, count, seed, feather)
-    grammar = grammar or Grammar.for_dataset(dataset)
-    studio = _Studio(dataset, cases, inpainter, seed, feather, rules or PlacementRules(), grammar)
-    folder = SynthesisFolder(Path(out))
-    accepted, reasons = 0, Counter[str]()
-    for sample in folder:
+    studio = Studio(
+        dataset,
+        case_ids,
+        inpainter,
+        seed=seed,
+        feather=feather,
+        rules=rules or PlacementRules(),
+        grammar=grammar or Grammar.for_dataset(dataset),
+        gates=gates,
+        background_lesion=background_lesion,
+        backgrounds=backgrounds,
+    )
+    if not count >= 1:
+        raise SyndiffError(f"count is {count}; expected 1 or more.")
+    with locked(Path(out)):
+        return _fill(SynthesisFolder(Path(out)), studio, count, shard, progress)
+
+
+def _fill(folder: SynthesisFolder, studio: "Studio", count: int, shard: Shard, progress: bool) -> SynthesisSummary:
+    """Bring `folder` to `count` accepted samples, or to the shard's part of them."""
+    mark(folder, shard, studio.inpainter.batch_size)
+    out, accepted, done = folder.root, 0, 0
+    for position, sample in enumerate(folder):
         studio.check_made_alike(sample, folder.manifest)
+        expected = sample_id(shard.attempt(position, studio.inpainter.batch_size))
+        if sample.id != expected:
+            raise SyndiffError(
+                f"{folder.manifest} holds {sample.id} where {expected} was expected; restore the file or synthesize "
+                "into another folder."
+            )
         accepted += sample.accepted
-        reasons += Counter([sample.reason] if sample.reason else [])
+        done += 1
     if accepted > count:
         raise SyndiffError(
             f"{out} already holds {accepted} accepted samples but count is {count}; "
             f"ask for at least {accepted} or synthesize into another folder."
         )
-    if accepted < count:
-        check_prompts(grammar, inpainter)
+    wanted = -(-count // shard.count)
+    if not shard.has_enough(accepted, done, count):
+        check_prompts(studio.grammar, studio.inpainter)
         folder.begin()
-        bar = tqdm(total=count, initial=accepted, desc=inpainter.name, unit="sample", disable=not progress)
+        if studio.gates:
+            studio.gates.write(folder.root / "gates.json")
+        bar = tqdm(total=wanted, initial=accepted, desc=studio.inpainter.name, unit="sample", disable=not progress)
         with bar:
-            for sample, pictures in studio.attempts(accepted + reasons.total(), 5 * count + 20):
+            for sample, pictures in studio.attempts(done, most_attempts(count), shard):
                 folder.add(sample, pictures)
                 accepted += sample.accepted
-                reasons += Counter([sample.reason] if sample.reason else [])
+                done += 1
                 bar.update(sample.accepted)
-                bar.set_postfix(accepted=f"{accepted}/{accepted + reasons.total()}")
-                if accepted == count:
+                bar.set_postfix(accepted=f"{accepted / done:.0%}")
+                if shard.has_enough(accepted, done, count):
                     break
-    folder.finish(dataset, inpainter.name)
-    summary = SynthesisSummary(Path(out), accepted, accepted + reasons.total(), dict(reasons))
-    if accepted < count:
-        raise SyndiffError(
-            f"Asked for {count} synthetic samples, got {summary}. The accepted ones can be used; for more, "
-            "mend what the reasons name (the masks, the inpainter's settings) or ask for fewer."
-        )
+    account = Acceptance.of(folder)
+    if shard.count == 1:
+        finish(folder, studio.dataset, studio.inpainter.name, account, backgrounds=studio.backgrounds)
+    summary = SynthesisSummary(out, account)
+    summary.check(wanted)
     return summary
 
 
 def check_prompts(grammar: Grammar, inpainter: Inpainter) -> None:
-    """Raise SyndiffError when the inpainter could not read the longest prompts of a grammar, before any painting."""
+    """Raise SyndiffError when the inpainter could not read the prompts of a grammar, before any painting."""
     for text in grammar.longest(measured_only=inpainter.reads_captions):
         inpainter.check_prompt(text)
-
-
-def failed_paint(
-    source: NDArray, painted: NDArray[np.float32], mask: NDArray[np.bool_]
-) -> tuple[dict[str, float | None], str | None]:
-    """Find out whether a painting failed technically: NaN, black or unchanged inside the mask.
-
-    `source` is the frame (HxWx3, uint8 or uint16), `painted` the inpainter's answer. Returns the scores and
-    the reason, None when it passes. `finite`: share of usable values; `brightness` and `change`: the 99th
-    percentile of the painting and its mean absolute difference to the source, both as a share of the
-    frame's 99th percentile, so that dark modalities and 12-bit data in 16 bits are judged alike.
-    """
-    inside = painted[mask]
-    finite = float(np.isfinite(inside).mean())
-    scores: dict[str, float | None] = {"finite": round(finite, 6), "brightness": None, "change": None}
-    if finite < 1:
-        return scores, "painted NaN or infinity"
-    largest = np.iinfo(source.dtype).max
-    white = max(float(np.percentile(source, 99)) / largest, 1 / largest)
-    brightness = float(np.percentile(inside, 99)) / white
-    change = float(np.abs(inside - source[mask] / largest).mean()) / white
-    scores |= {"brightness": round(brightness, 6), "change": round(change, 6)}
-    if brightness < 0.05:
-        return scores, "painted black"
-    if change < 0.005:
-        return scores, "left the frame unchanged"
-    return scores, None
+    if inpainter.reads_captions:
+        for word in grammar.vocabulary:
+            inpainter.check_prompt(word)
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """What an attempt will paint; made from the seed and the attempt's index alone."""
 
     index: int
     seed: int
+    removal_seed: int
     placement: Placement
     prompt: Prompt
 
 
-class _Studio:
+class Studio:
     """Plans, paints and judges; knows nothing of the folder it works for."""
 
     def __init__(
         self,
         dataset: DatasetFolder,
-        cases: Sequence[Case],
+        case_ids: Iterable[str],
         inpainter: Inpainter,
+        *,
         seed: int,
         feather: float,
         rules: PlacementRules,
         grammar: Grammar,
+        gates: Gates | None = None,
+        background_lesion: BackgroundLesion = "keep",
+        backgrounds: str = "",
     ) -> None:
-        self.dataset, self.cases, self.inpainter = dataset, cases, inpainter
-        self.seed, self.feather, self.rules, self.grammar = seed, feather, rules, grammar
+        cases = [dataset[case_id] for case_id in sorted(set(case_ids))]
+        _check(cases, seed, feather)
+        if background_lesion != "keep" and not inpainter.paints_from_text:
+            raise SyndiffError(
+                f"background_lesion is {background_lesion!r}, but {inpainter.name} moves real lesions and "
+                "paints nothing from text; set it to keep, or choose an inpainter that paints from text."
+            )
+        frames = lesion_free(Path(backgrounds)) if backgrounds else ()
+        self.album = Album(dataset, cases, frames)
+        self.dataset, self.inpainter = dataset, inpainter
+        self.seed, self.feather, self.rules = seed, feather, rules
+        self.grammar, self.gates = grammar, gates
+        self.background_lesion, self.backgrounds = background_lesion, backgrounds
         backend = inpainter.describe()
         settings = {
             "seed": seed,
-            "sources": _fingerprint(cases, dataset),
+            "sources": fingerprint(cases, dataset),
+            "backgrounds": fingerprint(frames, dataset) if frames else None,
+            "background_lesion": background_lesion,
             "feather": feather,
             "placement": asdict(rules),
             "prompts": grammar.describe(),
             "inpainter": backend.pop("settings"),
+            "gates": gates.describe() if gates else {"mode": "off"},
         }
         # through JSON once, so that they compare equal to what a manifest gives back
         self.backend, self.settings = json.loads(json.dumps((backend, settings)))
@@ -180,15 +201,14 @@ class _Studio:
 
     def check_made_alike(self, sample: Sample, manifest: Path) -> None:
         """Raise SyndiffError when an existing sample was made with other settings; warn of other versions."""
-        there = _flat({"backend": sample.backend, **sample.settings})
-        here = _flat({"backend": self.backend, **self.settings})
-        differences = _differences(there, here)
-        if differences:
+        there = flat({"backend": sample.backend, **sample.settings})
+        here = flat({"backend": self.backend, **self.settings})
+        if different := differences(there, here):
             raise SyndiffError(
-                f"{manifest} was made with other settings: {differences}. "
+                f"{manifest} was made with other settings: {different}. "
                 "Repeat the old ones to go on, or synthesize into another folder."
             )
-        versions = _differences(sample.versions, self.versions)
+        versions = differences(sample.versions, self.versions)
         if versions:
             logging.getLogger("syndiff").warning(
                 "%s was made with other library versions (%s); new samples may differ in the last bit from "
@@ -197,53 +217,92 @@ class _Studio:
                 versions,
             )
 
-    def attempts(self, start: int, stop: int) -> Iterator[tuple[Sample, Pictures | None]]:
-        """Attempts from `start` to `stop`, in order.
+    def attempts(self, done: int, stop: int, shard: Shard = WHOLE) -> Iterator[tuple[Sample, Pictures | None]]:
+        """A shard's attempts below the index `stop`, in order, without the first `done` of them.
 
         Batches lie at multiples of the batch size and are whole even where some of their samples exist: a
         network's rounding may depend on what else is in the batch, and a resumed run must not differ.
         """
         size = self.inpainter.batch_size
-        for first in range(start - start % size, stop, size):
-            plans = [self._plan(index) for index in range(first, first + size)]
-            paintings = iter(self._paint([plan for plan in plans if isinstance(plan, _Plan)]))
+        for position in count_from(done - done % size, size):
+            first = shard.attempt(position, size)
+            if first >= stop:
+                return
+            plans = [self.plan(index) for index in range(first, first + size)]
+            finished = iter(self.paint([plan for plan in plans if plan]))
             for index, plan in enumerate(plans, first):
-                judged = self._judge(plan, next(paintings)) if plan else (self._unplaced(index), None)
-                if start <= index < stop:
+                judged = self._judge(*next(finished)) if plan else (self._unplaced(index), None)
+                if position + index - first >= done and index < stop:
                     yield judged
 
-    def _plan(self, index: int) -> _Plan | None:
+    def plan(self, index: int) -> Plan | None:
+        """What attempt `index` will paint and where; None when no place is found."""
         placing, painting = (
             np.random.default_rng(child) for child in np.random.SeedSequence((self.seed, index)).spawn(2)
         )
         # every frame serves once before one serves again
-        turn, position = divmod(index, len(self.cases))
-        first = np.random.default_rng((self.seed, turn, 1)).permutation(len(self.cases))[position]
-        margin = self.inpainter.margin
-        placement = place(self.dataset, self.cases, self.cases[first], placing, margin=margin, rules=self.rules)
+        frames = self.album.backgrounds
+        turn, position = divmod(index, len(frames))
+        first = frames[np.random.default_rng((self.seed, turn, 1)).permutation(len(frames))[position]]
+        margin, rules = self.inpainter.margin, self.rules
+        if self.background_lesion == "restyle":
+            placement = restyle(self.album, first, placing, margin=margin, rules=rules)
+        else:
+            remove = self.background_lesion == "remove"
+            placement = place(self.album, first, placing, margin=margin, rules=rules, remove=remove)
         if placement is None:
             return None
-        prompt = self.grammar.prompt(
-            index,
-            self.seed,
-            placement.lesion_mask,
-            placement.image,
-            measured_only=self.inpainter.reads_captions,
-        )
-        return _Plan(index, int(painting.integers(2**32)), placement, prompt)
+        measured_only = self.inpainter.reads_captions
+        prompt = self.grammar.prompt(index, self.seed, placement.lesion_mask, placement.image, measured_only)
+        return Plan(index, int(painting.integers(2**32)), int(painting.integers(2**32)), placement, prompt)
 
-    def _paint(self, plans: Sequence[_Plan]) -> list[NDArray[np.float32]]:
+    def paint(self, plans: Sequence[Plan]) -> list[tuple[Plan, NDArray[np.float32], str | None]]:
+        """Paint the plans of a batch, after painting over the frames' own lesions where that is asked.
+
+        Returns each plan, its placement's image without the removed lesion, with the picture (HxWx3 float) and
+        the reason why the removal failed, if it did.
+        """
+        failures: dict[int, str | None] = {}
+        removals = [plan for plan in plans if plan.placement.removal_mask is not None]
+        cleared = {}
+        for plan, painted in zip(removals, self._ask([self._removal(plan) for plan in removals]), strict=True):
+            placement, mask = plan.placement, plan.placement.removal_mask
+            assert mask is not None
+            _, failures[plan.index] = failed_paint(placement.image, painted, mask)
+            image = composite(placement.image, _usable(painted), mask, feather=self.feather)
+            cleared[plan.index] = replace(plan, placement=replace(placement, image=image))
+        ready = [cleared.get(plan.index, plan) for plan in plans]
         requests = [
             InpaintRequest(
                 image=plan.placement.image,
                 mask=plan.placement.paint_mask,
+                lesion=plan.placement.lesion_mask,
                 prompt=plan.prompt.text,
                 negative_prompt=plan.prompt.negative,
                 seed=plan.seed,
                 donor=plan.placement.donor,
             )
-            for plan in plans
+            for plan in ready
         ]
+        return [
+            (plan, painted, failures.get(plan.index)) for plan, painted in zip(ready, self._ask(requests), strict=True)
+        ]
+
+    def _removal(self, plan: Plan) -> InpaintRequest:
+        """Ask for healthy tissue in place of the frame's own lesions."""
+        prompt, mask = self.grammar.background, plan.placement.removal_mask
+        assert mask is not None
+        return InpaintRequest(
+            image=plan.placement.image,
+            mask=mask,
+            lesion=np.zeros_like(mask),
+            prompt=prompt.text,
+            negative_prompt=prompt.negative,
+            seed=plan.removal_seed,
+            donor=plan.placement.donor,
+        )
+
+    def _ask(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
         paintings = self.inpainter.inpaint(requests) if requests else []
         found = [painted.shape for painted in paintings]
         expected = [request.image.shape for request in requests]
@@ -254,11 +313,34 @@ class _Studio:
             )
         return paintings
 
-    def _judge(self, plan: _Plan, painted: NDArray[np.float32]) -> tuple[Sample, Pictures]:
-        placement = plan.placement
-        gates, reason = failed_paint(placement.image, painted, placement.paint_mask)
+    def _judge(self, plan: Plan, painted: NDArray[np.float32], removal_failed: str | None) -> tuple[Sample, Pictures]:
+        placement, removal = plan.placement, None
+        image = composite(placement.image, _usable(painted), placement.paint_mask, feather=self.feather)
+        scores, reason = failed_paint(placement.image, painted, placement.paint_mask)
+        if removal_failed:
+            reason = f"removing the frame's lesion: {removal_failed}"
+        detail = None
+        if self.gates and reason is None:
+            verdicts = self.gates.judge(
+                GateInput(
+                    image=image,
+                    label=placement.label,
+                    lesion_mask=placement.lesion_mask,
+                    paint_mask=placement.paint_mask,
+                    prompt=plan.prompt.text,
+                    case_id=sample_id(plan.index),
+                )
+            )
+            scores |= {verdict.gate: verdict.score for verdict in verdicts}
+            failed = next((verdict for verdict in verdicts if not verdict.passed), None)
+            if failed:
+                detail = failed.reason
+                reason = failed.gate if self.gates.refuses else None
+        if placement.removal_mask is not None:
+            prompt = self.grammar.background
+            removal = {"prompt": prompt.text, "negative_prompt": prompt.negative, "seed": plan.removal_seed}
         sample = Sample(
-            id=f"{PREFIX}{plan.index:06d}",
+            id=sample_id(plan.index),
             source_case=placement.background.id,
             mask_source=placement.lesion.id,
             group=placement.background.group,
@@ -268,20 +350,20 @@ class _Studio:
             words=plan.prompt.words,
             seed=plan.seed,
             placement=placement.describe(),
+            removal=removal,
             backend=self.backend,
             settings=self.settings,
-            gates=gates,
+            gates=scores,
             accepted=reason is None,
             reason=reason,
+            detail=detail,
             versions=self.versions,
         )
-        usable = np.nan_to_num(painted, posinf=1, neginf=0)
-        image = composite(placement.image, usable, placement.paint_mask, feather=self.feather)
         return sample, Pictures(image, placement.label)
 
     def _unplaced(self, index: int) -> Sample:
         return Sample(
-            id=f"{PREFIX}{index:06d}",
+            id=sample_id(index),
             backend=self.backend,
             settings=self.settings,
             accepted=False,
@@ -290,35 +372,16 @@ class _Studio:
         )
 
 
-def _check(cases: Sequence[Case], count: int, seed: int, feather: float) -> None:
+def _usable(painted: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A painting that can be shown even when it failed."""
+    return np.nan_to_num(painted, posinf=1, neginf=0)
+
+
+def _check(cases: Sequence[Case], seed: int, feather: float) -> None:
     if len(cases) < 2:
         raise SyndiffError(
             f"Synthesis moves lesions between training cases and needs at least two; found {len(cases)}."
         )
-    for name, value, least in (("count", count, 1), ("seed", seed, 0), ("feather", feather, 0)):
+    for name, value, least in (("seed", seed, 0), ("feather", feather, 0)):
         if not value >= least:
             raise SyndiffError(f"{name} is {value}; expected {least} or more.")
-
-
-def _fingerprint(cases: Sequence[Case], dataset: DatasetFolder) -> str:
-    """SHA-256 over everything that is read of the training cases, and of them only."""
-    rows = [(case.id, sha256(case.image), sha256(case.mask), case.group) for case in cases]
-    about = (dataset.mask_threshold, sorted(dataset.classes.items()), dataset.modality)
-    return hashlib.sha256(json.dumps((rows, about)).encode()).hexdigest()
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """Name the keys whose values differ, with both values; empty when none does."""
-    missing = "(absent)"
-    return ", ".join(
-        f"{key} was {there.get(key, missing)} and is now {here.get(key, missing)}"
-        for key in sorted({*there, *here})
-        if there.get(key, missing) != here.get(key, missing)
-    )

@@ -98,11 +98,15 @@ class Grammar:
         return tuple(sorted({token for text in texts for token in tokenize(text)}))
 
     def longest(self, measured_only: bool = False) -> list[str]:
-        """Each template with the longest word in every slot, and all other prompts: to try against a limit."""
+        """Each template with the longest word in every slot, and all other prompts: to try against a limit.
+
+        A painter that learned its words from captions (`measured_only`) reads no negative prompt.
+        """
         longest = {name: max((w.text for w in slot.words), key=len) for name, slot in self.pack.slots.items()}
         templates = _deck(self.pack, measured_only).templates
         worded = [self._named(template.text, longest) for template in templates]
-        return [*worded, self._named(self.pack.negative), self.background.text, self.background.negative]
+        negative = [] if measured_only else [self._named(self.pack.negative), self.background.negative]
+        return [*worded, self.background.text, *negative]
 
     def describe(self) -> dict[str, str]:
         """What the manifest keeps, so that the same words can be had again."""

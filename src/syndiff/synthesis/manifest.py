@@ -7,7 +7,7 @@ end of the run the tables and dataset.json. Only the manifest says what exists.
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ PREFIX = "synthetic-"
 """Every id starts with it, so synthetic cases never collide with real ones."""
 
 _PICTURES = ("images", "masks", "rejected/images", "rejected/masks")
-_TABLES = ("groups.csv", "captions.csv", "dataset.json")
+_TABLES = ("groups.csv", "captions.csv", "acceptance.json", "dataset.json", "contact_sheet.png", "synthesis.html")
+_OTHERS = ("gates.json", "shard.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,10 @@ class Sample:
     `group` is the background's and `mask_group` the lesion's; `seed` is the one the inpainter was given.
     `backend` holds name, model, revision and hash; `settings` every other setting of the run and of the
     inpainter. `words` holds the prompt's word for each slot of the grammar. `placement` says how the lesion was
-    moved (pixels, degrees). An attempt that found no place for a lesion has no source, no prompt, no seed and no
-    picture. `reason` says why a sample was not accepted.
+    moved (pixels, degrees), `removal` with which prompt and seed the frame's own lesions were painted over, if they
+    were. An attempt that found no place for a lesion has no source, no prompt, no seed and no picture. `reason` says
+    in a word or two why a sample was not accepted: the gate's name, or what failed technically. `detail` is the
+    sentence of the first gate that did not pass, with its numbers, also where gates only report.
     """
 
     id: str
@@ -49,11 +52,13 @@ class Sample:
     words: dict[str, str] | None = None
     seed: int | None = None
     placement: dict[str, Any] | None = None
+    removal: dict[str, Any] | None = None
     backend: dict[str, Any]
     settings: dict[str, Any]
     gates: dict[str, float | None] = field(default_factory=dict)
     accepted: bool
     reason: str | None
+    detail: str | None = None
     versions: dict[str, str]
 
 
@@ -66,7 +71,7 @@ class Pictures:
 
 
 class SynthesisFolder:
-    """A synthetic dataset folder, opened for going on where it stopped.
+    """A synthetic dataset folder, opened for going on where it stopped; the caller holds its lock (`files.locked`).
 
     A manifest line cut short by a crash is dropped, so its sample is made again. Raises SyndiffError for any
     other damage to the manifest, and for a folder that holds images of another origin.
@@ -90,12 +95,17 @@ class SynthesisFolder:
 
     def begin(self) -> None:
         """Remove what a killed run left without a line, and the tables, which are about to be outdated."""
-        known = {sample.id for sample in self}
+        last = -1
+        for sample in self:
+            last = max(last, _index(sample.id) or 0)
         for path in self._files():
-            if path.stem not in known:
+            index = _index(path.stem)
+            if index is None or index > last:
                 path.unlink()
         for name in _TABLES:
-            for path in (self.root / name, *self.root.glob(f".{name}.*")):
+            (self.root / name).unlink(missing_ok=True)
+        for name in (*_TABLES, *_OTHERS):
+            for path in self.root.glob(f".{name}.*"):
                 path.unlink(missing_ok=True)
 
     def add(self, sample: Sample, pictures: Pictures | None) -> None:
@@ -105,6 +115,29 @@ class SynthesisFolder:
             content, extension = _encode(pictures.image)
             write_bytes(folder / "masks" / f"{sample.id}.png", _png(pictures.label.astype(np.uint8) * 255))
             write_bytes(folder / "images" / f"{sample.id}{extension}", content)
+        self._record(sample)
+
+    def adopt(self, sample: Sample, other: "SynthesisFolder") -> None:
+        """Keep a sample of another synthetic dataset folder, byte for byte."""
+        part = "." if sample.accepted else "rejected"
+        for kind in ("masks", "images"):
+            found = sorted((other.root / part / kind).glob(f"{sample.id}.*"))
+            if not found and sample.source_case:
+                raise SyndiffError(f"{other.root / part / kind} has no picture of {sample.id}; make this shard again.")
+            for path in found:
+                write_bytes(self.root / part / kind / path.name, path.read_bytes())
+        self._record(sample)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file into the folder."""
+        write_json(self.root / name, content)
+
+    def picture(self, sample: Sample) -> Path | None:
+        """Where a sample's image lies, below images/ or rejected/images/; None when it has none."""
+        images = (self.root if sample.accepted else self.root / "rejected") / "images"
+        return next((p for p in (images / f"{sample.id}{e}" for e in (".png", ".tif")) if p.is_file()), None)
+
+    def _record(self, sample: Sample) -> None:
         line = json.dumps(asdict(sample), ensure_ascii=False, allow_nan=False) + "\n"
         with self.manifest.open("ab") as file:
             file.write(line.encode())
@@ -113,10 +146,11 @@ class SynthesisFolder:
 
     def finish(self, origin: DatasetFolder, inpainter: str) -> None:
         """Write groups.csv (when groups are known), captions.csv (the prompts) and, last, dataset.json."""
-        accepted = [(s.id, s.group, s.prompt) for s in self if s.accepted]
-        if all(group is not None for _, group, _ in accepted):
-            write_table(self.root / "groups.csv", "group", [(id_, group) for id_, group, _ in accepted])
-        write_table(self.root / "captions.csv", "caption", [(id_, text) for id_, _, text in accepted])
+        if all(sample.group is not None for sample in self if sample.accepted):
+            groups = ((sample.id, sample.group) for sample in self if sample.accepted)
+            write_table(self.root / "groups.csv", "group", groups)
+        captions = ((sample.id, sample.prompt) for sample in self if sample.accepted)
+        write_table(self.root / "captions.csv", "caption", captions)
         description = {
             "name": f"{origin.name} (synthetic, {inpainter})",
             "modality": origin.modality,
@@ -167,5 +201,33 @@ def _encode(image: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[bytes, str]:
 
 def _png(array: NDArray) -> bytes:
     content = io.BytesIO()
-    Image.fromarray(array).save(content, "PNG")
+    Image.fromarray(array).save(content, "PNG", compress_level=2)  # a third of the usual time, a sixth more bytes
     return content.getvalue()
+
+
+def sample_id(index: int) -> str:
+    """Id of the attempt with this index."""
+    return f"{PREFIX}{index:06d}"
+
+
+def _index(name: str) -> int | None:
+    number = name.removeprefix(PREFIX)
+    return int(number) if number != name and number.isascii() and number.isdigit() else None
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as one level, the names joined by dots."""
+    result: dict[str, Any] = {}
+    for key, value in tree.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Name the keys whose values differ, with both values; empty when none does."""
+    missing = "(absent)"
+    return ", ".join(
+        f"{key} was {there.get(key, missing)} and is now {here.get(key, missing)}"
+        for key in sorted({*there, *here})
+        if there.get(key, missing) != here.get(key, missing)
+    )

@@ -11,18 +11,28 @@ class SynthesisSettings:
     """Settings of the synthetic part of a training set.
 
     Attributes:
-        inpainter: "copy_paste" blends a real training lesion into another training frame; "sdxl" paints one from text.
+        inpainter: "copy_paste" blends a real training lesion into another training frame; "compact" and "sdxl" paint
+            one from text.
         share: synthetic cases as a fraction of the real training cases; the paper's best ratio is 0.2.
         feather: pixels over which painted pixels fade in, inside the mask.
-        model: folder or hub id of the diffusion pipeline, for "sdxl" only; empty is SDXL inpainting on the hub.
+        background_lesion: what becomes of the lesions that a frame has already. "keep": they stay, the new label is
+            theirs and the new lesion's. "remove": mucosa is painted over them first, the label is the new lesion's.
+            "restyle": they are repainted where they are, the label is the frame's own. The last two need an inpainter
+            that paints from text.
+        backgrounds: folder of frames without any lesion to paint into, instead of the training frames; images, or a
+            dataset folder with empty masks.
+        model: for "compact" the run folder of `syndiff adapt`, or one of its checkpoints; for "sdxl" the folder or hub
+            id of a diffusion pipeline, empty is SDXL inpainting on the hub.
         revision: commit of the hub repository, for "sdxl" only; empty for a folder.
         prompts: prompt pack, by name (polyp, nucleus, lesion) or as the path of a YAML file; empty: the one that serves
             the dataset's class.
     """
 
-    inpainter: Literal["copy_paste", "sdxl"] = "copy_paste"
+    inpainter: Literal["compact", "copy_paste", "sdxl"] = "copy_paste"
     share: float = 0.2
     feather: float = 3.0
+    background_lesion: Literal["keep", "remove", "restyle"] = "keep"
+    backgrounds: str = ""
     model: str = ""
     revision: str = ""
     prompts: str = ""
@@ -36,5 +46,15 @@ class SynthesisSettings:
         if self.inpainter == "copy_paste" and (self.model or self.revision):
             raise SyndiffError(
                 f"synthesis settings: model={self.model!r} and revision={self.revision!r} have no effect with "
-                "copy_paste; leave them out or set inpainter to sdxl."
+                "copy_paste; leave them out or set inpainter to compact or sdxl."
+            )
+        if self.inpainter == "compact" and self.revision:
+            raise SyndiffError(
+                f"synthesis settings: revision={self.revision!r} has no effect with compact, whose model is a folder; "
+                "leave it out."
+            )
+        if self.backgrounds and self.background_lesion != "keep":
+            raise SyndiffError(
+                f"synthesis settings: background_lesion={self.background_lesion!r} has no effect on the frames in "
+                f"backgrounds={self.backgrounds!r}, which have no lesion; leave one of the two out."
             )

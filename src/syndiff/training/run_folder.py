@@ -16,7 +16,9 @@ from syndiff import __version__
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json, write_text
 
-_LIBRARIES = ("accelerate", "diffusers", "kornia", "numpy", "pillow", "safetensors", "scipy", "torch", "transformers")
+_LIBRARIES = (
+    *("accelerate", "diffusers", "kornia", "numpy", "peft", "pillow", "safetensors", "scipy", "torch", "transformers"),
+)
 
 
 def open_run(run: Path, config: Mapping[str, Any], argv: Sequence[str] = ()) -> None:

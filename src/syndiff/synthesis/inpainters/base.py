@@ -12,14 +12,16 @@ from numpy.typing import NDArray
 class InpaintRequest:
     """One region to paint.
 
-    `image` is the frame (HxWx3, uint8 or uint16), `mask` where to paint (HxW). `seed` is the only source of
-    randomness, so a sample is the same in any batch. `donor` is a real training lesion already moved into
-    the frame's coordinates (HxWx3 in [0, 1], meaningful on the mask and two pixels around it): what
-    `copy_paste` blends in and painters that follow the prompt leave alone.
+    `image` is the frame (HxWx3, uint8 or uint16), `mask` where to paint (HxW), `lesion` the outline that the new
+    lesion has in it (HxW), empty where mucosa is to be painted over one. `seed` is the only source of randomness, so a
+    sample is the same in any batch. `donor` is a real training lesion already moved into the frame's coordinates
+    (HxWx3 in [0, 1], meaningful on the mask and two pixels around it): what `copy_paste` blends in and painters that
+    follow the prompt leave alone.
     """
 
     image: NDArray[np.uint8] | NDArray[np.uint16]
     mask: NDArray[np.bool_]
+    lesion: NDArray[np.bool_]
     prompt: str
     negative_prompt: str
     seed: int
@@ -40,6 +42,14 @@ class Inpainter(Protocol):
     @property
     def batch_size(self) -> int:
         """How many requests it takes at once."""
+
+    @property
+    def copies(self) -> bool:
+        """Whether it pastes real lesions on purpose; nobody then looks for copies of training cases."""
+
+    @property
+    def paints_from_text(self) -> bool:
+        """Whether it follows the prompt, and so can paint without a donor; `remove` and `restyle` need that."""
 
     @property
     def libraries(self) -> tuple[str, ...]:

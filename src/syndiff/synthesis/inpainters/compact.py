@@ -19,15 +19,15 @@ from syndiff.files import read_json, sha256
 from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import InpaintingModel, load_inpainter
 from syndiff.synthesis.inpainters.base import InpaintRequest
+from syndiff.synthesis.inpainters.compact_settings import CompactSettings
 
 
 class Compact:
     """`Inpainter` of a checkpoint that `syndiff adapt` made.
 
-    `steps` are DDIM steps, `guidance_scale` is that of classifier-free guidance. `batch_size` can change the last bit
-    of a sample, no more: its noise comes from its own seed.
+    A sample's noise comes from its own seed, so it is the same (up to rounding) in any batch.
 
-    Raises SyndiffError for a folder that holds no inpainter, and settings out of range.
+    Raises SyndiffError for a folder that holds no inpainter.
     """
 
     name = "compact"
@@ -36,16 +36,8 @@ class Compact:
     reads_captions = True
     libraries = ("diffusers", "torch")
 
-    def __init__(self, checkpoint: Path, *, steps: int = 25, guidance_scale: float = 2.0, batch_size: int = 8) -> None:
-        for setting, value, fits, expected in (
-            ("steps", steps, steps >= 1, "1 or more"),
-            ("guidance_scale", guidance_scale, guidance_scale >= 0, "0 or more"),
-            ("batch_size", batch_size, batch_size >= 1, "1 or more"),
-        ):
-            if not fits:
-                raise SyndiffError(f"compact: {setting} is {value}; expected {expected}.")
-        self.checkpoint, self.steps, self.guidance_scale = checkpoint, steps, guidance_scale
-        self.batch_size = batch_size
+    def __init__(self, checkpoint: Path, settings: CompactSettings | None = None) -> None:
+        self.checkpoint, self.settings = checkpoint, settings or CompactSettings()
         self._described = read_json(checkpoint / "model.json")
         painting = self._described.get("painting")
         if not isinstance(painting, dict):
@@ -55,6 +47,11 @@ class Compact:
             )
         self.margin, self.context = float(painting["margin"]), float(painting["context"])
 
+    @property
+    def batch_size(self) -> int:
+        """Samples painted at once."""
+        return self.settings.batch_size
+
     def describe(self) -> dict[str, Any]:
         """Name the weights by their hash: the folder may be moved."""
         return {
@@ -63,9 +60,7 @@ class Compact:
             "revision": None,
             "hash": sha256(self.checkpoint / "model.safetensors"),
             "settings": {
-                "steps": self.steps,
-                "guidance_scale": self.guidance_scale,
-                "batch_size": self.batch_size,
+                **asdict(self.settings),
                 "margin": self.margin,
                 "context": self.context,
                 "device": default_device().type,
@@ -98,8 +93,8 @@ class Compact:
             hidden.to(device),
             [request.prompt for request in requests],
             noise.to(device),
-            steps=self.steps,
-            guidance_scale=self.guidance_scale,
+            steps=self.settings.steps,
+            guidance_scale=self.settings.guidance_scale,
         ).cpu()
         painted = match_surroundings(painted, image, hidden)
         return [paste(frame, picture, window) for frame, picture, window in zip(frames, painted, windows, strict=True)]

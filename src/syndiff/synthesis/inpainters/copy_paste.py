@@ -23,6 +23,8 @@ class CopyPaste:
     name = "copy_paste"
     margin = 0.25
     batch_size = 1
+    copies = True
+    paints_from_text = False
     libraries = ("scipy",)
     reads_captions = False
 

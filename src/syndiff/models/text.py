@@ -35,6 +35,6 @@ def check_prompt_length(tokenizer: Any, text: str) -> None:
     )
     raise SyndiffError(
         f"The prompt has {len(tokens)} tokens but the text encoder reads {room}; it would not see "
-        f"{' '.join(words[kept:])!r} at the end of {text!r}. Shorten the prompt pack's template or words "
-        "(`--set synthesis.prompts=FILE`)."
+        f"{' '.join(words[kept:])!r} at the end of {text!r}. Shorten it: the words of the prompt pack "
+        "(`--set synthesis.prompts=FILE`), or of captions.csv."
     )

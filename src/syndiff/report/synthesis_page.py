@@ -1,0 +1,133 @@
+"""A page to browse the samples of a synthetic dataset folder, accepted and rejected, beside their pictures."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from syndiff import __version__
+from syndiff.data.readers import read_image
+from syndiff.errors import SyndiffError
+from syndiff.files import read_json, write_bytes, write_parts
+from syndiff.report.figures import jpeg
+from syndiff.report.page import environment
+from syndiff.synthesis.manifest import Sample, read_manifest
+
+_PREVIEWS = "previews"
+
+
+@dataclass(frozen=True)
+class _Filter:
+    label: str
+    count: int
+
+
+@dataclass(frozen=True)
+class _SampleCard:
+    """A sample as the page shows it: paths relative to the page, words, and the numbers of the filters it passes."""
+
+    id: str
+    reason: str | None
+    detail: str | None
+    prompt: str | None
+    origin: str
+    scores: str
+    filters: tuple[int, ...]
+    image: str = ""
+    shown: str = ""
+    mask: str = ""
+    width: int = 0
+    height: int = 0
+
+
+def build_synthesis_page(folder: Path) -> Path:
+    """Write `synthesis.html` into a finished synthetic dataset folder; returns its path.
+
+    The page names the pictures by relative paths, so it moves with its folder, and asks no other address. Browsers
+    load them as one scrolls; 16-bit pictures, which they cannot show, are copied to previews/ as JPEG. The memory
+    needed does not grow with the number of samples.
+
+    Raises SyndiffError when the folder holds no manifest, and when a picture is missing.
+    """
+    manifest = folder / "manifest.jsonl"
+    if not manifest.is_file():
+        raise SyndiffError(f"{folder} holds no manifest.jsonl; make it with `syndiff synthesize`.")
+    reasons, painter = Counter[str](), ""
+    for sample in read_manifest(manifest):
+        reasons[sample.reason or ""] += 1
+        painter = sample.backend["name"]
+    numbers = {reason: number for number, reason in enumerate(sorted(filter(None, reasons)), 3)}
+    accepted, attempts = reasons[""], reasons.total()
+    filters = [_Filter("all", attempts), _Filter("accepted", accepted), _Filter("rejected", attempts - accepted)]
+    filters += [_Filter(reason, reasons[reason]) for reason in numbers]
+    page = (
+        environment()
+        .get_template("synthesis.html")
+        .generate(
+            version=__version__,
+            name=read_json(folder / "dataset.json")["name"],
+            accepted=accepted,
+            attempts=attempts,
+            painter=painter,
+            filters=filters,
+            cards=_cards(folder, numbers),
+        )
+    )
+    path = folder / "synthesis.html"
+    write_parts(path, (part.encode() for part in page))
+    return path
+
+
+def _cards(folder: Path, numbers: Mapping[str, int]) -> Iterator[_SampleCard]:
+    for sample in read_manifest(folder / "manifest.jsonl"):
+        picture = _picture(folder, sample) if sample.source_case else {}
+        yield _SampleCard(
+            id=sample.id,
+            reason=sample.reason,
+            detail=sample.detail,
+            prompt=sample.prompt,
+            origin=_origin(sample),
+            scores=", ".join(f"{name} {_words(value)}" for name, value in sample.gates.items()),
+            filters=(2, numbers[sample.reason]) if sample.reason else (1,),
+            **picture,
+        )
+
+
+def _origin(sample: Sample) -> str:
+    if not sample.source_case:
+        return ""
+    removed = ", its own lesion painted over" if sample.removal else ""
+    return f"frame {sample.source_case}{removed}, shape of {sample.mask_source}"
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "not measured" if value is None else str(value)
+
+
+def _picture(folder: Path, sample: Sample) -> dict[str, Any]:
+    """Where a sample's picture, what is shown of it and its mask lie, and the picture's size."""
+    part = Path() if sample.accepted else Path("rejected")
+    names = [part / "images" / f"{sample.id}{extension}" for extension in (".png", ".tif")]
+    image = next((name for name in names if (folder / name).is_file()), None)
+    if image is None:
+        raise SyndiffError(f"{folder / names[0]} does not exist; make the sample again with `syndiff synthesize`.")
+    shown = image
+    if image.suffix == ".tif":
+        shown = Path(_PREVIEWS, f"{sample.id}.jpg")
+        if not (folder / shown).is_file():
+            write_bytes(folder / shown, jpeg(read_image(folder / image))[0])
+    with Image.open(folder / shown) as opened:
+        width, height = opened.size
+    mask = part / "masks" / f"{sample.id}.png"
+    return {
+        "image": image.as_posix(),
+        "shown": shown.as_posix(),
+        "mask": mask.as_posix(),
+        "width": width,
+        "height": height,
+    }

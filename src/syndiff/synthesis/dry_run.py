@@ -1,0 +1,77 @@
+"""What a synthesis would paint, and how long it would take: shown without writing anything."""
+
+import time
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.errors import SyndiffError
+from syndiff.synthesis.engine import Studio, check_prompts
+from syndiff.synthesis.grammar import Grammar
+from syndiff.synthesis.inpainters.base import Inpainter
+from syndiff.synthesis.manifest import Sample
+from syndiff.synthesis.placement import PlacementRules
+from syndiff.synthesis.shards import WHOLE, Shard
+
+_SHOWN = 5
+
+
+def dry_run(
+    dataset: DatasetFolder,
+    case_ids: Iterable[str],
+    inpainter: Inpainter,
+    *,
+    count: int,
+    shard: Shard = WHOLE,
+    rules: PlacementRules | None = None,
+    grammar: Grammar | None = None,
+    **settings: Any,
+) -> str:
+    """Describe the first attempts of a synthesis, with what the gates say of one batch, and estimate its time.
+
+    The arguments and errors are those of `synthesize`. The first batch is painted twice and thrown away: loading a
+    model and warming up belong to no sample.
+    """
+    if not count >= 1:
+        raise SyndiffError(f"count is {count}; expected 1 or more.")
+    grammar = grammar or Grammar.for_dataset(dataset)
+    studio = Studio(dataset, case_ids, inpainter, rules=rules or PlacementRules(), grammar=grammar, **settings)
+    check_prompts(grammar, inpainter)
+    size = inpainter.batch_size
+    lines = []
+    for position in range(_SHOWN):
+        index = shard.attempt(position, size)
+        plan = studio.plan(index)
+        if plan is None:
+            lines.append(f"attempt {index}: no place found for a lesion")
+            continue
+        placement = plan.placement
+        lines.append(
+            f"attempt {index}: frame {placement.background.id}, lesion of {placement.lesion.id} over "
+            f"{placement.lesion_mask.mean():.1%} of the frame at row {placement.row}, column {placement.column}\n"
+            f"  prompt: {plan.prompt.text}\n  against: {plan.prompt.negative}"
+        )
+    for _ in range(2):
+        begin = time.perf_counter()
+        painted = list(islice(studio.attempts(0, size * shard.count, shard), size))
+        seconds = (time.perf_counter() - begin) / size
+    lines += [_judged(sample) for sample, _ in painted if sample.source_case]
+    share = -(-count // shard.count)
+    lines.append(
+        f"{seconds:.2f} s a sample with {inpainter.name} in batches of {size}: {_duration(seconds * share)} for "
+        f"{share} samples, and more when some are rejected\nnothing was written"
+    )
+    return "\n".join(lines)
+
+
+def _judged(sample: Sample) -> str:
+    """What the gates say of a sample."""
+    verdict = f"refused ({sample.reason})" if sample.reason else "accepted"
+    scores = ", ".join(f"{name} {'n/a' if score is None else f'{score:.3g}'}" for name, score in sample.gates.items())
+    return f"{sample.id}: {verdict}; {scores}" + (f"\n  {sample.detail}" if sample.detail else "")
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{seconds:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.1f} h"

@@ -1,0 +1,1 @@
+"""Gates: what a painted case must pass before anybody trains on it."""

@@ -1,0 +1,30 @@
+"""How the compact inpainter paints; which one it is belongs to `SynthesisSettings`."""
+
+from dataclasses import dataclass
+
+from syndiff.errors import SyndiffError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactSettings:
+    """Settings of the inpainter "compact".
+
+    Attributes:
+        steps: DDIM steps.
+        guidance_scale: of classifier-free guidance: 1 is none, above it the caption is followed more closely, at twice
+            the cost.
+        batch_size: samples painted at once. It can change the last bit of a sample, no more.
+    """
+
+    steps: int = 25
+    guidance_scale: float = 2.0
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        for setting, value, fits, expected in (
+            ("steps", self.steps, self.steps >= 1, "1 or more"),
+            ("guidance_scale", self.guidance_scale, self.guidance_scale >= 0, "0 or more"),
+            ("batch_size", self.batch_size, self.batch_size >= 1, "1 or more"),
+        ):
+            if not fits:
+                raise SyndiffError(f"compact: {setting} is {value}; expected {expected}.")

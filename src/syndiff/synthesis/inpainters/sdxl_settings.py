@@ -1,0 +1,112 @@
+"""How a diffusers inpainting pipeline paints; which one it is belongs to `SynthesisSettings`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from syndiff.errors import SyndiffError
+
+LARGE = 0.03
+"""Share of the frame's area from which on a lesion is large (PolypInpainter's boundary)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SdxlSettings:
+    """Settings of the inpainter "sdxl". The paper gives no value of any of them.
+
+    Attributes:
+        variant: suffix of the weight files to take, such as fp16; empty for none.
+        loras: LoRA files (safetensors in diffusers' format), or folders that `syndiff adapt` wrote.
+        lora_weights: strength of each LoRA, in the same order; empty is 1 for each.
+        scheduler: "model" is the pipeline's own; the others replace it.
+        steps: steps of the scheduler at strength 1.
+        guidance_scale: of classifier-free guidance; 1 or less leaves guidance and the negative prompt out.
+        strength: share of the steps that are taken, from noise added to what is there: 1 starts from noise alone.
+            "by_size" is 0.9 from 3 % of the frame's area on, falling linearly to 0.5 for the smallest lesion.
+        start: what the noise is added to: the frame as it is, or a real lesion ("donor") blended into it. "auto"
+            takes the donor for lesions below 3 % of the frame's area.
+        context: side of the crop that is painted, in lengths of the mask's longer side; 0 paints the whole frame.
+        smallest_crop: least side of that crop, in pixels of the frame.
+        resolution: side in pixels at which crops are painted, a multiple of 8: 1024 for SDXL, 512 for SD 1.5.
+        dtype: "auto" is bfloat16 on a GPU and float32 without one. With float16 SDXL's autoencoder runs in float32,
+            since it overflows to NaN.
+        device: "auto" is the GPU where there is one.
+        offload: what waits in main memory until it is needed: nothing, whole parts ("model"), or every layer
+            ("sequential": slow, for the smallest cards).
+        vae_slicing: decode the samples of a batch one after another.
+        vae_tiling: encode and decode in overlapping tiles of half the resolution; the result differs a little.
+        batch_size: samples painted at once. It can change the last bit of a sample, no more.
+    """
+
+    variant: str = ""
+    loras: tuple[str, ...] = ()
+    lora_weights: tuple[float, ...] = ()
+    scheduler: Literal["model", "ddim", "euler", "dpmpp_2m", "unipc"] = "model"
+    steps: int = 30
+    guidance_scale: float = 7.5
+    strength: float | Literal["by_size"] = "by_size"
+    start: Literal["auto", "frame", "donor"] = "auto"
+    context: float = 2.5
+    smallest_crop: int = 128
+    resolution: int = 1024
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: str = "auto"
+    offload: Literal["none", "model", "sequential"] = "none"
+    vae_slicing: bool = False
+    vae_tiling: bool = False
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse settings that no run could use, and those without effect, before anything is loaded."""
+        for setting, value, fits, expected in (
+            ("steps", self.steps, self.steps >= 1, "1 or more"),
+            ("guidance_scale", self.guidance_scale, self.guidance_scale >= 0, "0 or more"),
+            (
+                "strength",
+                self.strength,
+                self.strength == "by_size" or (not isinstance(self.strength, str) and 0 < self.strength <= 1),
+                '"by_size", or a number above 0 and at most 1',
+            ),
+            ("context", self.context, self.context == 0 or self.context >= 1, "0, or 1 or more"),
+            ("smallest_crop", self.smallest_crop, self.smallest_crop >= 1, "1 or more"),
+            ("resolution", self.resolution, self.resolution > 0 and self.resolution % 8 == 0, "a multiple of 8"),
+            ("batch_size", self.batch_size, self.batch_size >= 1, "1 or more"),
+            (
+                "lora_weights",
+                list(self.lora_weights),
+                len(self.lora_weights) in (0, len(self.loras)),
+                f"one number for each of the {len(self.loras)} loras, or none",
+            ),
+            ("loras", list(self.loras), len(set(self.loras)) == len(self.loras), "each file once"),
+        ):
+            if not fits:
+                raise SyndiffError(f"sdxl: {setting} is {value}; expected {expected}.")
+        least = 0.5 if isinstance(self.strength, str) else self.strength
+        if steps_at(self.steps, least) < 1:
+            raise SyndiffError(
+                f"sdxl: {self.steps} steps at strength {least} leave no step to paint with; raise either."
+            )
+        idle = {
+            "start": (self.start != "auto" and self.strength == 1, "at strength 1, which starts from noise"),
+            "smallest_crop": (
+                self.smallest_crop != SdxlSettings.smallest_crop and not self.context,
+                "with context 0, which paints the whole frame",
+            ),
+            "vae_slicing": (self.vae_slicing and self.batch_size == 1, "with batch_size 1"),
+        }
+        for name, (useless, why) in idle.items():
+            if useless:
+                raise SyndiffError(f"sdxl: {name} is {getattr(self, name)} and has no effect {why}; leave it out.")
+
+    def strength_of(self, share: float) -> float:
+        """Strength for a lesion that takes this share of the frame's area.
+
+        By size it is rounded to tenths, so that a batch is painted in at most five parts.
+        """
+        if not isinstance(self.strength, str):
+            return self.strength
+        return round(0.5 + 0.4 * min(1.0, share / LARGE), 1)
+
+
+def steps_at(steps: int, strength: float) -> int:
+    """Number of steps that diffusers' inpainting pipelines take."""
+    return min(int(steps * strength), steps)

@@ -1,0 +1,39 @@
+"""A painter that follows no donor: grey where it is asked, slowly if one likes."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from syndiff.data.readers import to_unit
+from syndiff.synthesis.inpainters.base import InpaintRequest
+
+
+class Grey:
+    """Paints a grey that the seed chooses; every `fails`-th request, by its seed, comes back black."""
+
+    name, margin, libraries = "grey", 0.2, ("scipy",)
+    copies, paints_from_text, reads_captions = False, True, False
+
+    def __init__(self, batch_size: int = 1, fails: int = 0, seconds: float = 0.0) -> None:
+        self.batch_size, self.fails, self.seconds = batch_size, fails, seconds
+        self.prompts: list[str] = []
+
+    def check_prompt(self, text: str) -> None:
+        pass
+
+    def describe(self) -> dict[str, Any]:
+        settings = {"fails": self.fails}
+        return {"name": self.name, "model": None, "revision": None, "hash": None, "settings": settings}
+
+    def inpaint(self, requests: Sequence[InpaintRequest]) -> list[np.ndarray]:
+        time.sleep(self.seconds * len(requests))
+        self.prompts += [request.prompt for request in requests]
+        return [self._paint(request) for request in requests]
+
+    def _paint(self, request: InpaintRequest) -> np.ndarray:
+        picture = to_unit(request.image)
+        failed = self.fails and request.seed % self.fails == 0
+        picture[request.mask] = 0 if failed else 0.7 + request.seed % 50 / 200
+        return picture

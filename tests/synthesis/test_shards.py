@@ -1,0 +1,175 @@
+"""Shards of a synthesis make exactly what one run makes, whatever happens to them on the way."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from painters import Grey
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.errors import SyndiffError
+from syndiff.files import locked
+from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.finish import SynthesisSummary
+from syndiff.synthesis.shards import Shard, merge
+
+Maker = Callable[..., DatasetFolder]
+
+
+def make(dataset: DatasetFolder, out: Path, count: int, **changes: Any) -> SynthesisSummary:
+    arguments: dict[str, Any] = {"inpainter": Grey(2, fails=3), "seed": 3, "progress": False} | changes
+    ids = [case.id for case in dataset.cases]
+    return synthesize(dataset, ids, arguments.pop("inpainter"), out, count=count, **arguments)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def make_shards(dataset: DatasetFolder, root: Path, count: int, of: int, **changes: Any) -> list[Path]:
+    folders = [root / f"shard-{i}" for i in range(1, of + 1)]
+    for i, folder in enumerate(folders, 1):
+        make(dataset, folder, count, shard=Shard(i, of), **changes)
+    return folders
+
+
+def merge_all(dataset: DatasetFolder, shards: list[Path], out: Path, count: int, **changes: Any) -> SynthesisSummary:
+    """Merge, and run the shards on as the message says until their attempts suffice."""
+    asked = count
+    for _ in range(5):
+        try:
+            return merge(shards, out, dataset, count=count)
+        except SyndiffError as error:
+            assert not out.exists() or not (out / "dataset.json").exists()
+            more = re.search(r"--count (\d+)", str(error))
+            assert more and int(more[1]) > asked - 1, error
+            asked = max(asked + 1, int(more[1]))
+            make_shards(dataset, shards[0].parent, asked, len(shards), **changes)
+    raise AssertionError("the shards never sufficed")
+
+
+@pytest.mark.parametrize("of", [2, 3])
+def test_the_union_of_shards_is_the_whole_run_byte_for_byte(make_dataset: Maker, tmp_path: Path, of: int) -> None:
+    dataset = make_dataset()
+    whole = make(dataset, tmp_path / "whole", 9)
+    assert whole.reasons  # some are rejected, or the test shows little
+    shards = make_shards(dataset, tmp_path, 9, of)
+    merged = merge_all(dataset, list(reversed(shards)), tmp_path / "merged", 9)
+    assert merged == SynthesisSummary(tmp_path / "merged", whole.account)
+    assert content(tmp_path / "merged") == content(tmp_path / "whole")
+    merge(shards, tmp_path / "merged", dataset, count=9)  # again: nothing changes
+    assert content(tmp_path / "merged") == content(tmp_path / "whole")
+    assert not (shards[0] / "dataset.json").exists()  # a shard is no finished dataset
+
+
+@given(of=st.integers(1, 5), size=st.integers(1, 4))
+def test_every_attempt_is_of_one_shard_and_batches_stay_whole(of: int, size: int) -> None:
+    made = [[Shard(i, of).attempt(position, size) for position in range(6 * size)] for i in range(1, of + 1)]
+    assert sorted(index for part in made for index in part) == list(range(6 * size * of))
+    assert all(len({index // size for index in part[b : b + size]}) == 1 for part in made for b in range(0, 6, size))
+
+
+RUN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[4])
+from painters import Grey
+from syndiff.data.dataset import DatasetFolder
+from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.shards import Shard
+dataset = DatasetFolder.open(Path(sys.argv[1]))
+ids = [case.id for case in dataset.cases]
+shard = Shard.parse(sys.argv[3])
+painter = Grey(2, fails=3, seconds=0.02)
+synthesize(dataset, ids, painter, Path(sys.argv[2]), count=9, seed=3, progress=False, shard=shard)
+"""
+
+
+def start(dataset: DatasetFolder, out: Path, shard: str) -> subprocess.Popen[bytes]:
+    here = str(Path(__file__).parent)
+    command = [sys.executable, "-c", RUN, str(dataset.root), str(out), shard, here]
+    return subprocess.Popen(command, stderr=subprocess.PIPE)
+
+
+def test_a_killed_shard_goes_on_and_a_second_process_is_refused(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset = make_dataset()
+    shards = [tmp_path / "shard-1", tmp_path / "shard-2"]
+    manifest = shards[0] / "manifest.jsonl"
+    run = start(dataset, shards[0], "1/2")
+    while run.poll() is None and not (manifest.exists() and manifest.read_bytes().count(b"\n") >= 2):
+        time.sleep(0.001)
+    with pytest.raises(SyndiffError, match=rf"in use by process {run.pid} on"):
+        make(dataset, shards[0], 9, shard=Shard(1, 2))
+    with pytest.raises(SyndiffError, match="in use"):
+        merge(shards[:1], tmp_path / "merged", dataset, count=9)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    assert (shards[0] / ".lock").exists()  # left by the kill, and in nobody's way
+    with manifest.open("ab") as file:
+        file.write(b'{"id": "synthetic-0000')  # cut in the middle of a line
+    make_shards(dataset, tmp_path, 9, 2)
+    assert not (shards[0] / ".lock").exists()
+    merge_all(dataset, shards, tmp_path / "merged", 9)
+    make(dataset, tmp_path / "whole", 9)
+    assert content(tmp_path / "merged") == content(tmp_path / "whole")
+
+
+def test_a_lock_ends_with_its_context_and_keeps_only_others_out(tmp_path: Path) -> None:
+    for _ in range(2):
+        with locked(tmp_path / "new"):
+            with pytest.raises(SyndiffError, match=f"in use by process {os.getpid()}"), locked(tmp_path / "new"):
+                pass
+            with locked(tmp_path / "other"):
+                pass
+        assert not list((tmp_path / "new").iterdir())
+
+
+def test_shards_that_do_not_fit_together_are_named(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset = make_dataset()
+    one, _ = make_shards(dataset, tmp_path, 4, 2)
+    make(dataset, tmp_path / "other seed", 4, shard=Shard(2, 2), seed=4)
+    make(dataset, tmp_path / "of three", 4, shard=Shard(2, 3))
+    make(dataset, tmp_path / "whole", 4)
+
+    def refused(message: str, *shards: Path, out: str = "merged") -> None:
+        with pytest.raises(SyndiffError, match=message):
+            merge(shards, tmp_path / out, dataset, count=4)
+
+    refused("Shard 2/2 is missing", one)
+    refused(r"seed was 3 and is now 4", one, tmp_path / "other seed")
+    refused("one of 3 shards", one, tmp_path / "of three")
+    refused("is no shard", one, tmp_path / "whole")
+    assert not (tmp_path / "merged").exists()
+    with pytest.raises(SyndiffError, match="holds shard 1/2 of a synthesis; go on with --shard 1/2"):
+        make(dataset, one, 4)
+    with pytest.raises(SyndiffError, match="but this is shard 2/2"):
+        make(dataset, one, 4, shard=Shard(2, 2))
+    with pytest.raises(SyndiffError, match=r"made in batches of 2, .* in batches of 1"):
+        make(dataset, one, 4, shard=Shard(1, 2), inpainter=Grey(1, fails=3))
+    with pytest.raises(SyndiffError, match="holds a whole synthesis"):
+        make(dataset, tmp_path / "whole", 4, shard=Shard(1, 2))
+
+
+def test_shards_that_end_too_early_are_named_with_what_to_run(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset = make_dataset()
+    shards = make_shards(dataset, tmp_path, 4, 2)
+    with pytest.raises(
+        SyndiffError, match=r"of 20 accepted samples up to attempt \d+, where shard [12]/2 .*--count 3\d"
+    ):
+        merge(shards, tmp_path / "merged", dataset, count=20)
+    assert not (tmp_path / "merged").exists()
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2", "1/2/3", ""])
+def test_what_is_no_shard_is_said(text: str) -> None:
+    with pytest.raises(SyndiffError, match="expected i/n"):
+        Shard.parse(text)

@@ -1,0 +1,111 @@
+"""`syndiff adapt`: an inpainter learns from the training split, and `synthesize` paints with what it learned."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from syndiff.data.splits import Split
+from syndiff.synthesis.manifest import read_manifest
+
+TINY = (
+    *("--set", "painter.crop_size=32", "painter.channels=[32, 32, 32]", "painter.caption_channels=16"),
+    *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=4", "adapt.batch_size=2", "adapt.warmup=1"),
+    *("adapt.validate_every=2", "adapt.checkpoint_every=2"),
+)
+FAST = ("compact.steps=2", "compact.batch_size=2", "gates.mode=report", "gates.checks=[contrast]")
+
+
+def split_of(syndiff, phantom: Path, path: Path, seed: int = 0) -> Path:
+    assert syndiff("data", "split", "--data", phantom, "--out", path, "--seed", seed).status == 0
+    return path
+
+
+@pytest.fixture
+def split(syndiff, phantom: Path, tmp_path: Path) -> Path:
+    return split_of(syndiff, phantom, tmp_path / "split.json")
+
+
+def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, split: Path, tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    run, given = tmp_path / "adapted", ["--data", phantom, "--split", split]
+    planned = syndiff("adapt", *given, "--out", run, *TINY, "--dry-run")
+    assert planned.status == 0, planned.err
+    assert "captioned lesions of 12 training cases, such as 'a " in planned.out and "4 steps" in planned.out
+    assert not run.exists()
+
+    learned = syndiff("adapt", *given, "--out", run, *TINY)
+    assert learned.status == 0, learned.err
+    assert f"--inpainter compact --model {run}" in learned.out
+    told = json.loads((run / "checkpoints/000004/model.json").read_text())
+    assert {"round", "polyp", "mucosa"} <= set(told["vocabulary"])
+
+    painted = ["synthesize", *given, "--count", 2, "--inpainter", "compact", "--model", run]
+    shown = syndiff(*painted, "--out", tmp_path / "out", "--dry-run", "--set", *FAST)
+    assert shown.status == 0, shown.err
+    assert "prompt: a " in shown.out and "contrast" in shown.out and not (tmp_path / "out").exists()
+    made = syndiff(*painted, "--out", tmp_path / "out", "--set", *FAST)
+    assert made.status == 0, made.err
+    train = set(Split.read(split).train)
+    for line in read_manifest(tmp_path / "out/manifest.jsonl"):
+        assert line.backend["name"] == "compact" and len(line.backend["hash"]) == 64
+        assert line.settings["inpainter"]["steps"] == 2 and line.source_case in train and line.mask_source in train
+        assert f"prompt: {line.prompt}" in shown.out
+    removed = syndiff(*painted, "--out", tmp_path / "removed", "--set", *FAST, "synthesis.background_lesion=remove")
+    assert removed.status == 0, removed.err
+
+    other = split_of(syndiff, phantom, tmp_path / "other.json", seed=5)
+    assert not train <= set(Split.read(other).train)
+    for model in (run, run / "checkpoints/000004"):
+        leaking = syndiff(
+            *("synthesize", "--data", phantom, "--split", other, "--count", 1, "--out", tmp_path / "leak"),
+            *("--inpainter", "compact", "--model", model, "--set", *FAST),
+        )
+        assert leaking.status == 2 and "leaks" in leaking.err and not (tmp_path / "leak").exists()
+
+
+def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split: Path, tmp_path: Path) -> None:
+    for library in ("diffusers", "transformers", "peft"):
+        pytest.importorskip(library)
+    from tiny_pipelines import save_tiny_pipeline
+
+    model = save_tiny_pipeline(tmp_path / "pipeline")
+    command = [
+        *("adapt", "--data", phantom, "--split", split, "--out", tmp_path / "lora"),
+        *("--inpainter", "sdxl", "--model", model, "--set", "lora.steps=2", "lora.batch_size=1", "lora.rank=2"),
+        *("lora.resolution=32", "lora.smallest_crop=16", "lora.pictures=1", "lora.picture_steps=1"),
+    ]
+    planned = syndiff(*command, "--dry-run")
+    assert planned.status == 0, planned.err
+    assert "complete on this disk" in planned.out and "LoRA of rank 2" in planned.out and "polyp" in planned.out
+    assert not (tmp_path / "lora").exists()
+    learned = syndiff(*command)
+    assert learned.status == 0, learned.err
+    assert "sdxl.loras=" in learned.out and (tmp_path / "lora/pytorch_lora_weights.safetensors").is_file()
+    about = json.loads((tmp_path / "lora/lora.json").read_text())
+    assert about["settings"]["background_caption"].startswith("normal colon mucosa")
+
+
+@pytest.mark.parametrize(
+    ("verb", "wrong", "message"),
+    [
+        ("synthesize", ["--inpainter", "compact"], "no weights of its own: .*syndiff adapt"),
+        ("synthesize", ["--inpainter", "compact", "--model", "nowhere"], "nowhere holds no inpainter"),
+        ("synthesize", ["--set", "compact.steps=5"], "compact.steps has no effect with the inpainter copy_paste"),
+        ("synthesize", ["--set", "adapt.steps=5"], "adapt.steps has no effect on `syndiff synthesize`"),
+        ("adapt", ["--model", "x"], "synthesis.model has no effect on `syndiff adapt --inpainter compact`"),
+        ("adapt", ["--set", "adapt.steps=5"], "adapt.steps has no effect on `syndiff adapt while adapt.minutes"),
+        ("adapt", ["--set", "lora.rank=5"], "lora.rank has no effect"),
+        ("adapt", ["--inpainter", "sdxl", "--minutes", "5"], "adapt.minutes has no effect on"),
+        ("adapt", ["--set", "painter.crop_size=50"], "crop_size: found 50, expected a multiple of 32"),
+    ],
+)
+def test_mistakes_are_said(
+    syndiff, phantom: Path, split: Path, tmp_path: Path, verb: str, wrong: list[str], message: str
+) -> None:
+
+    count = ["--count", 1] if verb == "synthesize" else []
+    failed = syndiff(verb, "--data", phantom, "--split", split, "--out", tmp_path / "out", *count, *wrong)
+    assert failed.status == 2 and re.search(message, failed.err), failed.err
+    assert not (tmp_path / "out").exists()
