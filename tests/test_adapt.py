@@ -10,7 +10,7 @@ from syndiff.data.splits import Split
 from syndiff.synthesis.manifest import read_manifest
 
 TINY = (
-    *("--set", "painter.crop_size=32", "painter.channels=[32, 32, 32]", "painter.caption_channels=16"),
+    *("--set", "painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_channels=16"),
     *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=4", "adapt.batch_size=2", "adapt.warmup=1"),
     *("adapt.validate_every=2", "adapt.checkpoint_every=2"),
 )
@@ -92,7 +92,11 @@ def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split
     [
         ("synthesize", ["--inpainter", "compact"], "no weights of its own: .*syndiff adapt"),
         ("synthesize", ["--inpainter", "compact", "--model", "nowhere"], "nowhere holds no inpainter"),
-        ("synthesize", ["--set", "compact.steps=5"], "compact.steps has no effect with the inpainter copy_paste"),
+        (
+            "synthesize",
+            ["--inpainter", "copy_paste", "--set", "compact.steps=5"],
+            "compact.steps has no effect with the inpainter copy_paste",
+        ),
         ("synthesize", ["--set", "adapt.steps=5"], "adapt.steps has no effect on `syndiff synthesize`"),
         ("adapt", ["--model", "x"], "synthesis.model has no effect on `syndiff adapt --inpainter compact`"),
         ("adapt", ["--set", "adapt.steps=5"], "adapt.steps has no effect on `syndiff adapt while adapt.minutes"),

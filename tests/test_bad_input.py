@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 TINY = ["--set", "model.image_size=32", "training.steps=4", "training.batch_size=2"]
-RUN = [*TINY, "run.minutes=0"]
+RUN = [*TINY, "run.minutes=0", "synthesis.inpainter=copy_paste"]
 
 
 def first(folder: Path, kind: str) -> Path:
@@ -303,7 +303,7 @@ def test_synthetic_cases_made_from_test_cases_are_refused(syndiff, phantom, spli
     (tmp_path / "other.json").write_text(json.dumps(split))
     painted = tmp_path / "painted"
     args = ["--data", phantom, "--split", tmp_path / "other.json", "--out", painted, "--count", 1]
-    assert syndiff("synthesize", *args).status == 0
+    assert syndiff("synthesize", *args, "--inpainter", "copy_paste").status == 0
     outcome = syndiff(
         "train", "--data", phantom, "--split", split_file, "--synthetic", painted, "--out", tmp_path / "run", *TINY
     )

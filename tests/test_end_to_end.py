@@ -12,7 +12,10 @@ from PIL import Image
 from syndiff.data.dataset import DatasetFolder
 
 TINY = ["--set", "model.image_size=32", "training.steps=6", "training.batch_size=4"]
-RUN = [*TINY, "run.minutes=0"]
+PAINTER = ["painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_layers=1", "compact.steps=2"]
+ADAPT = ["adapt.minutes=0", "adapt.steps=4", "adapt.batch_size=2", "adapt.warmup=1", "gates.mode=off"]
+COPIED = ["--inpainter", "copy_paste"]
+RUN = [*TINY, "run.minutes=0", *PAINTER, *ADAPT]
 
 
 @pytest.mark.slow
@@ -35,6 +38,11 @@ def test_run_makes_the_table_and_the_report_and_resumes(syndiff, phantom, tmp_pa
         json.loads(line)["source_case"] for line in (run / "synthetic" / "manifest.jsonl").read_text().splitlines()
     ]
     assert set(sources) <= set(split["train"]), "synthesis saw a case outside the training split"
+    learned = json.loads((run / "inpainter" / "checkpoints" / "000004" / "model.json").read_text())
+    assert learned["learned_from"]["train"] == len(split["train"])
+    assert json.loads((run / "inpainter" / "split.json").read_text())["test"] == split["test"]
+    captions = (run / "synthetic" / "captions.csv").read_text().splitlines()[1:]
+    assert all(caption.split(",", 1)[1].strip('"') in page for caption in captions[:1]), "no prompt beside its picture"
 
     kept = {p: p.stat().st_mtime_ns for name in ("model.safetensors", "summary.json") for p in run.rglob(name)}
     again = syndiff(*command)
@@ -55,7 +63,7 @@ def test_single_verbs_split_train_evaluate_predict(syndiff, phantom, tmp_path):
     split, run = tmp_path / "split.json", tmp_path / "run"
     assert syndiff("data", "split", "--data", phantom, "--out", split).status == 0
     painted = tmp_path / "painted"
-    made = syndiff("synthesize", "--data", phantom, "--split", split, "--out", painted, "--count", 2)
+    made = syndiff("synthesize", "--data", phantom, "--split", split, "--out", painted, "--count", 2, *COPIED)
     assert made.status == 0 and "2 of" in made.out
     trained = syndiff("train", "--data", phantom, "--split", split, "--synthetic", painted, "--out", run, *TINY)
     assert trained.status == 0, trained.err
@@ -67,14 +75,16 @@ def test_single_verbs_split_train_evaluate_predict(syndiff, phantom, tmp_path):
     assert summary.stat().st_mtime_ns == kept, "the same evaluation was made twice"
     assert syndiff("evaluate", "--run", run, "--data", phantom, "--tolerance", 5).status == 0
     assert json.loads(summary.read_text())["tolerance"] == 5
-    scored = [*("synthesize", "--data", phantom, "--split", split, "--segmenter", run), "--count", 1]
+    scored = [*("synthesize", "--data", phantom, "--split", split, "--segmenter", run), "--count", 1, *COPIED]
     reported = syndiff(*scored, "--gates", "report", "--out", tmp_path / "scored")
     assert reported.status == 0 and "agreement" in reported.out, reported.err
     bounds = json.loads((tmp_path / "scored" / "gates.json").read_text())
     assert bounds["calibrated_on"]["agreement"]["on"] == "validation cases"
     contradiction = syndiff(*scored, "--gates", "off", "--out", tmp_path / "off")
     assert contradiction.status == 2 and "no effect while mode is off" in contradiction.err
-    nowhere = syndiff(*scored[:5], "--segmenter", tmp_path / "nowhere", "--count", 1, "--out", tmp_path / "none")
+    nowhere = syndiff(
+        *scored[:5], "--segmenter", tmp_path / "nowhere", "--count", 1, *COPIED, "--out", tmp_path / "none"
+    )
     assert nowhere.status == 2 and "holds no trained model" in nowhere.err
     image = tmp_path / "images" / "odd.png"
     image.parent.mkdir()

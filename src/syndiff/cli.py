@@ -20,7 +20,7 @@ class _Common:
     """What verbs share."""
 
     preset: str = "compact"
-    """Settings to start from: compact."""
+    """Settings to start from: compact, or demo, the same within minutes."""
     config: Path | None = None
     """YAML file of settings that replace the preset's."""
     set: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Run(_Common):
 
     def run(self) -> None:
         """Run the pipeline."""
-        from syndiff.pipeline import run_pipeline
+        from syndiff.pipeline.run import run_pipeline
 
         if self.minutes is not None:
             self.set = (*self.set, f"run.minutes={self.minutes}")
@@ -68,15 +68,17 @@ class Run(_Common):
 class Demo(_Common):
     """The same job on a built-in phantom, a rendered colonoscopy: nothing to download, minutes of training."""
 
+    preset: str = "demo"
+    """Settings to start from."""
     out: Path = Path("runs/demo")
     """Run folder; the phantom is written beside it, to <out>-phantom."""
     minutes: float | None = None
-    """Training minutes of each of the three segmenters; 1.5 unless given here or as run.minutes."""
+    """Training minutes of each of the three segmenters; replaces run.minutes."""
 
     def run(self) -> None:
         """Write the phantom where it is missing, then run the pipeline on it."""
         from syndiff.data.phantom import write_phantom
-        from syndiff.pipeline import run_pipeline
+        from syndiff.pipeline.run import run_pipeline
 
         data = self.out.with_name(self.out.name + "-phantom")
         if not data.exists():
@@ -85,8 +87,8 @@ class Demo(_Common):
             shutil.rmtree(building, ignore_errors=True)  # left by a kill
             write_phantom(building, seed=self.seed)
             building.replace(data)
-        own = () if self.minutes is None else (f"run.minutes={self.minutes}",)
-        self.set = ("run.minutes=1.5", *self.set, *own)
+        if self.minutes is not None:
+            self.set = (*self.set, f"run.minutes={self.minutes}")
         say(run_pipeline(data, self.out, self.settings(), seed=self.seed))
 
 
@@ -132,7 +134,7 @@ class SplitVerb:
         """Split and say who is where."""
         from syndiff.data.dataset import DatasetFolder
         from syndiff.data.splits import make_split
-        from syndiff.pipeline import describe_split
+        from syndiff.pipeline.arms import describe_split
 
         check_seed(self.seed)
         if self.out.exists():
@@ -212,7 +214,7 @@ class Adapt(_Common):
 
     def run(self) -> None:
         """Adapt or resume."""
-        from syndiff.adaptation import adapt
+        from syndiff.pipeline.adaptation import adapt
 
         own = {"synthesis.inpainter": self.inpainter, "synthesis.model": self.model, "adapt.minutes": self.minutes}
         self.set = (*self.set, *(f"{name}={value}" for name, value in own.items() if value is not None))
@@ -249,7 +251,7 @@ class Synthesize(_Common):
         """Synthesize and account for every attempt."""
         from syndiff.data.dataset import DatasetFolder
         from syndiff.data.splits import Split
-        from syndiff.pipeline import check_inpainter, make_gates, make_inpainter
+        from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter
         from syndiff.report.synthesis_page import build_synthesis_page
         from syndiff.synthesis.dry_run import dry_run
         from syndiff.synthesis.engine import synthesize
@@ -338,7 +340,7 @@ class Train(_Common):
 
     def run(self) -> None:
         """Train or resume."""
-        from syndiff.pipeline import train_verb
+        from syndiff.pipeline.arms import train_verb
 
         if self.steps is not None:
             self.set = (*self.set, f"training.steps={self.steps}")
@@ -362,7 +364,7 @@ class Evaluate:
         """Evaluate and print the summary."""
         from syndiff.data.dataset import DatasetFolder
         from syndiff.data.splits import Split
-        from syndiff.pipeline import evaluate_runs, folder_name
+        from syndiff.pipeline.arms import evaluate_runs, folder_name
 
         dataset = DatasetFolder.open(self.data)
         split = Split.read(self.run_folder / "split.json")

@@ -37,7 +37,7 @@ class Page(HTMLParser):
 def painted(syndiff: Callable, phantom: Path, tmp_path: Path) -> Path:
     out, split = tmp_path / "painted", tmp_path / "split.json"
     assert syndiff("data", "split", "--data", phantom, "--out", split).status == 0
-    common = ("synthesize", "--data", phantom, "--split", split, "--count", 4)
+    common = ("synthesize", "--data", phantom, "--split", split, "--count", 4, "--inpainter", "copy_paste")
     dry = syndiff(*common, "--out", out, "--dry-run")
     assert dry.status == 0 and "prompt:" in dry.out and "nothing was written" in dry.out and not out.exists()
     whole = syndiff(*common, "--out", out)

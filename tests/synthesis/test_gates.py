@@ -273,7 +273,7 @@ def test_report_scores_and_refuses_nothing(make_dataset: Callable[..., DatasetFo
 def test_the_command_line_keeps_scores_and_account(syndiff, phantom: Path, tmp_path: Path) -> None:
     split = tmp_path / "split.json"
     assert syndiff("data", "split", "--data", phantom, "--out", split).status == 0
-    command = ["synthesize", "--data", phantom, "--split", split, "--count", 2]
+    command = ["synthesize", "--data", phantom, "--split", split, "--count", 2, "--inpainter", "copy_paste"]
     judged = syndiff(*command, "--out", tmp_path / "on", "--set", "gates.checks=[seam, contrast]")
     assert judged.status == 0, judged.err
     assert "real lesions" in judged.out and "seam" in judged.out and "noise" not in judged.out

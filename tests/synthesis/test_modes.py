@@ -13,7 +13,7 @@ from scipy import ndimage
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import make_split
 from syndiff.errors import SyndiffError
-from syndiff.pipeline import open_synthetic
+from syndiff.pipeline.painting import open_synthetic
 from syndiff.synthesis.dry_run import dry_run
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste

@@ -108,7 +108,8 @@ def load_settings(preset: str, config: Path | None = None, overrides: Sequence[s
     """A preset, changed by a YAML file of the same sections, changed by `section.name=value` overrides."""
     if preset not in preset_names():
         raise SyndiffError(f"preset {preset!r} is unknown; choose one of {', '.join(preset_names())}.")
-    layers = [(f"preset {preset}", _read_yaml(_FOLDER / f"{preset}.yaml"))]
+    layers = _preset_layers(preset)
+    shipped = len(layers)
     if config is not None:
         layers.append((str(config), _read_yaml(config)))
     layers += [(f"--set {item}", _parse_override(item)) for item in overrides]
@@ -123,8 +124,17 @@ def load_settings(preset: str, config: Path | None = None, overrides: Sequence[s
             hints = get_type_hints(sections[section])
             for name, value in values.items():
                 merged[section][name] = _checked(origin, section, name, value, hints)
-    chosen = frozenset(f"{section}.{name}" for _, layer in layers[1:] for section in layer for name in layer[section])
+    chosen = frozenset(
+        f"{section}.{name}" for _, layer in layers[shipped:] for section in layer for name in layer[section]
+    )
     return Settings(**{name: cls(**merged[name]) for name, cls in sections.items()}, chosen=chosen)
+
+
+def _preset_layers(preset: str) -> list[tuple[str, dict[str, Any]]]:
+    """A preset's sections, after those of the preset that it names as its `base`."""
+    content = _read_yaml(_FOLDER / f"{preset}.yaml")
+    base = content.pop("base", None)
+    return [*(_preset_layers(base) if base else []), (f"preset {preset}", content)]
 
 
 def _checked(origin: str, section: str, name: str, value: Any, hints: Mapping[str, Any]) -> Any:

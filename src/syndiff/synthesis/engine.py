@@ -43,6 +43,7 @@ def synthesize(
     out: Path,
     *,
     count: int,
+    least: int | None = None,
     seed: int = 0,
     feather: float = 3.0,
     rules: PlacementRules | None = None,
@@ -67,8 +68,8 @@ def synthesize(
 
     Raises SyndiffError for fewer than two cases, a folder made with other settings or holding other images, one
     that another process writes into, a dataset without lesions, an inpainter that cannot do what
-    `background_lesion` asks, prompts that it cannot read, and when 5 x count + 20 attempts did not give `count`
-    accepted samples (the accepted ones are a complete dataset folder all the same).
+    `background_lesion` asks, prompts that it cannot read, and when 5 x count + 20 attempts did not give `least`
+    accepted samples, `count` where it is None (the accepted ones are a complete dataset folder all the same).
     """
     studio = Studio(
         dataset,
@@ -85,10 +86,12 @@ def synthesize(
     if not count >= 1:
         raise SyndiffError(f"count is {count}; expected 1 or more.")
     with locked(Path(out)):
-        return _fill(SynthesisFolder(Path(out)), studio, count, shard, progress)
+        return _fill(SynthesisFolder(Path(out)), studio, count, least, shard, progress)
 
 
-def _fill(folder: SynthesisFolder, studio: "Studio", count: int, shard: Shard, progress: bool) -> SynthesisSummary:
+def _fill(
+    folder: SynthesisFolder, studio: "Studio", count: int, least: int | None, shard: Shard, progress: bool
+) -> SynthesisSummary:
     """Bring `folder` to `count` accepted samples, or to the shard's part of them."""
     mark(folder, shard, studio.inpainter.batch_size)
     out, accepted, done = folder.root, 0, 0
@@ -127,7 +130,7 @@ def _fill(folder: SynthesisFolder, studio: "Studio", count: int, shard: Shard, p
     if shard.count == 1:
         finish(folder, studio.dataset, studio.inpainter.name, account, backgrounds=studio.backgrounds)
     summary = SynthesisSummary(out, account)
-    summary.check(wanted)
+    summary.check(wanted if least is None else min(wanted, least))
     return summary
 
 

@@ -1,0 +1,1 @@
+"""What the verbs do, across all rooms: the main job, its single stages, adaptation."""

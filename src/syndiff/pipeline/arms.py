@@ -1,0 +1,198 @@
+"""One segmenter of a run or alone: how long it trains, its run folder, and its evaluation beside others."""
+
+import hashlib
+import json
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.loading import CaseArrays, load_cases
+from syndiff.data.splits import Split, make_split
+from syndiff.errors import SyndiffError
+from syndiff.evaluation.evaluate import evaluate
+from syndiff.evaluation.timing import time_predictors
+from syndiff.files import read_json, sha256, write_json
+from syndiff.models.prediction import SegmenterPredictor
+from syndiff.models.segmenter import initialise
+from syndiff.pipeline.painting import open_synthetic
+from syndiff.presets import Settings
+from syndiff.training.calibration import step_seconds
+from syndiff.training.checkpoints import find_checkpoint
+from syndiff.training.loop import Task
+from syndiff.training.run_folder import open_run
+from syndiff.training.segmentation import SegmentationTask, train
+
+Kind = Literal["control", "diffusion"]
+KINDS: tuple[Kind, ...] = ("control", "diffusion")
+log = logging.getLogger("syndiff")
+
+
+def plan_steps(path: Path, settings: Settings, cases: CaseArrays) -> dict[str, int]:
+    """Steps of the control and of the segmenter: those of the settings, or as many as fit into `run.minutes`.
+
+    What was measured is written to `path` once and read again when the run resumes, so that the plan never changes.
+    """
+    if not settings.run.minutes:
+        return {"control": settings.training.steps, "diffusion": settings.training.steps}
+    if not path.is_file():
+        tasks: dict[str, Task] = {
+            kind: SegmentationTask(
+                replace(settings.model, kind=kind), settings.training, settings.augmentation, train_cases=cases, seed=0
+            )
+            for kind in KINDS
+        }
+        measured = step_seconds(tasks, settings.training)
+        steps = {
+            kind: max(20, 10 * math.ceil(settings.run.minutes * 6 / seconds)) for kind, seconds in measured.items()
+        }
+        write_json(path, {"minutes": settings.run.minutes, "seconds_per_step": measured, "steps": steps})
+    plan = read_json(path)
+    measured_words = ", ".join(f"{kind} {1000 * value:.0f} ms" for kind, value in plan["seconds_per_step"].items())
+    log.info(f"{settings.run.minutes:g} minutes for each segmenter; one step takes {measured_words}")
+    return {kind: int(value) for kind, value in plan["steps"].items()}
+
+
+def train_segmenter(
+    run: Path,
+    settings: Settings,
+    steps: int,
+    split: Split,
+    train_cases: CaseArrays,
+    val_cases: CaseArrays,
+    *,
+    synthetic: Path | None,
+    seed: int,
+) -> Path:
+    """Train one segmenter into its run folder, or go on; returns the best checkpoint.
+
+    The split and the synthetic manifest belong to the settings of the run: with others it is refused, not continued.
+    """
+    training = replace(settings.training, steps=steps)
+    config = replace(settings, training=training).plain()
+    open_run(
+        run,
+        {
+            "seed": seed,
+            "data": {
+                "dataset": split.dataset,
+                "split": fingerprint(split),
+                "synthetic": sha256(synthetic / "manifest.jsonl") if synthetic else "none",
+                "train": len(train_cases),
+                "val": len(val_cases),
+            },
+            **{section: config[section] for section in ("model", "training", "augmentation")},
+        },
+    )
+    split.write(run / "split.json")
+    return train(
+        run,
+        model_settings=settings.model,
+        settings=training,
+        augmentation=settings.augmentation,
+        train_cases=train_cases,
+        val_cases=val_cases,
+        seed=seed,
+    )
+
+
+def evaluate_runs(
+    runs: Sequence[Path], dataset: DatasetFolder, split: Split, *, tolerance: float, seed: int
+) -> list[dict[str, Any]]:
+    """Evaluate the best checkpoint of each run on the split's test cases, and time them side by side.
+
+    A finished evaluation is kept when it is of the same weights, seed and tolerance, and made again otherwise.
+    Returns the summaries.
+    """
+    predictors, outs, fresh = [], [], False
+    for run in runs:
+        checkpoint = find_checkpoint(run, "best")
+        if checkpoint is None:
+            raise SyndiffError(
+                f"{run} holds no trained model (no checkpoints/best). Train it first with `syndiff train`."
+            )
+        out = run / "eval" / folder_name(dataset)
+        predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed)
+        provenance = {"weights": sha256(checkpoint / "model.safetensors"), "step": int(checkpoint.name), "seed": seed}
+        summary = read_json(out / "summary.json") if (out / "summary.json").is_file() else {}
+        if summary.get("provenance") != provenance or summary.get("tolerance") != tolerance:
+            fresh = True
+            evaluate(
+                predictor,
+                dataset,
+                split.test,
+                out,
+                tolerance=tolerance,
+                fingerprint=split.fingerprint,
+                keep_predictions=True,
+                provenance=provenance,
+            )
+        predictors.append(predictor)
+        outs.append(out)
+    if fresh or not all((out / "timing.json").is_file() for out in outs):
+        image, _ = dataset.load(dataset[split.test[0]])
+        time_predictors(predictors, image, outs=[out / "timing.json" for out in outs])
+    return [dict(read_json(out / "summary.json")) for out in outs]
+
+
+def train_verb(
+    data: Path, split_file: Path, out: Path, synthetic: Path | None, settings: Settings, seed: int, dry_run: bool
+) -> str:
+    """`syndiff train`: one segmenter on the training cases of a split, plus a synthetic folder if given."""
+    settings.refuse_all_but("train", "model", "training", "augmentation")
+    dataset = DatasetFolder.open(data)
+    split = Split.read(split_file)
+    split.check(dataset)
+    sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
+    if synthetic is not None:
+        painted = open_synthetic(synthetic, split)
+        sources.append((painted, [case.id for case in painted.cases]))
+    if dry_run:
+        model = initialise(settings.model, seed)
+        parameters = sum(value.numel() for value in model.parameters() if value.requires_grad)
+        return (
+            f"{describe_split(split)}\n{sum(len(ids) for _, ids in sources)} cases to train on, "
+            f"{parameters / 1e6:.1f} M trained parameters, {settings.training.steps} steps of "
+            f"{settings.training.batch_size} images at {settings.model.image_size} pixels\n"
+            f"nothing was written"
+        )
+    size = settings.model.image_size
+    train_cases = load_cases(sources, size, progress=True)
+    val_cases = load_cases([(dataset, split.val)], size, progress=True)
+    best = train_segmenter(
+        out, settings, settings.training.steps, split, train_cases, val_cases, synthetic=synthetic, seed=seed
+    )
+    return f"Best model: {best} (validation Dice {read_json(best / 'model.json')['val_dice']:.3f})"
+
+
+def obtain_split(dataset: DatasetFolder, path: Path, *, method: str, seed: int) -> Split:
+    """The split stored at `path`, checked against the dataset, or a new one written there."""
+    if path.is_file():
+        split = Split.read(path)
+        split.check(dataset)
+        return split
+    split = make_split(dataset, method=method, seed=seed)
+    split.write(path)
+    return split
+
+
+def describe_split(split: Split) -> str:
+    """One line on who is where."""
+    leak = " - LEAKY: frames of one sequence may lie on both sides" if split.leaky else ""
+    return (
+        f"split {split.method}, seed {split.seed}: {len(split.train)} training, {len(split.val)} validation and "
+        f"{len(split.test)} test cases{leak}"
+    )
+
+
+def fingerprint(split: Split) -> str:
+    """Hexadecimal SHA-256 of everything a split says."""
+    return hashlib.sha256(json.dumps(asdict(split), sort_keys=True).encode()).hexdigest()
+
+
+def folder_name(dataset: DatasetFolder) -> str:
+    """The dataset's name as a folder name."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in dataset.name.lower()).strip("-.") or "dataset"

@@ -1,0 +1,118 @@
+"""From settings to an inpainter and its gates, and whether what they learned from may be used with a split."""
+
+from pathlib import Path
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.splits import Split
+from syndiff.errors import SyndiffError
+from syndiff.files import sha256
+from syndiff.models.prediction import SegmenterPredictor
+from syndiff.presets import Settings
+from syndiff.synthesis.album import FOREIGN
+from syndiff.synthesis.gates.panel import Gates, Painter, Segmenter
+from syndiff.synthesis.inpainters.base import Inpainter
+from syndiff.synthesis.inpainters.copy_paste import CopyPaste
+from syndiff.synthesis.manifest import read_manifest
+from syndiff.synthesis.settings import SynthesisSettings
+from syndiff.training.checkpoints import find_checkpoint
+
+
+def make_inpainter(settings: Settings) -> Inpainter:
+    """The inpainter that the settings name."""
+    chosen = settings.synthesis
+    if chosen.inpainter == "copy_paste":
+        return CopyPaste()
+    if chosen.inpainter == "compact":
+        from syndiff.synthesis.inpainters.compact import Compact
+
+        return Compact(_compact_checkpoint(chosen.model), settings.compact)
+    from syndiff.models.pipeline_folder import DEFAULT_MODEL
+    from syndiff.synthesis.inpainters.sdxl import Sdxl
+
+    return Sdxl(chosen.model or DEFAULT_MODEL, revision=chosen.revision or None, settings=settings.sdxl)
+
+
+def _compact_checkpoint(model: str) -> Path:
+    """The best checkpoint of an `adapt` run, or `model` itself where it is a checkpoint."""
+    how = "teach it your images with `syndiff adapt --data DIR --split FILE --out RUN`, then give --model RUN"
+    if not model:
+        raise SyndiffError(f"The inpainter compact has no weights of its own: {how}.")
+    checkpoint = find_checkpoint(Path(model), "best") or Path(model)
+    if not (checkpoint / "model.json").is_file():
+        raise SyndiffError(
+            f"{model} holds no inpainter (neither checkpoints/best, which appears with the first validation, nor "
+            f"model.json): {how}."
+        )
+    return checkpoint
+
+
+def check_inpainter(settings: SynthesisSettings, split: Split) -> None:
+    """Raise SyndiffError when a compact inpainter learned from cases that `split` keeps for validation or test."""
+    if settings.inpainter != "compact":
+        return
+    folder = Path(settings.model).resolve()
+    for run in (folder, folder.parent.parent):  # the run, or one of its checkpoints
+        if (run / "split.json").is_file():
+            _refuse_leak(f"synthesis settings: the inpainter {settings.model}", run, split)
+
+
+def make_gates(
+    settings: Settings, inpainter: Inpainter, dataset: DatasetFolder, split: Split, out: Path
+) -> Gates | None:
+    """The gates for samples that go into `out`, calibrated on the split's training (and validation) cases.
+
+    Bounds that lie in `out` already are taken again. None when the gates are off.
+    """
+    if settings.gates.mode == "off":
+        return None
+    return Gates.calibrate(
+        dataset,
+        split.train,
+        settings.gates,
+        painter=Painter(margin=inpainter.margin, feather=settings.synthesis.feather, copies=inpainter.copies),
+        predictor=_judge_of(Path(settings.gates.segmenter), split) if settings.gates.segmenter else None,
+        val_ids=split.val,
+        kept=out / "gates.json",
+    )
+
+
+def _judge_of(run: Path, split: Split) -> Segmenter:
+    """The best segmenter of a run, once its own split shows that it was trained on nothing but these real cases."""
+    checkpoint = find_checkpoint(run, "best")
+    if checkpoint is None:
+        raise SyndiffError(
+            f"gates settings: segmenter {run} holds no trained model (no checkpoints/best); give a run folder of "
+            "`syndiff train` or one arm of `syndiff run`."
+        )
+    _refuse_leak(f"gates settings: segmenter {run}", run, split)
+    return Segmenter(
+        predictor=SegmenterPredictor.load(checkpoint, name=run.name),
+        fingerprint=sha256(checkpoint / "model.safetensors"),
+    )
+
+
+def _refuse_leak(what: str, run: Path, split: Split) -> None:
+    trained_on = Split.read(run / "split.json")
+    if trained_on.fingerprint == split.fingerprint and not set(trained_on.train) <= set(split.train):
+        raise SyndiffError(
+            f"{what} was trained on cases that this split keeps for validation or test; what has seen them leaks. "
+            "Train one with this split."
+        )
+
+
+def open_synthetic(folder: Path, split: Split) -> DatasetFolder:
+    """A synthetic dataset folder, once its manifest shows that it was made from the split's training cases alone."""
+    manifest = folder / "manifest.jsonl"
+    if not manifest.is_file() or not (folder / "dataset.json").is_file():
+        raise SyndiffError(
+            f"{folder} is not a finished synthetic dataset: manifest.jsonl and dataset.json must both be there to show "
+            "what it was made from. Make it or finish it with `syndiff synthesize`."
+        )
+    seen = {case for s in read_manifest(manifest) if s.accepted for case in (s.source_case, s.mask_source) if case}
+    leaked = sorted(case for case in seen - set(split.train) if not case.startswith(FOREIGN))
+    if leaked:
+        raise SyndiffError(
+            f"{folder} was made from {len(leaked)} cases outside the split's training cases (first {leaked[0]}); "
+            "training on it would leak. Synthesize again with this split."
+        )
+    return DatasetFolder.open(folder)

@@ -1,0 +1,194 @@
+"""The main job: inspect, split, train control and segmenters, synthesize, evaluate, report. Every stage resumes."""
+
+import logging
+import resource
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.inspection import contact_sheet, inspect
+from syndiff.data.loading import CaseArrays, load_cases
+from syndiff.data.splits import Split, make_split
+from syndiff.models.segmenter import SegmenterSettings
+from syndiff.pipeline.adaptation import adapt_compact
+from syndiff.pipeline.arms import Kind, describe_split, evaluate_runs, obtain_split, plan_steps, train_segmenter
+from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter, open_synthetic
+from syndiff.presets import Settings
+from syndiff.report.content import read_content
+from syndiff.report.page import build_report
+from syndiff.report.synthesis_page import build_synthesis_page
+from syndiff.report.words import table_text
+from syndiff.synthesis.engine import check_prompts, synthesize
+from syndiff.synthesis.grammar import Grammar
+from syndiff.training.run_folder import open_run
+
+log = logging.getLogger("syndiff")
+Sources = Sequence[tuple[DatasetFolder, Sequence[str]]]
+
+
+def run_pipeline(
+    data: Path, out: Path, settings: Settings, *, split_method: str = "auto", seed: int = 0, dry_run: bool = False
+) -> str:
+    """Do the whole job on a dataset folder; returns the main table as text, the report lies in `out`.
+
+    Arms: the control, the one-step segmenter on real cases, and the same on real and synthetic cases, all trained for
+    the same time. Only the split's training cases are shown to the synthesis; the test cases are read once, at the end.
+    """
+    # 1. Are the settings, the inpainter and the dataset usable, and how is it divided?
+    settings.refuse("run (it trains a control and segmenters)", "model.kind")
+    settings.refuse("run", "lora")
+    adapts = settings.synthesis.inpainter == "compact" and not settings.synthesis.model
+    if not adapts:
+        settings.refuse("run with an inpainter that is ready to paint", "painter", "adapt")
+    elif settings.adapt.minutes:
+        settings.refuse("run while adapt.minutes is above 0", "adapt.steps")
+    if settings.run.minutes:
+        settings.refuse("run while run.minutes is above 0", "training.steps")
+    inpainter = None if adapts else make_inpainter(settings)
+    if inpainter:
+        inpainter.describe()  # looks for its weights now, not after two trainings
+    stage(1, "inspect", str(data))
+    dataset = DatasetFolder.open(data)
+    grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
+    if inpainter:
+        check_prompts(grammar, inpainter)
+    verdict = inspect(dataset, progress=True)
+    verdict.raise_for_problems()
+    log.info(verdict.text())
+    if dry_run:
+        split = make_split(dataset, method=split_method, seed=seed)
+        return _plan_in_words(dataset, split, settings)
+    config = settings.plain()
+    if settings.run.minutes:
+        del config["training"]["steps"]  # plan.json has the steps
+    open_run(out, {"data": str(data), "split": split_method, "seed": seed, **config})
+    with log_file(out / "log.txt"):
+        contact_sheet(dataset, out / "inspection.png", seed=seed)
+        stage(2, "split", split_method)
+        split = obtain_split(dataset, out / "split.json", method=split_method, seed=seed)
+        log.info(describe_split(split))
+        check_inpainter(settings.synthesis, split)
+
+        # 2. The control and the segmenter on real cases alone.
+        size = settings.model.image_size
+        real: Sources = [(dataset, split.train)]
+        train_cases = load_cases(real, size, progress=True)
+        val_cases = load_cases([(dataset, split.val)], size, progress=True)
+        steps = plan_steps(out / "plan.json", settings, train_cases)
+        arms: dict[str, Kind] = {
+            "control": "control",
+            "real": "diffusion",
+            "real+synthetic": "diffusion",
+        }
+
+        def train_arm(number: int, arm: str, cases: CaseArrays) -> None:
+            stage(number, f"train {arm}", f"{steps[arms[arm]]} steps")
+            model = replace(settings.model, kind=arms[arm])
+            train_segmenter(
+                out / arm,
+                replace(settings, model=model),
+                steps[arms[arm]],
+                split,
+                cases,
+                val_cases,
+                synthetic=out / "synthetic" if arm == "real+synthetic" else None,
+                seed=seed,
+            )
+
+        train_arm(3, "control", train_cases)
+        train_arm(4, "real", train_cases)
+
+        # 3. An inpainter for these images, synthetic cases from the training split, and the segmenter on both.
+        if inpainter is None:
+            stage(5, "adapt", f"{settings.adapt.minutes:g} minutes" if settings.adapt.minutes else "a given step count")
+            adapt_compact(
+                dataset,
+                split,
+                out / "inpainter",
+                grammar=grammar,
+                model_settings=settings.painter,
+                settings=settings.adapt,
+                seed=seed,
+            )
+            learned = replace(settings.synthesis, model=str(out / "inpainter"))
+            inpainter = make_inpainter(replace(settings, synthesis=learned))
+        count = max(1, round(settings.synthesis.share * len(split.train)))
+        stage(6, "synthesize", f"{count} cases with {settings.synthesis.inpainter}")
+        summary = synthesize(
+            dataset,
+            split.train,
+            inpainter,
+            out / "synthetic",
+            count=count,
+            least=1,
+            seed=seed,
+            feather=settings.synthesis.feather,
+            grammar=grammar,
+            gates=make_gates(settings, inpainter, dataset, split, out / "synthetic"),
+            background_lesion=settings.synthesis.background_lesion,
+            backgrounds=settings.synthesis.backgrounds,
+        )
+        log.info(f"{summary}\n{summary.table}\nto browse them: {build_synthesis_page(out / 'synthetic')}")
+        if summary.accepted < count:
+            log.warning(f"Only {summary.accepted} of the {count} synthetic cases that were asked for were accepted.")
+        synthetic = open_synthetic(out / "synthetic", split)
+        both = load_cases([*real, (synthetic, [case.id for case in synthetic.cases])], size, progress=True)
+        train_arm(7, "real+synthetic", both)
+
+        # 4. The test cases, once.
+        stage(8, "evaluate", f"{len(split.test)} test cases")
+        evaluate_runs([out / arm for arm in arms], dataset, split, tolerance=settings.run.tolerance, seed=seed)
+
+        # 5. The report.
+        stage(9, "report", str(out / "report.html"))
+        report = build_report(out, dataset)
+        table = table_text(read_content(out, dataset))
+        log.info(f"peak memory {peak_memory_gib():.1f} GiB")
+    return f"{table}\n\nReport: {report}"
+
+
+def stage(number: int, name: str, detail: str) -> None:
+    """Announce a stage of the pipeline."""
+    log.info(f"[{number}/9] {name}: {detail}")
+
+
+class log_file:
+    """Context manager: everything logged is also appended to a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._make: Callable[[], logging.Handler] = lambda: logging.FileHandler(path, encoding="utf-8")
+
+    def __enter__(self) -> None:
+        self._handler = self._make()
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        log.removeHandler(self._handler)
+        self._handler.close()
+
+
+def peak_memory_gib() -> float:
+    """Largest resident memory of this process so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # bytes there, KiB elsewhere
+
+
+def _plan_in_words(dataset: DatasetFolder, split: Split, settings: Settings) -> str:
+    model: SegmenterSettings = settings.model
+    count = max(1, round(settings.synthesis.share * len(split.train)))
+    training = f"{settings.run.minutes:g} minutes" if settings.run.minutes else f"{settings.training.steps} steps"
+    adapts = settings.synthesis.inpainter == "compact" and not settings.synthesis.model
+    long = f"{settings.adapt.minutes:g} minutes" if settings.adapt.minutes else f"{settings.adapt.steps} steps"
+    adaptation = f", which first learns from the training cases for {long}" if adapts else ""
+    return (
+        f"{describe_split(split)}\n"
+        f"three segmenters at {model.image_size} pixels (control, real, real + synthetic), {training} each, "
+        f"{torch.get_num_threads()} threads\n"
+        f"{count} synthetic cases with {settings.synthesis.inpainter}{adaptation}\n"
+        f"nothing was written (dry run of {dataset.name})"
+    )
