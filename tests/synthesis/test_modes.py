@@ -53,7 +53,7 @@ def test_remove_paints_over_the_frames_lesion_and_labels_the_new_one(make_datase
 
 def test_a_removal_that_fails_is_a_reason(make_dataset: Maker, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    make(make_dataset(), out, count=8, inpainter=Grey(fails=3), background_lesion="remove")
+    make(make_dataset(), out, count=8, inpainter=Grey(fails=2), background_lesion="remove")
     reasons = {line.reason for line in read_manifest(out / "manifest.jsonl")}
     assert "removing the frame's lesion: painted black" in reasons
 

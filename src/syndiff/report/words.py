@@ -252,6 +252,8 @@ def _about_synthesis(content: Content) -> str:
     kinds = {
         "copy_paste": "real lesions of training cases moved into other training frames, the control arm of "
         "augmentation: they say nothing about what painted lesions would add",
+        "compact": "painted inside real masks by a model that learned from training cases alone: no specialist has "
+        "judged here whether they look right",
         "sdxl": "painted by a general text-to-image model inside real masks: no specialist has judged here whether "
         "they look right",
     }
