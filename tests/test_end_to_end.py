@@ -15,12 +15,13 @@ TINY = ["--set", "model.image_size=32", "training.steps=6", "training.batch_size
 PAINTER = ["painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_layers=1", "compact.steps=2"]
 ADAPT = ["adapt.minutes=0", "adapt.steps=4", "adapt.batch_size=2", "adapt.warmup=1", "gates.mode=off"]
 COPIED = ["--inpainter", "copy_paste"]
-RUN = [*TINY, "run.minutes=0", *PAINTER, *ADAPT]
+RUN = [*TINY, "run.minutes=0"]
+PAINTED = [*RUN, "synthesis.inpainter=compact", *PAINTER, *ADAPT]
 
 
 @pytest.mark.slow
 def test_run_makes_the_table_and_the_report_and_resumes(syndiff, phantom, tmp_path):
-    command = ["run", "--data", phantom, "--out", tmp_path / "run", *RUN]
+    command = ["run", "--data", phantom, "--out", tmp_path / "run", *PAINTED]
     outcome = syndiff(*command)
     assert outcome.status == 0, outcome.err
     for arm in ("control", "real only", "real + synthetic"):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syndiff.diffusion.objectives import OBJECTIVES, make_objective
-from syndiff.diffusion.samplers import ddim, ddim_timesteps, one_step
+from syndiff.diffusion.samplers import ddim, ddim_timesteps
 from syndiff.diffusion.schedule import NoiseSchedule
 from syndiff.errors import SyndiffError
 
@@ -39,14 +39,13 @@ def a_network(noisy, timestep_b):
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("start", [999, 50])
-def test_one_step_is_ddim_with_one_step(name, start):
+def test_one_step_is_the_estimate_from_pure_noise(name, start):
     schedule = NoiseSchedule()
     objective = make_objective(name, schedule, latent_weight=1.0, norm="l1")
     noise = torch.randn(2, 4, 3, 3)
-    assert torch.equal(
-        one_step(a_network, objective, noise, start),
-        ddim(a_network, objective, schedule, noise, start=start, steps=1),
-    )
+    timestep_b = torch.full((2,), start)
+    estimate = objective.estimate(a_network(noise, timestep_b), noise, timestep_b)
+    assert torch.equal(ddim(a_network, objective, schedule, noise, start=start, steps=1), estimate.clean)
 
 
 @modest

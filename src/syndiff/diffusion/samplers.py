@@ -13,16 +13,6 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 """(noisy latent (b, c, h, w), timestep (b,)) -> network output (b, c, h, w); the condition is bound already."""
 
 
-def one_step(denoise: Denoise, objective: Objective, noise_bchw: Tensor, timestep: int) -> Tensor:
-    """Clean latent from one network pass: pure noise is presented as z_t at `timestep`.
-
-    The paper fixes t = 50. A network trained on z_50 has hardly seen noise there, so pure noise is far outside its
-    inputs; t = T - 1 is where pure noise belongs (docs/concepts.md has the measurements).
-    """
-    timestep_b = torch.full((len(noise_bchw),), timestep, device=noise_bchw.device)
-    return objective.estimate(denoise(noise_bchw, timestep_b), noise_bchw, timestep_b).clean
-
-
 def ddim_timesteps(start: int, steps: int) -> list[int]:
     """`steps` strictly falling timesteps from `start` toward 0, evenly spaced ("trailing": the start is included)."""
     if not 1 <= steps <= start + 1:
@@ -39,7 +29,12 @@ def ddim(
     start: int,
     steps: int,
 ) -> Tensor:
-    """Deterministic DDIM (Song et al., arXiv 2010.02502, eta = 0); one step of it is `one_step` at `start`."""
+    """Deterministic DDIM (Song et al., arXiv 2010.02502, eta = 0) from pure noise, presented as z_t at `start`.
+
+    One step is the paper's single pass: the clean latent estimated at once. The paper fixes t = 50 for it; a network
+    trained on z_50 has hardly seen noise there, so pure noise is far outside its inputs, and t = T - 1 is where it
+    belongs (docs/concepts.md has the measurements).
+    """
     timesteps = ddim_timesteps(start, steps)
     latent = noise_bchw
     for timestep, following in zip(timesteps, [*timesteps[1:], None], strict=True):

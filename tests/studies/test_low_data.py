@@ -1,0 +1,80 @@
+"""The low-data study: few groups, every arm, kept cells, and a table that can be checked by hand."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.splits import make_split
+from syndiff.errors import SyndiffError
+from syndiff.evaluation.evaluate import CaseRow
+from syndiff.evaluation.metrics import case_metrics
+from syndiff.studies.low_data import REAL, as_markdown, few_groups, tabulate
+
+TINY = [
+    *("--set", "model.image_size=32", "training.batch_size=2", "painter.crop_size=64", "painter.channels=[32, 32, 32]"),
+    *("painter.caption_layers=1", "compact.steps=2", "adapt.minutes=0", "adapt.steps=2", "adapt.batch_size=2"),
+    *("gates.checks=[contrast]", "gates.mode=report"),
+]
+
+
+def test_few_groups_keeps_whole_training_groups_and_nothing_else(phantom: Path) -> None:
+    dataset = DatasetFolder.open(phantom)
+    split = make_split(dataset, method="group", seed=0)
+    few = few_groups(dataset, split, 2, seed=3)
+    groups = {dataset[case].group for case in few.train}
+    assert len(groups) == 2 and set(few.train) == {c for c in split.train if dataset[c].group in groups}
+    assert (few.val, few.test) == (split.val, split.test)
+    assert few == few_groups(dataset, split, 2, seed=3)
+    with pytest.raises(SyndiffError, match="lower --groups"):
+        few_groups(dataset, split, 99, seed=3)
+
+
+def test_the_table_averages_repeats_and_pairs_cases(square_row) -> None:
+    """Two groups of two cases, two repeats; painted is better by .1 everywhere."""
+    plain = [[square_row(i, 0.5 + 0.1 * i) for i in range(4)], [square_row(i, 0.3 + 0.1 * i) for i in range(4)]]
+    painted = [
+        [replace(row, metrics=replace(row.metrics, dice=row.metrics.dice + 0.1)) for row in rows] for rows in plain
+    ]
+    content = tabulate({REAL: plain, "painted": painted})
+    assert content[REAL]["dice"]["mean"] == pytest.approx(0.55)
+    assert content[REAL]["repeats"] == pytest.approx([0.65, 0.45])
+    assert content["painted"]["difference"]["dice"]["mean"] == pytest.approx(0.1)
+    assert content["painted"]["difference"]["dice"]["low"] == pytest.approx(0.1)
+    assert "difference" not in content[REAL]
+    assert "| painted | 0.650" in as_markdown(content) and "+0.100" in as_markdown(content)
+
+
+@pytest.fixture
+def square_row():
+    mask = np.zeros((8, 8), bool)
+    mask[2:6, 2:6] = True
+    metrics = case_metrics(mask, mask)
+
+    def make(index: int, dice: float) -> CaseRow:
+        return CaseRow(f"c{index}", f"g{index // 2}", replace(metrics, dice=dice), 0.1)
+
+    return make
+
+
+@pytest.mark.slow
+def test_the_study_fills_its_cells_and_keeps_them(syndiff, phantom: Path, tmp_path: Path) -> None:
+    command = ["study", "low-data", "--data", phantom, "--out", tmp_path / "study", "--groups", 2, "--steps", 2]
+    command += ["--repeats", 2, "--shares", 0.5]
+    done = syndiff(*command, *TINY)
+    assert done.status == 0, done.err
+    arms = json.loads((tmp_path / "study/low_data_val.json").read_text())["arms"]
+    assert list(arms) == [REAL, "copy_paste, 50%", "compact, gates, 50%", "compact, no gates, 50%"]
+    assert all(len(arm["repeats"]) == 2 for arm in arms.values())
+    whole, few = (json.loads((tmp_path / "study" / name).read_text()) for name in ("whole_split.json", "split.json"))
+    assert set(few["train"]) < set(whole["train"])
+    for cell in (tmp_path / "study/cells").glob("*/*"):
+        assert json.loads((cell / "split.json").read_text())["train"] == few["train"]
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "study").rglob("model.safetensors")}
+    again = syndiff(*command, *TINY)
+    assert again.status == 0 and kept == {p: p.stat().st_mtime_ns for p in kept}
+    refused = syndiff(*command, *TINY, "synthesis.share=0.5")
+    assert refused.status == 2 and "no effect on `syndiff study low-data`" in refused.err
