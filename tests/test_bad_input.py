@@ -165,7 +165,7 @@ def test_a_run_folder_of_other_settings_shows_both_values(syndiff, phantom, spli
     assert syndiff(*command, *TINY).status == 0
     outcome = syndiff(*command, *TINY, "training.learning_rate=0.5")
     assert outcome.status == 2
-    assert "learning_rate: 0.001 there, 0.5 here" in outcome.err
+    assert "learning_rate: 0.0007 there, 0.5 here" in outcome.err
 
 
 def test_a_loss_that_is_not_finite_names_the_step(syndiff, phantom, split_file, tmp_path):

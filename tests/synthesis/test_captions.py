@@ -76,19 +76,8 @@ def test_a_pack_of_ones_own_words_captions_and_prompts(make_dataset: Maker, synd
     assert {case.caption for case in DatasetFolder.open(dataset.root).cases} == {"a grand bump"}
     split, out = tmp_path / "split.json", tmp_path / "out"
     assert syndiff("data", "split", "--data", dataset.root, "--out", split).status == 0
-    painted = [
-        "synthesize",
-        "--data",
-        dataset.root,
-        "--split",
-        split,
-        "--out",
-        out,
-        "--count",
-        1,
-        "--inpainter",
-        "copy_paste",
-    ]
+    painted = ["synthesize", "--data", dataset.root, "--split", split, "--out", out, "--inpainter", "copy_paste"]
+    painted += ["--count", 1]
     failed = syndiff(*painted, "--set", "synthesis.prompts=nowhere.yaml")
     assert failed.status == 2 and "There is no prompt pack 'nowhere.yaml'" in failed.err
     assert syndiff(*painted, "--set", f"synthesis.prompts={pack}").status == 0
