@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -125,7 +126,7 @@ def test_a_lesion_that_fills_the_frame_has_nothing_to_be_compared_with(gates: Ga
         assert verdicts[name].passed and verdicts[name].score is None and "not applicable" in verdicts[name].reason
 
 
-@settings(deadline=None)
+@hypothesis_settings(deadline=None)
 @given(
     st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=200),
     st.floats(0.001, 0.49),

@@ -56,4 +56,4 @@ def _to_bytes(image_hwc: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.u
     if image_hwc.dtype == np.uint16:
         return np.rint(image_hwc / np.float32(257)).astype(np.uint8)
     assert image_hwc.dtype == np.uint8, image_hwc.dtype
-    return image_hwc  # type: ignore[return-value]
+    return image_hwc.astype(np.uint8, copy=False)
