@@ -1,5 +1,6 @@
 """One interface to every autoencoder: the shipped compact one, KL-f8, TAESD and TAEF2, from a folder or the hub."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -119,6 +120,16 @@ def load_autoencoder(source: str = "compact", *, revision: str | None = None) ->
         folder = _download(source, revision)
     load = _load_taef2 if any(folder.glob("taef2_*")) else _load_diffusers
     return load(folder, source)
+
+
+def check_same_autoencoder(checkpoint: Path, described: Mapping[str, Any], found: Autoencoder) -> None:
+    """Raise SyndiffError unless `found` is the autoencoder that a checkpoint's model.json (`described`) names."""
+    trained_with = described.get("autoencoder", {}).get("fingerprint", "unknown")
+    if trained_with != found.fingerprint:
+        raise SyndiffError(
+            f"{checkpoint}: trained with an autoencoder {found.source} of fingerprint {trained_with[:12]}, but the one "
+            f"found has {found.fingerprint[:12]}. Install the version it was trained with, or train again."
+        )
 
 
 def _load_compact() -> Autoencoder:

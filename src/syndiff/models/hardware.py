@@ -1,8 +1,12 @@
 """What this machine computes well."""
 
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import nn
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def has_fast_bf16() -> bool:
@@ -19,3 +23,8 @@ def has_fast_bf16() -> bool:
 def default_device() -> torch.device:
     """CUDA when present, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def channels_last(module: M) -> M:
+    """The module with its convolutions' weights laid out channels last, which is faster on processors and GPUs."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it

@@ -14,8 +14,9 @@ from syndiff.diffusion.samplers import ddim
 from syndiff.diffusion.schedule import NoiseSchedule
 from syndiff.errors import SyndiffError
 from syndiff.files import read_json
-from syndiff.models.autoencoder import DOWNSAMPLING, load_autoencoder
+from syndiff.models.autoencoder import DOWNSAMPLING, check_same_autoencoder, load_autoencoder
 from syndiff.models.caption_encoder import CaptionEncoder
+from syndiff.models.hardware import channels_last
 from syndiff.models.tensors import check_fit, read_tensors, trainable_state
 
 HIDDEN_GREY = 0.5
@@ -187,8 +188,7 @@ def initialise_inpainter(settings: InpaintingSettings, vocabulary: Sequence[str]
     """A fresh model with its own seed, channels last for speed; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = InpaintingModel(settings, vocabulary)
-        return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return channels_last(InpaintingModel(settings, vocabulary))
 
 
 def load_inpainter(checkpoint: Path) -> InpaintingModel:
@@ -206,13 +206,7 @@ def load_inpainter(checkpoint: Path) -> InpaintingModel:
             f"{checkpoint / 'model.json'} does not describe a compact inpainter of this version ({error}); it was "
             f"written by syndiff {described.get('syndiff', 'unknown')}, this is {__version__}."
         ) from None
-    trained_with = described.get("autoencoder", {}).get("fingerprint", "unknown")
-    if trained_with != model.autoencoder.fingerprint:
-        raise SyndiffError(
-            f"{checkpoint}: trained with an autoencoder {settings.autoencoder} of fingerprint {trained_with[:12]}, but "
-            f"the one found has {model.autoencoder.fingerprint[:12]}. Install the version it was trained with, or "
-            "adapt again."
-        )
+    check_same_autoencoder(checkpoint, described, model.autoencoder)
     weights = read_tensors(checkpoint / "model.safetensors")
     check_fit(checkpoint / "model.safetensors", weights, trainable_state(model))
     model.load_state_dict({**model.state_dict(), **weights})

@@ -15,8 +15,9 @@ from syndiff.data.loading import CaseArrays
 from syndiff.data.resize import resize_image, restore_probability
 from syndiff.errors import SyndiffError
 from syndiff.files import read_json
+from syndiff.models.autoencoder import check_same_autoencoder
 from syndiff.models.control import ControlUNet
-from syndiff.models.hardware import default_device
+from syndiff.models.hardware import channels_last, default_device
 from syndiff.models.predictor import Prediction, StageClock
 from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise
 from syndiff.models.tensors import check_fit, read_tensors, trainable_state
@@ -78,13 +79,7 @@ def load_segmenter(
     )
     model = initialise(replace(settings, pretrained=False), 0)
     if isinstance(model, DiffusionSegmenter):
-        trained_with = described.get("autoencoder", {}).get("fingerprint", "unknown")
-        if trained_with != model.autoencoder.fingerprint:
-            raise SyndiffError(
-                f"{checkpoint}: trained with an autoencoder {settings.autoencoder} of fingerprint "
-                f"{trained_with[:12]}, but the one found has {model.autoencoder.fingerprint[:12]}. "
-                "Install the version it was trained with, or train again."
-            )
+        check_same_autoencoder(checkpoint, described, model.autoencoder)
     weights = read_tensors(checkpoint / "model.safetensors")
     check_fit(checkpoint / "model.safetensors", weights, trainable_state(model))
     model.load_state_dict({**model.state_dict(), **weights})
@@ -105,7 +100,7 @@ class SegmenterPredictor:
         device: torch.device | None = None,
     ) -> None:
         self.device = device or default_device()
-        self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = channels_last(model.eval()).to(self.device)
         self.image_size, self.name, self.seed, self.views = image_size, name, seed, views
 
     @classmethod

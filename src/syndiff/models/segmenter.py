@@ -14,6 +14,7 @@ from syndiff.models.autoencoder import DOWNSAMPLING, load_autoencoder
 from syndiff.models.control import ControlUNet
 from syndiff.models.denoiser import CompactDenoiser
 from syndiff.models.encoder import VisionEncoder
+from syndiff.models.hardware import channels_last
 from syndiff.models.views import VIEWS
 
 MASK_LOGIT_SCALE = 5.0
@@ -148,5 +149,4 @@ def initialise(settings: SegmenterSettings, seed: int) -> DiffusionSegmenter | C
     """`build_segmenter` with its own seed, channels last for speed; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        # torch's stubs lack this overload of `to`
-        return build_segmenter(settings).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return channels_last(build_segmenter(settings))

@@ -154,7 +154,7 @@ class InpaintingTask:
 
         One scale for all channels: it keeps the channels that carry light and colour larger than those of detail, so
         they emerge from the noise first. Scaled one by one, the shipped autoencoder's channels of detail, which are
-        hardly predictable, drown them (550 steps on CVC-ClinicDB then paint coloured noise).
+        hardly predictable, drown them.
         """
         indices = [i % len(self.train_crops) for i in range(crops)]
         image, *_ = self.train_crops.draw(
