@@ -99,6 +99,26 @@ def test_a_saved_model_paints_the_very_same(model, request_, tmp_path):
     assert torch.equal(paint(loaded, request_), paint(model, request_))
 
 
+def test_components_are_uncorrelated_and_decode_to_what_was_encoded(request_):
+    model = initialise_inpainter(SETTINGS, VOCABULARY, 0).eval()
+    latent = model.autoencoder.encode(request_["image"] * 2 - 1)
+    model.measure(latent)
+    components = model.components(latent)
+    flat = components.permute(1, 0, 2, 3).flatten(1)
+    covariance = flat @ flat.T / flat.shape[1]
+    assert covariance.diagonal().mean().item() == pytest.approx(1, abs=1e-3)
+    assert (covariance - covariance.diagonal().diag()).abs().max() < 1e-3
+    assert (covariance.diagonal().diff() <= 1e-4).all()  # the widest first
+    expected = (model.autoencoder.decode(latent) / 2 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(model.decode(components), expected, atol=1e-3, rtol=0)
+
+
+def test_pictures_without_any_difference_teach_nothing():
+    model = initialise_inpainter(SETTINGS, VOCABULARY, 0)
+    with pytest.raises(SyndiffError, match="all of one colour"):
+        model.measure(torch.zeros(2, model.autoencoder.latent_channels, 4, 4))
+
+
 def test_folders_that_hold_something_else_are_named(model, tmp_path):
     save(tmp_path, model, autoencoder={"fingerprint": "0" * 64})
     with pytest.raises(SyndiffError, match="trained with an autoencoder compact of fingerprint 000000000000"):

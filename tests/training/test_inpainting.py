@@ -12,14 +12,18 @@ from scipy import ndimage
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
+from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.inpainter import InpaintingSettings, load_inpainter
 from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
+from syndiff.training.inpainting_pool import encode_crops
 from syndiff.training.inpainting_settings import AdaptSettings
 from syndiff.training.loop import fit
 
 MODEL = InpaintingSettings(crop_size=64, channels=(64, 64, 64), caption_channels=32, caption_layers=1, caption_length=8)
-ADAPT = AdaptSettings(minutes=0, steps=220, batch_size=8, learning_rate=2e-3, warmup=10, ema=0.95, validate_every=110)
+ADAPT = AdaptSettings(
+    minutes=0, steps=220, batch_size=8, learning_rate=2e-3, warmup=10, ema=0.95, validate_every=110, crops=512
+)
 COLOURS = {"red": (200, 70, 70), "blue": (70, 70, 200)}
 VOCABULARY = ("blue", "lesion", "mucosa", "plain", "red")
 SIZE = 96
@@ -46,9 +50,13 @@ def draw(root: Path, count: int = 16) -> tuple[DatasetFolder, dict]:
 
 
 def make_task(crops: LesionCrops, settings: AdaptSettings = ADAPT) -> InpaintingTask:
-    return InpaintingTask(
-        MODEL, settings, train_crops=crops, val_crops=crops, vocabulary=VOCABULARY, about={}, seed=0, probes=16
+    train, val = (
+        encode_crops(
+            crops, load_autoencoder(), count=n, size=64, settings=settings, entropy=(0, k), augment=k == 1
+        )
+        for n, k in ((settings.crops, 1), (16, 0))
     )
+    return InpaintingTask(MODEL, settings, train=train, val=val, vocabulary=VOCABULARY, about={}, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +111,20 @@ def test_crops_depend_on_the_seed_and_the_place_in_the_batch_alone(crops):
     assert not torch.equal(first[0][0], first[0][2])
 
 
+def test_encoded_crops_are_what_the_model_is_shown_when_it_paints(crops):
+    """Training and painting must agree on what is seen."""
+    image, lesion, hidden, captions = crops.draw(range(3), (4, 0), size=64, settings=ADAPT)
+    encoded = encode_crops(
+        crops, load_autoencoder(), count=3, size=64, settings=ADAPT, entropy=(4,), augment=False
+    )
+    task = make_task(crops, replace(ADAPT, crops=32))
+    told = task.model.condition(encoded.visible, encoded.outline, encoded.hidden)
+    torch.testing.assert_close(told, task.model.surroundings(image, lesion, hidden), atol=1e-4, rtol=0)
+    assert encoded.captions == captions
+    decoded = task.model.decode(task.model.components(encoded.clean))
+    assert (decoded - image).abs().mean() < 0.03
+
+
 def test_the_loss_on_discs_falls_by_half(trained):
     lines = [json.loads(line) for line in (trained.parents[1] / "metrics.jsonl").read_text().splitlines()]
     assert next(line["loss"] for line in lines if "loss" in line) > 0.9
@@ -126,7 +148,7 @@ def test_the_painted_colour_follows_the_word(trained, crops):
 
 
 def test_a_training_that_was_stopped_ends_with_the_same_bytes(crops, tmp_path):
-    settings = replace(ADAPT, steps=6, validate_every=3, checkpoint_every=2, warmup=1)
+    settings = replace(ADAPT, steps=6, validate_every=3, checkpoint_every=2, warmup=1, crops=24)
     best = fit(tmp_path / "whole", make_task(crops, settings), settings, seed=0, progress=False)
     for stop in (3, 4, None):
         resumed = fit(tmp_path / "cut", make_task(crops, settings), settings, seed=0, stop_after=stop, progress=False)

@@ -20,12 +20,16 @@ class Estimate(NamedTuple):
     noise: Tensor
 
 
-class Objective(Protocol):
+class Reading(Protocol):
     """One way to read a denoiser's output."""
 
     def estimate(self, output: Tensor, noisy: Tensor, timestep_b: Tensor) -> Estimate:
         """Clean latent and noise implied by the network's output at z_t."""
         ...
+
+
+class Objective(Reading, Protocol):
+    """One way to read a denoiser's output, and to train it."""
 
     def losses(self, estimate: Estimate, clean: Tensor, noise: Tensor, timestep_b: Tensor) -> dict[str, Tensor]:
         """Named scalar terms of the loss, already weighted; their sum is minimised."""

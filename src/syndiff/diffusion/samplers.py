@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from syndiff.diffusion.objectives import Objective
+from syndiff.diffusion.objectives import Reading
 from syndiff.diffusion.schedule import NoiseSchedule
 from syndiff.errors import SyndiffError
 
@@ -22,7 +22,7 @@ def ddim_timesteps(start: int, steps: int) -> list[int]:
 
 def ddim(
     denoise: Denoise,
-    objective: Objective,
+    objective: Reading,
     schedule: NoiseSchedule,
     noise_bchw: Tensor,
     *,

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from syndiff import __version__
-from syndiff.diffusion.objectives import make_objective
 from syndiff.diffusion.samplers import ddim
 from syndiff.diffusion.schedule import NoiseSchedule
+from syndiff.diffusion.smooth_latent import SmoothLatent
 from syndiff.errors import SyndiffError
 from syndiff.files import read_json
 from syndiff.models.autoencoder import DOWNSAMPLING, check_same_autoencoder, load_autoencoder
@@ -43,7 +43,7 @@ class InpaintingSettings:
     crop_size: int = 128
     autoencoder: str = "compact"
     autoencoder_revision: str = ""
-    channels: tuple[int, int, int] = (128, 192, 256)
+    channels: tuple[int, int, int] = (96, 160, 224)
     caption_channels: int = 128
     caption_layers: int = 2
     caption_length: int = 48
@@ -70,7 +70,7 @@ class InpaintingSettings:
 class InpaintingModel(nn.Module):
     """p(crop | its surroundings, the outline of a lesion, a caption), in the latent space of a frozen autoencoder.
 
-    The U-Net (diffusers' `UNet2DConditionModel`) predicts v and sees, beside the noisy latent, the latent of the crop
+    The U-Net (diffusers' `UNet2DConditionModel`) predicts the clean latent and sees, beside the noisy latent, the latent of the crop
     with what is to be painted hidden, the lesion's outline at full resolution (each 8x8 block of pixels folded into 64
     channels) and how much of each latent pixel is hidden. What is hidden is wider than the lesion: the outline tells
     where the lesion ends, so the label is exact, and its surroundings are painted with it. An empty outline means
@@ -78,7 +78,8 @@ class InpaintingModel(nn.Module):
     """
 
     latent_mean: Tensor
-    latent_std: Tensor
+    latent_basis: Tensor
+    """(c, c): rows are the principal components of the latents, orthogonal, divided by one scale for all."""
 
     def __init__(self, settings: InpaintingSettings, vocabulary: Sequence[str]) -> None:
         super().__init__()
@@ -92,7 +93,6 @@ class InpaintingModel(nn.Module):
             beta_end=settings.beta_end,
             zero_terminal_snr=True,
         )
-        self.objective = make_objective("v", self.schedule, latent_weight=1.0, norm="l2")
         self.captions = CaptionEncoder(
             vocabulary,
             channels=settings.caption_channels,
@@ -100,9 +100,10 @@ class InpaintingModel(nn.Module):
             layers=settings.caption_layers,
         )
         latent = self.autoencoder.latent_channels
-        # of the training crops; the adaptation sets them
+        self.prediction = SmoothLatent(self.schedule, latent)
+        # of the latents of the training crops; the adaptation measures them
         self.register_buffer("latent_mean", torch.zeros(1, latent, 1, 1))
-        self.register_buffer("latent_std", torch.ones(()))
+        self.register_buffer("latent_basis", torch.eye(latent))
         self.unet = UNet2DConditionModel(
             sample_size=settings.crop_size // DOWNSAMPLING,
             in_channels=2 * latent + DOWNSAMPLING**2 + 1,
@@ -122,32 +123,59 @@ class InpaintingModel(nn.Module):
         return self.autoencoder.latent_channels, side, side
 
     @torch.no_grad()
-    def encode(self, image_bchw: Tensor) -> Tensor:
-        """Standardised latent of crops in [0, 1]."""
-        return (self.autoencoder.encode(image_bchw * 2 - 1).float() - self.latent_mean) / self.latent_std
+    def measure(self, latent_bchw: Tensor) -> None:
+        """Learn the principal components of the autoencoder's latents of training crops, their spread and detail.
+
+        The components have zero mean and unit variance on average; one scale serves them all, so those that carry
+        light and colour stay larger than those of detail and emerge from the noise first.
+        """
+        mean = latent_bchw.mean((0, 2, 3), keepdim=True)
+        vectors = (latent_bchw - mean).permute(1, 0, 2, 3).flatten(1).double()
+        variance, components = torch.linalg.eigh(vectors @ vectors.T / vectors.shape[1])  # rising
+        scale = variance.mean().sqrt()
+        if not scale > 0:
+            raise SyndiffError("The training crops are all of one colour: there is nothing to learn painting from.")
+        self.latent_mean.copy_(mean)
+        self.latent_basis.copy_(components.flip(1).T / scale)
+        self.prediction.measure(self.components(latent_bchw))
+
+    def components(self, latent_bchw: Tensor) -> Tensor:
+        """Principal components of the autoencoder's latents: what is diffused and painted."""
+        return F.conv2d(latent_bchw - self.latent_mean, self.latent_basis[:, :, None, None])
 
     @torch.no_grad()
-    def decode(self, latent_bchw: Tensor) -> Tensor:
-        """Crops in [0, 1] of standardised latents."""
-        return (self.autoencoder.decode(latent_bchw * self.latent_std + self.latent_mean) / 2 + 0.5).clamp(0, 1)
+    def decode(self, components_bchw: Tensor) -> Tensor:
+        """Crops in [0, 1] of principal components."""
+        inverse = torch.linalg.inv(self.latent_basis)
+        latent = F.conv2d(components_bchw, inverse[:, :, None, None]) + self.latent_mean
+        return (self.autoencoder.decode(latent) / 2 + 0.5).clamp(0, 1)
+
+    def condition(self, visible_bchw: Tensor, outline_bchw: Tensor, hidden_b1hw: Tensor) -> Tensor:
+        """What the U-Net is told beside the noisy latent.
+
+        The autoencoder's latent of the crop with its hidden part concealed, the lesion's outline in {0, 1} folded into
+        64 channels, and the share of each latent pixel that is hidden.
+        """
+        return torch.cat([self.components(visible_bchw) / self.prediction.spread, outline_bchw, hidden_b1hw], 1)
 
     @torch.no_grad()
     def surroundings(self, image_bchw: Tensor, lesion_b1hw: Tensor, hidden_b1hw: Tensor) -> Tensor:
-        """What the U-Net is told beside the noisy latent: images in [0, 1], outline and hidden region in {0, 1}."""
-        visible = torch.where(hidden_b1hw > 0, HIDDEN_GREY, image_bchw)
-        outline = F.pixel_unshuffle(lesion_b1hw, DOWNSAMPLING)
-        return torch.cat([self.encode(visible), outline, F.avg_pool2d(hidden_b1hw, DOWNSAMPLING)], 1)
+        """`condition` of images in [0, 1], with the outline and the hidden region in {0, 1}."""
+        visible = self.autoencoder.encode(conceal(image_bchw, hidden_b1hw) * 2 - 1).float()
+        return self.condition(
+            visible, F.pixel_unshuffle(lesion_b1hw, DOWNSAMPLING), F.avg_pool2d(hidden_b1hw, DOWNSAMPLING)
+        )
 
     def denoise(
         self, noisy: Tensor, timestep_b: Tensor, surroundings: Tensor, caption: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """v at z_t, given `surroundings` and encoded captions with the mask of their words."""
+        """The U-Net's answer F at z_t, given `condition` and encoded captions with the mask of their words."""
         encoded, present = caption
-        stacked = torch.cat([noisy, surroundings], 1)
+        stacked = torch.cat([self.prediction.scaled(noisy, timestep_b), surroundings], 1)
         return self.unet(stacked, timestep_b, encoded, encoder_attention_mask=present).sample
 
     def forward(self, noisy: Tensor, timestep_b: Tensor, surroundings: Tensor, tokens_bl: Tensor) -> Tensor:
-        """v at z_t for captions given as tokens."""
+        """F at z_t for captions given as tokens."""
         return self.denoise(noisy, timestep_b, surroundings, self.captions(tokens_bl))
 
     @torch.inference_mode()
@@ -172,7 +200,7 @@ class InpaintingModel(nn.Module):
         wanted = self.captions(self.captions.tokens(captions).to(device))
         nothing = self.captions(self.captions.tokens([""] * len(captions)).to(device))
 
-        def velocity(noisy: Tensor, timestep_b: Tensor) -> Tensor:
+        def predicted(noisy: Tensor, timestep_b: Tensor) -> Tensor:
             with_caption = self.denoise(noisy, timestep_b, surroundings, wanted)
             if guidance_scale == 1:
                 return with_caption
@@ -180,8 +208,13 @@ class InpaintingModel(nn.Module):
             return without + guidance_scale * (with_caption - without)
 
         start = self.schedule.timesteps - 1
-        latent = ddim(velocity, self.objective, self.schedule, noise_bchw, start=start, steps=steps)
+        latent = ddim(predicted, self.prediction, self.schedule, noise_bchw, start=start, steps=steps)
         return self.decode(latent)
+
+
+def conceal(image_bchw: Tensor, hidden_b1hw: Tensor) -> Tensor:
+    """Images in [0, 1] as the model may see them: grey where it has to paint."""
+    return torch.where(hidden_b1hw > 0, HIDDEN_GREY, image_bchw)
 
 
 def initialise_inpainter(settings: InpaintingSettings, vocabulary: Sequence[str], seed: int) -> InpaintingModel:

@@ -15,6 +15,8 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
 from syndiff.files import read_json, write_json
+from syndiff.models.autoencoder import load_autoencoder
+from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import InpaintingSettings, initialise_inpainter
 from syndiff.presets import Settings
 from syndiff.synthesis.captions import caption_case
@@ -22,6 +24,7 @@ from syndiff.synthesis.grammar import Grammar
 from syndiff.training.calibration import step_seconds
 from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
+from syndiff.training.inpainting_pool import EncodedCrops, encode_crops
 from syndiff.training.inpainting_settings import AdaptSettings
 from syndiff.training.loop import Task, fit
 from syndiff.training.run_folder import open_run
@@ -30,6 +33,9 @@ log = logging.getLogger("syndiff")
 
 LESIONS_A_CASE = 6
 """Lesions of one case that are captioned and learned from; images of cells hold dozens."""
+
+PROBES = 64
+"""Validation crops."""
 
 Lesions = dict[str, list[tuple[NDArray[np.bool_], str]]]
 
@@ -198,20 +204,26 @@ def adapt_compact(
         },
     )
     split.write(out / "split.json")
-    crops, probes = (
-        LesionCrops(dataset, lesions, background=background, progress=progress)
-        for lesions in (train_lesions, val_lesions)
-    )
+    autoencoder = load_autoencoder(model_settings.autoencoder, revision=model_settings.autoencoder_revision or None)
+    autoencoder = autoencoder.to(default_device())
+
+    def encoded(lesions: Lesions, count: int, *, training: bool) -> EncodedCrops:
+        return encode_crops(
+            LesionCrops(dataset, lesions, background=background, progress=progress),
+            autoencoder,
+            count=count,
+            size=model_settings.crop_size,
+            settings=settings,
+            entropy=(seed, int(training)),
+            augment=training,
+            progress=progress,
+        )
+
+    train, val = encoded(train_lesions, settings.crops, training=True), encoded(val_lesions, PROBES, training=False)
 
     def task() -> InpaintingTask:
         return InpaintingTask(
-            model_settings,
-            settings,
-            train_crops=crops,
-            val_crops=probes,
-            vocabulary=vocabulary,
-            about=about,
-            seed=seed,
+            model_settings, settings, train=train, val=val, vocabulary=vocabulary, about=about, seed=seed
         )
 
     settings = replace(settings, steps=_plan_steps(out / "plan.json", settings, task))

@@ -6,26 +6,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from syndiff import __version__
-from syndiff.data.augmentation import Augmentation, AugmentationSettings
-from syndiff.errors import SyndiffError
-from syndiff.models.autoencoder import DOWNSAMPLING
 from syndiff.models.inpainter import InpaintingModel, InpaintingSettings, initialise_inpainter
-from syndiff.training.inpainting_crops import LesionCrops
+from syndiff.training.inpainting_pool import EncodedCrops
 from syndiff.training.inpainting_settings import AdaptSettings
-from syndiff.training.loop import derived_seed
+from syndiff.training.loop import case_indices, derived_seed
+
+_MEASURED = 512
+"""Crops whose latents tell the principal components."""
 
 
 class InpaintingBatch(NamedTuple):
-    """Crops (b, 3, s, s) in [0, 1], outlines and hidden regions (b, 1, s, s) in {0, 1}, captions as tokens (b, l)."""
+    """One batch in the autoencoder's latent space; `EncodedCrops` says what the first four are."""
 
-    image: Tensor
-    lesion: Tensor
+    clean: Tensor
+    visible: Tensor
+    outline: Tensor
     hidden: Tensor
     tokens: Tensor
+    """Captions (b, l)."""
     noise: Tensor
     """(b, c, s/8, s/8), standard normal."""
     timestep: Tensor
@@ -33,7 +34,7 @@ class InpaintingBatch(NamedTuple):
 
 
 class InpaintingObjective(nn.Module):
-    """|v - v~|^2, weighted toward what is hidden: the rest the model is shown."""
+    """|z_0 - z~_0|^2, weighted by the timestep and toward what is hidden: the rest the model is shown."""
 
     def __init__(self, model: InpaintingModel, outside_weight: float) -> None:
         super().__init__()
@@ -42,15 +43,14 @@ class InpaintingObjective(nn.Module):
     def forward(self, batch: InpaintingBatch) -> dict[str, Tensor]:
         """The loss of one step."""
         model = self.model
-        clean = model.encode(batch.image)
+        clean = model.components(batch.clean)
         noisy = model.schedule.diffuse(clean, batch.noise, batch.timestep)
-        surroundings = model.surroundings(batch.image, batch.lesion, batch.hidden)
-        output = model(noisy, batch.timestep, surroundings, batch.tokens).float()  # under bf16, the loss stays exact
-        signal, scale = model.schedule.coefficients(batch.timestep)
-        error = (output - (signal * batch.noise - scale * clean)).square().mean(1, keepdim=True)
-        hidden = F.max_pool2d(batch.hidden, DOWNSAMPLING)  # a latent pixel that touches it
-        weight = self.outside_weight + (1 - self.outside_weight) * hidden
-        return {"velocity": (weight * error).sum() / weight.sum()}
+        condition = model.condition(batch.visible, batch.outline, batch.hidden)
+        output = model(noisy, batch.timestep, condition, batch.tokens).float()  # under bf16, the loss stays exact
+        found = model.prediction.estimate(output, noisy, batch.timestep).clean
+        error = model.prediction.weight(batch.timestep) * (found - clean).square().mean(1, keepdim=True)
+        weight = self.outside_weight + (1 - self.outside_weight) * (batch.hidden > 0)
+        return {"latent": (weight * error).sum() / weight.sum()}
 
 
 class InpaintingTask:
@@ -63,33 +63,28 @@ class InpaintingTask:
         model_settings: InpaintingSettings,
         settings: AdaptSettings,
         *,
-        train_crops: LesionCrops,
-        val_crops: LesionCrops,
+        train: EncodedCrops,
+        val: EncodedCrops,
         vocabulary: Sequence[str],
         about: Mapping[str, Any],
         seed: int,
-        probes: int = 64,
     ) -> None:
         self.model_settings, self.settings, self.seed, self.about = model_settings, settings, seed, dict(about)
-        self.train_crops = train_crops
+        self.train = train
         self.model = initialise_inpainter(model_settings, vocabulary, seed)
+        self.model.measure(train.clean[:_MEASURED])
         self.objective = InpaintingObjective(self.model, settings.outside_weight)
-        self.augment = Augmentation(
-            AugmentationSettings(
-                flips=False, rotation=0, scale=(1, 1), translate=0, colour=settings.colour, hue=settings.hue
-            )
-        )
-        self._standardise()
-        self._probe = self._draw(val_crops, [i % len(val_crops) for i in range(probes)], (seed, 3), augment=False)
+        self._probe = self._draw(val, range(len(val)), (seed, 3), caption_dropout=0)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One group: nothing is pretrained."""
         return [{"params": [p for p in self.model.parameters() if p.requires_grad], "rate_scale": 1.0}]
 
     def batch(self, step: int, *, process: int, processes: int) -> InpaintingBatch:
-        """Crops of the step's lesions, each its own place, size, turn, hidden margin, noise and timestep."""
-        indices = self.train_crops.indices(self.settings.batch_size, self.seed, step)[process::processes]
-        return self._draw(self.train_crops, indices, (derived_seed(self.seed, step, 0, process),), augment=True)
+        """Crops of the step, each with its own noise and timestep."""
+        indices = case_indices(len(self.train), self.settings.batch_size, self.seed, step)[process::processes]
+        entropy = (derived_seed(self.seed, step, 0, process),)
+        return self._draw(self.train, indices, entropy, caption_dropout=self.settings.caption_dropout)
 
     @torch.inference_mode()
     def validate(self) -> float:
@@ -98,10 +93,10 @@ class InpaintingTask:
         device = next(self.model.parameters()).device
         size = self.settings.batch_size
         losses, weights = [], []
-        for start in range(0, len(self._probe.image), size):
+        for start in range(0, len(self._probe.clean), size):
             part = InpaintingBatch(*(value[start : start + size].to(device) for value in self._probe))
-            losses.append(self.objective(part)["velocity"].item())
-            weights.append(len(part.image))
+            losses.append(self.objective(part)["latent"].item())
+            weights.append(len(part.clean))
         return sum(loss * weight for loss, weight in zip(losses, weights, strict=True)) / sum(weights)
 
     def describe(self, *, step: int, score: float | None) -> dict[str, Any]:
@@ -128,42 +123,22 @@ class InpaintingTask:
         }
 
     def _draw(
-        self, crops: LesionCrops, indices: Sequence[int], entropy: tuple[int, ...], *, augment: bool
+        self, crops: EncodedCrops, indices: Sequence[int], entropy: tuple[int, ...], *, caption_dropout: float
     ) -> InpaintingBatch:
-        settings = self.settings
-        colours, noises, places = (
-            int(child.generate_state(1)[0]) for child in np.random.SeedSequence(entropy).spawn(3)
-        )
-        image, lesion, hidden, captions = crops.draw(
-            indices, (places,), size=self.model_settings.crop_size, settings=settings
-        )
-        if augment:
-            image, _ = self.augment(image, lesion, seed=colours)
-        generator = torch.Generator().manual_seed(noises)
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         noise = torch.randn(len(indices), *self.model.noise_shape(), generator=generator)
         timestep = torch.randint(0, self.model_settings.timesteps, (len(indices),), generator=generator)
-        dropped = torch.rand(len(indices), generator=generator) < (settings.caption_dropout if augment else 0)
+        dropped = torch.rand(len(indices), generator=generator) < caption_dropout
         tokens = self.model.captions.tokens(
-            ["" if drop else caption for drop, caption in zip(dropped.tolist(), captions, strict=True)]
+            ["" if drop else crops.captions[i] for drop, i in zip(dropped.tolist(), indices, strict=True)]
         )
-        image = image.contiguous(memory_format=torch.channels_last)
-        return InpaintingBatch(image, lesion, hidden, tokens, noise, timestep)
-
-    def _standardise(self, crops: int = 128) -> None:
-        """Centre the latents of the training crops and give them unit variance on average over the channels.
-
-        One scale for all channels: it keeps the channels that carry light and colour larger than those of detail, so
-        they emerge from the noise first. Scaled one by one, the shipped autoencoder's channels of detail, which are
-        hardly predictable, drown them.
-        """
-        indices = [i % len(self.train_crops) for i in range(crops)]
-        image, *_ = self.train_crops.draw(
-            indices, (self.seed, 4), size=self.model_settings.crop_size, settings=self.settings
+        chosen = list(indices)
+        return InpaintingBatch(
+            clean=crops.clean[chosen],
+            visible=crops.visible[chosen],
+            outline=crops.outline[chosen],
+            hidden=crops.hidden[chosen],
+            tokens=tokens,
+            noise=noise,
+            timestep=timestep,
         )
-        latent = self.model.encode(image)
-        mean = latent.mean((0, 2, 3), keepdim=True)
-        std = (latent - mean).square().mean().sqrt()
-        if not std > 0:
-            raise SyndiffError("The training crops are all of one colour: there is nothing to learn painting from.")
-        self.model.latent_mean.copy_(mean)
-        self.model.latent_std.copy_(std)

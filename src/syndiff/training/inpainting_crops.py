@@ -15,7 +15,6 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.data.resize import resize_to
 from syndiff.errors import SyndiffError
 from syndiff.training.inpainting_settings import AdaptSettings
-from syndiff.training.loop import case_indices
 
 LARGEST_FRAME = 448
 """Pixels of a frame's longer side that are kept in memory: crops are hardly ever sharper than that."""
@@ -66,10 +65,6 @@ class LesionCrops:
 
     def __len__(self) -> int:
         return len(self.lesions)
-
-    def indices(self, count: int, seed: int, step: int) -> list[int]:
-        """The lesions of one step."""
-        return case_indices(len(self), count, seed, step)
 
     def draw(
         self, indices: Sequence[int], entropy: tuple[int, ...], *, size: int, settings: AdaptSettings

@@ -92,7 +92,7 @@ class Compact:
             lesion.to(device),
             hidden.to(device),
             [request.prompt for request in requests],
-            noise.to(device),
+            self.settings.temperature * noise.to(device),
             steps=self.settings.steps,
             guidance_scale=self.settings.guidance_scale,
         ).cpu()
