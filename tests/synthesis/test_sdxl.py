@@ -59,7 +59,7 @@ def ask(seed: int, prompt: str = "a sessile polyp", size: tuple[int, int] = (48,
     image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
     mask = np.zeros(size, bool)
     mask[10:30, 20:50] = True
-    return InpaintRequest(image, mask, mask, prompt, "cartoon", seed, np.zeros((*size, 3), np.float32))
+    return InpaintRequest(image, mask, mask, prompt, "cartoon", seed, lambda: np.zeros((*size, 3), np.float32))
 
 
 def test_a_sample_is_the_same_in_any_batch(tiny: Path) -> None:
@@ -314,7 +314,7 @@ def test_the_strength_follows_the_size(tiny: Path) -> None:
 def test_a_small_lesion_starts_from_the_donor_and_a_large_one_from_the_frame(tiny: Path) -> None:
     def differs(size: tuple[int, int], **settings: object) -> bool:
         plain = ask(1, size=size)
-        other = dataclasses.replace(plain, donor=np.random.default_rng(1).random((*size, 3), np.float32))
+        other = dataclasses.replace(plain, donor=lambda: np.random.default_rng(1).random((*size, 3), np.float32))
         one, two = painter(tiny, **settings).inpaint([plain, other])
         return not np.allclose(one, two, atol=1e-3)
 

@@ -20,7 +20,7 @@ FOREIGN = "backgrounds/"
 """Ids of frames from a folder of lesion-free frames start with it. No case's id holds a slash."""
 
 _FRAME_BYTES, _LESION_BYTES = 32 * 2**20, 128 * 2**20
-_MEASURED = 200  # cases whose lesions bound the sizes
+_MEASURED = 100  # cases whose lesions bound the sizes
 _QUANTILES = (0.05, 0.95)
 
 
@@ -99,7 +99,7 @@ class Album:
 
     @cached_property
     def sizes(self) -> tuple[float, float]:
-        """The 5 % and 95 % quantiles of the training lesions' `relative_sizes`, from up to 200 cases.
+        """The 5 % and 95 % quantiles of the training lesions' `relative_sizes`, from up to 100 cases.
 
         The cases lie at even distances through all of them, so every run and every shard measures the same.
         """

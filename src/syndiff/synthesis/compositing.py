@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from syndiff.synthesis.outline import surroundings
+
 
 def composite(
     source: NDArray[np.uint8] | NDArray[np.uint16],
@@ -12,7 +14,7 @@ def composite(
     *,
     feather: float,
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Blend `painted` (HxWx3, finite, in [0, 1]) over `source` (HxWx3) inside `mask` (HxW).
+    """Blend `painted` (HxWx3 in [0, 1]) over `source` (HxWx3) inside `mask` (HxW); NaN and infinities become 0 or 1.
 
     The weight of the painted pixels rises from the border of the mask inwards over `feather` pixels
     (0: a hard edge); a mask thinner than that still reaches full weight at its middle. Returns the dtype of
@@ -23,15 +25,16 @@ def composite(
     if not mask.any():
         return result
     largest = np.iinfo(source.dtype).max
-    weight = _feather_weight(mask, feather)[mask, None]
+    window = surroundings(mask)
+    weight = _feather_weight(mask[window], feather)[mask[window], None]
     below = source[mask].astype(np.float64)
-    above = np.clip(painted[mask].astype(np.float64), 0, 1) * largest
+    above = np.clip(np.nan_to_num(painted[mask].astype(np.float64)), 0, 1) * largest
     result[mask] = np.rint(below + weight * (above - below)).astype(source.dtype)
     return result
 
 
 def _feather_weight(mask: NDArray[np.bool_], feather: float) -> NDArray[np.float64]:
-    """HxW weights in (0, 1] inside the mask. The frame's own edge is no border of the mask."""
+    """Weights in (0, 1] inside a mask and its surroundings. The frame's own edge is no border of the mask."""
     if mask.all():
         return np.ones(mask.shape)
     depth = ndimage.distance_transform_edt(mask)  # 1 on the outermost pixels of the mask

@@ -6,6 +6,7 @@ import logging
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from itertools import count as count_from
 from pathlib import Path
 from typing import Literal
@@ -33,6 +34,7 @@ from syndiff.synthesis.shards import WHOLE, Shard, mark, most_attempts
 
 BackgroundLesion = Literal["keep", "remove", "restyle"]
 
+_ROUND = 64  # attempts that lend each other their frames' lesions
 _LIBRARIES = ("syndiff", "numpy", "pillow", "scipy", "tifffile")
 
 
@@ -243,21 +245,33 @@ class Studio:
         placing, painting = (
             np.random.default_rng(child) for child in np.random.SeedSequence((self.seed, index)).spawn(2)
         )
-        # every frame serves once before one serves again
-        frames = self.album.backgrounds
-        turn, position = divmod(index, len(frames))
-        first = frames[np.random.default_rng((self.seed, turn, 1)).permutation(len(frames))[position]]
+        first = self._deal(self.album.backgrounds, index)
+        lenders = self._lenders(index)
         margin, rules = self.inpainter.margin, self.rules
         if self.background_lesion == "restyle":
             placement = restyle(self.album, first, placing, margin=margin, rules=rules)
         else:
             remove = self.background_lesion == "remove"
-            placement = place(self.album, first, placing, margin=margin, rules=rules, remove=remove)
+            placement = place(self.album, first, placing, margin=margin, rules=rules, lenders=lenders, remove=remove)
         if placement is None:
             return None
         measured_only = self.inpainter.reads_captions
         prompt = self.grammar.prompt(index, self.seed, placement.lesion_mask, placement.image, measured_only)
         return Plan(index, int(painting.integers(2**32)), int(painting.integers(2**32)), placement, prompt)
+
+    def _lenders(self, index: int) -> list[Case]:
+        """The cases whose lesions attempt `index` tries first: those whose frames its round paints into.
+
+        So most cases are read once for all attempts of a round, however many cases there are, and an attempt still
+        knows its lesions from its index alone.
+        """
+        start, cases = index // _ROUND * _ROUND, self.album.cases
+        return [self._deal(cases, start + i) for i in range(min(_ROUND, len(cases)))]
+
+    def _deal(self, cases: Sequence[Case], index: int) -> Case:
+        """Case number `index` of an endless sequence in which each one comes once before one comes again."""
+        turn, place = divmod(index, len(cases))
+        return cases[_shuffled(len(cases), self.seed, turn)[place]]
 
     def paint(self, plans: Sequence[Plan]) -> list[tuple[Plan, NDArray[np.float32], str | None]]:
         """Paint the plans of a batch, after painting over the frames' own lesions where that is asked.
@@ -272,7 +286,7 @@ class Studio:
             placement, mask = plan.placement, plan.placement.removal_mask
             assert mask is not None
             _, failures[plan.index] = failed_paint(placement.image, painted, mask)
-            image = composite(placement.image, _usable(painted), mask, feather=self.feather)
+            image = composite(placement.image, painted, mask, feather=self.feather)
             cleared[plan.index] = replace(plan, placement=replace(placement, image=image))
         ready = [cleared.get(plan.index, plan) for plan in plans]
         requests = [
@@ -318,7 +332,7 @@ class Studio:
 
     def _judge(self, plan: Plan, painted: NDArray[np.float32], removal_failed: str | None) -> tuple[Sample, Pictures]:
         placement, removal = plan.placement, None
-        image = composite(placement.image, _usable(painted), placement.paint_mask, feather=self.feather)
+        image = composite(placement.image, painted, placement.paint_mask, feather=self.feather)
         scores, reason = failed_paint(placement.image, painted, placement.paint_mask)
         if removal_failed:
             reason = f"removing the frame's lesion: {removal_failed}"
@@ -330,6 +344,7 @@ class Studio:
                     label=placement.label,
                     lesion_mask=placement.lesion_mask,
                     paint_mask=placement.paint_mask,
+                    seen=placement.view,
                     prompt=plan.prompt.text,
                     case_id=sample_id(plan.index),
                 )
@@ -375,9 +390,9 @@ class Studio:
         )
 
 
-def _usable(painted: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A painting that can be shown even when it failed."""
-    return np.nan_to_num(painted, posinf=1, neginf=0)
+@lru_cache(maxsize=8)
+def _shuffled(count: int, seed: int, turn: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, turn, 1)).permutation(count)
 
 
 def _check(cases: Sequence[Case], seed: int, feather: float) -> None:

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from scipy import ndimage
 from syndiff.data.dataset import Case
 from syndiff.data.readers import to_unit
 from syndiff.synthesis.field import View, to_pixels
+from syndiff.synthesis.outline import grown, outline_distance, surroundings
 
 _CONNECTIVITY = np.ones((3, 3))
 _FEWEST_PIXELS = 16
@@ -44,8 +44,7 @@ class Lesion:
     @cached_property
     def distance(self) -> NDArray[np.float32]:
         """Signed distance in pixels from the lesion's outline, below 0 inside (hxw)."""
-        outside = ndimage.distance_transform_edt(~self.mask)
-        return (outside - ndimage.distance_transform_edt(self.mask)).astype(np.float32)
+        return outline_distance(self.mask)
 
     @property
     def nbytes(self) -> int:
@@ -64,7 +63,8 @@ def cut_out(
 ) -> tuple[Lesion, ...]:
     """Return the lesions of a frame that are no specks and not cut off by the edge of the frame or of the view."""
     regions, _, kept = _label(mask)
-    field = to_pixels(ndimage.binary_erosion(seen.field), seen.step, mask.shape)  # False along the frame's edge too
+    inner = ~grown(np.pad(~seen.field, 1, constant_values=True))[1:-1, 1:-1]
+    field = to_pixels(inner, seen.step, mask.shape)
     boxes = ndimage.find_objects(regions)
     found = []
     for number in kept:
@@ -84,91 +84,144 @@ def cut_out(
 
 def _label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
     """The regions of a mask, their areas, and the numbers (from 0) of those that are no specks beside the others."""
-    regions, count = ndimage.label(mask, _CONNECTIVITY)
-    areas = np.bincount(regions.ravel(), minlength=count + 1)[1:]
+    regions = np.zeros(mask.shape, np.int32)
+    areas = np.zeros(0, np.int64)
+    if mask.any():
+        window = surroundings(mask, 0)
+        regions[window], _ = ndimage.label(mask[window], _CONNECTIVITY)
+        areas = np.bincount(regions[window].ravel())[1:]
     return regions, areas, np.flatnonzero(areas >= max(_FEWEST_PIXELS, areas.max(initial=0) / 20))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warp:
+    """A lesion turned, scaled and bent for a frame, on a square of its own that holds it whatever the bend.
+
+    Scaled by `pixels`, turned by `angle` degrees, flipped and bent. `bend` (2x3x3, see `draw_bend`) are the weights
+    of the cosines that shift pixels down and right, as shares of the lesion's radius; `margin` is the width of the
+    band painted around the lesion, as a share of its radius, two pixels at least.
+    """
+
+    lesion: Lesion
+    pixels: float
+    angle: float
+    flipped: bool
+    bend: NDArray[np.float64]
+    margin: float
+
+    @property
+    def radius(self) -> float:
+        """Radius in pixels of the lesion there."""
+        return self.pixels * self.lesion.radius
+
+    @property
+    def band(self) -> float:
+        """Pixels painted around the lesion."""
+        return max(2.0, self.margin * self.radius) if self.margin else 0.0
+
+    @cached_property
+    def side(self) -> int:
+        """Side of the square in pixels."""
+        bent = np.abs(self.bend).sum(axis=(1, 2)).max() * self.radius
+        return int(np.ceil(2 * (self.lesion.reach * self.pixels + bent + self.band))) + 8
+
+    def source(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Where the square's pixels of these h rows and w columns come from in the lesion's own picture: 2xhxw."""
+        sine, cosine = np.sin(np.deg2rad(self.angle)), np.cos(np.deg2rad(self.angle))
+        back = np.array([[cosine, sine], [-sine, cosine]]) / self.pixels
+        if self.flipped:
+            back[1] *= -1
+        down, right = (
+            np.cos(np.pi * np.outer((along + 0.5) / self.side, np.arange(_WAVES))) for along in (rows, columns)
+        )
+        row, column = self.radius * (down @ self.bend @ right.T)
+        row += rows[:, None] - (self.side - 1) / 2
+        column += columns - (self.side - 1) / 2
+        height, width = self.lesion.mask.shape
+        return np.stack(
+            [
+                back[0, 0] * row + back[0, 1] * column + (height - 1) / 2,
+                back[1, 0] * row + back[1, 1] * column + (width - 1) / 2,
+            ]
+        )
+
+    def sketch(self, step: int) -> "Sketch | None":
+        """See it on cells of `step` pixels, which is enough to look for a place and many times faster.
+
+        None when no cell is left of it.
+        """
+        centres = np.arange(step // 2 - step, self.side + step, step)
+        there = self.source(centres, centres)
+        distance = ndimage.map_coordinates(self.lesion.distance, there, order=1, cval=np.inf) * self.pixels
+        nearest = np.rint(there).astype(np.int64)
+        covered = distance <= self.band + 0.75 * step  # from its middle to a corner a cell measures 0.71
+        height, width = self.lesion.mask.shape
+        rows, columns = nearest[0].clip(0, height - 1), nearest[1].clip(0, width - 1)
+        covered &= (distance <= 0) | ~self.lesion.foreign[rows, columns]
+        if not covered.any():
+            return None
+        window = ndimage.find_objects(covered.astype(np.uint8))[0]
+        start = np.array([side.start for side in window])
+        ring = np.nonzero(grown(covered) & ~covered)
+        return Sketch(
+            start=(int(start[0]) - 1, int(start[1]) - 1),  # the grid begins a cell before the square
+            covered=covered[window],
+            ring=np.stack(ring, axis=1) - start,
+            seam=to_unit(self.lesion.image[rows[ring], columns[ring]]),
+        )
+
+    def render(self, rows: slice, columns: slice) -> "Patch":
+        """See these rows and columns of the square in full."""
+        there = self.source(np.arange(rows.start, rows.stop), np.arange(columns.start, columns.stop))
+        distance = ndimage.map_coordinates(self.lesion.distance, there, order=1, cval=np.inf) * self.pixels
+        paint = mask = distance < 0
+        if self.band:
+            near = (distance <= self.band) & ~mask
+            foreign = self.lesion.foreign.astype(np.float32)
+            near[near] = ndimage.map_coordinates(foreign, there[:, near], order=1, cval=1) == 0
+            paint = mask | near
+        return Patch(self.lesion, mask, paint, there)
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A warped lesion on a grid of cells.
+
+    `covered` (hxw) are the cells that painting may touch, `start` is where they begin on the warp's square. `ring`
+    (nx2) are the cells just outside of them, counted from there, where lesion and frame have to meet; `seam` (nx3 in
+    [0, 1]) are the lesion's own surroundings on the ring.
+    """
+
+    start: tuple[int, int]
+    covered: NDArray[np.bool_]
+    ring: NDArray[np.int64]
+    seam: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A lesion turned, scaled and bent for a frame, not yet at a position.
-
-    `mask` (hxw) is the lesion, `paint` it with the margin around, `there` (2xhxw) where each pixel comes from
-    in the lesion's own picture.
-    """
+    """A part of a warped lesion: the lesion (hxw), it with the margin around, and where each pixel comes from."""
 
     lesion: Lesion
     mask: NDArray[np.bool_]
     paint: NDArray[np.bool_]
     there: NDArray[np.float64]
 
-    @cached_property
-    def ring(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Rows and columns of the pixels just outside what is painted, where lesion and frame have to meet."""
-        rows, columns = np.nonzero(ndimage.binary_dilation(self.paint) & ~self.paint)
-        return rows, columns
+    @property
+    def whole(self) -> bool:
+        """Whether it is large enough to be a lesion, and nothing to paint touches the part's edges."""
+        edges = self.paint[[0, -1]].any() or self.paint[:, [0, -1]].any()
+        return bool(self.mask.sum() >= _FEWEST_PIXELS and not edges)
 
-    @cached_property
-    def seam(self) -> NDArray[np.float32]:
-        """The lesion's own surroundings on the ring: nx3 in [0, 1]."""
-        return self._colours(self.there[:, *self.ring], order=1)
-
-    def donor(self) -> NDArray[np.float32]:
+    def colours(self) -> NDArray[np.float32]:
         """The lesion's picture: hxwx3 in [0, 1]. Cubic: linear interpolation would teach "blurred means lesion"."""
-        return np.clip(self._colours(self.there, order=3), 0, 1)
-
-    def _colours(self, there: NDArray[np.float64], order: Literal[1, 3]) -> NDArray[np.float32]:
         picture = to_unit(self.lesion.image)
-        channels = [ndimage.map_coordinates(picture[..., c], there, order=order, mode="nearest") for c in range(3)]
-        return np.stack(channels, axis=-1)
-
-
-def move(
-    lesion: Lesion,
-    *,
-    pixels: float,
-    angle: float,
-    flipped: bool,
-    bend: NDArray[np.float64],
-    margin: float,
-) -> Patch | None:
-    """Scale by `pixels`, turn by `angle` degrees, flip and bend; None when too little of the lesion is left.
-
-    `bend` (2x3x3, see `draw_bend`) are the weights of the cosines that shift pixels down and right, as shares of
-    the lesion's radius; `margin` is the width of the band painted around the lesion, as a share of its radius, two
-    pixels at least.
-    """
-    height, width = lesion.mask.shape
-    radius = pixels * lesion.radius
-    band = max(2.0, margin * radius) if margin else 0.0
-    side = int(np.ceil(2 * (lesion.reach * pixels + np.abs(bend).sum(axis=(1, 2)).max() * radius + band))) + 8
-    sine, cosine = np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))
-    back = np.array([[cosine, sine], [-sine, cosine]]) / pixels  # from the patch to the cut-out
-    if flipped:
-        back[1] *= -1
-    centre = np.array([height - 1, width - 1]) / 2
-    grid = np.mgrid[:side, :side] - (side - 1) / 2
-    waves = np.cos(np.pi * np.outer((np.arange(side) + 0.5) / side, np.arange(_WAVES)))
-    there = np.tensordot(back, grid + radius * (waves @ bend @ waves.T), 1) + centre[:, None, None]
-    distance = ndimage.map_coordinates(lesion.distance, there, order=1, cval=np.inf)
-    mask = distance < 0
-    if mask.sum() < _FEWEST_PIXELS:
-        return None
-    paint = mask
-    if band:
-        near = (distance * pixels <= band) & ~mask
-        near[near] = ndimage.map_coordinates(lesion.foreign.astype(np.float32), there[:, near], order=1, cval=1) == 0
-        paint = mask | near
-    rows, columns = ndimage.find_objects(paint.astype(np.uint8))[0]
-    crop = (
-        slice(max(rows.start - 2, 0), rows.stop + 2),
-        slice(max(columns.start - 2, 0), columns.stop + 2),
-    )
-    return Patch(lesion, mask[crop], paint[crop], there[:, *crop])
+        channels = [ndimage.map_coordinates(picture[..., c], self.there, order=3, mode="nearest") for c in range(3)]
+        return np.clip(np.stack(channels, axis=-1), 0, 1)
 
 
 def draw_bend(rng: np.random.Generator, most: float) -> NDArray[np.float64]:
-    """Weights for `move`: no pixel is shifted by more than `most` lesion radii along either axis."""
+    """Weights for a `Warp`: no pixel is shifted by more than `most` lesion radii along either axis."""
     weights = rng.normal(size=(2, _WAVES, _WAVES))
     weights[:, 0, 0] = 0  # a shift as a whole bends nothing
     return most * weights / np.abs(weights).sum(axis=(1, 2), keepdims=True)

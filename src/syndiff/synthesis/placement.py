@@ -1,20 +1,23 @@
 """Where a new lesion goes: a frame, a real lesion's shape, and a place where it plausibly lies."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from syndiff.data.dataset import Case
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album, Frame
-from syndiff.synthesis.field import any_in_cells, to_pixels
-from syndiff.synthesis.lesions import Lesion, Patch, draw_bend, move
+from syndiff.synthesis.field import View, any_in_cells, to_pixels
+from syndiff.synthesis.lesions import Lesion, Sketch, Warp, draw_bend
+from syndiff.synthesis.outline import within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,21 +37,22 @@ class PlacementRules:
 class Placement:
     """A lesion moved into a frame.
 
-    `image` is the frame (HxWx3, uint8 or uint16) and `label` the new annotation (HxW). `lesion_mask` is the
-    new lesion alone, `paint_mask` it with the margin around, `donor` (HxWx3 in [0, 1]) the real lesion moved
-    to the same place, meaningful on the paint mask and two pixels around it. `removal_mask`, if any, is what
-    is to be painted over before: the frame's own lesions. `row` and `column` are the new centre in pixels,
-    `angle` is in degrees, `scale` is the change of size relative to the frame, `bend` the largest shift of
-    the warp in lesion radii.
+    `image` is the frame (HxWx3, uint8 or uint16), `view` what it shows and `label` the new annotation (HxW).
+    `lesion_mask` is the new lesion alone, `paint_mask` it with the margin around. `donor` gives the real lesion moved
+    to the same place (HxWx3 in [0, 1], meaningful on the paint mask and a pixel around it), made when it is asked
+    for: few inpainters do. `removal_mask`, if any, is what is to be painted over before: the frame's own lesions.
+    `row` and `column` are the new centre in pixels, `angle` is in degrees, `scale` is the change of size relative to
+    the frame, `bend` the largest shift of the warp in lesion radii.
     """
 
     background: Case
     lesion: Case
     image: NDArray[np.uint8] | NDArray[np.uint16]
+    view: View
     label: NDArray[np.bool_]
     lesion_mask: NDArray[np.bool_]
     paint_mask: NDArray[np.bool_]
-    donor: NDArray[np.float32]
+    donor: Callable[[], NDArray[np.float32]]
     row: int
     column: int
     angle: float
@@ -64,14 +68,12 @@ class Placement:
 
 @dataclass(frozen=True)
 class _Draw:
-    """A lesion with a place in a frame, and how it was moved."""
+    """A lesion with a place in a frame: the pixel at which its warp's square begins."""
 
-    patch: Patch
+    warp: Warp
+    sketch: Sketch
     corner: tuple[int, int]
-    angle: float
     scale: float
-    flipped: bool
-    bend: float
 
 
 def place(
@@ -81,26 +83,28 @@ def place(
     *,
     margin: float,
     rules: PlacementRules,
+    lenders: Sequence[Case] = (),
     remove: bool = False,
 ) -> Placement | None:
     """Find a place for a training lesion in the frame `first`, or else in another of the album's frames.
 
     The lesion comes from another group than the frame where there is one, always from another case, and is
-    whole: one cut off by its frame's edge would float. It lies on the wall (see `field.view`) at a distance
-    from the frame's own lesions, also where these are to be painted over first (`remove`): what surrounds a
-    new lesion is always real. Of the positions tried it takes the one whose surroundings differ least from
-    the lesion's own; of the lesions the first for which they hardly do, or else the best. `margin` is the
-    width of the band painted around it, as a share of its radius. Returns None when nothing fits within the
-    bounds of `rules`.
+    whole: one cut off by its frame's edge would float. Those of the `lenders` are tried first. It lies on the wall
+    (see `field.view`) at a distance from the frame's own lesions, also where these are to be painted over first
+    (`remove`): what surrounds a new lesion is always real. Of the positions tried it takes the one whose
+    surroundings differ least from the lesion's own; of the lesions the first for which they hardly do, or else the
+    best. All of this is decided on the coarse grid of the frame's view. `margin` is the width of the band painted
+    around it, as a share of its radius. Returns None when nothing fits within the bounds of `rules`.
 
     Raises SyndiffError when no other case has a whole lesion.
     """
     for background in _frames(album, first, rng, rules):
         frame = album.frame(background)
         removal = removal_mask(frame) if remove and frame.own.any() else None
-        draw = _search(album, frame, frame.own if removal is None else removal, rng, margin, rules)
-        if draw:
-            return _placement(frame, draw, removal)
+        blocked = _blocked(frame, frame.own if removal is None else removal)
+        for draw in _search(album, frame, blocked, rng, margin, rules, lenders):
+            if placement := _placement(frame, blocked, draw, removal, rules):
+                return placement
     return None
 
 
@@ -117,10 +121,11 @@ def restyle(
             background=background,
             lesion=background,
             image=frame.image,
+            view=frame.view,
             label=frame.own,
             lesion_mask=frame.own,
             paint_mask=_widened(frame, margin) if margin else frame.own,
-            donor=to_unit(frame.image),
+            donor=partial(to_unit, frame.image),
             row=row,
             column=column,
             angle=0.0,
@@ -154,16 +159,19 @@ def _frames(album: Album, first: Case, rng: np.random.Generator, rules: Placemen
 def _search(
     album: Album,
     frame: Frame,
-    occupied: NDArray[np.bool_],
+    blocked: NDArray[np.bool_],
     rng: np.random.Generator,
     margin: float,
     rules: PlacementRules,
-) -> _Draw | None:
-    blocked = _blocked(frame, occupied)
-    diagonal = float(np.hypot(*occupied.shape))
+    lenders: Sequence[Case],
+) -> list[_Draw]:
+    """The best place found for each lesion that was tried, the best one first."""
+    step, shape = frame.view.step, frame.own.shape
+    diagonal = float(np.hypot(*shape))
+    spectrum = fft.rfft2(blocked.astype(np.float32))
     smallest, largest = album.sizes
-    best, least = None, np.inf
-    for lesion in islice(_lesions(album, frame.case, rng), rules.lesions):
+    found: list[tuple[float, _Draw]] = []
+    for lesion in islice(_lesions(album, frame.case, rng, lenders), rules.lesions):
         own = lesion.radius * np.sqrt(np.pi) / lesion.diagonal
         low = min(max(rules.smallest, smallest / own), 1)  # its own size is always one that lesions have
         high = max(min(rules.largest, largest / own), 1)
@@ -171,62 +179,88 @@ def _search(
         angle, flipped = float(rng.uniform(0, 360)), bool(rng.integers(2))
         bend = draw_bend(rng, rules.bend)
         pixels = scale * diagonal / lesion.diagonal
-        patch = move(lesion, pixels=pixels, angle=angle, flipped=flipped, bend=bend, margin=margin)
-        if patch is None:
+        warp = Warp(lesion=lesion, pixels=pixels, angle=angle, flipped=flipped, bend=bend, margin=margin)
+        sketch = warp.sketch(step)
+        if sketch is None:
             continue
-        corners = _corners(blocked, frame.view.step, patch.paint, occupied.shape)
-        if not len(corners):
+        cells = _free(spectrum, blocked.shape, sketch.covered)
+        if not len(cells):
             continue
-        corners = corners[rng.integers(len(corners), size=rules.positions)]
-        mismatches = _mismatches(frame.image, corners, patch)
+        cells = cells[rng.integers(len(cells), size=rules.positions)]
+        mismatches = _mismatches(frame.image, step, cells, sketch)
         i = int(np.argmin(mismatches))
-        if mismatches[i] < least:
-            corner = (int(corners[i, 0]), int(corners[i, 1]))
-            best, least = _Draw(patch, corner, angle, scale, flipped, rules.bend), mismatches[i]
-        if least <= rules.mismatch:
+        row, column = (int(cells[i, axis] - sketch.start[axis]) * step for axis in (0, 1))
+        found.append((float(mismatches[i]), _Draw(warp, sketch, (row, column), scale)))
+        if mismatches[i] <= rules.mismatch:
             break
-    return best
+    return [draw for _, draw in sorted(found, key=itemgetter(0))]
 
 
-def _placement(frame: Frame, draw: _Draw, removal: NDArray[np.bool_] | None) -> Placement:
-    (row, column), patch = draw.corner, draw.patch
-    height, width = patch.mask.shape
-    window = slice(row, row + height), slice(column, column + width)
+def _placement(
+    frame: Frame, blocked: NDArray[np.bool_], draw: _Draw, removal: NDArray[np.bool_] | None, rules: PlacementRules
+) -> Placement | None:
+    """The place in full; None when the lesion, seen so, is a speck or touches what is blocked after all."""
+    step, shape = frame.view.step, frame.own.shape
+    # what is covered in the frame and some pixels around, in pixels of the frame
+    window = tuple(
+        slice(max(corner + start * step - 3, 0), min(corner + (start + length) * step + 3, limit))
+        for corner, start, length, limit in zip(
+            draw.corner, draw.sketch.start, draw.sketch.covered.shape, shape, strict=True
+        )
+    )
+    patch = draw.warp.render(
+        *(slice(part.start - corner, part.stop - corner) for part, corner in zip(window, draw.corner, strict=True))
+    )
     lesion_mask, paint_mask = np.zeros_like(frame.own), np.zeros_like(frame.own)
-    donor = np.zeros(frame.image.shape, np.float32)
-    lesion_mask[window], paint_mask[window], donor[window] = patch.mask, patch.paint, patch.donor()
+    lesion_mask[window], paint_mask[window] = patch.mask, patch.paint
+    if not patch.whole or (any_in_cells(paint_mask, step) & blocked).any():
+        return None
+
+    def donor() -> NDArray[np.float32]:
+        picture = np.zeros(frame.image.shape, np.float32)
+        picture[window] = patch.colours()
+        return picture
+
+    row, column = (round(float(x)) for x in ndimage.center_of_mass(patch.mask))
     return Placement(
         background=frame.case,
-        lesion=patch.lesion.case,
+        lesion=draw.warp.lesion.case,
         image=frame.image,
+        view=frame.view,
         label=lesion_mask if removal is not None else frame.own | lesion_mask,
         lesion_mask=lesion_mask,
         paint_mask=paint_mask,
         donor=donor,
-        row=row + height // 2,
-        column=column + width // 2,
-        angle=round(draw.angle, 3),
+        row=window[0].start + row,
+        column=window[1].start + column,
+        angle=round(draw.warp.angle, 3),
         scale=round(draw.scale, 4),
-        flipped=draw.flipped,
-        bend=round(draw.bend, 4),
+        flipped=draw.warp.flipped,
+        bend=round(rules.bend, 4),
         removal_mask=removal,
     )
 
 
-def _lesions(album: Album, background: Case, rng: np.random.Generator) -> Iterator[Lesion]:
-    """Whole lesions for a frame, one of each case, the cases in random order; of its own group if no other has any."""
-    others = [case for case in album.cases if case.id != background.id]
-    strangers = [case for case in others if case.group is None or case.group != background.group]
-    relatives = [case for case in others if case.group is not None and case.group == background.group]
+def _lesions(album: Album, background: Case, rng: np.random.Generator, lenders: Sequence[Case]) -> Iterator[Lesion]:
+    """Whole lesions for a frame, one of each case, the cases in random order: the `lenders`, then all of them.
+
+    Those of the frame's own group come only where no other has any.
+    """
+    own = background.group
     found = False
-    for cases in (strangers, relatives):
-        for i in rng.permutation(len(cases)):
-            lesions = album.lesions(cases[i])
+    for cases, related in ((lenders, False), (album.cases, False), (album.cases, True)):
+        if found and related:
+            return
+        drawn = [
+            case for case in cases if case.id != background.id and (own is not None and case.group == own) == related
+        ]
+        for i in rng.permutation(len(drawn)):
+            lesions = album.lesions(drawn[i])
             if lesions:
                 found = True
                 yield lesions[rng.integers(len(lesions))]
-        if found:
-            return
+    if found:
+        return
     if not album.lesions(background):  # else there is one, and another frame may take it
         raise SyndiffError(
             f"{album.dataset.root}: none of the {len(album.cases)} training cases has a whole lesion (their masks are "
@@ -239,32 +273,31 @@ def _blocked(frame: Frame, occupied: NDArray[np.bool_]) -> NDArray[np.bool_]:
     seen = frame.view
     apart = any_in_cells(occupied, seen.step) | ~seen.field
     gap = max(2, round(0.01 * float(np.hypot(*occupied.shape)))) / seen.step
-    outside = np.pad(~apart, 1)  # the frame's edge is one of the view
-    near = ndimage.distance_transform_edt(outside)[1:-1, 1:-1] <= gap
-    return near | apart | ~seen.wall
+    near = within(np.pad(apart, 1, constant_values=True), gap)[1:-1, 1:-1]  # the frame's edge is one of the view
+    return near | ~seen.wall
 
 
-def _corners(
-    blocked: NDArray[np.bool_], step: int, paint: NDArray[np.bool_], shape: tuple[int, ...]
+def _free(
+    blocked_spectrum: NDArray[np.complexfloating], shape: tuple[int, ...], covered: NDArray[np.bool_]
 ) -> NDArray[np.int64]:
-    """All upper left corners (nx2, on the grid) at which `paint` covers no blocked cell: one correlation."""
-    cells = any_in_cells(paint, step)
-    room = np.array(blocked.shape) - cells.shape + 1
+    """All upper left cells (nx2) at which `covered` meets no blocked cell: one correlation on a grid of `shape`."""
+    room = np.array(shape) - covered.shape + 1
     if (room < 1).any():
         return np.empty((0, 2), np.int64)
-    spectrum = np.fft.rfft2(blocked) * np.conj(np.fft.rfft2(cells, blocked.shape))
-    covered = np.fft.irfft2(spectrum, blocked.shape)[: room[0], : room[1]]  # beyond, it would wrap around
-    corners = np.argwhere(covered < 0.5) * step
-    return corners[(corners + paint.shape <= shape).all(axis=1)]
+    overlap = fft.irfft2(blocked_spectrum * np.conj(fft.rfft2(covered.astype(np.float32), shape)), shape)
+    return np.argwhere(overlap[: room[0], : room[1]] < 0.5)  # beyond, it would wrap around
 
 
-def _mismatches(image: NDArray, corners: NDArray[np.int64], patch: Patch) -> NDArray[np.float64]:
-    """How badly the seams fit at each corner: in ratios of light, what varies along them plus how far they are apart.
+def _mismatches(image: NDArray, step: int, cells: NDArray[np.int64], sketch: Sketch) -> NDArray[np.float64]:
+    """How badly the seams fit at each cell: in ratios of light, what varies along them plus how far they are apart.
 
     What varies bleeds into a blended lesion; and since it keeps its difference to its surroundings, a pale
     one from red mucosa turns blue on grey mucosa.
     """
-    rows, columns = (corners[:, axis, None] + patch.ring[axis] for axis in (0, 1))
+    rows, columns = (
+        ((cells[:, axis, None] + sketch.ring[:, axis]) * step + step // 2).clip(0, image.shape[axis] - 1)
+        for axis in (0, 1)
+    )
     there = to_unit(image[rows, columns])
-    ratio = np.log((there + 0.05) / (patch.seam + 0.05))  # 0.05: black is like black
+    ratio = np.log((there + 0.05) / (sketch.seam + 0.05))  # 0.05: black is like black
     return ratio.std(axis=1).mean(axis=1) + np.abs(ratio.mean(axis=1)).max(axis=1)

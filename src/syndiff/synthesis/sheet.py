@@ -1,6 +1,7 @@
 """A contact sheet of synthetic samples: source, mask, result, and what was changed."""
 
 import io
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def contact_sheet(folder: SynthesisFolder, album: Album, path: Path) -> None:
     if not rows:
         return
     sheet = Image.new("RGB", (_WIDTH * len(_COLUMNS), _HEADER + sum(row.height for row in rows)), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    pen, font = ImageDraw.Draw(sheet), _font()
     for i, title in enumerate(_COLUMNS):
         pen.text(((i + 0.5) * _WIDTH, _HEADER / 2), title, fill="black", font=font, anchor="mm")
     top = _HEADER
@@ -45,37 +46,44 @@ def contact_sheet(folder: SynthesisFolder, album: Album, path: Path) -> None:
     write_bytes(path, content.getvalue())
 
 
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(12)
+
+
 def _row(folder: SynthesisFolder, album: Album, sample: Sample) -> Image.Image:
     frame = album.frame(album[str(sample.source_case)])
     source = frame.image
     picture = folder.picture(sample)
     assert picture is not None
     result, label = read_image(picture), read_mask(folder.root / "masks" / f"{sample.id}.png", 127)
-    change = np.abs(result.astype(np.float32) - source) * 3
     # often 10 or 12 bits in 16: shown by the frame's own brightest value
     white = 255 if source.dtype == np.uint8 else max(1, int(source.max()))
+    change = np.minimum(np.maximum(result, source) - np.minimum(result, source), white // 3) * 3
     tiles = [
-        _tile(source / white, None),
-        _tile(label[..., None].repeat(3, axis=2).astype(np.float32), None),
-        _tile(result / white, label),
-        _tile(change / white, label & ~frame.own if sample.settings["background_lesion"] == "keep" else label),
+        _tile(source, white, None),
+        _tile(label[..., None].repeat(3, axis=2).astype(np.uint8), 1, None),
+        _tile(result, white, label),
+        _tile(change, white, label & ~frame.own if sample.settings["background_lesion"] == "keep" else label),
     ]
     row = Image.new("RGB", (_WIDTH * len(tiles), tiles[0].height + _LABEL), "white")
     for i, tile in enumerate(tiles):
         row.paste(tile, (i * _WIDTH, 0))
     words = f"{sample.id}: {sample.prompt}"
-    font = ImageFont.load_default(12)
+    font = _font()
     while font.getlength(words) > row.width - 8:
         words = words[: -max(2, len(words) // 20)].rstrip("… ") + "…"
     ImageDraw.Draw(row).text((4, tiles[0].height + _LABEL / 2), words, fill="black", font=font, anchor="lm")
     return row
 
 
-def _tile(values: NDArray, label: NDArray[np.bool_] | None) -> Image.Image:
-    """A picture (HxWx3, 0 to 1) as a thumbnail, the outline drawn just outside of the label (HxW)."""
+def _tile(values: NDArray, white: int, label: NDArray[np.bool_] | None) -> Image.Image:
+    """A picture (HxWx3, 0 to `white`) as a thumbnail, the outline drawn just outside of the label (HxW)."""
     height, width = values.shape[:2]
     size = (_WIDTH - 4, max(1, round(height * (_WIDTH - 4) / width)))
-    tile = np.array(Image.fromarray((np.clip(values, 0, 1) * 255).astype(np.uint8)).resize(size))
+    if white != 255:
+        values = (np.minimum(values, white) * (255 / white)).astype(np.uint8)
+    tile = np.array(Image.fromarray(values).resize(size))
     if label is not None:
         # the share of the label under every pixel: even a lesion of one pixel keeps an outline
         inside = np.asarray(Image.fromarray(label.astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0

@@ -20,7 +20,7 @@ def failed_paint(
     if finite < 1:
         return scores, "painted NaN or infinity"
     largest = np.iinfo(source.dtype).max
-    white = max(float(np.percentile(source, 99)) / largest, 1 / largest)
+    white = max(float(np.percentile(source[::2, ::2], 99)) / largest, 1 / largest)
     brightness = float(np.percentile(inside, 99)) / white
     change = float(np.abs(inside - source[mask] / largest).mean()) / white
     scores |= {"brightness": round(brightness, 6), "change": round(change, 6)}

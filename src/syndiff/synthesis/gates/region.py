@@ -5,9 +5,9 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-from syndiff.synthesis.field import field_of_view
+from syndiff.synthesis.field import View, view
+from syndiff.synthesis.outline import outline_distance, surroundings
 
 LEAST = 24
 """Pixels that a mean over a part of the picture needs; with fewer, a score is not applicable."""
@@ -19,7 +19,7 @@ class GateInput:
 
     `image` is what would be kept (HxWx3, uint8 or uint16), `label` its annotation (HxW), `lesion_mask` the
     lesion to judge alone and `paint_mask` where pixels were painted: the lesion and the margin around it.
-    `case_id` seeds the noise of a diffusion segmenter.
+    `case_id` seeds the noise of a diffusion segmenter. `seen` is what the frame shows, found in `image` if None.
     """
 
     image: NDArray[np.uint8] | NDArray[np.uint16]
@@ -28,6 +28,7 @@ class GateInput:
     paint_mask: NDArray[np.bool_]
     prompt: str = ""
     case_id: str = ""
+    seen: View | None = None
 
 
 class Region:
@@ -42,12 +43,7 @@ class Region:
         self.sample, self.feather = sample, feather
         radius = float(np.sqrt(sample.lesion_mask.sum() / np.pi))
         self.reach = max(6.0, 0.5 * radius)
-        rows, columns = ndimage.find_objects(sample.paint_mask.astype(np.uint8))[0]
-        pad = int(np.ceil(self.reach)) + 2
-        self.window = (
-            slice(max(rows.start - pad, 0), rows.stop + pad),
-            slice(max(columns.start - pad, 0), columns.stop + pad),
-        )
+        self.window = surroundings(sample.paint_mask, int(np.ceil(self.reach)) + 2)
         self.lesion, self.paint = sample.lesion_mask[self.window], sample.paint_mask[self.window]
 
     @cached_property
@@ -59,23 +55,22 @@ class Region:
     @cached_property
     def light(self) -> NDArray[np.float32]:
         """Mean of the three channels."""
-        return self.colour.mean(axis=2)
+        red, green, blue = (self.colour[..., channel] for channel in range(3))  # several times faster than mean()
+        light: NDArray[np.float32] = (red + green + blue) / np.float32(3)
+        return light
 
     @cached_property
     def depth(self) -> NDArray[np.float32]:
         """Signed distance to the border of the painted area, in pixels: positive inside, ±0.5 beside the border."""
-        rim = self.paint & ~ndimage.binary_erosion(self.paint, border_value=1)  # the frame's edge is no border
-        distance = ndimage.distance_transform_edt(~rim) if rim.any() else np.full(rim.shape, float(sum(rim.shape)))
-        return np.where(self.paint, distance + 0.5, 0.5 - distance).astype(np.float32)
+        return -outline_distance(self.paint)
 
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
         """Neither another lesion nor outside the field of view."""
         foreign = (self.sample.label & ~self.sample.lesion_mask)[self.window]
-        step = max(1, max(self.sample.image.shape[:2]) // 128)  # as exact as a ring needs, and many times faster
-        field = field_of_view(self.sample.image[::step, ::step])
+        seen = self.sample.seen or view(self.sample.image)
         rows, columns = (np.arange(foreign.shape[i]) + self.window[i].start for i in (0, 1))
-        return field[np.ix_(rows // step, columns // step)] & ~foreign
+        return seen.field[np.ix_(rows // seen.step, columns // seen.step)] & ~foreign
 
     @cached_property
     def inside(self) -> NDArray[np.bool_]:

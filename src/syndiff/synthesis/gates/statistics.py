@@ -20,13 +20,13 @@ def seam(region: Region) -> float | None:
     """
     offset = int(region.reach) + 1
     sums, weights = np.zeros(2 * offset + 1), np.zeros(2 * offset + 1)
-    for axis in (0, 1):
-        here, there = _pairs(axis)
+    colours = [np.ascontiguousarray(region.colour[..., channel]) for channel in range(3)]
+    for here, there in _NEIGHBOURS:
         level = np.rint((region.depth[here] + region.depth[there]) / 2)
         counted = region.usable[here] & region.usable[there] & (np.abs(level) <= offset)
-        inwards = np.abs(region.depth[here][counted] - region.depth[there][counted])
-        step = np.abs(region.colour[here][counted] - region.colour[there][counted]) @ np.full(3, 1 / 3, np.float32)
-        index = level[counted].astype(int) + offset
+        index = level[counted].astype(np.intp) + offset
+        inwards = np.abs(region.depth[here] - region.depth[there])[counted]
+        step = sum(np.abs(colour[here] - colour[there]) for colour in colours)[counted] / 3
         weights += np.bincount(index, inwards, len(weights))
         sums += np.bincount(index, inwards * step, len(sums))
     depth = np.arange(-offset, offset + 1)
@@ -82,9 +82,6 @@ def _log_ratio(inside: float, outside: float) -> float:
     return float(np.log((inside + _FLOOR) / (outside + _FLOOR)))
 
 
-def _pairs(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """The first and the second of every two neighbours along an axis."""
-    everything = slice(None)
-    if axis == 0:
-        return (slice(None, -1), everything), (slice(1, None), everything)
-    return (everything, slice(None, -1)), (everything, slice(1, None))
+_ALL, _FIRST, _SECOND = slice(None), slice(None, -1), slice(1, None)
+_NEIGHBOURS = (((_FIRST, _ALL), (_SECOND, _ALL)), ((_ALL, _FIRST), (_ALL, _SECOND)))
+"""The first and the second of every two neighbours along the columns, and along the rows."""

@@ -1,6 +1,6 @@
 """What every inpainter is asked and what it answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -14,9 +14,9 @@ class InpaintRequest:
 
     `image` is the frame (HxWx3, uint8 or uint16), `mask` where to paint (HxW), `lesion` the outline that the new
     lesion has in it (HxW), empty where mucosa is to be painted over one. `seed` is the only source of randomness, so a
-    sample is the same in any batch. `donor` is a real training lesion already moved into the frame's coordinates
-    (HxWx3 in [0, 1], meaningful on the mask and two pixels around it): what `copy_paste` blends in and painters that
-    follow the prompt leave alone.
+    sample is the same in any batch. `donor` gives a real training lesion already moved into the frame's coordinates
+    (HxWx3 in [0, 1], meaningful on the mask and a pixel around it): what `copy_paste` blends in. It is a function,
+    since painters that follow the prompt never ask.
     """
 
     image: NDArray[np.uint8] | NDArray[np.uint16]
@@ -25,7 +25,7 @@ class InpaintRequest:
     prompt: str
     negative_prompt: str
     seed: int
-    donor: NDArray[np.float32]
+    donor: Callable[[], NDArray[np.float32]]
 
 
 class Inpainter(Protocol):

@@ -10,6 +10,7 @@ from scipy.sparse import linalg
 
 from syndiff.data.readers import to_unit
 from syndiff.synthesis.inpainters.base import InpaintRequest
+from syndiff.synthesis.outline import surroundings
 
 
 class CopyPaste:
@@ -38,7 +39,7 @@ class CopyPaste:
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
         """Blend the donor of each request into its frame."""
-        return [seamless(to_unit(r.image), r.donor, r.mask) for r in requests]
+        return [seamless(to_unit(r.image), r.donor(), r.mask) for r in requests]
 
 
 def seamless(target: NDArray[np.float32], donor: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -53,7 +54,7 @@ def seamless(target: NDArray[np.float32], donor: NDArray[np.float32], mask: NDAr
         return np.clip(donor, 0, 1)
     if not mask.any():
         return result
-    crop = _bounds(mask)
+    crop = surroundings(mask)
     inside = mask[crop]
     offset = _harmonic((target[crop] - donor[crop]).astype(np.float64), inside)
     result[crop][inside] = np.clip(donor[crop][inside] + offset, 0, 1)
@@ -93,12 +94,3 @@ _NEIGHBOURS = (
     ((_ALL, _LAST), (_ALL, _FIRST)),
 )
 """Every pixel that has a neighbour below, above, right and left, with that neighbour."""
-
-
-def _bounds(mask: NDArray[np.bool_]) -> tuple[slice, slice]:
-    """Rows and columns that hold the mask and one pixel around it, within the frame."""
-    (rows, columns), (height, width) = np.nonzero(mask), mask.shape
-    return (
-        slice(max(rows.min() - 1, 0), min(rows.max() + 2, height)),
-        slice(max(columns.min() - 1, 0), min(columns.max() + 2, width)),
-    )

@@ -128,7 +128,7 @@ class Sdxl:
             return frame
         small = request.mask.mean() < LARGE and settings.strength != 1
         if settings.start == "donor" or (settings.start == "auto" and small):
-            return seamless(frame, request.donor, request.mask)
+            return seamless(frame, request.donor(), request.mask)
         return frame
 
     @cached_property
