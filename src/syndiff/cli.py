@@ -279,6 +279,7 @@ class Synthesize(_Common):
             "count": self.count,
             "seed": self.seed,
             "feather": settings.feather,
+            "grain": settings.grain,
             "grammar": Grammar.for_dataset(dataset, settings.prompts),
             "gates": make_gates(chosen, inpainter, dataset, split, self.out),
             "background_lesion": settings.background_lesion,
@@ -518,7 +519,7 @@ def main(args: list[str] | None = None) -> None:
         Verb,
         prog="syndiff",
         description="Paint annotated medical images, train a one-step diffusion segmenter, prove what it was worth.",
-        args=args,
+        args=_settings_together(sys.argv[1:] if args is None else args),
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
     try:
@@ -538,7 +539,22 @@ def main(args: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-_EXTRA_OF = {"diffusers": "sdxl", "peft": "sdxl", "transformers": "sdxl"}
+def _settings_together(args: list[str]) -> list[str]:
+    """`--set A --set B` as `--set A B`: the parser would take the last one alone, without a word."""
+    rest: list[str] = []
+    settings: list[str] = []
+    taking = False
+    for argument in args:
+        if argument.startswith("-"):
+            taking = argument == "--set"
+        if argument.startswith("--set="):
+            settings.append(argument.removeprefix("--set="))
+        elif argument != "--set":
+            (settings if taking else rest).append(argument)
+    return [*rest, "--set", *settings] if settings or "--set" in args else rest
+
+
+_EXTRA_OF = {"peft": "sdxl", "transformers": "sdxl"}
 """Libraries that not everybody installs, and the extra that brings them."""
 
 _USER_OS_ERRORS = {

@@ -51,9 +51,7 @@ def draw(root: Path, count: int = 16) -> tuple[DatasetFolder, dict]:
 
 def make_task(crops: LesionCrops, settings: AdaptSettings = ADAPT) -> InpaintingTask:
     train, val = (
-        encode_crops(
-            crops, load_autoencoder(), count=n, size=64, settings=settings, entropy=(0, k), augment=k == 1
-        )
+        encode_crops(crops, load_autoencoder(), count=n, size=64, settings=settings, entropy=(0, k), augment=k == 1)
         for n, k in ((settings.crops, 1), (16, 0))
     )
     return InpaintingTask(MODEL, settings, train=train, val=val, vocabulary=VOCABULARY, about={}, seed=0)
@@ -114,9 +112,7 @@ def test_crops_depend_on_the_seed_and_the_place_in_the_batch_alone(crops):
 def test_encoded_crops_are_what_the_model_is_shown_when_it_paints(crops):
     """Training and painting must agree on what is seen."""
     image, lesion, hidden, captions = crops.draw(range(3), (4, 0), size=64, settings=ADAPT)
-    encoded = encode_crops(
-        crops, load_autoencoder(), count=3, size=64, settings=ADAPT, entropy=(4,), augment=False
-    )
+    encoded = encode_crops(crops, load_autoencoder(), count=3, size=64, settings=ADAPT, entropy=(4,), augment=False)
     task = make_task(crops, replace(ADAPT, crops=32))
     told = task.model.condition(encoded.visible, encoded.outline, encoded.hidden)
     torch.testing.assert_close(told, task.model.surroundings(image, lesion, hidden), atol=1e-4, rtol=0)

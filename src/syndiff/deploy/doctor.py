@@ -14,9 +14,8 @@ from syndiff.models.efficientnet import imagenet_weights_file
 from syndiff.models.hardware import has_fast_bf16
 
 _EXTRAS = {
-    "diffusers": ("text-guided synthesis with SDXL", "sdxl"),
     "peft": ("LoRA files, and teaching SDXL your images", "sdxl"),
-    "transformers": ("the text encoders of SDXL", "sdxl"),
+    "transformers": ("text-guided synthesis with SDXL", "sdxl"),
 }
 
 

@@ -175,10 +175,8 @@ def _load_diffusers(folder: Path, source: str) -> Autoencoder:
     wrappers: dict[str, type[_Kl] | type[_Tiny]] = {"AutoencoderKL": _Kl, "AutoencoderTiny": _Tiny}
     if kind not in wrappers:
         raise SyndiffError(f"autoencoder {source}: found class {kind}, expected one of {sorted(wrappers)}.")
-    try:
-        import diffusers
-    except ImportError:
-        raise SyndiffError(f"autoencoder {source} needs diffusers; install it: pip install 'syndiff[sdxl]'.") from None
+    import diffusers
+
     try:
         model, loading = getattr(diffusers, kind).from_pretrained(
             folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True

@@ -70,10 +70,10 @@ class InpaintingSettings:
 class InpaintingModel(nn.Module):
     """p(crop | its surroundings, the outline of a lesion, a caption), in the latent space of a frozen autoencoder.
 
-    The U-Net (diffusers' `UNet2DConditionModel`) predicts the clean latent and sees, beside the noisy latent, the latent of the crop
-    with what is to be painted hidden, the lesion's outline at full resolution (each 8x8 block of pixels folded into 64
-    channels) and how much of each latent pixel is hidden. What is hidden is wider than the lesion: the outline tells
-    where the lesion ends, so the label is exact, and its surroundings are painted with it. An empty outline means
+    The U-Net (`UNet2DConditionModel` of diffusers) predicts the clean latent and sees, beside the noisy one, that of
+    the crop with what is to be painted hidden, the lesion's outline at full resolution (each 8x8 block of pixels folded
+    into 64 channels) and how much of each latent pixel is hidden. What is hidden is wider than the lesion: the outline
+    tells where the lesion ends, so the label is exact, and its surroundings are painted with it. An empty outline means
     mucosa without a lesion.
     """
 

@@ -127,6 +127,7 @@ def run_pipeline(
             least=1,
             seed=seed,
             feather=settings.synthesis.feather,
+            grain=settings.synthesis.grain,
             grammar=grammar,
             gates=make_gates(settings, inpainter, dataset, split, out / "synthetic"),
             background_lesion=settings.synthesis.background_lesion,

@@ -174,6 +174,7 @@ def paint_arms(
             least=round(min(shares) * len(split.train)),
             seed=seed,
             feather=chosen.feather,
+            grain=chosen.grain,
             grammar=grammar,
             gates=make_gates(painting, inpainter, dataset, split, folder),
         )

@@ -26,12 +26,14 @@ from syndiff.synthesis.gates.acceptance import Acceptance
 from syndiff.synthesis.gates.paint import failed_paint
 from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.gates.region import GateInput
+from syndiff.synthesis.grain import match_grain
 from syndiff.synthesis.grammar import Grammar, Prompt
 from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
 from syndiff.synthesis.manifest import Pictures, Sample, SynthesisFolder, differences, flat, sample_id
 from syndiff.synthesis.placement import Placement, PlacementRules, place, restyle
 from syndiff.synthesis.shards import WHOLE, Shard, mark, most_attempts
 
+Image = NDArray[np.uint8] | NDArray[np.uint16]
 BackgroundLesion = Literal["keep", "remove", "restyle"]
 
 _ROUND = 64  # attempts that lend each other their frames' lesions
@@ -48,6 +50,7 @@ def synthesize(
     least: int | None = None,
     seed: int = 0,
     feather: float = 3.0,
+    grain: bool = True,
     rules: PlacementRules | None = None,
     grammar: Grammar | None = None,
     gates: Gates | None = None,
@@ -59,7 +62,8 @@ def synthesize(
     """Make `out` a dataset folder of `count` accepted synthetic cases, with a manifest of every attempt.
 
     Only the cases in `case_ids` (the training split) are read: frames, masks and lesions. Attempt i depends on
-    `seed` and i alone. `feather` is the width in pixels over which painted pixels fade in at the mask's border.
+    `seed` and i alone. `feather` is the width in pixels over which painted pixels fade in at the mask's border; `grain`
+    gives them the grain of their surroundings.
     `grammar` words the prompts; None takes the pack of the dataset's class. `gates` judge every sample that did not
     fail technically; their bounds lie beside the samples in gates.json, and acceptance.json counts what was refused
     and why. `background_lesion` and `backgrounds` (a folder, "" for none) are explained in SynthesisSettings.
@@ -79,6 +83,7 @@ def synthesize(
         inpainter,
         seed=seed,
         feather=feather,
+        grain=grain,
         rules=rules or PlacementRules(),
         grammar=grammar or Grammar.for_dataset(dataset),
         gates=gates,
@@ -167,6 +172,7 @@ class Studio:
         *,
         seed: int,
         feather: float,
+        grain: bool = True,
         rules: PlacementRules,
         grammar: Grammar,
         gates: Gates | None = None,
@@ -183,7 +189,7 @@ class Studio:
         frames = lesion_free(Path(backgrounds)) if backgrounds else ()
         self.album = Album(dataset, cases, frames)
         self.dataset, self.inpainter = dataset, inpainter
-        self.seed, self.feather, self.rules = seed, feather, rules
+        self.seed, self.feather, self.grain, self.rules = seed, feather, grain, rules
         self.grammar, self.gates = grammar, gates
         self.background_lesion, self.backgrounds = background_lesion, backgrounds
         backend = inpainter.describe()
@@ -193,6 +199,7 @@ class Studio:
             "backgrounds": fingerprint(frames, dataset) if frames else None,
             "background_lesion": background_lesion,
             "feather": feather,
+            "grain": grain,
             "placement": asdict(rules),
             "prompts": grammar.describe(),
             "inpainter": backend.pop("settings"),
@@ -286,7 +293,7 @@ class Studio:
             placement, mask = plan.placement, plan.placement.removal_mask
             assert mask is not None
             _, failures[plan.index] = failed_paint(placement.image, painted, mask)
-            image = composite(placement.image, painted, mask, feather=self.feather)
+            image = self._put(placement.image, painted, mask)
             cleared[plan.index] = replace(plan, placement=replace(placement, image=image))
         ready = [cleared.get(plan.index, plan) for plan in plans]
         requests = [
@@ -304,6 +311,12 @@ class Studio:
         return [
             (plan, painted, failures.get(plan.index)) for plan, painted in zip(ready, self._ask(requests), strict=True)
         ]
+
+    def _put(self, frame: Image, painted: NDArray[np.float32], mask: NDArray[np.bool_]) -> Image:
+        """The painted picture in its frame."""
+        return composite(
+            frame, match_grain(frame, painted, mask) if self.grain else painted, mask, feather=self.feather
+        )
 
     def _removal(self, plan: Plan) -> InpaintRequest:
         """Ask for healthy tissue in place of the frame's own lesions."""
@@ -332,7 +345,7 @@ class Studio:
 
     def _judge(self, plan: Plan, painted: NDArray[np.float32], removal_failed: str | None) -> tuple[Sample, Pictures]:
         placement, removal = plan.placement, None
-        image = composite(placement.image, painted, placement.paint_mask, feather=self.feather)
+        image = self._put(placement.image, painted, placement.paint_mask)
         scores, reason = failed_paint(placement.image, painted, placement.paint_mask)
         if removal_failed:
             reason = f"removing the frame's lesion: {removal_failed}"

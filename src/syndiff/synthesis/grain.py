@@ -1,5 +1,7 @@
 """Grain: what a camera puts into every pixel and a network or a warp leaves out of what it paints."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -33,7 +35,7 @@ def match_grain(
     distance, nearest = ndimage.distance_transform_edt(inside, return_indices=True)
     ring = ~inside & (ndimage.distance_transform_edt(~inside) <= max(6.0, _REACH * radius))
     wanted, found = _grain(frame, ring), _grain(painted[window], inside & (distance > 1))
-    if found >= wanted:
+    if not found < wanted:  # a painting with NaN is judged elsewhere
         return painted
     residual = frame - ndimage.gaussian_filter(frame, (1, 1, 0))
     limit = _OUTLIER * 1.4826 * np.median(np.abs(residual[ring]), axis=0)
@@ -42,7 +44,7 @@ def match_grain(
     for axis, length in enumerate(inside.shape):  # a mirror image beyond the frame is mirrored again at its edge
         mirrored[axis] = np.abs(mirrored[axis])
         mirrored[axis] = np.clip((length - 1) - np.abs((length - 1) - mirrored[axis]), 0, length - 1)
-    grain = np.where(inside[..., None], residual[mirrored[0], mirrored[1]], 0)
+    grain = np.where(inside[..., None], residual[mirrored[0], mirrored[1]], np.float32(0))
     brought = _grain(grain, inside & (distance > 1))
     if brought == 0:
         return painted
@@ -52,7 +54,7 @@ def match_grain(
     return np.clip(result, 0, 1)
 
 
-def _grain(picture: NDArray[np.float32], where: NDArray[np.bool_]) -> float:
+def _grain(picture: NDArray[np.floating[Any]], where: NDArray[np.bool_]) -> float:
     """Median absolute second difference, along both axes, of the light of a picture (hxwx3); 0 where nothing is."""
     if not where.any():
         return 0.0

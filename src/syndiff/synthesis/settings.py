@@ -11,10 +11,11 @@ class SynthesisSettings:
     """Settings of the synthetic part of a training set.
 
     Attributes:
-        inpainter: "copy_paste" blends a real training lesion into another training frame; "compact" and "sdxl" paint
-            one from text.
+        inpainter: "compact" and "sdxl" paint a lesion from text; "copy_paste" blends a real training lesion into
+            another training frame, the control.
         share: synthetic cases as a fraction of the real training cases; the paper's best ratio is 0.2.
         feather: pixels over which painted pixels fade in, inside the mask.
+        grain: give painted pixels as much grain as their surroundings have, where they have less.
         background_lesion: what becomes of the lesions that a frame has already. "keep": they stay, the new label is
             theirs and the new lesion's. "remove": mucosa is painted over them first, the label is the new lesion's.
             "restyle": they are repainted where they are, the label is the frame's own. The last two need an inpainter
@@ -28,9 +29,10 @@ class SynthesisSettings:
             the dataset's class.
     """
 
-    inpainter: Literal["compact", "copy_paste", "sdxl"] = "copy_paste"
+    inpainter: Literal["compact", "copy_paste", "sdxl"] = "compact"
     share: float = 0.2
     feather: float = 3.0
+    grain: bool = True
     background_lesion: Literal["keep", "remove", "restyle"] = "keep"
     backgrounds: str = ""
     model: str = ""
