@@ -19,11 +19,11 @@ def test_every_setting_counts_however_often_the_flag_is_given(typed, capsys):
             [
                 "synthesize",
                 "--data",
-                str(tmp_path),
+                "d",
                 "--split",
                 "s.json",
                 "--out",
-                str(tmp_path / "o"),
+                "o",
                 "--count",
                 "4",
                 *typed,
