@@ -146,7 +146,9 @@ def load_autoencoder(source: str = "compact", *, revision: str | None = None) ->
     """
     if source == "compact":
         if revision is not None:
-            raise SyndiffError(f"autoencoder_revision {revision!r} has no effect on compact: only a hub id has revisions.")
+            raise SyndiffError(
+                f"autoencoder_revision {revision!r} has no effect on compact: only a hub id has revisions."
+            )
         return _load_compact()
     folder = _find(source, revision)
     assert folder is not None

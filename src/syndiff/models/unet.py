@@ -221,4 +221,3 @@ def _widen(weight: Tensor, denoiser: UNetDenoiser, extra: str) -> Tensor:
     if extra == "halve":
         return torch.cat([weight, weight], 1) / 2
     return torch.cat([weight, torch.zeros_like(wanted[:, weight.shape[1] :])], 1)
-
