@@ -84,8 +84,8 @@ class AutoencoderEncoder(nn.Module):
         if not isinstance(autoencoder.codec, Kl):
             raise SyndiffError(
                 f"model setting encoder: autoencoder copies the encoder of an AutoencoderKL, but the autoencoder "
-                f"{autoencoder.source} is of another kind. Set model.autoencoder to stabilityai/sd-vae-ft-mse or a folder "
-                "of such weights, or model.encoder to efficientnet-lite0."
+                f"{autoencoder.source} is of another kind. Set model.autoencoder to stabilityai/sd-vae-ft-mse or a "
+                "folder of such weights, or model.encoder to efficientnet-lite0."
             )
         model = autoencoder.codec.model
         self.backbone: Any = (

@@ -9,7 +9,7 @@ from syndiff.errors import SyndiffError
 def find_weights(
     source: str, revision: str | None, *, what: str, names: str = "", files: Sequence[str], fetch: bool = True
 ) -> Path | None:
-    """The folder of `source`: itself where it is one, else that of a hub repository, fetched or in this machine's cache.
+    """The folder of `source`: itself where it is one, else a hub repository's, fetched or in this machine's cache.
 
     `what` is the setting in the words of an error ("autoencoder"), `names` its choices that are no folder ("'compact',
     nor "), `files` the patterns to fetch. With `fetch` off nothing is fetched and what is not in the cache is None.
@@ -17,9 +17,7 @@ def find_weights(
     folder = Path(source).expanduser()
     if folder.is_dir():
         if revision is not None:
-            raise SyndiffError(
-                f"{what.replace(' ', '_')}_revision {revision!r} has no effect on {source}: only a hub id has revisions."
-            )
+            raise SyndiffError(f"{what}_revision {revision!r} has no effect on {source}: only a hub id has revisions.")
         return folder
     if Path(source).is_absolute() or source.startswith((".", "~")) or source.count("/") != 1:
         raise SyndiffError(

@@ -47,10 +47,10 @@ class SegmenterSettings:
         unet_attention: downsamplings, counted from the latent grid, at which the U-Net attends.
         unet_heads: heads of its attention.
         unet_context: 0, or the width of the text that a Stable Diffusion 1 U-Net attends to (768); it is given no text.
-        denoiser_weights: folder or hub id of a U-Net in diffusers' layout to start from; empty starts from random weights.
+        denoiser_weights: folder or hub id of a U-Net in diffusers' layout to start from; empty: random weights.
         denoiser_weights_revision: commit of that hub repository; empty for a folder or the newest one.
-        denoiser_extra_inputs: what the weights for z_c start from where `denoiser_weights` has none: "zero", or "halve":
-            those of z_t, both halved.
+        denoiser_extra_inputs: what the weights for z_c start from where `denoiser_weights` has none: "zero", or
+            "halve": those of z_t, both halved.
         objective: what the denoiser predicts: "noise+latent" (the paper), "z0" or "v".
         norm: of the latent losses.
         latent_weight: lambda of the paper for "noise+latent"; weight of the only latent term otherwise.
@@ -60,8 +60,8 @@ class SegmenterSettings:
         zero_terminal_snr: no signal at all at T - 1; impossible with "noise+latent".
         inference_timestep: where sampling starts; -1 is T - 1. The paper says 50.
         inference_steps: network passes; 1 is the paper's single step, more is DDIM.
-        inference_clamp: clamp the decoded channels to [-1, 1] before their mean is taken, as SDSeg does; in training the
-            mask's loss sees them as they are.
+        inference_clamp: clamp the decoded channels to [-1, 1] before their mean is taken, as SDSeg does; in training
+            the mask's loss sees them as they are.
         inference_views: flips and quarter turns of an image whose predictions are averaged: 1, 2, 4 or 8.
     """
 

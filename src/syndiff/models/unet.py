@@ -1,7 +1,7 @@
 """The paper's denoiser: the U-Net of latent diffusion (Rombach et al., arXiv 2112.10752), and Stable Diffusion's.
 
-The layers are diffusers'. With the paper's settings the network has the 294.97 M parameters that SDSeg reports: scale and
-shift from the timestep, and residual blocks that change the resolution, as in latent diffusion's church model.
+The layers are diffusers'. With the paper's settings the network has the 294.97 M parameters that SDSeg reports: scale
+and shift from the timestep, and residual blocks that change the resolution, as in latent diffusion's church model.
 """
 
 from collections.abc import Callable, Sequence
@@ -145,8 +145,8 @@ class UNetWeights:
         if loading["missing_keys"]:  # diffusers leaves these at random values and only warns
             missing = sorted(loading["missing_keys"])
             raise SyndiffError(
-                f"denoiser_weights {self.source}: {len(missing)} tensors are missing, the first is {missing[0]}; get the "
-                "folder again."
+                f"denoiser_weights {self.source}: {len(missing)} tensors are missing, the first is {missing[0]}; get "
+                "the folder again."
             )
         state = model.state_dict()
         state["conv_in.weight"] = _widen(state["conv_in.weight"], denoiser, extra)
@@ -159,8 +159,8 @@ class UNetWeights:
         config = self.folder / "config.json"
         if not config.is_file():
             raise SyndiffError(
-                f"denoiser_weights {self.source}: no config.json in {self.folder}. Expected a U-Net in diffusers' layout "
-                "(config.json and diffusion_pytorch_model.safetensors), or a pipeline's folder with it in unet/."
+                f"denoiser_weights {self.source}: no config.json in {self.folder}. Expected a U-Net in diffusers' "
+                "layout (config.json and diffusion_pytorch_model.safetensors), or a pipeline's folder with it in unet/."
             )
         kind = read_json(config).get("_class_name")
         if kind not in ("UNet2DModel", "UNet2DConditionModel"):
@@ -189,8 +189,8 @@ class UNetWeights:
             name = wrong[0]
             here = list(found[name].shape) if name in found else "absent"
             raise SyndiffError(
-                f"denoiser_weights {self.source} do not fit the network: {sum(name not in wrong for name in shapes)} of its "
-                f"{len(shapes)} tensors match in name and shape, the first that does not is {name} (found {here}, "
+                f"denoiser_weights {self.source} do not fit the network: {sum(name not in wrong for name in shapes)} "
+                f"of its {len(shapes)} tensors match in name and shape, the first that does not is {name} (found {here}, "
                 f"expected {shapes.get(name, 'absent')}). Set denoiser_channels and the unet_ settings as the folder's "
                 f"config.json has them ({self._in_words()}), and an autoencoder with {denoiser.latent_channels} latent "
                 "channels on both sides; or choose other weights."

@@ -27,13 +27,13 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
     memory = count_memory(model, training, objective, bf16=bf16)
     images = training.steps * training.batch_size
     lines = [
-        f"{training.steps:,} steps of {training.batch_size} images at {model.image_size} pixels: {images:,} images seen, "
-        f"each of the {cases} cases {images / max(1, cases):,.0f} times",
+        f"{training.steps:,} steps of {training.batch_size} images at {model.image_size} pixels: {images:,} images "
+        f"seen, each of the {cases} cases {images / max(1, cases):,.0f} times",
         "",
         "parameters",
         *(f"  {_part(part)}" for part in parts),
         "",
-        f"memory of the training, an ESTIMATE: {memory.total / GIB:.1f} GiB a process, all of the batch in one",
+        f"memory of the training, an ESTIMATE: {memory.total / GIB:.1f} GiB a process, the whole batch in one",
         *_memory(memory, training, bf16),
         "",
         "weights",
@@ -61,8 +61,8 @@ def _memory(memory: Memory, training: TrainingSettings, bf16: bool) -> list[str]
     }
     return [
         *(f"  {name:16} {value / GIB:8.2f} GiB  {note}".rstrip() for name, (value, note) in rows.items()),
-        "  counted on the tensors' shapes, not measured; the passing work of kernels comes on top, and about 0.7 GiB on a",
-        "  graphics card for CUDA",
+        "  counted on the tensors' shapes, not measured; the passing work of kernels comes on top, and about 0.7 GiB",
+        "  for CUDA on a graphics card",
         f"  each checkpoint takes {memory.checkpoint / GIB:.1f} GiB on disk, three of them while the newest is written",
     ]
 
@@ -70,7 +70,8 @@ def _memory(memory: Memory, training: TrainingSettings, bf16: bool) -> list[str]
 def _weights(model: SegmenterSettings, objective: SegmentationObjective, here: bool) -> list[str]:
     """Where the weights come from; those that do not fit are refused."""
     network = objective.model
-    lines, fetched = [], []
+    lines: list[str] = []
+    fetched: list[str] = []
     if isinstance(network, DiffusionSegmenter):
         size = 4e-9 * sum(parameter.numel() for parameter in network.autoencoder.parameters())
         name = _at("autoencoder", model.autoencoder, model.autoencoder_revision)

@@ -128,7 +128,7 @@ def _kept(
 
 
 class _Ledger:
-    """Storages that are kept: outside of checkpointed blocks all of them, of the blocks their inputs and the largest."""
+    """Storages that are kept: all outside of checkpointed blocks, of the blocks their inputs and the largest."""
 
     def __init__(self) -> None:
         self._owned: set[int] = set()

@@ -44,7 +44,7 @@ class SegmentationTask:
         """The pretrained backbone has a rate of its own; the vision encoder may be left out of the average."""
         backbone = set(backbone_of(self.model).parameters())
         rest = [p for p in self.model.parameters() if p.requires_grad and p not in backbone]
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": rest, "rate_scale": 1.0},
             {
                 "params": [p for p in backbone_of(self.model).parameters() if p.requires_grad],
