@@ -77,7 +77,7 @@ def training_step(autoencoder: str, batch: int) -> dict[str, object]:
 
 
 def prediction(autoencoder: str, batch: int) -> dict[str, object]:
-    """One image of CVC-ClinicDB's size, after one to warm up: the paper's single step, its t = 50, and 25 DDIM steps."""
+    """One image of CVC-ClinicDB's size, after one to warm up: one step from T - 1 and from t = 50, 25 DDIM steps."""
     chosen = settings(autoencoder).model
     image = np.random.default_rng(0).integers(0, 255, (288, 384, 3), dtype=np.uint8)
     model = initialise(chosen, 0)

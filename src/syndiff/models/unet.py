@@ -186,11 +186,11 @@ class UNetWeights:
             if name not in shapes or name not in found or list(found[name].shape) != shapes[name]
         ]
         if wrong:
-            name = wrong[0]
+            name, matching = wrong[0], sum(name not in wrong for name in shapes)
             here = list(found[name].shape) if name in found else "absent"
             raise SyndiffError(
-                f"denoiser_weights {self.source} do not fit the network: {sum(name not in wrong for name in shapes)} "
-                f"of its {len(shapes)} tensors match in name and shape, the first that does not is {name} (found {here}, "
+                f"denoiser_weights {self.source} do not fit the network: {matching} of its {len(shapes)} tensors "
+                f"match in name and shape, the first that does not is {name} (found {here}, "
                 f"expected {shapes.get(name, 'absent')}). Set denoiser_channels and the unet_ settings as the folder's "
                 f"config.json has them ({self._in_words()}), and an autoencoder with {denoiser.latent_channels} latent "
                 "channels on both sides; or choose other weights."
