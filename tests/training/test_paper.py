@@ -1,4 +1,4 @@
-"""The paper preset: its size on the meta device, and the whole of it trained, resumed and sampled with narrow weights."""
+"""The paper preset: its size on the meta device; all of it trained, resumed and sampled with narrow weights."""
 
 from dataclasses import replace
 from functools import cache
@@ -11,7 +11,6 @@ from test_resume import assert_equal
 from tiny_training import bright_squares, tiny_train
 
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json
 from syndiff.models.autoencoder import KL_F8, Autoencoder, Kl, load_autoencoder
 from syndiff.models.prediction import SegmenterPredictor, load_segmenter
 from syndiff.models.segmenter import initialise
