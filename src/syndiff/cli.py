@@ -20,7 +20,7 @@ class _Common:
     """What verbs share."""
 
     preset: str = "compact"
-    """Settings to start from: compact, or demo, the same within minutes."""
+    """Settings to start from: compact, demo (the same within minutes) or paper (the paper's, for a graphics card)."""
     config: Path | None = None
     """YAML file of settings that replace the preset's."""
     set: tuple[str, ...] = ()
@@ -337,7 +337,7 @@ class Train(_Common):
     steps: int | None = None
     """Optimiser steps; replaces training.steps."""
     dry_run: bool = False
-    """Show the settings and the model without writing anything."""
+    """Show steps, parameters, an estimate of the memory and what would be downloaded, without doing any of it."""
 
     def run(self) -> None:
         """Train or resume."""

@@ -71,6 +71,7 @@ ALTERNATIVES = {
     "inference_share": 0.0,
     "precision": "bf16",
     "validate_every": 1,
+    "ema_encoder": False,
 }
 
 
@@ -105,8 +106,10 @@ class TestSettings:
         assert trace(**{name: ALTERNATIVES[name]}) != base
 
     def test_none_is_forgotten(self):
-        """checkpoint_every shows where a run breaks off: see the loss that is not finite."""
-        assert {field.name for field in fields(TrainingSettings)} == {*ALTERNATIVES, "checkpoint_every"}
+        """checkpoint_every shows where a run breaks off: see the loss that is not finite. decay is tested below,
+        gradient_checkpointing with the networks that have it."""
+        elsewhere = {"checkpoint_every", "decay", "gradient_checkpointing"}
+        assert {field.name for field in fields(TrainingSettings)} == {*ALTERNATIVES, *elsewhere}
 
     @pytest.mark.parametrize(
         ("name", "value"),
@@ -123,6 +126,7 @@ class TestSettings:
             ("guide_weight", -1.0),
             ("inference_share", 1.1),
             ("precision", "fp16"),
+            ("decay", "linear"),
             ("validate_every", 0),
             ("checkpoint_every", 0),
             ("learning_rate", math.nan),
@@ -164,6 +168,11 @@ def test_the_rate_climbs_in_a_line_and_falls_along_a_cosine(steps, warmup):
         middle = warmup + (steps - warmup) / 2
         if middle == int(middle):
             assert rates[int(middle)] == pytest.approx(0.5)
+
+
+def test_the_rate_may_stay_after_the_warm_up():
+    settings = TrainingSettings(steps=100, warmup=4, decay="none")
+    assert [rate_factor(step, settings) for step in range(100)] == [0.25, 0.5, 0.75, *[1.0] * 97]
 
 
 @given(cases=st.integers(1, 40), batch_size=st.integers(1, 50), seed=st.integers(0, 2**32), epochs=st.integers(1, 4))

@@ -71,9 +71,13 @@ def test_the_autoencoder_has_an_effect(base, tmp_path):
 
 
 def test_no_model_setting_is_forgotten():
-    """autoencoder_revision is tested where autoencoders are (without a hub it is refused), the views in prediction."""
+    """autoencoder_revision is tested where autoencoders are (without a hub it is refused), the views in prediction,
+    what belongs to the paper's networks in test_paper.py and test_unet.py."""
     covered = {*ALTERNATIVES, "pretrained", "autoencoder", "autoencoder_revision", "inference_views"}
-    assert {field.name for field in fields(SegmenterSettings)} == covered
+    paper = {"encoder", "encoder_dropout", "latent_scaling", "denoiser", "inference_clamp"}
+    unet = {"unet_multipliers", "unet_blocks", "unet_attention", "unet_heads", "unet_context"}
+    start = {"denoiser_weights", "denoiser_weights_revision", "denoiser_extra_inputs"}
+    assert {field.name for field in fields(SegmenterSettings)} == covered | paper | unet | start
 
 
 def test_terms_are_there_when_they_have_a_weight():

@@ -4,18 +4,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from syndiff.errors import SyndiffError
 from syndiff.files import read_json, sha256
 from syndiff.models.compact_autoencoder import CompactAutoencoder
+from syndiff.models.hub import brief, find_weights
 from syndiff.models.taef2 import Taef2
 from syndiff.models.tensors import check_fit, read_state_dict, read_tensors
 
 DOWNSAMPLING = 8
 _SHIPPED = Path(__file__).parent / "weights" / "compact_autoencoder.safetensors"
-_FILES = ["config.json", "diffusion_pytorch_model.safetensors", "taef2_*.safetensors", "taef2_*.pth"]
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+_FILES = ["config.json", _WEIGHTS, "taef2_*.safetensors", "taef2_*.pth"]
 _TAEF2_SCALING = 1 / 0.78  # the standard deviation of its latents on colonoscopy frames
+KL_F8 = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "latent_channels": 4,
+}
+"""The architecture of stabilityai/sd-vae-ft-mse and of Stable Diffusion's own autoencoders, as diffusers words it."""
 
 
 class LatentCodec(Protocol):
@@ -30,7 +43,7 @@ class LatentCodec(Protocol):
         ...
 
 
-class _Kl(nn.Module):
+class Kl(nn.Module):
     """diffusers' AutoencoderKL behind LatentCodec: the mode of the posterior, so encoding is deterministic."""
 
     model: Any
@@ -92,13 +105,33 @@ class Autoencoder(nn.Module):
         """Scaled latent -> image (b, 3, 8h, 8w), nominally in [-1, 1]."""
         return self.codec.decode(latent_bchw / self.scaling_factor)  # type: ignore[operator]
 
+    def measure_scaling(self, masks_n1hw: Tensor, *, batch_size: int = 4) -> float:
+        """One over the standard deviation of the raw latents of these masks in {0, 1} (any dtype), to five digits.
+
+        Latents scaled by it have unit variance over the masks (not zero mean, which the noise does not need). Five
+        digits, so that other threads or another device come to the same number.
+        """
+        total, squares, count = 0.0, 0.0, 0
+        device = next(self.parameters()).device
+        with torch.inference_mode():
+            for part in masks_n1hw.split(batch_size):
+                latent = (self.encode_mask(part.to(device).float()) / self.scaling_factor).double()
+                total, squares = total + latent.sum().item(), squares + latent.square().sum().item()
+                count += latent.numel()
+        variance = squares / count - (total / count) ** 2
+        return float(f"{variance**-0.5:.5g}")
+
     def encode_mask(self, mask_b1hw: Tensor) -> Tensor:
         """Latent of a mask in {0, 1}, presented as three equal channels in {-1, +1} (SDSeg)."""
         return self.encode((mask_b1hw * 2 - 1).expand(-1, 3, -1, -1))
 
-    def decode_mask(self, latent_bchw: Tensor) -> Tensor:
-        """Mask score (b, 1, 8h, 8w), nominally in [-1, 1]: the mean of the three channels; above 0 is foreground."""
-        return self.decode(latent_bchw).mean(1, keepdim=True)
+    def decode_mask(self, latent_bchw: Tensor, *, clamp: bool = False) -> Tensor:
+        """Mask score (b, 1, 8h, 8w), nominally in [-1, 1]: the mean of the three channels; above 0 is foreground.
+
+        With `clamp` each channel is brought into [-1, 1] first, so that no single one outvotes the others.
+        """
+        decoded = self.decode(latent_bchw)
+        return (decoded.clamp(-1, 1) if clamp else decoded).mean(1, keepdim=True)
 
 
 def load_autoencoder(source: str = "compact", *, revision: str | None = None) -> Autoencoder:
@@ -111,15 +144,36 @@ def load_autoencoder(source: str = "compact", *, revision: str | None = None) ->
     Raises SyndiffError when nothing is found there, no network included, or when the weights are damaged or of another
     kind.
     """
-    folder = Path(source)
-    if revision is not None and (source == "compact" or folder.is_dir()):
-        raise SyndiffError(f"autoencoder_revision {revision!r} has no effect on {source}: only a hub id has revisions.")
     if source == "compact":
+        if revision is not None:
+            raise SyndiffError(
+                f"autoencoder_revision {revision!r} has no effect on compact: only a hub id has revisions."
+            )
         return _load_compact()
-    if not folder.is_dir():
-        folder = _download(source, revision)
+    folder = _find(source, revision)
+    assert folder is not None
     load = _load_taef2 if any(folder.glob("taef2_*")) else _load_diffusers
     return load(folder, source)
+
+
+def outline_autoencoder(source: str, *, revision: str | None = None) -> tuple[Autoencoder, bool]:
+    """The architecture of an autoencoder without its weights (tensors on the meta device), and whether it is here.
+
+    Nothing is fetched: of a hub id that is not in this machine's cache, False is returned and KL-f8 is assumed.
+    """
+    if source == "compact":
+        return load_autoencoder(source, revision=revision), True
+    import diffusers
+
+    folder = _find(source, revision, fetch=False)
+    if folder is not None and any(folder.glob("taef2_*")):
+        return _load_taef2(folder, source), True
+    kind = "AutoencoderKL" if folder is None else _diffusers_kind(folder, source)
+    network = getattr(diffusers, kind)
+    config = KL_F8 if folder is None else network.load_config(folder, local_files_only=True)
+    with torch.device("meta"):
+        model = network.from_config(config)
+    return _wrap(model, kind, source, fingerprint="none: an outline"), folder is not None
 
 
 def check_same_autoencoder(checkpoint: Path, described: Mapping[str, Any], found: Autoencoder) -> None:
@@ -163,8 +217,16 @@ def _load_taef2(folder: Path, source: str) -> Autoencoder:
     )
 
 
-def _load_diffusers(folder: Path, source: str) -> Autoencoder:
-    config, weights = folder / "config.json", folder / "diffusion_pytorch_model.safetensors"
+def _find(source: str, revision: str | None, *, fetch: bool = True) -> Path | None:
+    return find_weights(source, revision, what="autoencoder", names="'compact', nor ", files=_FILES, fetch=fetch)
+
+
+_WRAPPERS: dict[str, type[Kl] | type[_Tiny]] = {"AutoencoderKL": Kl, "AutoencoderTiny": _Tiny}
+
+
+def _diffusers_kind(folder: Path, source: str) -> str:
+    """The class of the autoencoder in a diffusers folder, once both its files are there."""
+    config, weights = folder / "config.json", folder / _WEIGHTS
     for path in (config, weights):
         if not path.is_file():
             raise SyndiffError(
@@ -172,53 +234,40 @@ def _load_diffusers(folder: Path, source: str) -> Autoencoder:
                 "diffusion_pytorch_model.safetensors) or TAEF2 weights; download it again or give another folder."
             )
     kind = read_json(config).get("_class_name")
-    wrappers: dict[str, type[_Kl] | type[_Tiny]] = {"AutoencoderKL": _Kl, "AutoencoderTiny": _Tiny}
-    if kind not in wrappers:
-        raise SyndiffError(f"autoencoder {source}: found class {kind}, expected one of {sorted(wrappers)}.")
+    if kind not in _WRAPPERS:
+        raise SyndiffError(f"autoencoder {source}: found class {kind}, expected one of {sorted(_WRAPPERS)}.")
+    return str(kind)
+
+
+def _load_diffusers(folder: Path, source: str) -> Autoencoder:
     import diffusers
 
+    kind, weights = _diffusers_kind(folder, source), folder / _WEIGHTS
+    network = getattr(diffusers, kind)
     try:
-        model, loading = getattr(diffusers, kind).from_pretrained(
+        model, loading = network.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
         )
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise SyndiffError(f"{weights} could not be loaded ({_brief(error)}); download it again.") from None
+        raise SyndiffError(f"{weights} could not be loaded ({brief(error)}); download it again.") from None
     if loading["missing_keys"]:  # diffusers leaves these at random values and only warns
         raise SyndiffError(
             f"{weights} lacks {len(loading['missing_keys'])} tensors of an {kind}, the first is "
             f"{sorted(loading['missing_keys'])[0]}; download it again."
         )
+    return _wrap(model, kind, source, fingerprint=sha256(weights))
+
+
+def _wrap(model: Any, kind: str, source: str, *, fingerprint: str) -> Autoencoder:
     downsampling = 2 ** (len(model.config.block_out_channels) - 1)
     if downsampling != DOWNSAMPLING:
         raise SyndiffError(
             f"autoencoder {source}: its downsampling is {downsampling}, expected {DOWNSAMPLING} (four levels)."
         )
     return Autoencoder(
-        wrappers[kind](model),
+        _WRAPPERS[kind](model),
         latent_channels=model.config.latent_channels,
         scaling_factor=float(model.config.scaling_factor),
         source=source,
-        fingerprint=sha256(weights),
+        fingerprint=fingerprint,
     )
-
-
-def _download(source: str, revision: str | None) -> Path:
-    """Folder with the files of a hub repository, from the network or from this machine's cache of it."""
-    if Path(source).is_absolute() or source.startswith((".", "~")) or source.count("/") != 1:
-        raise SyndiffError(
-            f"autoencoder {source!r} is neither 'compact', nor an existing folder, nor a hub id like "
-            "'stabilityai/sd-vae-ft-mse'. Check the path."
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=_FILES))
-    except (OSError, ValueError) as error:
-        raise SyndiffError(
-            f"autoencoder {source}: no such folder, and the model hub did not give it ({_brief(error)}). "
-            "Without a network, download it elsewhere and give its folder instead of the id."
-        ) from None
-
-
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,11 +1,16 @@
 """The vision encoder tau_theta: from an image to the condition z_c on the latent grid."""
 
+import copy
 import logging
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from syndiff.errors import SyndiffError
+from syndiff.models.autoencoder import Autoencoder, Kl
 from syndiff.models.efficientnet import EfficientNetLite0, imagenet_weights_file, load_imagenet_weights
 
 log = logging.getLogger("syndiff")
@@ -64,3 +69,37 @@ class VisionEncoder(nn.Module):
 
 def _enlarge(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+class AutoencoderEncoder(nn.Module):
+    """tau_theta of the paper: image (b, 3, h, w) in [0, 1], sides multiples of 8 -> z_c (b, channels, h/8, w/8).
+
+    `backbone` is a trainable copy of the autoencoder's encoder with dropout in its residual blocks, `head` a 1x1
+    convolution from the moments (mean and logarithm of the variance) that the encoder ends with. Not `pretrained`, the
+    copy starts from random weights.
+    """
+
+    def __init__(self, autoencoder: Autoencoder, *, channels: int, dropout: float, pretrained: bool) -> None:
+        super().__init__()
+        if not isinstance(autoencoder.codec, Kl):
+            raise SyndiffError(
+                f"model setting encoder: autoencoder copies the encoder of an AutoencoderKL, but the autoencoder "
+                f"{autoencoder.source} is of another kind. Set model.autoencoder to stabilityai/sd-vae-ft-mse or a "
+                "folder of such weights, or model.encoder to efficientnet-lite0."
+            )
+        model = autoencoder.codec.model
+        self.backbone: Any = (
+            copy.deepcopy(model.encoder) if pretrained else type(model).from_config(model.config).encoder
+        ).requires_grad_(True)
+        for module in self.backbone.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = dropout
+        self.head = nn.Conv2d(self.backbone.conv_out.out_channels, channels, 1)
+
+    def forward(self, image_bchw: Tensor) -> Tensor:
+        """z_c of a batch of images."""
+        return self.head(self.backbone(image_bchw * 2 - 1))
+
+    def enable_gradient_checkpointing(self, function: Callable[..., Any]) -> None:
+        """Keep only the inputs of the encoder's levels and compute them again on the way back, by `function`."""
+        self.backbone.gradient_checkpointing, self.backbone._gradient_checkpointing_func = True, function

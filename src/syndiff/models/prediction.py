@@ -1,6 +1,7 @@
 """A trained segmenter at work: weights and their description to a mask at the size of the image."""
 
 import hashlib
+import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from syndiff.models.autoencoder import check_same_autoencoder
 from syndiff.models.control import ControlUNet
 from syndiff.models.hardware import channels_last, default_device
 from syndiff.models.predictor import Prediction, StageClock
-from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise
+from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise, without_initial_weights
 from syndiff.models.tensors import check_fit, read_tensors, trainable_state
 from syndiff.models.views import make_views, undo_views
 
@@ -38,7 +39,7 @@ def model_description(
     described: dict[str, Any] = {
         "format": 1,
         "syndiff": __version__,
-        "model": asdict(settings),
+        "model": json.loads(json.dumps(asdict(settings))),  # as it will be read again: tuples become lists
         "preprocessing": {"resize": "stretch", "size": settings.image_size, "range": [0, 1]},
         "postprocessing": {"restore": "bilinear", "threshold": 0.5},
         "step": step,
@@ -77,9 +78,10 @@ def load_segmenter(
         inference_steps=settings.inference_steps if steps is None else steps,
         inference_views=settings.inference_views if views is None else views,
     )
-    model = initialise(replace(settings, pretrained=False), 0)
+    model = initialise(without_initial_weights(settings), 0)
     if isinstance(model, DiffusionSegmenter):
         check_same_autoencoder(checkpoint, described, model.autoencoder)
+        model.autoencoder.scaling_factor = described["autoencoder"]["scaling_factor"]  # it may have been measured
     weights = read_tensors(checkpoint / "model.safetensors")
     check_fit(checkpoint / "model.safetensors", weights, trainable_state(model))
     model.load_state_dict({**model.state_dict(), **weights})

@@ -17,8 +17,8 @@ from syndiff.evaluation.evaluate import evaluate
 from syndiff.evaluation.timing import time_predictors
 from syndiff.files import read_json, sha256, write_json
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.models.segmenter import initialise
 from syndiff.pipeline.painting import open_synthetic
+from syndiff.pipeline.training_plan import training_plan
 from syndiff.presets import Settings
 from syndiff.training.calibration import step_seconds
 from syndiff.training.checkpoints import find_checkpoint
@@ -151,14 +151,9 @@ def train_verb(
         painted = open_synthetic(synthetic, split)
         sources.append((painted, [case.id for case in painted.cases]))
     if dry_run:
-        model = initialise(settings.model, seed)
-        parameters = sum(value.numel() for value in model.parameters() if value.requires_grad)
-        return (
-            f"{describe_split(split)}\n{sum(len(ids) for _, ids in sources)} cases to train on, "
-            f"{parameters / 1e6:.1f} M trained parameters, {settings.training.steps} steps of "
-            f"{settings.training.batch_size} images at {settings.model.image_size} pixels\n"
-            f"nothing was written"
-        )
+        cases = sum(len(ids) for _, ids in sources)
+        plan = training_plan(settings.model, settings.training, cases)
+        return f"{describe_split(split)}\n{cases} cases to train on\n{plan}\n\nnothing was written or downloaded"
     size = settings.model.image_size
     train_cases = load_cases(sources, size, progress=True)
     val_cases = load_cases([(dataset, split.val)], size, progress=True)

@@ -24,6 +24,13 @@ from syndiff.training.lora_settings import LoraSettings
 from syndiff.training.settings import TrainingSettings
 
 _FOLDER = Path(__file__).parent
+_REVISIONS = {
+    "model.autoencoder": "model.autoencoder_revision",
+    "model.denoiser_weights": "model.denoiser_weights_revision",
+    "painter.autoencoder": "painter.autoencoder_revision",
+    "synthesis.model": "synthesis.revision",
+}
+"""Settings that name weights, and those that name a revision of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +134,10 @@ def load_settings(preset: str, config: Path | None = None, overrides: Sequence[s
     chosen = frozenset(
         f"{section}.{name}" for _, layer in layers[shipped:] for section in layer for name in layer[section]
     )
+    for source, revision in _REVISIONS.items():
+        if source in chosen and revision not in chosen:  # the preset's revision is one of the preset's source
+            section, name = revision.split(".")
+            merged[section].pop(name, None)
     return Settings(**{name: cls(**merged[name]) for name, cls in sections.items()}, chosen=chosen)
 
 

@@ -1,18 +1,21 @@
 """Exponential moving average of everything trained."""
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
 
 class MovingAverage:
-    """Average of a model's trained parameters; its buffers (batch statistics) are taken as they are.
+    """Average of a model's trained parameters; its buffers (batch statistics) and `but` are taken as they are.
 
     The decay grows as (1 + step) / (10 + step) up to `decay`, so that early averages forget the initial weights.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float, *, but: Collection[nn.Parameter] = ()) -> None:
         self.decay = decay
-        self._live = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        left_out = set(but)
+        self._live = {name: p for name, p in model.named_parameters() if p.requires_grad and p not in left_out}
         self.average = {name: p.detach().clone() for name, p in self._live.items()}
 
     @torch.no_grad()

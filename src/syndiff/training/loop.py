@@ -1,6 +1,7 @@
 """The training loop: a step's randomness comes from (seed, step), so the same command resumes to the same weights."""
 
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,8 @@ from syndiff.training.checkpoints import (
 from syndiff.training.ema import MovingAverage
 from syndiff.training.settings import OptimisationSettings
 
+log = logging.getLogger("syndiff")
+
 
 class Task(Protocol):
     """What is trained: a model, its losses, and how good it is. Seeds of steps come from `derived_seed`."""
@@ -45,7 +48,10 @@ class Task(Protocol):
         """A batch -> named, weighted, scalar losses; their sum is minimised."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Everything trained, as optimiser groups: `params` and `rate_scale`, a factor on the learning rate."""
+        """Everything trained, as optimiser groups: `params` and `rate_scale`, a factor on the learning rate.
+
+        A group with `averaged` False is left out of the moving average.
+        """
 
     def batch(self, step: int, *, process: int, processes: int) -> Sequence[Any]:
         """This process's share of the batch of `step`, on the CPU: a named tuple, its tensors ready to be moved."""
@@ -71,13 +77,17 @@ def fit(
     Selection is by the task's score. `stop_after` leaves the run early, at a checkpoint after that step, as a kill
     would; the schedule stays that of `settings.steps`.
 
-    Raises SyndiffError when a loss is not finite, naming the step and the terms.
+    Raises SyndiffError when a loss is not finite, naming the step and the terms, and for a precision that the device
+    does not have.
     """
     # 1. Everything that is trained, and how.
+    if warning := check_precision(settings.precision):
+        log.warning(warning)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
     model = task.model
     objective, optimizer = accelerator.prepare(task.objective, make_optimizer(task, settings))
-    average = MovingAverage(model, settings.ema)
+    live_only = [p for group in optimizer.param_groups if not group.get("averaged", True) for p in group["params"]]
+    average = MovingAverage(model, settings.ema, but=live_only)
 
     # 2. Where an earlier run left off.
     step, seconds, best = 0, 0.0, -math.inf
@@ -226,9 +236,11 @@ def _step_of(line: str) -> float:
 
 
 def rate_factor(step: int, settings: OptimisationSettings) -> float:
-    """Linear warm-up, then a cosine to zero; `step` counts from 0."""
+    """Linear warm-up, then a cosine to zero or a constant; `step` counts from 0."""
     if step < settings.warmup:
         return (step + 1) / settings.warmup
+    if settings.decay == "none":
+        return 1.0
     done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
@@ -255,6 +267,24 @@ def make_optimizer(task: Task, settings: OptimisationSettings) -> torch.optim.Ad
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def check_precision(precision: str) -> str:
+    """What to know about a precision on this machine, empty where there is nothing to say.
+
+    Raises SyndiffError for bf16 on a graphics card without it.
+    """
+    if precision != "bf16" or has_fast_bf16():
+        return ""
+    if torch.cuda.is_available():
+        raise SyndiffError(
+            f"training setting precision: {torch.cuda.get_device_name()} has no bf16 (NVIDIA has it from Ampere on). "
+            "Set training.precision to fp32, or to auto, which takes what the hardware has."
+        )
+    return (
+        "training.precision is bf16, which this processor emulates: the results are those of bf16, and fp32 is faster. "
+        "Set training.precision to auto to take what the hardware has."
+    )
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:

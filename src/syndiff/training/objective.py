@@ -1,13 +1,18 @@
 """One training step's losses, as a module, so that accelerate can wrap it for many devices."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from torch import Tensor, nn
 
+from syndiff.errors import SyndiffError
 from syndiff.models.control import ControlUNet
+from syndiff.models.encoder import AutoencoderEncoder
 from syndiff.models.segmenter import DiffusionSegmenter
+from syndiff.models.unet import UNetDenoiser
 from syndiff.training.settings import TrainingSettings
 
 
@@ -46,6 +51,31 @@ def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, mask) + 1 - dice.mean()
 
 
+def backbone_of(model: DiffusionSegmenter | ControlUNet) -> nn.Module:
+    """The pretrained part of the vision encoder."""
+    return model.backbone if isinstance(model, ControlUNet) else model.encoder.backbone
+
+
+def checkpoint_gradients(model: DiffusionSegmenter, function: Callable[..., Any]) -> None:
+    """Let `function` (block, *inputs) call the blocks of the parts that can do without what it does not keep.
+
+    Raises SyndiffError when the model has no such part.
+    """
+    parts = [part for part in (model.encoder, model.denoiser) if isinstance(part, AutoencoderEncoder | UNetDenoiser)]
+    if not parts:
+        raise SyndiffError(
+            "training setting gradient_checkpointing: true has no effect with the encoder efficientnet-lite0 and the "
+            "denoiser compact; leave it out."
+        )
+    for part in parts:
+        part.enable_gradient_checkpointing(function)
+
+
+def checkpoint(block: nn.Module, *inputs: Tensor) -> Tensor:
+    """torch's gradient checkpointing of one block; dropout draws the same the second time."""
+    return torch.utils.checkpoint.checkpoint(block, *inputs, use_reentrant=False)
+
+
 class SegmentationObjective(nn.Module):
     """Batch -> named, weighted, scalar losses; their sum is what training minimises."""
 
@@ -54,6 +84,17 @@ class SegmentationObjective(nn.Module):
         self.model, self.settings = model, settings
         if isinstance(model, DiffusionSegmenter) and not settings.guide_weight:
             model.guide.requires_grad_(False)  # takes no part; several processes would wait for its gradient
+        if not settings.backbone_rate:
+            backbone_of(model).requires_grad_(False)
+        if settings.gradient_checkpointing and isinstance(model, DiffusionSegmenter):
+            checkpoint_gradients(model, checkpoint)
+
+    def train(self, mode: bool = True) -> "SegmentationObjective":
+        """Training mode, but for a backbone that is frozen."""
+        super().train(mode)
+        if not self.settings.backbone_rate:
+            backbone_of(self.model).eval()
+        return self
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of one step."""

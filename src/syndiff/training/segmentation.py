@@ -1,19 +1,18 @@
 """The segmenter's training: augmented cases, the step's noise, and validation by Dice."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from syndiff.data.augmentation import Augmentation, AugmentationSettings
 from syndiff.data.loading import CaseArrays
 from syndiff.models.control import ControlUNet
+from syndiff.models.hardware import default_device
 from syndiff.models.prediction import mean_dice, model_description
-from syndiff.models.segmenter import SegmenterSettings, initialise
+from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise
 from syndiff.training.loop import case_indices, derived_seed, fit
-from syndiff.training.objective import Batch, SegmentationObjective, draw_randomness
+from syndiff.training.objective import Batch, SegmentationObjective, backbone_of, draw_randomness
 from syndiff.training.settings import TrainingSettings
 
 
@@ -35,16 +34,30 @@ class SegmentationTask:
         self.model_settings, self.settings, self.seed = model_settings, settings, seed
         self.train_cases, self.val_cases = train_cases, val_cases
         self.model = initialise(model_settings, seed)
+        if isinstance(self.model, DiffusionSegmenter) and model_settings.latent_scaling == "measured":
+            autoencoder = self.model.autoencoder.to(default_device())
+            autoencoder.scaling_factor = autoencoder.measure_scaling(train_cases.masks)
         self.objective = SegmentationObjective(self.model, settings)
         self.augment = Augmentation(augmentation)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The pretrained backbone has a rate of its own."""
-        backbone = set(self._backbone())
+        """The pretrained backbone has a rate of its own; the vision encoder may be left out of the average."""
+        backbone = set(backbone_of(self.model).parameters())
         rest = [p for p in self.model.parameters() if p.requires_grad and p not in backbone]
-        return [
+        groups: list[dict[str, Any]] = [
             {"params": rest, "rate_scale": 1.0},
-            {"params": [p for p in self._backbone() if p.requires_grad], "rate_scale": self.settings.backbone_rate},
+            {
+                "params": [p for p in backbone_of(self.model).parameters() if p.requires_grad],
+                "rate_scale": self.settings.backbone_rate,
+            },
+        ]
+        if self.settings.ema_encoder or isinstance(self.model, ControlUNet):
+            return groups
+        encoder = set(self.model.encoder.parameters())
+        return [
+            {**group, "params": [p for p in group["params"] if (p in encoder) != averaged], "averaged": averaged}
+            for group in groups
+            for averaged in (True, False)
         ]
 
     def batch(self, step: int, *, process: int, processes: int) -> Batch:
@@ -70,10 +83,6 @@ class SegmentationTask:
     def describe(self, *, step: int, score: float | None) -> dict[str, Any]:
         """`model_description` of the segmenter."""
         return model_description(self.model_settings, self.model, step=step, val_dice=score)
-
-    def _backbone(self) -> Iterator[nn.Parameter]:
-        model = self.model
-        return (model.backbone if isinstance(model, ControlUNet) else model.encoder.backbone).parameters()
 
 
 def train(

@@ -13,12 +13,13 @@ class OptimisationSettings:
     Attributes:
         steps: optimiser steps.
         batch_size: cases a step, over all processes.
-        learning_rate: of AdamW, after warm-up; it falls to zero along a cosine.
+        learning_rate: of AdamW, after warm-up.
+        decay: what the learning rate does then: falls to zero along a "cosine", or stays ("none").
         warmup: steps of linear warm-up.
         weight_decay: of AdamW.
         ema: decay of the exponential moving average of everything trained; the average is what is saved and used.
-        clip: largest norm of the gradient.
-        precision: "auto" is bf16 where the hardware has it, else fp32.
+        clip: largest norm of the gradient; inf leaves it as it is.
+        precision: "auto" is bf16 where the hardware has it, else fp32. Weights and their sums stay in fp32.
         validate_every: steps between two validations.
         checkpoint_every: steps between two checkpoints.
     """
@@ -26,6 +27,7 @@ class OptimisationSettings:
     steps: int = 1000
     batch_size: int = 16
     learning_rate: float = 1e-3
+    decay: Literal["cosine", "none"] = "cosine"
     warmup: int = 50
     weight_decay: float = 1e-2
     ema: float = 0.99
@@ -44,6 +46,7 @@ class OptimisationSettings:
             "steps": self.steps >= 1,
             "batch_size": self.batch_size >= 2,
             "learning_rate": self.learning_rate > 0,
+            "decay": self.decay in ("cosine", "none"),
             "warmup": self.warmup >= 0,
             "weight_decay": self.weight_decay >= 0,
             "ema": 0 <= self.ema < 1,
@@ -59,16 +62,22 @@ class TrainingSettings(OptimisationSettings):
     """The training of a segmenter: how it is optimised, and the weights of its losses.
 
     Attributes:
-        backbone_rate: learning rate of the pretrained vision backbone as a fraction of `learning_rate`.
+        backbone_rate: learning rate of the pretrained vision backbone as a fraction of `learning_rate`; 0 freezes it,
+            its dropout and batch statistics too.
         mask_weight: weight of the loss on the decoded mask (binary cross-entropy plus soft Dice); 0 leaves it out.
         guide_weight: weight of the same loss on a linear read-out of z_c; 0 leaves it out. Diffusion only.
         inference_share: share of the batch trained at the inference timestep; the rest draws t uniformly.
+        ema_encoder: average the vision encoder too; SDSeg averages its denoiser only. Diffusion only.
+        gradient_checkpointing: compute what the blocks of U-Net and autoencoder need for their gradients a second time
+            instead of keeping it: less memory, a third more work. Only they have it.
     """
 
     backbone_rate: float = 0.5
     mask_weight: float = 1.0
     guide_weight: float = 0.5
     inference_share: float = 0.75
+    ema_encoder: bool = True
+    gradient_checkpointing: bool = False
 
     def _limits(self) -> dict[str, bool]:
         return super()._limits() | {

@@ -1,0 +1,100 @@
+"""What a training would do, take and fetch, in words: counted on shapes, so that nothing is allocated or downloaded."""
+
+from syndiff.models.autoencoder import outline_autoencoder
+from syndiff.models.efficientnet import imagenet_weights_file
+from syndiff.models.hardware import has_fast_bf16
+from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings
+from syndiff.models.unet import UNetDenoiser, UNetWeights
+from syndiff.training.loop import check_precision
+from syndiff.training.memory import Memory, Part, count_memory, outline
+from syndiff.training.objective import SegmentationObjective
+from syndiff.training.settings import TrainingSettings
+
+GIB = 2**30
+
+
+def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: int) -> str:
+    """Steps, parameters by part, memory (an estimate), and the weights that are here or would be fetched.
+
+    Raises SyndiffError for settings that a training would refuse: parts that do not fit each other, initial weights of
+    another shape, a precision that the graphics card lacks.
+    """
+    warning = check_precision(training.precision)
+    bf16 = training.precision == "bf16" or (training.precision == "auto" and has_fast_bf16())
+    autoencoder, here = outline_autoencoder(model.autoencoder, revision=model.autoencoder_revision or None)
+    objective, parts = outline(model, training, autoencoder)
+    weights = _weights(model, objective, here)
+    memory = count_memory(model, training, objective, bf16=bf16)
+    images = training.steps * training.batch_size
+    lines = [
+        f"{training.steps:,} steps of {training.batch_size} images at {model.image_size} pixels: {images:,} images "
+        f"seen, each of the {cases} cases {images / max(1, cases):,.0f} times",
+        "",
+        "parameters",
+        *(f"  {_part(part)}" for part in parts),
+        "",
+        f"memory of the training, an ESTIMATE: {memory.total / GIB:.1f} GiB a process, the whole batch in one",
+        *_memory(memory, training, bf16),
+        "",
+        "weights",
+        *(f"  {line}" for line in weights),
+    ]
+    return "\n".join([*lines, *(["", warning] if warning else [])])
+
+
+def _part(part: Part) -> str:
+    if part.trained in (0, part.parameters):
+        state = "trained" if part.trained else "frozen"
+    else:
+        state = f"{part.trained / 1e6:.2f} M trained, the rest frozen"
+    return f"{part.name:16} {part.parameters / 1e6:8.2f} M  {state}"
+
+
+def _memory(memory: Memory, training: TrainingSettings, bf16: bool) -> list[str]:
+    how = "with gradient checkpointing" if training.gradient_checkpointing else "without gradient checkpointing"
+    rows = {
+        "weights": (memory.weights, "32-bit numbers"),
+        "gradients": (memory.gradients, "of what is trained"),
+        "AdamW": (memory.moments, "two moments"),
+        "moving average": (memory.average, "" if training.ema_encoder else "without the vision encoder"),
+        "activations": (memory.kept, f"kept for the backward pass, {how}, {'bf16' if bf16 else '32 bits'}"),
+    }
+    return [
+        *(f"  {name:16} {value / GIB:8.2f} GiB  {note}".rstrip() for name, (value, note) in rows.items()),
+        "  counted on the tensors' shapes, not measured; the passing work of kernels comes on top, and about 0.7 GiB",
+        "  for CUDA on a graphics card",
+        f"  each checkpoint takes {memory.checkpoint / GIB:.1f} GiB on disk, three of them while the newest is written",
+    ]
+
+
+def _weights(model: SegmenterSettings, objective: SegmentationObjective, here: bool) -> list[str]:
+    """Where the weights come from; those that do not fit are refused."""
+    network = objective.model
+    lines: list[str] = []
+    fetched: list[str] = []
+    if isinstance(network, DiffusionSegmenter):
+        size = 4e-9 * sum(parameter.numel() for parameter in network.autoencoder.parameters())
+        name = _at("autoencoder", model.autoencoder, model.autoencoder_revision)
+        (lines if here else fetched).append(name if here else f"{name}, about {size:.2f} GB if it is KL-f8")
+    if model.encoder == "efficientnet-lite0" or model.kind == "control":
+        found = model.pretrained and imagenet_weights_file() is not None
+        lines.append(f"vision encoder: {'ImageNet, installed' if found else 'random'}")
+    else:
+        lines.append(f"vision encoder: {'those of the autoencoder' if model.pretrained else 'random'}")
+    if isinstance(network, DiffusionSegmenter):
+        if not model.denoiser_weights:
+            lines.append("denoiser: random")
+        else:
+            source = UNetWeights(model.denoiser_weights, revision=model.denoiser_weights_revision or None, fetch=False)
+            name = _at("denoiser", model.denoiser_weights, model.denoiser_weights_revision)
+            (lines if source.folder else fetched).append(name)
+            if source.folder:
+                assert isinstance(network.denoiser, UNetDenoiser)  # the settings refuse them for another
+                source.check(network.denoiser, extra=model.denoiser_extra_inputs)
+    if not fetched:
+        return [*lines, "all local: nothing will be downloaded"]
+    return [*lines, *(f"{line}: will be DOWNLOADED from the model hub" for line in fetched)]
+
+
+def _at(part: str, source: str, revision: str) -> str:
+    return f"{part}: {source}" + (f" at {revision}" if revision else "")
