@@ -6,6 +6,7 @@ weights serve for both, and no weights are downloaded. One process for each meas
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,6 @@ from syndiff.training.loop import backpropagate, draw_batch, make_optimizer
 from syndiff.training.run_folder import environment
 from syndiff.training.segmentation import SegmentationTask
 
-GIB = 2**30
 TIMESTEPS = {"T-1, one step": (-1, 1), "t=50, one step": (50, 1), "T-1, 25 DDIM steps": (-1, 25)}
 
 
@@ -56,21 +56,23 @@ def training_step(autoencoder: str, batch: int) -> dict[str, object]:
     average = MovingAverage(task.model, training.ema)
     task.objective.train()
     before = peak_memory_gib()
-    seconds = []
+    seconds, cpu_seconds = [], []
     for step in range(2):  # the second one has AdamW's moments
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         _, loss, norm = backpropagate(
             task.objective, draw_batch(task, step, accelerator), optimizer, training, accelerator
         )
         optimizer.step()
         average.update(step + 1)
         seconds.append(round(time.perf_counter() - started, 1))
+        cpu_seconds.append(round(time.process_time() - busy, 1))
         assert torch.isfinite(loss + norm)
     return {
         "batch": training.batch_size,
         "gradient_checkpointing": training.gradient_checkpointing,
         "trained_parameters": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "peak_memory_gib": round(peak_memory_gib(), 2),
         "peak_memory_gib_before_the_first_step": round(before, 2),
     }
@@ -105,13 +107,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         torch.manual_seed(0)
         AutoencoderKL(**KL_F8).save_pretrained(Path(folder) / "kl-f8")
-        result: dict[str, object] = {"environment": environment()}
+        result: dict[str, dict] = {"environment": environment()}
         for only in ("prediction", "training_step"):
             command = [sys.executable, __file__, "--only", only, "--batch", str(arguments.batch)]
             done = subprocess.run(
                 [*command, "--autoencoder", str(Path(folder) / "kl-f8")], check=True, capture_output=True, text=True
             )
             result[only] = json.loads(done.stdout.splitlines()[-1])
+            result[only]["load_average_after"] = os.getloadavg()
     print(json.dumps(result, indent=2))
 
 
