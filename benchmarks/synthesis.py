@@ -1,47 +1,74 @@
-"""Speed and memory of synthesis: samples a second, the engine's share of the time, memory, and two shards at once.
+"""Speed and memory of synthesis: what the engine adds to the painting, samples a second, memory, two shards at once.
 
     python benchmarks/synthesis.py --data ../shared/data/cvc-clinicdb --split split.json --model adapted \
         --out docs/results/synthesis-speed.json
 
-Targets: 100 accepted samples in at most 5 minutes on two cores; the engine adds at most 3 % to the painter's time;
-memory is flat from 10 to 1,000 samples (measured with a painter that only greys, so that it ends within minutes); two
-single-threaded processes on two shards make at least 1.7 times the samples a second of one. Every measurement is a
-process of its own, all in one run.
+Four parts, `--parts` chooses; every measurement is a process of its own, and every ratio comes from one run:
+
+- overhead: `synthesize`, whole, from an empty folder to the finished one, against a bare loop that hands the same
+  requests to the same inpainter; in turns, `--repeats` times. Twice: with the compact inpainter, and with a tiny SDXL
+  pipeline of random weights whose every U-Net step sleeps `--step-ms`, as a step of the real one would take that long.
+  Target: the engine adds at most 3 %.
+- accepted: `--count` accepted samples of the compact inpainter with its gates on all cores. Target: 100 in 5 minutes.
+- memory: the largest resident size of a process that makes 10, 100, 1,000 samples (copy_paste, gates included).
+  Target: flat.
+- shards: two single-threaded processes on two shards, started together, against one such process (compact).
+  Target: 1.7 times the samples a second.
+
+Gates score all samples and refuse none, but for the part `accepted`; their calibration is not part of any time but
+`calibration_seconds`. Weights are loaded before any clock starts. The machine should have nothing else to do: the load
+that it had at the beginning is in the result.
 """
 
 import argparse
+import importlib.metadata
 import json
 import os
 import platform
 import resource
+import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.readers import to_unit
 from syndiff.data.splits import Split
 from syndiff.files import write_json
 from syndiff.pipeline.painting import make_gates, make_inpainter
-from syndiff.presets import load_settings
+from syndiff.presets import Settings, load_settings
 from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.finish import SynthesisSummary
+from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.grammar import Grammar
-from syndiff.synthesis.inpainters.base import InpaintRequest
-from syndiff.synthesis.shards import Shard
+from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
+from syndiff.synthesis.shards import WHOLE, Shard
+
+PARTS = ("overhead", "accepted", "memory", "shards")
+LIBRARIES = ("syndiff", "numpy", "scipy", "pillow", "torch", "diffusers")
+SHORT_PACK = """
+subject: polyp
+templates: ['a {size} polyp']
+caption: 'a {size} polyp'
+background: wall
+slots: {size: {kind: mask, measure: area, words: [{word: small, below: 0.1}, big]}}
+"""
+"""Prompts that fit the tiny pipeline's tokenizer, which reads letter by letter."""
 
 
-class Clocked:
-    """An inpainter whose painting is timed; everything else is its own."""
+class Recorder:
+    """An inpainter whose time is taken and whose requests are kept; everything else is its own."""
 
-    def __init__(self, inpainter: Any) -> None:
-        self.inpainter, self.seconds, self.painted = inpainter, 0.0, 0
+    def __init__(self, inpainter: Inpainter, keep: bool = False) -> None:
+        self.inpainter, self.keep = inpainter, keep
+        self.seconds, self.batches = 0.0, cast("list[list[InpaintRequest]]", [])
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inpainter, name)
@@ -51,114 +78,241 @@ class Clocked:
         begin = time.perf_counter()
         result = self.inpainter.inpaint(requests)
         self.seconds += time.perf_counter() - begin
-        self.painted += len(requests)
+        if self.keep:
+            self.batches.append(list(requests))
         return result
 
 
-class Grey:
-    """A painter that costs nothing."""
+class Bench:
+    """A dataset, an inpainter with its gates and prompts: what one process measures with."""
 
-    name, margin, batch_size, libraries = "grey", 0.3, 8, ()
-    copies, paints_from_text, reads_captions = False, True, True
+    def __init__(self, options: argparse.Namespace, painter: str, gates: str) -> None:
+        self.options = options
+        self.dataset, self.split = DatasetFolder.open(options.data), Split.read(options.split)
+        self.settings = self._settings(painter, gates)
+        self.grammar = Grammar.for_dataset(self.dataset)
+        if painter == "sdxl":
+            self.inpainter = self._sdxl()
+        else:
+            self.inpainter = make_inpainter(self.settings)
+        begin = time.perf_counter()
+        self.gates = self._gates()
+        self.calibration_seconds = time.perf_counter() - begin
+        self.synthesize(self.inpainter, 1, WHOLE)  # loads the weights and warms up
 
-    def describe(self) -> dict[str, Any]:
-        """No weights."""
-        return {"name": self.name, "model": None, "revision": None, "hash": None, "settings": {}}
+    def synthesize(self, inpainter: Inpainter, count: int, shard: Shard) -> SynthesisSummary:
+        """Make `count` samples in a new folder."""
+        out = Path(tempfile.mkdtemp(dir=self.options.scratch)) / "painted"
+        return synthesize(
+            self.dataset,
+            self.split.train,
+            inpainter,
+            out,
+            count=count,
+            least=0,
+            seed=self.options.seed,
+            grammar=self.grammar,
+            gates=self.gates,
+            shard=shard,
+            progress=False,
+        )
 
-    def check_prompt(self, text: str) -> None:
-        """Any will do."""
+    def timed(self, count: int, shard: Shard = WHOLE) -> dict[str, Any]:
+        """Seconds of a synthesis, of the painting in it, and how it ended."""
+        recorder = Recorder(self.inpainter)
+        begin = time.perf_counter()
+        summary = self.synthesize(recorder, count, shard)
+        seconds = time.perf_counter() - begin
+        return {
+            "accepted": summary.accepted,
+            "attempts": summary.attempts,
+            "seconds": seconds,
+            "painter_seconds": recorder.seconds,
+            "samples_a_second": summary.accepted / seconds,
+        }
 
-    def inpaint(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
-        """The frame, half-way to grey."""
-        return [0.5 * to_unit(request.image) + np.float32(0.25) for request in requests]
+    def overhead(self, count: int, repeats: int) -> dict[str, Any]:
+        """The engine against a bare loop over the same requests, in turns."""
+        recorder = Recorder(self.inpainter, keep=True)
+        self.synthesize(recorder, count, WHOLE)
+        engine, painting, bare = [], [], []
+        for _ in range(repeats):
+            found = self.timed(count)
+            engine.append(found["seconds"])
+            painting.append(found["painter_seconds"])
+            begin = time.perf_counter()
+            for batch in recorder.batches:
+                self.inpainter.inpaint(batch)
+            bare.append(time.perf_counter() - begin)
+        added = [whole - part for whole, part in zip(engine, painting, strict=True)]
+        painted = sum(len(batch) for batch in recorder.batches)
+        return {
+            "samples": painted,
+            "engine_seconds": engine,
+            "bare_loop_seconds": bare,
+            "overhead": statistics.median(engine) / statistics.median(bare) - 1,
+            # the same, from the time that the inpainter took within the engine: blind to what else the machine does
+            "overhead_within": statistics.median(a / p for a, p in zip(added, painting, strict=True)),
+            "engine_ms_a_sample": 1000 * statistics.median(added) / painted,
+            "painter_ms_a_sample": 1000 * statistics.median(bare) / painted,
+        }
+
+    def _settings(self, painter: str, gates: str) -> Settings:
+        # the tiny pipeline is made below: its settings are not the preset's
+        chosen = "copy_paste" if painter == "sdxl" else painter
+        changes = [f"synthesis.inpainter={chosen}", f"gates.mode={gates}"]
+        if painter == "compact":
+            changes += [f"synthesis.model={self.options.model}", f"compact.steps={self.options.steps}"]
+        return load_settings("compact", None, changes)
+
+    def _gates(self) -> Gates | None:
+        # calibrated once for all processes of the same inpainter, as for a run that goes on
+        folder = Path(self.options.scratch) / f"gates-{self.inpainter.name}"
+        gates = make_gates(self.settings, self.inpainter, self.dataset, self.split, folder)
+        if gates:
+            gates.write(folder / "gates.json")
+        return gates
+
+    def _sdxl(self) -> Inpainter:
+        """A tiny pipeline, written and loaded as a real one is, with steps that take as long as real ones."""
+        sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+        from syndiff.synthesis.inpainters.sdxl import Sdxl
+        from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings
+        from tiny_pipelines import save_tiny_pipeline  # type: ignore[import-not-found]
+
+        scratch = Path(tempfile.mkdtemp(dir=self.options.scratch))
+        pack = scratch / "short.yaml"
+        pack.write_text(SHORT_PACK)
+        self.grammar = Grammar.load(str(pack))
+        settings = SdxlSettings(steps=self.options.steps, resolution=64, device="cpu")
+        sdxl = Sdxl(str(save_tiny_pipeline(scratch / "tiny")), settings=settings)
+        seconds = self.options.step_ms / 1000 * settings.batch_size
+        sdxl._pipeline.unet.register_forward_hook(lambda *_: time.sleep(seconds))
+        return sdxl
 
 
-def measure(options: argparse.Namespace) -> dict[str, float]:
-    """One synthesis in this process."""
-    dataset, split = DatasetFolder.open(options.data), Split.read(options.split)
-    settings = load_settings("compact", None, [f"synthesis.model={options.model}", f"gates.mode={options.gates}"])
-    painter = Clocked(make_inpainter(settings) if options.painter == "compact" else Grey())
-    out = Path(tempfile.mkdtemp(dir=options.scratch)) / "painted"
-    gates = make_gates(settings, painter, dataset, split, out)
-    arguments: dict[str, Any] = {"seed": 0, "grammar": Grammar.for_dataset(dataset), "gates": gates, "progress": False}
-    if options.painter == "compact":  # loads the weights: start-up, not painting
-        warm = Path(tempfile.mkdtemp(dir=options.scratch)) / "warm"
-        synthesize(dataset, split.train, painter, warm, count=1, least=0, **arguments)
-    painter.seconds, painter.painted = 0.0, 0
-    begin = time.perf_counter()
-    summary = synthesize(
-        dataset, split.train, painter, out, count=options.count, shard=Shard.parse(options.shard), least=0, **arguments
-    )
-    seconds = time.perf_counter() - begin
-    return {
-        "accepted": summary.accepted,
-        "attempts": summary.attempts,
-        "seconds": seconds,
-        "painter_seconds": painter.seconds,
-        "painted": painter.painted,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """What one measuring process does: what the parent asks for, once it says go."""
+    job = json.loads(options.job)
+    bench = Bench(options, job["painter"], job["gates"])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    if job["what"] == "overhead":
+        found = bench.overhead(job["count"], options.repeats)
+    else:
+        found = bench.timed(job["count"], Shard.parse(job["shard"]))
+    found["calibration_seconds"] = bench.calibration_seconds
+    found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return found
 
 
-def start(options: argparse.Namespace, threads: int, **changes: Any) -> subprocess.Popen[str]:
-    """A process that measures one synthesis."""
-    arguments = {**vars(options), **changes, "measure": True}
-    command = [sys.executable, __file__, "--measure"]
-    for name in ("data", "split", "model", "count", "painter", "gates", "shard", "scratch"):
-        command += [f"--{name}", str(arguments[name])]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+class Child:
+    """A measuring process that has loaded everything and waits."""
 
+    def __init__(self, threads: int, what: str, painter: str, count: int, gates: str = "report", shard: str = "1/1"):
+        job = {"what": what, "painter": painter, "count": count, "gates": gates, "shard": shard}
+        self.process = subprocess.Popen(
+            [sys.executable, *sys.argv, "--job", json.dumps(job)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        )
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if line == "ready\n":
+                return
+        raise SystemExit(self.process.wait() or 1)  # it has said why
 
-def result(process: subprocess.Popen[str]) -> dict[str, float]:
-    """What a measuring process printed."""
-    printed, _ = process.communicate()
-    if process.returncode:
-        raise SystemExit(process.returncode)
-    return json.loads(printed.splitlines()[-1])
+    def go(self) -> "Child":
+        """Let it measure."""
+        assert self.process.stdin
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return self
+
+    def found(self) -> dict[str, Any]:
+        """What it measured."""
+        printed, _ = self.process.communicate()
+        if self.process.returncode:
+            raise SystemExit(self.process.returncode)
+        result: dict[str, Any] = json.loads(printed.splitlines()[-1])
+        return result
 
 
 def main() -> None:
-    """All measurements, one after the other, and the file."""
+    """All chosen parts, one after the other, and the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--model", type=Path, required=True, help="run folder of `syndiff adapt`")
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--painter", default="compact", help=argparse.SUPPRESS)
-    parser.add_argument("--gates", default="on", help=argparse.SUPPRESS)
-    parser.add_argument("--shard", default="1/1", help=argparse.SUPPRESS)
+    parser.add_argument("--data", type=Path, required=True, help="a dataset folder")
+    parser.add_argument("--split", type=Path, required=True, help="its split, from `syndiff data split`")
+    parser.add_argument("--model", default="", help="run folder of `syndiff adapt`: a compact inpainter")
+    parser.add_argument("--out", type=Path, help="the JSON file to write")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=25, help="denoising steps of both inpainters")
+    parser.add_argument("--count", type=int, default=100, help="accepted: samples")
+    parser.add_argument("--overhead-count", type=int, default=32, help="overhead: samples in each turn")
+    parser.add_argument("--repeats", type=int, default=3, help="overhead: turns")
+    parser.add_argument("--step-ms", type=float, default=40, help="overhead: a step of the tiny SDXL for one sample")
+    parser.add_argument("--memory-counts", type=int, nargs="+", default=(10, 100, 1000), help="memory: samples")
+    parser.add_argument("--shard-count", type=int, default=32, help="shards: samples of each process")
     parser.add_argument("--scratch", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--job", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.measure:
+    if options.job:
         print(json.dumps(measure(options)))
         return
-    cores = os.cpu_count() or 1
-    with tempfile.TemporaryDirectory() as options.scratch:
-        whole = result(start(options, cores))
-        plain = result(start(options, cores, count=32, gates="off"))
-        memory = {str(n): result(start(options, cores, painter="grey", count=n, gates="off")) for n in (10, 1000)}
-        half = options.count // 4
-        one = result(start(options, 1, count=half, gates="off"))
-        both = [start(options, 1, count=2 * half, gates="off", shard=f"{i}/2") for i in (1, 2)]
-        two = [result(process) for process in both]
-    rate = one["attempts"] / one["seconds"]
-    rates = [shard["attempts"] / shard["seconds"] for shard in two]
-    found = {
-        "machine": {"platform": platform.platform(), "cores": cores},
-        "accepted_samples": whole,
-        "samples_a_second": whole["attempts"] / whole["seconds"],
-        "engine_over_painter": plain["seconds"] / plain["painter_seconds"] - 1,
-        "engine_ms_a_sample": 1000 * (plain["seconds"] - plain["painter_seconds"]) / plain["painted"],
-        "with_gates_over_painter": whole["seconds"] / whole["painter_seconds"] - 1,
-        "memory_mib": {count: run["peak_mib"] for count, run in memory.items()},
-        "shards": {"one_process": rate, "two_processes": rates, "ratio": sum(rates) / rate},
+    if not options.model and (needed := {"overhead", "accepted", "shards"} & {*options.parts}):
+        parser.error(f"{', '.join(sorted(needed))} need --model, the run folder of `syndiff adapt`")
+    cores = len(os.sched_getaffinity(0))
+    result: dict[str, Any] = {
+        "command": shlex.join(["python", *sys.argv]),
+        "machine": {"platform": platform.platform(), "processor": _processor(), "cores": cores},
+        "load_average_before": os.getloadavg()[0],
+        "versions": {"python": platform.python_version()}
+        | {library: importlib.metadata.version(library) for library in LIBRARIES},
+        "seed": options.seed,
+        "steps": options.steps,
     }
-    print(json.dumps(found, indent=2))
+    with tempfile.TemporaryDirectory() as scratch:
+        sys.argv += ["--scratch", scratch]
+        if "overhead" in options.parts:
+            result["overhead"] = {
+                painter: Child(cores, "overhead", painter, options.overhead_count).go().found()
+                for painter in ("compact", "sdxl")
+            }
+            result["overhead"]["sdxl"]["step_ms"] = options.step_ms
+        if "accepted" in options.parts:
+            result["accepted"] = Child(cores, "synthesis", "compact", options.count, "on").go().found()
+        if "memory" in options.parts:
+            Child(1, "synthesis", "copy_paste", 1).go().found()  # calibrates the gates for the others
+            found = {n: Child(1, "synthesis", "copy_paste", n).go().found() for n in options.memory_counts}
+            peaks = {str(n): each["peak_mib"] for n, each in found.items()}
+            last, *_, first = sorted(found, reverse=True)
+            result["memory"] = {"peak_mib": peaks, "ratio": peaks[str(last)] / peaks[str(first)]}
+        if "shards" in options.parts:
+            result["shards"] = _shards(options.shard_count)
+    print(json.dumps(result, indent=2))
     if options.out:
-        write_json(options.out, found)
+        write_json(options.out, result)
+
+
+def _shards(count: int) -> dict[str, Any]:
+    """One process makes `count` samples, then two at once make as many each."""
+    one = Child(1, "synthesis", "compact", count).go().found()
+    waiting = [Child(1, "synthesis", "compact", 2 * count, shard=f"{i}/2") for i in (1, 2)]
+    two = [child.found() for child in [child.go() for child in waiting]]
+    rates = [each["samples_a_second"] for each in two]
+    return {"one": one, "two": two, "ratio": sum(rates) / one["samples_a_second"]}
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from syndiff.synthesis.lesions import Lesion, cut_out, relative_sizes
 FOREIGN = "backgrounds/"
 """Ids of frames from a folder of lesion-free frames start with it. No case's id holds a slash."""
 
-_FRAME_BYTES, _LESION_BYTES = 32 * 2**20, 128 * 2**20
+_FRAME_BYTES = _LESION_BYTES = 32 * 2**20
 _MEASURED = 100  # cases whose lesions bound the sizes
 _QUANTILES = (0.05, 0.95)
 

@@ -25,11 +25,12 @@ def composite(
     if not mask.any():
         return result
     largest = np.iinfo(source.dtype).max
-    window = surroundings(mask)
-    weight = _feather_weight(mask[window], feather)[mask[window], None]
-    below = source[mask].astype(np.float64)
-    above = np.clip(np.nan_to_num(painted[mask].astype(np.float64)), 0, 1) * largest
-    result[mask] = np.rint(below + weight * (above - below)).astype(source.dtype)
+    window = surroundings(mask)  # of a mask that often is a hundredth of the frame
+    inside = mask[window]
+    weight = _feather_weight(inside, feather)[inside, None]
+    below = source[window][inside].astype(np.float64)
+    above = np.clip(np.nan_to_num(painted[window][inside].astype(np.float64)), 0, 1) * largest
+    result[window][inside] = np.rint(below + weight * (above - below)).astype(source.dtype)
     return result
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.synthesis.outline import surroundings
+
 
 def failed_paint(
     source: NDArray, painted: NDArray[np.float32], mask: NDArray[np.bool_]
@@ -14,15 +16,16 @@ def failed_paint(
     percentile of the painting and its mean absolute difference to the source, both as a share of the
     frame's 99th percentile, so that dark modalities and 12-bit data in 16 bits are judged alike.
     """
-    inside = painted[mask]
+    window = surroundings(mask)
+    inside, before = painted[window][mask[window]], source[window][mask[window]]
     finite = float(np.isfinite(inside).mean())
     scores: dict[str, float | None] = {"finite": round(finite, 6), "brightness": None, "change": None}
     if finite < 1:
         return scores, "painted NaN or infinity"
     largest = np.iinfo(source.dtype).max
-    white = max(float(np.percentile(source[::2, ::2], 99)) / largest, 1 / largest)
+    white = max(float(np.percentile(source[::4, ::4], 99)) / largest, 1 / largest)
     brightness = float(np.percentile(inside, 99)) / white
-    change = float(np.abs(inside - source[mask] / largest).mean()) / white
+    change = float(np.abs(inside - before / np.float32(largest)).mean()) / white
     scores |= {"brightness": round(brightness, 6), "change": round(change, 6)}
     if brightness < 0.05:
         return scores, "painted black"
