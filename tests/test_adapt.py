@@ -12,7 +12,14 @@ from syndiff.synthesis.manifest import read_manifest
 
 TINY = (
     *("--set", "painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_channels=16"),
-    *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=4", "adapt.batch_size=2", "adapt.warmup=1"),
+    *(
+        "painter.caption_layers=1",
+        "adapt.minutes=0",
+        "adapt.steps=4",
+        "adapt.crops=16",
+        "adapt.batch_size=2",
+        "adapt.warmup=1",
+    ),
     *("adapt.validate_every=2", "adapt.checkpoint_every=2"),
 )
 FAST = ("compact.steps=2", "compact.batch_size=2", "gates.mode=report", "gates.checks=[contrast]")

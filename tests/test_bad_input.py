@@ -239,30 +239,21 @@ def test_a_disk_that_fills_up_loses_nothing(phantom, split_file, tmp_path, syndi
 
 
 def test_a_library_that_is_not_installed_is_named_with_its_extra(syndiff, phantom, split_file, tmp_path, monkeypatch):
-    folder = tmp_path / "vae"
+    folder = tmp_path / "clip"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"_class_name": "AutoencoderKL"}))
-    (folder / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"")
 
     class Absent:
         def find_spec(self, name, path=None, target=None):
-            if name == "diffusers":
-                raise ModuleNotFoundError("No module named 'diffusers'", name="diffusers")
+            if name == "transformers":
+                raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
 
-    for name in [name for name in sys.modules if name.split(".")[0] == "diffusers"]:
+    for name in [name for name in sys.modules if name.split(".")[0] == "transformers"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Absent(), *sys.meta_path])
-    outcome = syndiff(
-        "train",
-        "--data",
-        phantom,
-        "--split",
-        split_file,
-        "--out",
-        tmp_path / "run",
-        *TINY,
-        f"model.autoencoder={folder}",
-    )
+    data = ["--data", phantom, "--split", split_file, "--out", tmp_path / "run", "--count", 1]
+    outcome = syndiff("synthesize", *data, "--inpainter", "copy_paste", "--set", f"gates.text_model={folder}")
     assert outcome.status == 2 and "syndiff[sdxl]" in outcome.err
 
 

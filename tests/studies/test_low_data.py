@@ -16,7 +16,7 @@ from syndiff.studies.low_data import REAL, as_markdown, few_groups, tabulate
 
 TINY = [
     *("--set", "model.image_size=32", "training.batch_size=2", "painter.crop_size=64", "painter.channels=[32, 32, 32]"),
-    *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.batch_size=2"),
+    *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
     *("gates.checks=[contrast]", "gates.mode=report"),
 ]
 

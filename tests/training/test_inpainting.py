@@ -153,7 +153,7 @@ def test_a_training_that_was_stopped_ends_with_the_same_bytes(crops, tmp_path):
 
 
 def test_captions_are_dropped_for_guidance_as_often_as_asked(crops):
-    task = make_task(crops, replace(ADAPT, caption_dropout=0.25))
+    task = make_task(crops, replace(ADAPT, caption_dropout=0.25, crops=64))
     tokens = torch.cat([task.batch(step, process=0, processes=1).tokens for step in range(40)])
     dropped = ((tokens > 0).sum(1) == 1).float().mean().item()
     assert 0.17 < dropped < 0.33
