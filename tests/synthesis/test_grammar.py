@@ -228,6 +228,10 @@ def test_files_that_are_no_packs(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("subject: [")
     with pytest.raises(SyndiffError, match=r"broken\.yaml is not valid YAML"):
         Grammar.load(str(tmp_path / "broken.yaml"))
+    (tmp_path / "code.yaml").write_text(f"subject: !!python/object/apply:os.mkdir [{tmp_path / 'run'}]")
+    with pytest.raises(SyndiffError, match=r"code\.yaml is not valid YAML"):
+        Grammar.load(str(tmp_path / "code.yaml"))
+    assert not (tmp_path / "run").exists()  # data, never code
     (tmp_path / "list.yaml").write_text("- polyp")
     with pytest.raises(SyndiffError, match=r"list\.yaml: the pack is \['polyp'\]; expected subject"):
         Grammar.load(str(tmp_path / "list.yaml"))

@@ -126,6 +126,15 @@ def test_it_makes_a_dataset_and_says_what_it_was_made_with(
         assert changed.any() and not changed[~label].any() and not changed[own].any()
 
 
+def test_no_watermark_where_its_package_is_installed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffusers.pipelines.stable_diffusion_xl import pipeline_stable_diffusion_xl_inpaint as theirs
+
+    monkeypatch.setattr(theirs, "is_invisible_watermark_available", lambda: True)
+    monkeypatch.setattr(theirs, "StableDiffusionXLWatermarker", object, raising=False)
+    assert theirs.StableDiffusionXLInpaintPipeline.from_pretrained(tiny).watermark is not None  # what others get
+    assert painter(tiny)._pipeline.watermark is None
+
+
 def test_the_hash_follows_the_weights(tiny: Path, copy: Path) -> None:
     file = copy / "unet/diffusion_pytorch_model.safetensors"
     assert painter(copy).describe()["hash"] == painter(tiny).describe()["hash"]

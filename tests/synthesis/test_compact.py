@@ -1,0 +1,76 @@
+"""The compact inpainter at work: whose noise a sample gets, and what becomes of the frame around it."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from syndiff.data.crops import crop_box
+from syndiff.data.readers import to_unit
+from syndiff.files import write_json
+from syndiff.models.inpainter import InpaintingSettings, initialise_inpainter
+from syndiff.models.tensors import trainable_state, write_tensors
+from syndiff.synthesis.inpainters.base import InpaintRequest
+from syndiff.synthesis.inpainters.compact import Compact, match_surroundings
+from syndiff.synthesis.inpainters.compact_settings import CompactSettings
+
+
+@pytest.fixture(scope="module")
+def compact(tmp_path_factory: pytest.TempPathFactory) -> Compact:
+    """A network of random weights whose every part has an effect: diffusers starts some at zero."""
+    settings = InpaintingSettings(crop_size=64, channels=(32, 32, 32), caption_channels=16, caption_layers=1)
+    model = initialise_inpainter(settings, ("a", "polyp"), 0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.unet.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+    folder = tmp_path_factory.mktemp("compact")
+    write_tensors(folder / "model.safetensors", trainable_state(model))
+    described = {
+        "model": {**asdict(settings), "channels": list(settings.channels)},
+        "vocabulary": list(model.vocabulary),
+        "painting": {"context": 2.0, "margin": 0.2},
+        "autoencoder": {"fingerprint": model.autoencoder.fingerprint},
+    }
+    write_json(folder / "model.json", described)
+    return Compact(folder, CompactSettings(steps=2, batch_size=3))
+
+
+def ask(seed: int, row: int = 20) -> InpaintRequest:
+    image = np.random.default_rng(0).integers(60, 200, (90, 120, 3), dtype=np.uint8)
+    mask = np.zeros((90, 120), bool)
+    mask[row : row + 30, 40:70] = True
+    return InpaintRequest(image, mask, mask, "a polyp", "", seed, lambda: np.zeros((90, 120, 3), np.float32))
+
+
+def test_a_sample_is_the_same_in_any_batch(compact: Compact) -> None:
+    """Up to rounding: a batched convolution may add in another order."""
+    requests = [ask(1), ask(2, row=40), ask(3)]
+    together = compact.inpaint(requests)
+    for request, painted in zip(reversed(requests), reversed(together), strict=True):
+        assert np.allclose(compact.inpaint([request])[0], painted, atol=1e-4)
+    assert np.array_equal(compact.inpaint(requests)[1], together[1])
+    assert np.abs(together[0] - together[2]).max() > 1e-3  # the same but for the seed
+
+
+def test_nothing_changes_outside_of_the_crop(compact: Compact) -> None:
+    request = ask(1)
+    (painted,) = compact.inpaint([request])
+    outside = np.ones(request.mask.shape, bool)
+    outside[crop_box(request.lesion, compact.context, 24).slices] = False
+    assert outside.any() and np.array_equal(painted[outside], to_unit(request.image)[outside])
+    assert (painted != to_unit(request.image))[request.mask].mean() > 0.9
+
+
+def test_colours_meet_those_around_the_mask() -> None:
+    """An autoencoder shifts all colours a little: what it shifts around the mask is taken back inside it."""
+    down, right = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
+    source = torch.stack([0.4 + 0.2 * down, 0.3 + 0.2 * right, 0.3 + 0 * down])[None]
+    hidden = torch.zeros(1, 1, 64, 64)
+    hidden[..., 24:40, 24:40] = 1
+    lesion = source + 0.1 * hidden
+    shifted = lesion + torch.tensor([0.08, -0.05, 0.04])[:, None, None]
+    matched = match_surroundings(shifted, source, hidden)
+    assert (matched - lesion).abs().max() < 0.01 < 0.04 <= (shifted - lesion).abs().min()
