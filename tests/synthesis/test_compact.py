@@ -1,7 +1,6 @@
 """The compact inpainter at work: whose noise a sample gets, and what becomes of the frame around it."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -22,7 +22,7 @@ from syndiff.training.loop import fit
 
 MODEL = InpaintingSettings(crop_size=64, channels=(64, 64, 64), caption_channels=32, caption_layers=1, caption_length=8)
 ADAPT = AdaptSettings(
-    minutes=0, steps=220, batch_size=8, learning_rate=2e-3, warmup=10, ema=0.95, validate_every=110, crops=512
+    minutes=0, steps=220, batch_size=8, learning_rate=2e-3, warmup=10, ema=0.95, validate_every=110, crops=128
 )
 COLOURS = {"red": (200, 70, 70), "blue": (70, 70, 200)}
 VOCABULARY = ("blue", "lesion", "mucosa", "plain", "red")

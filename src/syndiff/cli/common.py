@@ -1,0 +1,39 @@
+"""What every verb shares: its settings, its seed, and where its results go."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from syndiff.errors import SyndiffError
+
+
+@dataclass(kw_only=True)
+class Configured:
+    """A verb whose work follows settings."""
+
+    preset: str = "compact"
+    """Settings to start from: compact, demo (the same within minutes) or paper (the paper's, for a graphics card)."""
+    config: Path | None = None
+    """YAML file of settings that replace the preset's."""
+    set: tuple[str, ...] = ()
+    """Single settings, such as model.image_size=192; they replace those of preset and config."""
+    seed: int = 0
+    """Seed of everything drawn at random."""
+
+    def settings(self) -> Any:
+        """The settings that preset, config and set add up to."""
+        check_seed(self.seed)
+        from syndiff.presets import load_settings
+
+        return load_settings(self.preset, self.config, self.set)
+
+
+def check_seed(seed: int) -> None:
+    """A seed is 0 or more."""
+    if seed < 0:
+        raise SyndiffError(f"--seed is {seed}; expected 0 or more.")
+
+
+def say(text: str) -> None:
+    """A result, on standard output; progress goes to standard error."""
+    print(text, flush=True)

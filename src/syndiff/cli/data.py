@@ -1,0 +1,127 @@
+"""`syndiff data ...`: inspect, split, caption and fetch datasets."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from syndiff.cli.common import check_seed, say
+from syndiff.errors import SyndiffError
+
+
+@dataclass(kw_only=True)
+class Inspect:
+    """Check a dataset folder and say in words whether it can be used."""
+
+    data: Path
+    """Dataset folder."""
+    out: Path | None = None
+    """PNG to write: a sheet of images with their masks outlined."""
+    seed: int = 0
+    """Seed of the choice of cases on the sheet."""
+
+    def run(self) -> None:
+        """Inspect, print, draw."""
+        from syndiff.data.dataset import DatasetFolder
+        from syndiff.data.inspection import contact_sheet, inspect
+
+        dataset = DatasetFolder.open(self.data)
+        verdict = inspect(dataset, progress=True)
+        say(verdict.text())
+        verdict.raise_for_problems()
+        if self.out is not None:
+            contact_sheet(dataset, self.out, seed=self.seed)
+            say(f"Contact sheet: {self.out}")
+
+
+@dataclass(kw_only=True)
+class SplitVerb:
+    """Divide a dataset into training, validation and test cases and write the split as JSON."""
+
+    data: Path
+    """Dataset folder."""
+    out: Path
+    """JSON file to write."""
+    method: str = "auto"
+    """auto (by group where groups are known), group, random, random-488 or pranet; the last two are leaky."""
+    seed: int = 0
+    """Seed of the division."""
+
+    def run(self) -> None:
+        """Split and say who is where."""
+        from syndiff.data.dataset import DatasetFolder
+        from syndiff.data.splits import make_split
+        from syndiff.pipeline.arms import describe_split
+
+        check_seed(self.seed)
+        if self.out.exists():
+            raise SyndiffError(f"{self.out} exists already; delete it or give another --out.")
+        split = make_split(DatasetFolder.open(self.data), method=self.method, seed=self.seed)
+        split.write(self.out)
+        say(f"{describe_split(split)}\nWritten to {self.out}")
+
+
+@dataclass(kw_only=True)
+class Fetch:
+    """Bring a public dataset into the project's layout and check it."""
+
+    name: Annotated[Literal["cvc-clinicdb", "kvasir-seg"], tyro.conf.Positional]
+    """Which dataset."""
+    out: Path
+    """Dataset folder to write."""
+    archive: Path | None = None
+    """The archive or folder you downloaded yourself; needed offline and for CVC-ClinicDB."""
+    accept_licence: bool = False
+    """Say that you accept the terms, which are shown otherwise."""
+
+    def run(self) -> None:
+        """Fetch and check."""
+        from syndiff.data.fetching import fetch
+
+        dataset = fetch(self.name, self.out, archive=self.archive, accept_licence=self.accept_licence, progress=True)
+        say(f"{dataset.name}: {len(dataset.cases)} cases in {self.out}")
+
+
+@dataclass(kw_only=True)
+class CaptionVerb:
+    """Describe every case in words that are measured on its image and mask, and write them as captions.csv."""
+
+    data: Path
+    """Dataset folder."""
+    prompts: str = ""
+    """Prompt pack: polyp, nucleus, lesion or a YAML file; the one that serves the dataset's class unless given."""
+    out: Path | None = None
+    """CSV file to write; captions.csv in the dataset folder unless given."""
+    force: bool = False
+    """Replace captions that exist."""
+
+    def run(self) -> None:
+        """Measure, write, say how often each word was used."""
+        from syndiff.data.dataset import DatasetFolder
+        from syndiff.synthesis.captions import write_captions
+        from syndiff.synthesis.grammar import Grammar
+
+        dataset = DatasetFolder.open(self.data)
+        grammar = Grammar.for_dataset(dataset, self.prompts)
+        out = self.out or self.data / "captions.csv"
+        for slot, words in write_captions(dataset, grammar, out, replace=self.force, progress=True).items():
+            total = max(1, sum(words.values()))
+            say(f"{slot:12} " + ", ".join(f"{word} {n} ({n / total:.0%})" for word, n in words.items()))
+        say(f"{len(dataset.cases)} captions written to {out}")
+
+
+@dataclass(kw_only=True)
+class Data:
+    """Datasets: inspect, split, caption, fetch."""
+
+    verb: (
+        Annotated[Inspect, tyro.conf.subcommand("inspect")]
+        | Annotated[SplitVerb, tyro.conf.subcommand("split")]
+        | Annotated[CaptionVerb, tyro.conf.subcommand("caption")]
+        | Annotated[Fetch, tyro.conf.subcommand("fetch")]
+    ) = field()
+
+    def run(self) -> None:
+        """Run the chosen verb."""
+        self.verb.run()

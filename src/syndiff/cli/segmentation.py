@@ -1,0 +1,99 @@
+"""`syndiff train`, `evaluate` and `predict`: one segmenter."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from syndiff.cli.common import Configured, say
+
+
+@dataclass(kw_only=True)
+class Train(Configured):
+    """Train one segmenter on the training cases of a split, with synthetic cases if given."""
+
+    data: Path
+    """Dataset folder."""
+    split: Path
+    """Split JSON (see `syndiff data split`)."""
+    out: Path
+    """Run folder; the same command resumes it."""
+    synthetic: Path | None = None
+    """Synthetic dataset folder to train on as well."""
+    steps: int | None = None
+    """Optimiser steps; replaces training.steps."""
+    dry_run: bool = False
+    """Show steps, parameters, an estimate of the memory and what would be downloaded, without doing any of it."""
+
+    def run(self) -> None:
+        """Train or resume."""
+        from syndiff.pipeline.arms import train_verb
+
+        if self.steps is not None:
+            self.set = (*self.set, f"training.steps={self.steps}")
+        say(train_verb(self.data, self.split, self.out, self.synthetic, self.settings(), self.seed, self.dry_run))
+
+
+@dataclass(kw_only=True)
+class Evaluate:
+    """Judge a trained run on the test cases of its split: scores with intervals, and the time of one image."""
+
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    """Run folder of `syndiff train`, or one arm of `syndiff run`."""
+    data: Path
+    """Dataset folder."""
+    seed: int = 0
+    """Seed of the noise."""
+    tolerance: float = 2.0
+    """Pixels within which two surfaces agree."""
+
+    def run(self) -> None:
+        """Evaluate and print the summary."""
+        from syndiff.data.dataset import DatasetFolder
+        from syndiff.data.splits import Split
+        from syndiff.pipeline.arms import evaluate_runs, folder_name
+
+        dataset = DatasetFolder.open(self.data)
+        split = Split.read(self.run_folder / "split.json")
+        split.check(dataset)
+        (summary,) = evaluate_runs([self.run_folder], dataset, split, tolerance=self.tolerance, seed=self.seed)
+        for name, score in summary["metrics"].items():
+            interval = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
+            say(f"{name:10} {'n/a' if score['mean'] is None else format(score['mean'], '.3f')}{interval}")
+        say(f"Written to {self.run_folder / 'eval' / folder_name(dataset)}")
+
+
+@dataclass(kw_only=True)
+class Predict:
+    """Segment images with a trained run: one mask PNG for each image, at the image's own size."""
+
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    """Run folder of `syndiff train`, or one arm of `syndiff run`."""
+    images: Path
+    """An image, or a folder of images."""
+    out: Path
+    """Folder for the masks."""
+    timestep: int | None = None
+    """Timestep that sampling starts from; the default is the model's own."""
+    steps: int | None = None
+    """Denoising steps; the default is the model's own, usually 1."""
+    views: int | None = None
+    """Flips and quarter turns to average, 1, 2, 4 or 8; the default is the model's own. 1 is the fastest."""
+    seed: int = 0
+    """Seed of the noise."""
+
+    def run(self) -> None:
+        """Predict every image."""
+        from syndiff.deploy.predict import predict_images
+
+        count = predict_images(
+            self.run_folder,
+            self.images,
+            self.out,
+            timestep=self.timestep,
+            steps=self.steps,
+            views=self.views,
+            seed=self.seed,
+        )
+        say(f"{count} masks written to {self.out}")
