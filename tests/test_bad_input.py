@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-TINY = ["--set", "model.image_size=32", "training.steps=4", "training.batch_size=2"]
+TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=4", "training.batch_size=2"]
 RUN = [*TINY, "run.minutes=0", "synthesis.inpainter=copy_paste"]
 
 

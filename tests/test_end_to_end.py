@@ -11,7 +11,7 @@ from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder
 
-TINY = ["--set", "model.image_size=32", "training.steps=6", "training.batch_size=4"]
+TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=6", "training.batch_size=4"]
 PAINTER = ["painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_layers=1", "compact.steps=2"]
 ADAPT = ["adapt.minutes=0", "adapt.steps=4", "adapt.crops=16", "adapt.batch_size=2", "adapt.warmup=1", "gates.mode=off"]
 COPIED = ["--inpainter", "copy_paste"]

@@ -15,7 +15,14 @@ from syndiff.evaluation.metrics import case_metrics
 from syndiff.studies.low_data import REAL, as_markdown, few_groups, tabulate
 
 TINY = [
-    *("--set", "model.image_size=32", "training.batch_size=2", "painter.crop_size=64", "painter.channels=[32, 32, 32]"),
+    *(
+        "--set",
+        "model.image_size=32",
+        "training.coarse_share=0",
+        "training.batch_size=2",
+        "painter.crop_size=64",
+        "painter.channels=[32, 32, 32]",
+    ),
     *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
     *("gates.checks=[contrast]", "gates.mode=report"),
 ]

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import tyro
 
 from syndiff.cli.data import Data
-from syndiff.cli.jobs import Demo, Doctor, Run, Study
+from syndiff.cli.jobs import Demo, Doctor, Run
 from syndiff.cli.segmentation import Evaluate, Predict, Train
+from syndiff.cli.studies import Study
 from syndiff.cli.synthesis import Adapt, Merge, Synthesize
 from syndiff.errors import SyndiffError
 

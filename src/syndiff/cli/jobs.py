@@ -1,12 +1,9 @@
-"""`syndiff run`, `demo`, `study` and `doctor`: whole jobs, and whether this machine can do them."""
+"""`syndiff run`, `demo` and `doctor`: the whole job, and whether this machine can do it."""
 
 import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
 
 from syndiff.cli.common import Configured, say
 
@@ -67,52 +64,6 @@ class Demo(Configured):
         if self.minutes is not None:
             self.set = (*self.set, f"run.minutes={self.minutes}")
         say(run_pipeline(data, self.out, self.settings(), seed=self.seed))
-
-
-@dataclass(kw_only=True)
-class Study(Configured):
-    """An experiment with many cells, which goes on where it stopped.
-
-    low-data: what painted cases are worth when few groups are annotated; the same steps for every arm, paired.
-    """
-
-    name: Annotated[Literal["low-data"], tyro.conf.Positional]
-    """Which experiment."""
-    data: Path
-    """Dataset folder with groups.csv."""
-    out: Path
-    """Folder of the study; the same command goes on, finished cells are kept."""
-    groups: int = 5
-    """Training groups that count as annotated."""
-    steps: int = 800
-    """Optimiser steps of every segmenter."""
-    repeats: int = 3
-    """Trainings of every arm, with seeds from --seed on."""
-    shares: tuple[float, ...] = (0.2, 1.0)
-    """Painted cases as fractions of the real ones."""
-    elsewhere: Path | None = None
-    """Run folder of `syndiff adapt` on other data: adds arms painted by that inpainter."""
-    side: Literal["val", "test"] = "val"
-    """Cases that are scored; test is for the end."""
-
-    def run(self) -> None:
-        """Do what is missing and print the table."""
-        from syndiff.studies.low_data import low_data
-
-        say(
-            low_data(
-                self.data,
-                self.out,
-                self.settings(),
-                groups=self.groups,
-                steps=self.steps,
-                repeats=self.repeats,
-                shares=self.shares,
-                elsewhere=self.elsewhere,
-                side=self.side,
-                seed=self.seed,
-            )
-        )
 
 
 @dataclass(kw_only=True)

@@ -174,6 +174,11 @@ class SegmenterSettings:
                 )
 
     @property
+    def coarse_size(self) -> int:
+        """The possible image size nearest to two thirds of `image_size`, for the cheaper part of a training."""
+        return max(self._grain, round(2 / 3 * self.image_size / self._grain) * self._grain)
+
+    @property
     def first_timestep(self) -> int:
         """Where sampling starts, 0 to T - 1."""
         return self.timesteps - 1 if self.inference_timestep == -1 else self.inference_timestep

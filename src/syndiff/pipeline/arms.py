@@ -39,13 +39,17 @@ def plan_steps(path: Path, settings: Settings, cases: CaseArrays) -> dict[str, i
     if not settings.run.minutes:
         return {"control": settings.training.steps, "diffusion": settings.training.steps}
     if not path.is_file():
+        training = settings.training
         tasks: dict[str, Task] = {
             kind: SegmentationTask(
-                replace(settings.model, kind=kind), settings.training, settings.augmentation, train_cases=cases, seed=0
+                replace(settings.model, kind=kind), training, settings.augmentation, train_cases=cases, seed=0
             )
             for kind in KINDS
         }
-        measured = step_seconds(tasks, settings.training)
+        measured = step_seconds(tasks, training, first=training.steps)
+        if share := training.coarse_share:
+            coarse = step_seconds(tasks, training)
+            measured = {kind: share * coarse[kind] + (1 - share) * measured[kind] for kind in KINDS}
         steps = {
             kind: max(20, 10 * math.ceil(settings.run.minutes * 6 / seconds)) for kind, seconds in measured.items()
         }

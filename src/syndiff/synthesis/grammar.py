@@ -83,6 +83,11 @@ class Grammar:
         attributes = measure_lesion(image, lesion, every)
         return self._fill(self.pack.caption, vars(attributes) | {"contrast": attributes.contrast}, {})
 
+    def reword(self, prompt: Prompt, slot: str, word: str) -> Prompt:
+        """Put another word into one slot of a prompt of the caption's template; the rest of it stays."""
+        words = {**prompt.words, slot: word}
+        return Prompt(self._named(self.pack.caption.text, words), words, prompt.negative)
+
     @property
     def background(self) -> Prompt:
         """The prompt that paints a lesion away, and the caption of a case without one."""

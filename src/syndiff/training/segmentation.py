@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from syndiff.data.augmentation import Augmentation, AugmentationSettings
 from syndiff.data.loading import CaseArrays
+from syndiff.errors import SyndiffError
 from syndiff.models.control import ControlUNet
 from syndiff.models.hardware import default_device
 from syndiff.models.prediction import mean_dice, model_description
@@ -39,6 +41,12 @@ class SegmentationTask:
             autoencoder.scaling_factor = autoencoder.measure_scaling(train_cases.masks)
         self.objective = SegmentationObjective(self.model, settings)
         self.augment = Augmentation(augmentation)
+        self.coarse_steps = round(settings.coarse_share * settings.steps)
+        if self.coarse_steps and model_settings.coarse_size == model_settings.image_size:
+            raise SyndiffError(
+                f"training setting coarse_share: {settings.coarse_share} has no effect at image_size "
+                f"{model_settings.image_size}, the smallest that the model can have; leave it out."
+            )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The pretrained backbone has a rate of its own; the vision encoder may be left out of the average."""
@@ -69,10 +77,13 @@ class SegmentationTask:
             cases.masks[indices].float(),
             seed=derived_seed(self.seed, step, 0, process),
         )
+        size = self.model_settings.image_size
+        if step < self.coarse_steps:
+            size = self.model_settings.coarse_size
+            image, mask = (F.interpolate(x, size=(size, size), mode="bilinear", antialias=True) for x in (image, mask))
+            mask = (mask > 0.5).float()
         generator = torch.Generator().manual_seed(derived_seed(self.seed, step, 1, process))
-        noise, timestep = draw_randomness(
-            self.model, len(indices), self.model_settings.image_size, self.settings.inference_share, generator
-        )
+        noise, timestep = draw_randomness(self.model, len(indices), size, self.settings.inference_share, generator)
         return Batch(image.contiguous(memory_format=torch.channels_last), mask, noise, timestep)
 
     def validate(self) -> float:

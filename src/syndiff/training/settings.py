@@ -67,6 +67,9 @@ class TrainingSettings(OptimisationSettings):
         mask_weight: weight of the loss on the decoded mask (binary cross-entropy plus soft Dice); 0 leaves it out.
         guide_weight: weight of the same loss on a linear read-out of z_c; 0 leaves it out. Diffusion only.
         inference_share: share of the batch trained at the inference timestep; the rest draws t uniformly.
+        coarse_share: share of the steps, the first ones, that see images and masks at about two thirds of the model's
+            size: cheaper steps while the details do not matter yet (progressive learning, EfficientNetV2, arXiv
+            2104.00298). 0 trains at the model's size throughout.
         ema_encoder: average the vision encoder too; SDSeg averages its denoiser only. Diffusion only.
         gradient_checkpointing: compute what the blocks of U-Net and autoencoder need for their gradients a second time
             instead of keeping it: less memory, a third more work. Only they have it.
@@ -76,6 +79,7 @@ class TrainingSettings(OptimisationSettings):
     mask_weight: float = 1.0
     guide_weight: float = 0.5
     inference_share: float = 0.75
+    coarse_share: float = 0.0
     ema_encoder: bool = True
     gradient_checkpointing: bool = False
 
@@ -85,4 +89,5 @@ class TrainingSettings(OptimisationSettings):
             "mask_weight": self.mask_weight >= 0,
             "guide_weight": self.guide_weight >= 0,
             "inference_share": 0 <= self.inference_share <= 1,
+            "coarse_share": 0 <= self.coarse_share < 1,
         }

@@ -1,0 +1,90 @@
+"""`syndiff study ...`: experiments that answer one question each."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from syndiff.cli.common import Configured, say
+
+
+@dataclass(kw_only=True)
+class LowData(Configured):
+    """What painted cases are worth when few groups are annotated: the same steps for every arm, paired."""
+
+    data: Path
+    """Dataset folder with groups.csv."""
+    out: Path
+    """Folder of the study; the same command goes on, finished cells are kept."""
+    groups: int = 5
+    """Training groups that count as annotated."""
+    steps: int = 800
+    """Optimiser steps of every segmenter."""
+    repeats: int = 3
+    """Trainings of every arm, with seeds from --seed on."""
+    shares: tuple[float, ...] = (0.2, 1.0)
+    """Painted cases as fractions of the real ones."""
+    elsewhere: Path | None = None
+    """Run folder of `syndiff adapt` on other data: adds arms painted by that inpainter."""
+    side: Literal["val", "test"] = "val"
+    """Cases that are scored; test is for the end."""
+
+    def run(self) -> None:
+        """Do what is missing and print the table."""
+        from syndiff.studies.low_data import low_data
+
+        say(
+            low_data(
+                self.data,
+                self.out,
+                self.settings(),
+                groups=self.groups,
+                steps=self.steps,
+                repeats=self.repeats,
+                shares=self.shares,
+                elsewhere=self.elsewhere,
+                side=self.side,
+                seed=self.seed,
+            )
+        )
+
+
+@dataclass(kw_only=True)
+class Steering(Configured):
+    """Whether the words of a prompt change what is painted: one word exchanged, all else the same, measured."""
+
+    data: Path
+    """Dataset folder."""
+    split: Path
+    """Split JSON (see `syndiff data split`); lesions are painted into its training cases."""
+    out: Path
+    """Folder for the table and the pictures."""
+    count: int = 24
+    """Lesions painted for each word."""
+    inpainter: Literal["compact", "sdxl"] | None = None
+    """Replaces synthesis.inpainter."""
+    model: str | None = None
+    """For compact, the run folder of `syndiff adapt`; for sdxl, folder or hub id; replaces synthesis.model."""
+
+    def run(self) -> None:
+        """Paint, measure, print the table."""
+        from syndiff.studies.steering import steering
+
+        for name in ("inpainter", "model"):
+            if getattr(self, name) is not None:
+                self.set = (*self.set, f"synthesis.{name}={getattr(self, name)}")
+        say(steering(self.data, self.split, self.out, self.settings(), count=self.count, seed=self.seed))
+
+
+@dataclass(kw_only=True)
+class Study:
+    """Experiments: low-data, steering."""
+
+    verb: (
+        Annotated[LowData, tyro.conf.subcommand("low-data")] | Annotated[Steering, tyro.conf.subcommand("steering")]
+    ) = field()
+
+    def run(self) -> None:
+        """Run the chosen study."""
+        self.verb.run()

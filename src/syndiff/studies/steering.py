@@ -1,0 +1,172 @@
+"""Whether the words steer the painting: the same places and the same noise, one word exchanged, the result measured."""
+
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
+from tqdm import tqdm
+
+from syndiff.data.attributes import measure_lesion
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.splits import Split
+from syndiff.errors import SyndiffError
+from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
+from syndiff.files import write_bytes, write_json, write_text
+from syndiff.pipeline.painting import check_inpainter, make_inpainter
+from syndiff.presets import Settings
+from syndiff.synthesis.engine import Plan, Studio, check_prompts
+from syndiff.synthesis.grammar import Grammar
+from syndiff.synthesis.pack import Slot
+from syndiff.synthesis.placement import PlacementRules
+
+log = logging.getLogger("syndiff")
+_ROWS, _TILE, _HEADER = 6, 160, 20
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A painted frame (HxWx3), its new lesion (HxW), the word that was asked for and what was measured."""
+
+    image: NDArray
+    lesion: NDArray[np.bool_]
+    group: str
+    asked: str
+    measured: float
+
+
+def steering(data: Path, split_file: Path, out: Path, settings: Settings, *, count: int, seed: int) -> str:
+    """Paint `count` lesions once for every word of every slot that is measured on lesions; returns a Markdown table.
+
+    Lesions are placed and prompts worded as `synthesize` does, in training frames; place, noise and all other words
+    are the same for the words of a slot. Nothing is refused by gates. Size, shape and place are not asked about: they
+    are the mask's, which the label repeats. Writes steering.json, steering.md and a picture for each slot.
+
+    Raises SyndiffError for an inpainter that does not paint from text, and a pack without such a slot.
+    """
+    settings.refuse_all_but("study steering", "synthesis", "compact", "sdxl")
+    settings.refuse("study steering", "synthesis.share", "synthesis.background_lesion", "synthesis.backgrounds")
+    if count < 2:
+        raise SyndiffError(f"--count is {count}; expected 2 or more.")
+    dataset, split = DatasetFolder.open(data), Split.read(split_file)
+    split.check(dataset)
+    inpainter = make_inpainter(settings)
+    check_inpainter(settings.synthesis, split)
+    if not inpainter.paints_from_text:
+        raise SyndiffError(f"{inpainter.name} paints nothing from text; choose the inpainter compact or sdxl.")
+    grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
+    slots = {name: slot for name in grammar.pack.caption.names if (slot := grammar.pack.slots[name]).kind == "lesion"}
+    if not slots:
+        raise SyndiffError(
+            f"The caption of the prompt pack {grammar.pack.name} names no slot of the kind lesion, so no word of it is "
+            "measured on what is painted."
+        )
+    studio = Studio(
+        dataset,
+        split.train,
+        inpainter,
+        seed=seed,
+        feather=settings.synthesis.feather,
+        grain=settings.synthesis.grain,
+        rules=PlacementRules(),
+        grammar=grammar,
+    )
+    check_prompts(grammar, inpainter)
+    plans = [plan for index in range(5 * count) if (plan := studio.plan(index))][:count]
+    if len(plans) < count:
+        raise SyndiffError(f"Only {len(plans)} places were found for {count} lesions; lower --count.")
+    content: dict[str, Any] = {"count": count, "seed": seed, "inpainter": studio.backend, "slots": {}}
+    lines = ["| slot | asked | measured | called so | last word - first word |", "|---|---|---|---|---|"]
+    for name, slot in slots.items():
+        paintings = [_paint(studio, plans, name, word.text) for word in slot.words]
+        content["slots"][name] = found = _tabulate(slot, paintings)
+        lines += _rows(name, slot, found)
+        write_bytes(out / f"{name}.png", _sheet(slot, paintings))
+    write_json(out / "steering.json", content)
+    text = "\n".join(lines) + "\n"
+    write_text(out / "steering.md", text)
+    return text
+
+
+def _paint(studio: Studio, plans: Sequence[Plan], name: str, word: str) -> list[Painting]:
+    """Every plan painted with `word` in the slot `name`."""
+    grammar, measure = studio.grammar, studio.grammar.pack.slots[name].measure
+    asked = []
+    for plan in plans:
+        place = plan.placement
+        worded = grammar.prompt(plan.index, studio.seed, place.lesion_mask, place.image, measured_only=True)
+        asked.append(replace(plan, prompt=grammar.reword(worded, name, word)))
+    paintings = []
+    size = studio.inpainter.batch_size
+    for start in tqdm(range(0, len(asked), size), desc=f"{name}: {word}", unit="batch"):
+        for plan, painted, _ in studio.paint(asked[start : start + size]):
+            place = plan.placement
+            image = studio.put(place.image, painted, place.paint_mask)
+            attributes = measure_lesion(image, place.lesion_mask, place.label)
+            value = {**vars(attributes), "contrast": attributes.contrast}[measure]
+            group = place.background.group or place.background.id
+            paintings.append(Painting(image, place.lesion_mask, group, word, value))
+    return paintings
+
+
+def _tabulate(slot: Slot, paintings: Sequence[Sequence[Painting]]) -> dict[str, Any]:
+    """For each word the mean measure and the share called by it; the paired difference of the last and the first."""
+    groups = [painting.group for painting in paintings[0]]
+    words = {}
+    for word, painted in zip(slot.words, paintings, strict=True):
+        called = [slot.word(painting.measured) for painting in painted]
+        words[word.text] = {
+            "measured": vars(bootstrap_mean([painting.measured for painting in painted], groups)),
+            "called": {each.text: called.count(each.text) for each in slot.words},
+        }
+    first, last = ([painting.measured for painting in painted] for painted in (paintings[0], paintings[-1]))
+    return {"measure": slot.measure, "words": words, "difference": vars(paired_difference(last, first, groups))}
+
+
+def _rows(name: str, slot: Slot, found: dict[str, Any]) -> list[str]:
+    rows = []
+    for word in slot.words:
+        row = found["words"][word.text]
+        total = sum(row["called"].values())
+        last = _shown(found["difference"], "+") if word is slot.words[-1] else ""
+        share = f"{row['called'][word.text]} of {total}"
+        rows.append(f"| {name} | {word.text} | {slot.measure} {_shown(row['measured'], '+')} | {share} | {last} |")
+    return rows
+
+
+def _shown(found: dict[str, Any], sign: str) -> str:
+    interval = "" if found["low"] is None else f" [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
+    return f"{found['mean']:{sign}.3f}{interval}"
+
+
+def _sheet(slot: Slot, paintings: Sequence[Sequence[Painting]]) -> bytes:
+    """A PNG: a row for each of the first places, a column for each word, cut around the lesion."""
+    rows = min(_ROWS, len(paintings[0]))
+    sheet = Image.new("RGB", (_TILE * len(slot.words), _HEADER + rows * _TILE), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for column, (word, painted) in enumerate(zip(slot.words, paintings, strict=True)):
+        pen.text(((column + 0.5) * _TILE, _HEADER / 2), word.text, fill="black", font=font, anchor="mm")
+        for row, painting in enumerate(painted[:rows]):
+            sheet.paste(_tile(painting), (column * _TILE, _HEADER + row * _TILE))
+    content = io.BytesIO()
+    sheet.save(content, "PNG")
+    return content.getvalue()
+
+
+def _tile(painting: Painting) -> Image.Image:
+    """The lesion in the middle of twice its own size, at most of the frame's."""
+    rows, columns = ndimage.find_objects(painting.lesion.astype(np.uint8))[0]
+    height, width = painting.lesion.shape
+    side = min(2 * max(rows.stop - rows.start, columns.stop - columns.start), height, width)
+    top = min(max((rows.start + rows.stop - side) // 2, 0), height - side)
+    left = min(max((columns.start + columns.stop - side) // 2, 0), width - side)
+    cut = painting.image[top : top + side, left : left + side]
+    if cut.dtype != np.uint8:
+        cut = (cut / max(1, int(painting.image.max())) * 255).astype(np.uint8)
+    return Image.fromarray(cut).resize((_TILE, _TILE), Image.Resampling.BICUBIC)

@@ -1,0 +1,58 @@
+"""The segmenter's batches: a coarse beginning, and then the model's own size."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_training import bright_squares
+
+from syndiff.data.augmentation import AugmentationSettings
+from syndiff.errors import SyndiffError
+from syndiff.models.segmenter import SegmenterSettings
+from syndiff.training.segmentation import SegmentationTask
+from syndiff.training.settings import TrainingSettings
+
+MODEL = SegmenterSettings(image_size=96, pretrained=False, condition_channels=16, denoiser_channels=16)
+TRAINING = TrainingSettings(steps=10, batch_size=4)
+
+
+def make(**changes: float) -> SegmentationTask:
+    cases = bright_squares(5, 0, size=96)
+    settings = replace(TRAINING, **changes)
+    return SegmentationTask(MODEL, settings, AugmentationSettings.none(), train_cases=cases, seed=0)
+
+
+@pytest.mark.parametrize("kind", ["diffusion", "control"])
+def test_the_first_steps_are_coarse_and_the_rest_are_not(kind: str) -> None:
+    cases = bright_squares(5, 0, size=96)
+    task = SegmentationTask(
+        replace(MODEL, kind=kind),
+        replace(TRAINING, coarse_share=0.3),
+        AugmentationSettings.none(),
+        train_cases=cases,
+        seed=0,
+    )
+    for step, side in ((0, 64), (2, 64), (3, 96), (9, 96)):
+        batch = task.batch(step, process=0, processes=1)
+        assert batch.image.shape[2:] == batch.mask.shape[2:] == (side, side)
+        assert set(batch.mask.unique().tolist()) <= {0.0, 1.0}
+        losses = task.objective(batch)
+        assert all(torch.isfinite(value) for value in losses.values())
+
+
+def test_a_coarse_batch_shows_the_same_cases() -> None:
+    coarse, fine = (make(coarse_share=share).batch(0, process=0, processes=1) for share in (0.5, 0.0))
+    assert coarse.image.shape[-1] == 64 and fine.image.shape[-1] == 96
+    assert torch.allclose(coarse.image.mean((2, 3)), fine.image.mean((2, 3)), atol=0.02)
+    assert torch.allclose(coarse.mask.mean((1, 2, 3)), fine.mask.mean((1, 2, 3)), atol=0.03)
+
+
+def test_a_model_that_cannot_be_smaller_refuses_a_coarse_beginning() -> None:
+    with pytest.raises(SyndiffError, match="no effect at image_size 32"):
+        SegmentationTask(
+            replace(MODEL, image_size=32),
+            replace(TRAINING, coarse_share=0.5),
+            AugmentationSettings.none(),
+            train_cases=bright_squares(5, 0),
+            seed=0,
+        )
