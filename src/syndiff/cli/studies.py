@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from syndiff.cli.common import Configured, say
+from syndiff.cli.common import Configured, check_seed, say
 
 
 @dataclass(kw_only=True)
@@ -78,11 +78,76 @@ class Steering(Configured):
 
 
 @dataclass(kw_only=True)
+class Timesteps:
+    """From which timestep the one step should start: the same weights judged at every one of a list."""
+
+    runs: tuple[Path, ...]
+    """Run folders of `syndiff train`, or arms of `syndiff run`, of one split."""
+    data: Path
+    """Dataset folder."""
+    out: Path
+    """Folder for table and figure; the same command goes on, finished cells are kept."""
+    timesteps: tuple[int, ...] = (1, 10, 25, 50, 100, 200, 500, 900, 999)
+    """Timesteps to start from."""
+    side: Literal["val", "test"] = "val"
+    """Cases that are scored; test is for the end."""
+    seed: int = 0
+    """Seed of the noise."""
+
+    def run(self) -> None:
+        """Score what is missing and print the table."""
+        from syndiff.studies.timesteps import timesteps
+
+        check_seed(self.seed)
+        say(timesteps(self.runs, self.data, self.out, sweep=self.timesteps, side=self.side, seed=self.seed))
+
+
+@dataclass(kw_only=True)
+class Uncertainty:
+    """Whether doubt is worth something: several answers a case, their calibration, and whether doubt finds errors."""
+
+    runs: tuple[Path, ...]
+    """Run folders of `syndiff train`, or arms of `syndiff run`, of one split; controls too."""
+    data: Path
+    """Dataset folder."""
+    out: Path
+    """Folder for table and figure."""
+    members: int = 8
+    """Answers a case: 2, 4 or 8."""
+    wrong_below: float = 0.7
+    """A case with a lower Dice counts as wrong."""
+    side: Literal["val", "test"] = "val"
+    """Cases that are scored; test is for the end."""
+    seed: int = 0
+    """Seed of the noise."""
+
+    def run(self) -> None:
+        """Ask, judge, print the table."""
+        from syndiff.studies.uncertainty import uncertainty
+
+        check_seed(self.seed)
+        say(
+            uncertainty(
+                self.runs,
+                self.data,
+                self.out,
+                members=self.members,
+                wrong_below=self.wrong_below,
+                side=self.side,
+                seed=self.seed,
+            )
+        )
+
+
+@dataclass(kw_only=True)
 class Study:
-    """Experiments: low-data, steering."""
+    """Experiments: low-data, steering, timesteps, uncertainty."""
 
     verb: (
-        Annotated[LowData, tyro.conf.subcommand("low-data")] | Annotated[Steering, tyro.conf.subcommand("steering")]
+        Annotated[LowData, tyro.conf.subcommand("low-data")]
+        | Annotated[Steering, tyro.conf.subcommand("steering")]
+        | Annotated[Timesteps, tyro.conf.subcommand("timesteps")]
+        | Annotated[Uncertainty, tyro.conf.subcommand("uncertainty")]
     ) = field()
 
     def run(self) -> None:

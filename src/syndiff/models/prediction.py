@@ -150,6 +150,30 @@ class SegmenterPredictor:
             mask = probability > np.float32(0.5)
         return Prediction(mask=mask, probability=probability, seconds=clock.seconds)
 
+    @torch.inference_mode()
+    def members(self, image: NDArray, *, case_id: str, noises: int, views: int) -> NDArray[np.float32]:
+        """Several answers for one image (HxWx3): probabilities (noises * views, H, W), each noise seen in each view.
+
+        Noises are those of (seed, case_id), as many as are wanted of one stream; the first is that of `predict`.
+        A control has no noise: it gives one answer a view.
+        """
+        square = torch.from_numpy(resize_image(image, self.image_size)).to(self.device)
+        batch = make_views(square.permute(2, 0, 1)[None].float().div_(255), views)
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        if isinstance(self.model, ControlUNet):
+            answers = undo_views(self.model(batch).float().sigmoid())
+        else:
+            condition = self.model.encoder(batch)  # once for all noises
+            shape = self.model.noise_shape(self.image_size, self.image_size)
+            noise = case_noise(shape, seed=self.seed, case_id=case_id, count=noises * views).to(self.device)
+            answers = torch.cat(
+                [
+                    undo_views(self.model.decode_logits(self.model.denoise(condition, part)).float().sigmoid())
+                    for part in noise.split(views)
+                ]
+            )
+        return np.stack([restore_probability(one.cpu().numpy(), *image.shape[:2]) for one in answers[:, 0]])
+
 
 @torch.inference_mode()
 def mean_dice(model: nn.Module, cases: CaseArrays, *, batch_size: int, seed: int = 0) -> float:

@@ -12,7 +12,7 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.data.loading import load_cases
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.evaluate import CaseRow, evaluate, read_per_case
+from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
 from syndiff.files import write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
@@ -20,6 +20,7 @@ from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.arms import describe_split, obtain_split, train_segmenter
 from syndiff.pipeline.painting import make_gates, make_inpainter, open_synthetic
 from syndiff.presets import Settings
+from syndiff.studies.cells import Side, case_scores, interval_text
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.grammar import Grammar
 from syndiff.training.run_folder import open_run
@@ -49,7 +50,7 @@ def low_data(
     repeats: int,
     shares: Sequence[float],
     elsewhere: Path | None,
-    side: Literal["val", "test"],
+    side: Side,
     seed: int,
 ) -> str:
     """Train every arm `repeats` times for `steps` steps on `groups` training groups; returns the table as Markdown.
@@ -110,7 +111,7 @@ def low_data(
                 synthetic=arm.painted,
                 seed=seed + repeat,
             )
-            tables.setdefault(arm.name, []).append(_judge(cell, best, dataset, split, side, settings))
+            tables.setdefault(arm.name, []).append(_judge(cell, best, dataset, split, side))
 
     # 4. The table.
     content = tabulate(tables)
@@ -208,22 +209,21 @@ def as_markdown(content: dict[str, Any]) -> str:
     lines.append("|---|---|---|---|---|---|---|")
     for name, arm in content.items():
         differs = arm.get("difference", {})
-        cells = [name, _interval(arm["dice"], 3), _interval(differs.get("dice"), 3, sign="+")]
-        cells += [_interval(arm["iou"], 3), _interval(arm["hd95"], 1), _interval(differs.get("hd95"), 1, sign="+")]
+        cells = [name, interval_text(arm["dice"], 3), interval_text(differs.get("dice"), 3, sign="+")]
+        cells += [
+            interval_text(arm["iou"], 3),
+            interval_text(arm["hd95"], 1),
+            interval_text(differs.get("hd95"), 1, sign="+"),
+        ]
         cells.append(", ".join(f"{value:.3f}" for value in arm["repeats"]))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _judge(
-    cell: Path, best: Path, dataset: DatasetFolder, split: Split, side: Literal["val", "test"], settings: Settings
-) -> list[CaseRow]:
+def _judge(cell: Path, best: Path, dataset: DatasetFolder, split: Split, side: Side) -> list[CaseRow]:
     """The cell's scores on one side of the split, computed once."""
-    out = cell / "eval" / side
-    if not (out / "summary.json").is_file():
-        predictor = SegmenterPredictor.load(best, name=cell.parent.name)
-        evaluate(predictor, dataset, getattr(split, side), out, fingerprint=split.fingerprint, progress=False)
-    return read_per_case(out / "per_case.csv")
+    predictor = SegmenterPredictor.load(best, name=cell.parent.name)
+    return case_scores(cell / "eval" / side, best, predictor, dataset, split, side)
 
 
 def _averages(repeats: list[list[CaseRow]], metric: str) -> list[float | None]:
@@ -233,12 +233,3 @@ def _averages(repeats: list[list[CaseRow]], metric: str) -> list[float | None]:
         values = [value for row in rows if (value := getattr(row.metrics, metric)) is not None]
         averages.append(float(np.mean(values)) if values else None)
     return averages
-
-
-def _interval(found: dict[str, Any] | None, digits: int, sign: str = "") -> str:
-    if found is None or found["mean"] is None:
-        return ""
-    shown = f"{found['mean']:{sign}.{digits}f}"
-    if found["low"] is None:
-        return shown
-    return f"{shown} [{found['low']:{sign}.{digits}f}, {found['high']:{sign}.{digits}f}]"

@@ -21,6 +21,7 @@ from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
 from syndiff.files import write_bytes, write_json, write_text
 from syndiff.pipeline.painting import check_inpainter, make_inpainter
 from syndiff.presets import Settings
+from syndiff.studies.cells import interval_text
 from syndiff.synthesis.engine import Plan, Studio, check_prompts
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.pack import Slot
@@ -134,15 +135,12 @@ def _rows(name: str, slot: Slot, found: dict[str, Any]) -> list[str]:
     for word in slot.words:
         row = found["words"][word.text]
         total = sum(row["called"].values())
-        last = _shown(found["difference"], "+") if word is slot.words[-1] else ""
+        last = interval_text(found["difference"], sign="+") if word is slot.words[-1] else ""
         share = f"{row['called'][word.text]} of {total}"
-        rows.append(f"| {name} | {word.text} | {slot.measure} {_shown(row['measured'], '+')} | {share} | {last} |")
+        rows.append(
+            f"| {name} | {word.text} | {slot.measure} {interval_text(row['measured'], sign='+')} | {share} | {last} |"
+        )
     return rows
-
-
-def _shown(found: dict[str, Any], sign: str) -> str:
-    interval = "" if found["low"] is None else f" [{found['low']:{sign}.3f}, {found['high']:{sign}.3f}]"
-    return f"{found['mean']:{sign}.3f}{interval}"
 
 
 def _sheet(slot: Slot, paintings: Sequence[Sequence[Painting]]) -> bytes:

@@ -1,0 +1,166 @@
+"""Whether a segmenter's doubt is worth something: calibration, and whether it finds the cases that went wrong."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.errors import SyndiffError
+from syndiff.evaluation.metrics import case_metrics
+from syndiff.evaluation.statistics import bootstrap_mean
+from syndiff.evaluation.uncertainty import Reliability, detection_auc, disagreement, mean_variance
+from syndiff.files import read_json, write_json, write_text
+from syndiff.models.prediction import SegmenterPredictor
+from syndiff.studies.cells import Side, best_checkpoint, interval_text, save_figure
+from syndiff.studies.timesteps import same_split
+
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One case: its group, the Dice of the mean answer, two kinds of doubt, and its pixels' reliability."""
+
+    group: str | None
+    dice: float
+    disagreement: float
+    variance: float
+    reliability: Reliability
+
+
+def uncertainty(
+    runs: Sequence[Path], data: Path, out: Path, *, members: int, wrong_below: float, side: Side, seed: int
+) -> str:
+    """Ask each trained segmenter of `runs` for `members` answers a case and judge their doubt; returns a table.
+
+    The answers of a diffusion segmenter differ by their noise, those of any segmenter by their view (flips and quarter
+    turns): every possible way is a row. The mean of the answers is scored by Dice at the image's own size and by its
+    expected calibration error over all pixels; the doubt (disagreement: 1 - mean pairwise Dice; variance) by the area
+    under the ROC curve of finding the cases whose Dice is below `wrong_below`. Intervals resample groups. Writes
+    uncertainty.json, uncertainty.md and reliability.svg.
+
+    Raises SyndiffError for runs without a trained model or of different splits.
+    """
+    if members not in (2, 4, 8):
+        raise SyndiffError(f"--members is {members}; expected 2, 4 or 8, which flips and quarter turns can make.")
+    if not 0 < wrong_below <= 1:
+        raise SyndiffError(f"--wrong-below is {wrong_below}; expected a Dice above 0 and up to 1.")
+    dataset = DatasetFolder.open(data)
+    split = same_split(runs, dataset)
+    cases = getattr(split, side)
+    found: dict[str, list[Judged]] = {}
+    for run in runs:
+        checkpoint = best_checkpoint(run)
+        ways = {"views": (1, members)}
+        if read_json(checkpoint / "model.json")["model"]["kind"] == "diffusion":
+            ways = {"noises": (members, 1), **ways}
+        predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed)
+        for way, (noises, views) in ways.items():
+            name = f"{run.name}, {members} {way}"
+            found[name] = [
+                _judge(predictor, dataset, case, noises, views) for case in tqdm(cases, desc=name, unit="case")
+            ]
+    content = {name: _summary(judged, wrong_below) for name, judged in found.items()}
+    about = {"side": side, "seed": seed, "members": members, "wrong_below": wrong_below, "cases": len(cases)}
+    write_json(out / "uncertainty.json", {**about, "answers": content})
+    text = _as_markdown(content, wrong_below)
+    write_text(out / "uncertainty.md", text)
+    save_figure(_draw(found), out / "reliability.svg")
+    return text
+
+
+def _judge(predictor: SegmenterPredictor, dataset: DatasetFolder, case_id: str, noises: int, views: int) -> Judged:
+    case = dataset[case_id]
+    image, target = dataset.load(case)
+    answers = predictor.members(image, case_id=case_id, noises=noises, views=views)
+    mean = answers.mean(0)
+    return Judged(
+        group=case.group,
+        dice=case_metrics(mean > np.float32(0.5), target).dice,
+        disagreement=disagreement(answers),
+        variance=mean_variance(answers),
+        reliability=Reliability.of(mean, target),
+    )
+
+
+def _summary(judged: Sequence[Judged], wrong_below: float) -> dict[str, Any]:
+    groups = [one.group or str(index) for index, one in enumerate(judged)]
+    total = reduce(add, (one.reliability for one in judged))
+    return {
+        "dice": vars(bootstrap_mean([one.dice for one in judged], groups)),
+        "wrong": sum(one.dice < wrong_below for one in judged),
+        "calibration_error": _resampled(judged, groups, lambda part: reduce(add, (o.reliability for o in part)).error),
+        **{
+            f"auc_{kind}": _resampled(
+                judged,
+                groups,
+                lambda part, kind=kind: detection_auc(
+                    [getattr(one, kind) for one in part], [one.dice < wrong_below for one in part]
+                ),
+            )
+            for kind in ("disagreement", "variance")
+        },
+        "reliability": {
+            "pixels": total.pixels.tolist(),
+            "probability": total.probability.tolist(),
+            "frequency": total.frequency.tolist(),
+        },
+    }
+
+
+def _resampled(judged: Sequence[Judged], groups: Sequence[str], statistic: Any) -> dict[str, float | None]:
+    """A statistic of all cases, with the percentiles 2.5 and 97.5 of it over resampled groups."""
+    by_group: dict[str, list[Judged]] = {}
+    for group, one in zip(groups, judged, strict=True):
+        by_group.setdefault(group, []).append(one)
+    names, rng = sorted(by_group), np.random.default_rng(0)
+    values = []
+    for _ in range(_RESAMPLES):
+        drawn = rng.integers(len(names), size=len(names))
+        value = statistic([one for index in drawn for one in by_group[names[index]]])
+        if value is not None:
+            values.append(value)
+    low, high = np.percentile(values, [2.5, 97.5]) if len(names) > 1 and values else (None, None)
+    whole = statistic(judged)
+    return {
+        "mean": whole,
+        "low": None if low is None else float(low),
+        "high": None if high is None else float(high),
+        "resamples": len(values),
+    }
+
+
+def _as_markdown(content: dict[str, dict[str, Any]], wrong_below: float) -> str:
+    lines = [
+        f"| answers | Dice of their mean | wrong (Dice < {wrong_below:g}) | calibration error | AUC of disagreement | "
+        "AUC of variance |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in content.items():
+        cells = [name, interval_text(row["dice"]), str(row["wrong"]), interval_text(row["calibration_error"], 4)]
+        cells += [interval_text(row[f"auc_{kind}"]) for kind in ("disagreement", "variance")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _draw(found: dict[str, list[Judged]]) -> Figure:
+    """Observed frequency against predicted probability."""
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+    for name, judged in found.items():
+        total = reduce(add, (one.reliability for one in judged))
+        kept = total.pixels > 0
+        axes.plot(
+            total.probability[kept] / total.pixels[kept], total.frequency[kept] / total.pixels[kept], "o-", label=name
+        )
+    axes.set(xlabel="predicted probability", ylabel="share of the pixels annotated as lesion", xlim=(0, 1), ylim=(0, 1))
+    axes.legend()
+    return figure

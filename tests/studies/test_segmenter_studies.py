@@ -1,0 +1,91 @@
+"""The studies of trained segmenters: timesteps and uncertainty, on tiny ones trained here."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from syndiff.cli import main
+from syndiff.models.prediction import SegmenterPredictor
+
+TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=4", "training.batch_size=2"]
+
+
+@pytest.fixture(scope="module")
+def phantom(_phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(_phantom, tmp_path_factory.mktemp("studies") / "phantom"))
+
+
+@pytest.fixture(scope="module")
+def runs(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    split = folder / "split.json"
+    main(["data", "split", "--data", str(phantom), "--out", str(split)])
+    made = {}
+    for name, more in (
+        ("z0", ()),
+        ("noise", ("model.objective=noise+latent", "model.zero_terminal_snr=false")),
+        ("control", ("model.kind=control",)),
+    ):
+        made[name] = folder / name
+        main(["train", "--data", str(phantom), "--split", str(split), "--out", str(made[name]), *TINY, *more])
+    return made
+
+
+def test_each_run_is_scored_from_every_timestep_once(syndiff, phantom, runs, tmp_path) -> None:
+    both = [runs["z0"], runs["noise"]]
+    command = ["study", "timesteps", "--data", phantom, "--out", tmp_path / "out", "--timesteps", 50, 999]
+    outcome = syndiff(*command, "--runs", *both)
+    assert outcome.status == 0, outcome.err
+    assert "| t | z0 (z0) | noise (noise+latent) |" in outcome.out
+    dice = json.loads((tmp_path / "out" / "timesteps.json").read_text())["dice"]
+    assert all(set(scores) == {"50", "999"} for scores in dice.values())
+    figure = (tmp_path / "out" / "timesteps.svg").read_text()
+    assert "noise+latent" in figure and "mean Dice" in figure
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("summary.json")}
+    assert len(kept) == 4
+    again = syndiff(*command, "--runs", *both)
+    assert again.out == outcome.out
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}, "a finished cell was computed again"
+    assert (tmp_path / "out" / "timesteps.svg").read_text() == figure
+
+    assert "no timesteps" in syndiff(*command, "--runs", runs["control"]).err
+    assert "0 to 999" in syndiff(*command[:-2], 1000, "--runs", runs["z0"]).err
+    assert "holds no trained model" in nowhere(syndiff, command, runs["z0"], tmp_path).err
+
+
+def nowhere(syndiff, command, run: Path, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "split.json").write_text((run / "split.json").read_text())
+    return syndiff(*command, "--runs", tmp_path / "empty")
+
+
+def test_every_way_to_several_answers_is_judged(syndiff, phantom, runs, tmp_path) -> None:
+    command = ["study", "uncertainty", "--data", phantom, "--out", tmp_path / "out", "--members", 2]
+    outcome = syndiff(*command, "--runs", runs["z0"], runs["control"])
+    assert outcome.status == 0, outcome.err
+    found = json.loads((tmp_path / "out" / "uncertainty.json").read_text())
+    assert list(found["answers"]) == ["z0, 2 noises", "z0, 2 views", "control, 2 views"]
+    for row in found["answers"].values():
+        assert 0 <= row["calibration_error"]["mean"] <= 1
+        assert sum(row["reliability"]["pixels"]) == found["cases"] * 96 * 112
+        assert row["auc_variance"]["mean"] is None or 0 <= row["auc_variance"]["mean"] <= 1
+    assert (tmp_path / "out" / "reliability.svg").is_file()
+    assert "expected 2, 4 or 8" in syndiff(*command[:-1], 3, "--runs", runs["z0"]).err
+    assert "--wrong-below is 0" in syndiff(*command, "--wrong-below", 0, "--runs", runs["z0"]).err
+
+
+def test_answers_differ_by_noise_and_the_first_is_that_of_predict(syndiff, phantom, runs) -> None:
+    from syndiff.studies.cells import best_checkpoint
+
+    image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
+    predictor = SegmenterPredictor.load(best_checkpoint(runs["z0"]), name="z0", views=1)
+    answers = predictor.members(image, case_id="a", noises=3, views=1)
+    assert answers.shape == (3, 40, 50)
+    assert not np.array_equal(answers[0], answers[1])
+    assert np.allclose(answers[0], predictor.predict(image, case_id="a").probability, atol=1e-6)
+    turned = SegmenterPredictor.load(best_checkpoint(runs["control"]), name="control", views=4)
+    views = turned.members(image, case_id="a", noises=1, views=4)
+    assert np.allclose(views.mean(0), turned.predict(image, case_id="a").probability, atol=1e-5)
