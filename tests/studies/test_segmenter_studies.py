@@ -27,7 +27,7 @@ def runs(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     for name, more in (
         ("z0", ()),
         ("noise", ("model.objective=noise+latent", "model.zero_terminal_snr=false")),
-        ("control", ("model.kind=control",)),
+        ("control", ("model.kind=control", "model.control_dropout=0.5")),
     ):
         made[name] = folder / name
         main(["train", "--data", str(phantom), "--split", str(split), "--out", str(made[name]), *TINY, *more])
@@ -67,7 +67,7 @@ def test_every_way_to_several_answers_is_judged(syndiff, phantom, runs, tmp_path
     outcome = syndiff(*command, "--runs", runs["z0"], runs["control"])
     assert outcome.status == 0, outcome.err
     found = json.loads((tmp_path / "out" / "uncertainty.json").read_text())
-    assert list(found["answers"]) == ["z0, 2 noises", "z0, 2 views", "control, 2 views"]
+    assert list(found["answers"]) == [*("z0, 2 views", "z0, 2 noises", "control, 2 views", "control, 2 dropout masks")]
     for row in found["answers"].values():
         assert 0 <= row["calibration_error"]["mean"] <= 1
         assert sum(row["reliability"]["pixels"]) == found["cases"] * 96 * 112
@@ -82,10 +82,14 @@ def test_answers_differ_by_noise_and_the_first_is_that_of_predict(syndiff, phant
 
     image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     predictor = SegmenterPredictor.load(best_checkpoint(runs["z0"]), name="z0", views=1)
-    answers = predictor.members(image, case_id="a", noises=3, views=1)
+    answers = predictor.members(image, case_id="a", draws=3, views=1)
     assert answers.shape == (3, 40, 50)
     assert not np.array_equal(answers[0], answers[1])
     assert np.allclose(answers[0], predictor.predict(image, case_id="a").probability, atol=1e-6)
     turned = SegmenterPredictor.load(best_checkpoint(runs["control"]), name="control", views=4)
-    views = turned.members(image, case_id="a", noises=1, views=4)
+    views = turned.members(image, case_id="a", draws=1, views=4)
     assert np.allclose(views.mean(0), turned.predict(image, case_id="a").probability, atol=1e-5)
+    dropped = turned.members(image, case_id="a", draws=2, views=1)
+    assert not np.array_equal(dropped[0], dropped[1])
+    assert np.array_equal(dropped, turned.members(image, case_id="a", draws=2, views=1))
+    assert not np.array_equal(dropped, turned.members(image, case_id="b", draws=2, views=1))

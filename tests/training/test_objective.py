@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_training import MODEL, TRAINING, bright_squares
 
+from syndiff.errors import SyndiffError
 from syndiff.models.efficientnet import imagenet_weights_file
 from syndiff.models.segmenter import SegmenterSettings, initialise
 from syndiff.models.taef2 import Taef2
@@ -71,13 +72,27 @@ def test_the_autoencoder_has_an_effect(base, tmp_path):
 
 
 def test_no_model_setting_is_forgotten():
-    """autoencoder_revision is tested where autoencoders are (without a hub it is refused), the views in prediction,
-    what belongs to the paper's networks in test_paper.py and test_unet.py."""
-    covered = {*ALTERNATIVES, "pretrained", "autoencoder", "autoencoder_revision", "inference_views"}
+    """autoencoder_revision is tested where autoencoders are (without a hub it is refused), the views in prediction, the
+    control's dropout below, what belongs to the paper's networks in test_paper.py and test_unet.py."""
+    covered = {*ALTERNATIVES, "pretrained", "autoencoder", "autoencoder_revision", "inference_views", "control_dropout"}
     paper = {"encoder", "encoder_dropout", "latent_scaling", "denoiser", "inference_clamp"}
     unet = {"unet_multipliers", "unet_blocks", "unet_attention", "unet_heads", "unet_context"}
     start = {"denoiser_weights", "denoiser_weights_revision", "denoiser_extra_inputs"}
     assert {field.name for field in fields(SegmenterSettings)} == covered | paper | unet | start
+
+
+def test_the_control_drops_out_in_training_alone():
+    model = initialise(replace(MODEL, kind="control", control_dropout=0.5), 0)
+    image = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(model.eval()(image), model(image))
+        model.train()
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.eval()
+        assert not torch.equal(model(image), model(image))
+    with pytest.raises(SyndiffError, match=r"control_dropout: 0\.5 has no effect with kind diffusion"):
+        replace(MODEL, control_dropout=0.5)
 
 
 def test_terms_are_there_when_they_have_a_weight():

@@ -25,10 +25,15 @@ from syndiff.models.tensors import check_fit, read_tensors, trainable_state
 from syndiff.models.views import make_views, undo_views
 
 
+def case_seed(seed: int, case_id: str) -> int:
+    """The seed of everything random about one case."""
+    digest = hashlib.sha256(f"{seed}:{case_id}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")
+
+
 def case_noise(shape: tuple[int, int, int], *, seed: int, case_id: str, count: int = 1) -> Tensor:
     """Gaussian noise (count, c, h, w) of (seed, case): the same whatever batch or order it is drawn in."""
-    digest = hashlib.sha256(f"{seed}:{case_id}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    generator = torch.Generator().manual_seed(case_seed(seed, case_id))
     return torch.randn(count, *shape, generator=generator)
 
 
@@ -151,28 +156,36 @@ class SegmenterPredictor:
         return Prediction(mask=mask, probability=probability, seconds=clock.seconds)
 
     @torch.inference_mode()
-    def members(self, image: NDArray, *, case_id: str, noises: int, views: int) -> NDArray[np.float32]:
-        """Several answers for one image (HxWx3): probabilities (noises * views, H, W), each noise seen in each view.
+    def members(self, image: NDArray, *, case_id: str, draws: int, views: int) -> NDArray[np.float32]:
+        """Several answers for one image (HxWx3): probabilities (draws * views, H, W), every draw in every view.
 
-        Noises are those of (seed, case_id), as many as are wanted of one stream; the first is that of `predict`.
-        A control has no noise: it gives one answer a view.
+        A draw is a noise of a diffusion segmenter, the first that of `predict`, or a dropout mask of a control, whose
+        single draw is its answer without dropout (Gal and Ghahramani, arXiv 1506.02142). All are those of (seed,
+        case_id).
         """
         square = torch.from_numpy(resize_image(image, self.image_size)).to(self.device)
         batch = make_views(square.permute(2, 0, 1)[None].float().div_(255), views)
         batch = batch.contiguous(memory_format=torch.channels_last)
         if isinstance(self.model, ControlUNet):
-            answers = undo_views(self.model(batch).float().sigmoid())
+            answers = self._dropped_out(self.model, batch, draws, case_id)
         else:
             condition = self.model.encoder(batch)  # once for all noises
             shape = self.model.noise_shape(self.image_size, self.image_size)
-            noise = case_noise(shape, seed=self.seed, case_id=case_id, count=noises * views).to(self.device)
-            answers = torch.cat(
-                [
-                    undo_views(self.model.decode_logits(self.model.denoise(condition, part)).float().sigmoid())
-                    for part in noise.split(views)
-                ]
-            )
-        return np.stack([restore_probability(one.cpu().numpy(), *image.shape[:2]) for one in answers[:, 0]])
+            noise = case_noise(shape, seed=self.seed, case_id=case_id, count=draws * views).to(self.device)
+            answers = [self.model.decode_logits(self.model.denoise(condition, part)) for part in noise.split(views)]
+        probabilities = torch.cat([undo_views(logits.float().sigmoid()) for logits in answers])[:, 0]
+        return np.stack([restore_probability(one.cpu().numpy(), *image.shape[:2]) for one in probabilities])
+
+    def _dropped_out(self, control: ControlUNet, batch: Tensor, draws: int, case_id: str) -> list[Tensor]:
+        if draws == 1:
+            return [control(batch)]
+        assert control.dropout.p > 0, "a control without dropout has one answer only"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(case_seed(self.seed, case_id))
+            control.dropout.train()
+            answers = [control(batch) for _ in range(draws)]
+            control.dropout.eval()
+        return answers
 
 
 @torch.inference_mode()

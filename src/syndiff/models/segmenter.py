@@ -33,6 +33,7 @@ class SegmenterSettings:
         encoder: the vision encoder tau_theta: "efficientnet-lite0", or "autoencoder", the paper's trainable copy of the
             frozen autoencoder's own encoder with a 1x1 convolution (an AutoencoderKL only).
         encoder_dropout: dropout in the residual blocks of that copy; SDSeg has 0.2.
+        control_dropout: dropout in the control's decoder, for several answers to one image (`study uncertainty`).
         pretrained: start the vision encoder from ImageNet weights where their package is installed, or the copy from
             the autoencoder's weights.
         autoencoder: "compact", a folder, or a hub id (AutoencoderKL, AutoencoderTiny, TAEF2).
@@ -69,6 +70,7 @@ class SegmenterSettings:
     image_size: int = 128
     encoder: Literal["efficientnet-lite0", "autoencoder"] = "efficientnet-lite0"
     encoder_dropout: float = 0.0
+    control_dropout: float = 0.0
     pretrained: bool = True
     autoencoder: str = "compact"
     autoencoder_revision: str = ""
@@ -108,6 +110,7 @@ class SegmenterSettings:
             ),
             "encoder": (self.encoder in ("efficientnet-lite0", "autoencoder"), "efficientnet-lite0 or autoencoder"),
             "encoder_dropout": (0 <= self.encoder_dropout < 1, "at least 0 and below 1"),
+            "control_dropout": (0 <= self.control_dropout < 1, "at least 0 and below 1"),
             "latent_scaling": (self.latent_scaling in ("own", "measured"), "own or measured"),
             "denoiser": (self.denoiser in ("compact", "unet"), "compact or unet"),
             "condition_channels": (self.condition_channels >= 1, "1 or more"),
@@ -159,6 +162,7 @@ class SegmenterSettings:
         usual: dict[str, Any] = {item.name: item.default for item in fields(self)}
         needs = {
             "encoder_dropout": (self.encoder == "autoencoder", "the encoder efficientnet-lite0"),
+            "control_dropout": (False, "kind diffusion"),
             **{
                 name: (self.denoiser == "unet", "the denoiser compact")
                 for name in usual
@@ -279,7 +283,7 @@ def without_initial_weights(settings: SegmenterSettings) -> SegmenterSettings:
 def build_segmenter(settings: SegmenterSettings) -> DiffusionSegmenter | ControlUNet:
     """The network that `settings` describe, freshly initialised (draws from the global torch generator)."""
     if settings.kind == "control":
-        return ControlUNet(pretrained=settings.pretrained)
+        return ControlUNet(pretrained=settings.pretrained, dropout=settings.control_dropout)
     return DiffusionSegmenter(settings)
 
 

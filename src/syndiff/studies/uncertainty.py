@@ -40,11 +40,11 @@ def uncertainty(
 ) -> str:
     """Ask each trained segmenter of `runs` for `members` answers a case and judge their doubt; returns a table.
 
-    The answers of a diffusion segmenter differ by their noise, those of any segmenter by their view (flips and quarter
-    turns): every possible way is a row. The mean of the answers is scored by Dice at the image's own size and by its
-    expected calibration error over all pixels; the doubt (disagreement: 1 - mean pairwise Dice; variance) by the area
-    under the ROC curve of finding the cases whose Dice is below `wrong_below`. Intervals resample groups. Writes
-    uncertainty.json, uncertainty.md and reliability.svg.
+    The answers of any segmenter differ by their view (flips and quarter turns), those of a diffusion segmenter by their
+    noise, those of a control with `model.control_dropout` by what is dropped: every possible way is a row. The mean of
+    the answers is scored by Dice at the image's own size and by its expected calibration error over all pixels; the
+    doubt (disagreement: 1 - mean pairwise Dice; variance) by the area under the ROC curve of finding the cases whose
+    Dice is below `wrong_below`. Intervals resample groups. Writes uncertainty.json, uncertainty.md and reliability.svg.
 
     Raises SyndiffError for runs without a trained model or of different splits.
     """
@@ -58,14 +58,17 @@ def uncertainty(
     found: dict[str, list[Judged]] = {}
     for run in runs:
         checkpoint = best_checkpoint(run)
+        model = read_json(checkpoint / "model.json")["model"]
         ways = {"views": (1, members)}
-        if read_json(checkpoint / "model.json")["model"]["kind"] == "diffusion":
-            ways = {"noises": (members, 1), **ways}
+        if model["kind"] == "diffusion":
+            ways["noises"] = (members, 1)
+        elif model["control_dropout"]:
+            ways["dropout masks"] = (members, 1)
         predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed)
-        for way, (noises, views) in ways.items():
+        for way, (draws, views) in ways.items():
             name = f"{run.name}, {members} {way}"
             found[name] = [
-                _judge(predictor, dataset, case, noises, views) for case in tqdm(cases, desc=name, unit="case")
+                _judge(predictor, dataset, case, draws, views) for case in tqdm(cases, desc=name, unit="case")
             ]
     content = {name: _summary(judged, wrong_below) for name, judged in found.items()}
     about = {"side": side, "seed": seed, "members": members, "wrong_below": wrong_below, "cases": len(cases)}
@@ -76,10 +79,10 @@ def uncertainty(
     return text
 
 
-def _judge(predictor: SegmenterPredictor, dataset: DatasetFolder, case_id: str, noises: int, views: int) -> Judged:
+def _judge(predictor: SegmenterPredictor, dataset: DatasetFolder, case_id: str, draws: int, views: int) -> Judged:
     case = dataset[case_id]
     image, target = dataset.load(case)
-    answers = predictor.members(image, case_id=case_id, noises=noises, views=views)
+    answers = predictor.members(image, case_id=case_id, draws=draws, views=views)
     mean = answers.mean(0)
     return Judged(
         group=case.group,
