@@ -15,13 +15,14 @@ from syndiff.report.content import Content, read_content
 from syndiff.report.words import limits, table_markdown, verdict
 
 
-def page(content: Content, plan: dict[str, Any], title: str) -> str:
-    """The page as Markdown."""
+def page(content: Content, plan: dict[str, Any], title: str, remarks: str) -> str:
+    """The page as Markdown; `remarks` stand above the figures in italics, for what no file of the run knows."""
     split, environment = content.split, content.environment
     groups = {name: len({content.dataset[case].group for case in getattr(split, name)}) for name in ("train", "test")}
     lines = [
         f"# {title}",
         "",
+        *([f"*{remarks}*", ""] if remarks else []),
         f"- Command: `{content.command}`",
         f"- Split: {split.method}, seed {split.seed}, {len(split.train)} training, {len(split.val)} validation and "
         f"{len(split.test)} test cases"
@@ -54,10 +55,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--title", default="")
+    parser.add_argument("--remarks", default="", help="what no file of the run knows, such as its wall time")
     options = parser.parse_args()
     content = read_content(options.run, DatasetFolder.open(options.data))
     plan = read_json(options.run / "plan.json") if (options.run / "plan.json").is_file() else {}
-    write_text(options.out, page(content, plan, options.title or f"The main job on {content.dataset.name}"))
+    title = options.title or f"The main job on {content.dataset.name}"
+    write_text(options.out, page(content, plan, title, options.remarks))
     print(options.out)
 
 
