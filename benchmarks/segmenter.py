@@ -18,7 +18,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -84,8 +84,8 @@ def sampling(settings: Settings) -> dict[str, Any]:
     }
 
 
-def tasks(settings: Settings) -> dict[str, Task]:
-    """The preset's training of segmenter and control, on random cases."""
+def tasks(settings: Settings, *kinds: Literal["control", "diffusion"]) -> dict[str, Task]:
+    """The preset's training of each of `kinds`, on random cases."""
     size = settings.model.image_size
     generator = torch.Generator().manual_seed(0)
     cases = CaseArrays(
@@ -102,7 +102,7 @@ def tasks(settings: Settings) -> dict[str, Task]:
             val_cases=cases,
             seed=0,
         )
-        for kind in ("control", "diffusion")
+        for kind in kinds
     }
 
 
@@ -110,7 +110,7 @@ def throughput(settings: Settings) -> dict[str, Any]:
     """Images a second at the preset's batch, in its coarse and in its full-size part."""
     found: dict[str, Any] = {}
     for part, first in (("coarse", 0), ("full size", settings.training.steps)):
-        seconds = step_seconds(tasks(settings), settings.training, first=first)
+        seconds = step_seconds(tasks(settings, "control", "diffusion"), settings.training, first=first)
         rates = {kind: settings.training.batch_size / value for kind, value in seconds.items()}
         found[part] = {"images_a_second": rates, "ratio_to_control": rates["diffusion"] / rates["control"]}
     return found
@@ -119,7 +119,7 @@ def throughput(settings: Settings) -> dict[str, Any]:
 def training_memory(settings: Settings) -> dict[str, Any]:
     """Peak of a whole training of a few steps, with its validation and checkpoint."""
     training = replace(settings.training, steps=6, coarse_share=0.0, validate_every=3)
-    task = tasks(replace(settings, training=training))["diffusion"]
+    task = tasks(replace(settings, training=training), "diffusion")["diffusion"]
     with tempfile.TemporaryDirectory() as folder:
         fit(Path(folder) / "run", task, training, seed=0, progress=False)
     return {"peak_memory_gib": peak_memory_gib()}

@@ -71,6 +71,22 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
         assert leaking.status == 2 and "leaks" in leaking.err and not (tmp_path / "leak").exists()
 
 
+def test_the_test_cases_are_never_read(syndiff, phantom: Path, split: Path, tmp_path: Path) -> None:
+    """Neither by the inpainter nor by captions, gates or placement: their images cannot even be opened."""
+    kept = Split.read(split).test
+    for case in kept:
+        next((phantom / "images").glob(f"{case}.*")).write_bytes(b"never read")
+    split.unlink()
+    assert syndiff("data", "split", "--data", phantom, "--out", split).status == 0
+    assert kept and Split.read(split).test == kept
+    given = ["--data", phantom, "--split", split]
+    learned = syndiff("adapt", *given, "--out", tmp_path / "adapted", *TINY)
+    assert learned.status == 0, learned.err
+    painted = ["synthesize", *given, "--count", 2, "--inpainter", "compact", "--model", tmp_path / "adapted"]
+    made = syndiff(*painted, "--out", tmp_path / "out", "--set", *FAST[:-1])
+    assert made.status == 0, made.err
+
+
 def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split: Path, tmp_path: Path) -> None:
     for library in ("diffusers", "transformers", "peft"):
         pytest.importorskip(library)

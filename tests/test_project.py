@@ -59,8 +59,18 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 
 def test_the_tests_that_pages_name_exist() -> None:
-    defined = {
-        name for path in ROOT.glob("tests/**/*.py") for name in re.findall(r"def (test_\w+)\(", path.read_text())
-    }
-    named = {name for page in PAGES for name in re.findall(r"\b(test_\w+)\b(?!\.py)", page.read_text())}
-    assert named and named <= defined, named - defined
+    """A page names a test as `folder/test_file.py::test_name`, or as `test_name` once its file was named."""
+    defined: dict[str, set[str]] = {}
+    for path in ROOT.glob("tests/**/test_*.py"):
+        defined[path.name] = set(re.findall(r"def (test_\w+)\(", path.read_text()))
+    named = 0
+    for page in PAGES:
+        for line in page.read_text().splitlines():
+            file = ""
+            for found in re.finditer(r"`(?:(?:[\w/]*/)?(test_\w+\.py)(?:::)?)?(test_\w+)?`", line):
+                file = found[1] or file
+                assert not file or file in defined, f"{page}: {file}"
+                if found[2]:
+                    assert found[2] in defined[file], f"{page}: {file}::{found[2]}"
+                    named += 1
+    assert named > 10

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -34,6 +34,7 @@ def test_disagreement_is_one_minus_the_mean_pairwise_dice() -> None:
     assert mean_variance(np.zeros((2, 4, 4), np.float32)) == 0
 
 
+@settings(deadline=None)
 @given(arrays.arrays(np.float32, (4, 3, 5), elements=st.floats(0, 1, width=32)))
 def test_doubt_is_bounded_and_blind_to_the_order_of_the_answers(members: np.ndarray) -> None:
     assert 0 <= disagreement(members) <= 1

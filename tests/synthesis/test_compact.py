@@ -5,12 +5,14 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from syndiff.data.crops import crop_box
 from syndiff.data.readers import to_unit
 from syndiff.files import write_json
 from syndiff.models.inpainter import InpaintingSettings, initialise_inpainter
 from syndiff.models.tensors import trainable_state, write_tensors
+from syndiff.synthesis.inpainters import compact as module
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.compact import Compact, match_surroundings
 from syndiff.synthesis.inpainters.compact_settings import CompactSettings
@@ -61,6 +63,16 @@ def test_nothing_changes_outside_of_the_crop(compact: Compact) -> None:
     outside[crop_box(request.lesion, compact.context, 24).slices] = False
     assert outside.any() and np.array_equal(painted[outside], to_unit(request.image)[outside])
     assert (painted != to_unit(request.image))[request.mask].mean() > 0.9
+
+
+def test_what_it_paints_is_matched_to_its_surroundings(compact: Compact, monkeypatch: pytest.MonkeyPatch) -> None:
+    (matched,) = compact.inpaint([ask(1)])
+    monkeypatch.setattr(module, "match_surroundings", lambda painted, source, hidden: painted)
+    (raw,) = compact.inpaint([ask(1)])
+    frame, mask = to_unit(ask(1).image), ask(1).mask
+    ring = ndimage.binary_dilation(mask, iterations=3) & ~mask
+    shift = {name: np.abs((painted - frame)[ring].mean(0)).max() for name, painted in (("m", matched), ("r", raw))}
+    assert shift["m"] < 0.5 * shift["r"]
 
 
 def test_colours_meet_those_around_the_mask() -> None:

@@ -99,6 +99,21 @@ def test_every_frame_serves_before_one_serves_again(make_dataset: Maker, tmp_pat
     assert len({line.source_case for line in samples(tmp_path / "out")}) >= 7  # one may have had no room
 
 
+def test_what_is_painted_gets_the_grain_of_its_surroundings(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset, flat = make_dataset(), Faulty("none")
+    grainy, plain = (
+        make(dataset, tmp_path / str(grain), 3, inpainter=flat, grain=grain).out for grain in (True, False)
+    )
+    for first, second in zip(samples(grainy), samples(plain), strict=True):
+        (with_grain, label), (without, _) = (
+            DatasetFolder.open(out).load(DatasetFolder.open(out)[first.id]) for out in (grainy, plain)
+        )
+        _, own = dataset.load(dataset[str(second.source_case)])
+        middle = ndimage.binary_erosion(label & ~own, iterations=4)
+        assert middle.any() and with_grain[middle].std() > without[middle].std()
+        assert np.array_equal(with_grain[~label], without[~label])
+
+
 def test_only_the_training_cases_are_read(make_dataset: Maker, tmp_path: Path) -> None:
     dataset = make_dataset()
     training = [case.id for case in dataset.cases[:5]]
@@ -130,11 +145,15 @@ def test_bytes_do_not_depend_on_the_batch_the_order_or_the_count(make_dataset: M
 
 
 RUN = """
-import sys
+import sys, time
 from pathlib import Path
 from syndiff.data.dataset import DatasetFolder
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
+class CopyPaste(CopyPaste):  # leaves time to be killed in
+    def inpaint(self, requests):
+        time.sleep(0.02)
+        return super().inpaint(requests)
 dataset = DatasetFolder.open(Path(sys.argv[1]))
 ids = [case.id for case in dataset.cases]
 synthesize(dataset, ids, CopyPaste(), Path(sys.argv[2]), count=24, seed=3, progress=False)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -46,6 +46,7 @@ def test_colour_and_shading_stay():
     assert np.array_equal(result[~mask], painted[~mask])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0.02, 0.2))
 def test_what_is_grainy_enough_is_left_alone(seed, noise):
     painted = frame(noise, seed).astype(np.float32) / 255

@@ -119,7 +119,7 @@ def test_a_dry_run_shows_prompts_places_and_time_and_writes_nothing(make_dataset
     said = dry_run(dataset, ids, Grey(2, seconds=0.05), count=600, seed=3, feather=3.0)
     assert sorted(tmp_path.rglob("*")) == before
     seconds = float(said.split(" s a sample")[0].split()[-1])
-    assert 0.05 <= seconds < 1 and "for 600 samples" in said and "nothing was written" in said
+    assert 0.05 <= seconds < 30 and "for 600 samples" in said and "nothing was written" in said
     make(dataset, tmp_path / "out", 5)
     for line in read_manifest(tmp_path / "out/manifest.jsonl"):  # what it showed is what comes
         assert f"prompt: {line.prompt}" in said and f"row {line.placement['row']}, column" in said

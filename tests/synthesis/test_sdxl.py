@@ -126,6 +126,20 @@ def test_it_makes_a_dataset_and_says_what_it_was_made_with(
         assert changed.any() and not changed[~label].any() and not changed[own].any()
 
 
+def test_the_pipeline_is_given_a_binary_mask(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would cut a soft one at one half by itself; what is softened is the finished picture, when it is put back."""
+    sdxl, given = painter(tiny), []
+    call = type(sdxl._pipeline).__call__
+
+    def spy(self, **inputs):
+        given.append(inputs["mask_image"])
+        return call(self, **inputs)
+
+    monkeypatch.setattr(type(sdxl._pipeline), "__call__", spy)
+    sdxl.inpaint([ask(1)])
+    assert set(given[0].unique().tolist()) == {0.0, 1.0}
+
+
 def test_no_watermark_where_its_package_is_installed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from diffusers.pipelines.stable_diffusion_xl import pipeline_stable_diffusion_xl_inpaint as theirs
 

@@ -1,6 +1,7 @@
 """The segmenter's batches: a coarse beginning, and then the model's own size."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,9 @@ from tiny_training import bright_squares
 from syndiff.data.augmentation import AugmentationSettings
 from syndiff.errors import SyndiffError
 from syndiff.models.segmenter import SegmenterSettings
+from syndiff.pipeline import arms
+from syndiff.presets import load_settings
+from syndiff.training.calibration import step_seconds
 from syndiff.training.segmentation import SegmentationTask
 from syndiff.training.settings import TrainingSettings
 
@@ -48,11 +52,34 @@ def test_a_coarse_batch_shows_the_same_cases() -> None:
 
 
 def test_a_model_that_cannot_be_smaller_refuses_a_coarse_beginning() -> None:
-    with pytest.raises(SyndiffError, match="no effect at image_size 32"):
-        SegmentationTask(
-            replace(MODEL, image_size=32),
-            replace(TRAINING, coarse_share=0.5),
-            AugmentationSettings.none(),
-            train_cases=bright_squares(5, 0),
-            seed=0,
-        )
+    with pytest.raises(SyndiffError, match=r"no effect at image_size 32.* set training\.coarse_share to 0"):
+        load_settings("compact", None, ["model.image_size=32"])
+    assert load_settings("compact", None, ["model.image_size=64"]).model.coarse_size == 32
+
+
+def test_minutes_become_steps_by_what_both_parts_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coarse steps are timed where steps are coarse, the others where they are not, and mixed by their share."""
+    seen: list[tuple[int, int]] = []
+
+    def timed(tasks: dict[str, SegmentationTask], settings: TrainingSettings, *, first: int = 0) -> dict[str, float]:
+        batch = tasks["control"].batch(first, process=0, processes=1)
+        seen.append((first, batch.image.shape[-1]))
+        return dict.fromkeys(tasks, 0.1 if batch.image.shape[-1] == 64 else 0.3)
+
+    changes = ["model.image_size=96", "model.pretrained=false", "training.coarse_share=0.5", "run.minutes=1"]
+    settings = load_settings("compact", None, changes)
+    monkeypatch.setattr(arms, "step_seconds", timed)
+    steps = arms.plan_steps(tmp_path / "plan.json", settings, bright_squares(5, 0, size=96))
+    assert seen == [(settings.training.steps, 96), (0, 64)]
+    assert steps == {"control": 300, "diffusion": 300}
+    monkeypatch.undo()
+    assert arms.plan_steps(tmp_path / "plan.json", settings, bright_squares(5, 0, size=96)) == steps
+
+
+def test_a_step_is_timed_from_where_it_was_asked_to() -> None:
+    task = make(coarse_share=0.5)
+    sizes: list[int] = []
+    task.objective.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].image.shape[-1]))
+    for first in (0, 5):
+        assert step_seconds({"one": task}, TRAINING, repeats=2, warmup=1, first=first)["one"] > 0
+    assert sizes == [64] * 3 + [96] * 3

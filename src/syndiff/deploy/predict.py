@@ -11,7 +11,7 @@ from syndiff.data.readers import IMAGE_EXTENSIONS, read_image
 from syndiff.errors import SyndiffError
 from syndiff.files import write_bytes
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.training.checkpoints import find_checkpoint
+from syndiff.training.checkpoints import best_checkpoint
 
 
 def predict_images(
@@ -35,9 +35,7 @@ def predict_images(
         raise SyndiffError(
             f"{out} is the folder of the images; masks would overwrite them. Give another folder as --out."
         )
-    checkpoint = run if (run / "model.json").is_file() else find_checkpoint(run, "best")
-    if checkpoint is None:
-        raise SyndiffError(f"{run} holds no trained model (no checkpoints/best); give a run folder of `syndiff train`.")
+    checkpoint = run if (run / "model.json").is_file() else best_checkpoint(run)
     predictor = SegmenterPredictor.load(
         checkpoint, name=run.name, seed=seed, timestep=timestep, steps=steps, views=views
     )

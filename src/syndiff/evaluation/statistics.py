@@ -5,8 +5,9 @@ groups with replacement and takes the mean over all their cases, a ratio of sums
 is its own group.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from syndiff.errors import SyndiffError
 METHOD = "expanded percentile bootstrap of the mean over cases, resampling whole groups"
 FEW_GROUPS = 10
 _DRAWS_AT_ONCE = 2_000_000
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -81,11 +83,41 @@ def bootstrap_mean(
     low = high = None
     if size > 1:
         draws = _resampled_means(sums, counts, resamples, np.random.default_rng(seed))
-        student = stats.t.ppf((1 + confidence) / 2, size - 1)
-        tail = stats.norm.cdf(-np.sqrt(size / (size - 1)) * student)
-        low, high = (float(bound) for bound in np.quantile(draws, [tail, 1 - tail]))
+        low, high = _expanded(draws, size, confidence)
     unit = "group" if groups is not None else "case"
     return Interval(mean, low, high, cases, size, len(values) - cases, _note(size, unit))
+
+
+def bootstrap(
+    cases: Sequence[T],
+    groups: Sequence[str | None] | None,
+    statistic: Callable[[Sequence[T]], float | None],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Interval:
+    """A statistic of all `cases` that is no mean, with the same kind of interval as `bootstrap_mean`.
+
+    Resamples in which the statistic does not exist (None) are left out, and the note says how many.
+    """
+    keys = groups if groups is not None else [None] * len(cases)
+    members: dict[str | int, list[T]] = {}
+    for index, (case, group) in enumerate(zip(cases, keys, strict=True)):
+        members.setdefault(group if group is not None else index, []).append(case)
+    parts, size = list(members.values()), len(members)
+    unit = "group" if groups is not None else "case"
+    low = high = None
+    note = _note(size, unit)
+    value = statistic(cases)
+    if size > 1 and value is not None:
+        drawn = np.random.default_rng(seed).integers(0, size, (resamples, size))
+        found = [statistic([case for part in row for case in parts[part]]) for row in drawn]
+        draws = np.array([one for one in found if one is not None])
+        low, high = _expanded(draws, size, confidence)
+        if missing := resamples - len(draws):
+            note = f"{note or ''} It does not exist in {missing / resamples:.0%} of the resamples.".strip()
+    return Interval(value, low, high, len(cases), size, 0, note)
 
 
 def paired_difference(
@@ -121,6 +153,14 @@ def _group_sums(
             totals[key] = (total + value, count + 1)
     table = np.array(list(totals.values()), dtype=np.float64).reshape(-1, 2)
     return table[:, 0], table[:, 1]
+
+
+def _expanded(draws: NDArray[np.float64], size: int, confidence: float) -> tuple[float, float]:
+    """The expanded percentile interval of bootstrap draws over `size` groups; see `bootstrap_mean`."""
+    student = stats.t.ppf((1 + confidence) / 2, size - 1)
+    tail = stats.norm.cdf(-np.sqrt(size / (size - 1)) * student)
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def _resampled_means(

@@ -12,7 +12,6 @@ from typing import Any, Literal
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split, make_split
-from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import evaluate
 from syndiff.evaluation.timing import time_predictors
 from syndiff.files import read_json, sha256, write_json
@@ -21,7 +20,7 @@ from syndiff.pipeline.painting import open_synthetic
 from syndiff.pipeline.training_plan import training_plan
 from syndiff.presets import Settings
 from syndiff.training.calibration import step_seconds
-from syndiff.training.checkpoints import find_checkpoint
+from syndiff.training.checkpoints import best_checkpoint
 from syndiff.training.loop import Task
 from syndiff.training.run_folder import open_run
 from syndiff.training.segmentation import SegmentationTask, train
@@ -113,11 +112,7 @@ def evaluate_runs(
     """
     predictors, outs, fresh = [], [], False
     for run in runs:
-        checkpoint = find_checkpoint(run, "best")
-        if checkpoint is None:
-            raise SyndiffError(
-                f"{run} holds no trained model (no checkpoints/best). Train it first with `syndiff train`."
-            )
+        checkpoint = best_checkpoint(run)
         out = run / "eval" / folder_name(dataset)
         predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed)
         provenance = {"weights": sha256(checkpoint / "model.safetensors"), "step": int(checkpoint.name), "seed": seed}

@@ -14,7 +14,7 @@ from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.synthesis.settings import SynthesisSettings
-from syndiff.training.checkpoints import find_checkpoint
+from syndiff.training.checkpoints import best_checkpoint, find_checkpoint
 
 
 def make_inpainter(settings: Settings) -> Inpainter:
@@ -78,12 +78,7 @@ def make_gates(
 
 def _judge_of(run: Path, split: Split) -> Segmenter:
     """The best segmenter of a run, once its own split shows that it was trained on nothing but these real cases."""
-    checkpoint = find_checkpoint(run, "best")
-    if checkpoint is None:
-        raise SyndiffError(
-            f"gates settings: segmenter {run} holds no trained model (no checkpoints/best); give a run folder of "
-            "`syndiff train` or one arm of `syndiff run`."
-        )
+    checkpoint = best_checkpoint(run)
     _refuse_leak(f"gates settings: segmenter {run}", run, split)
     return Segmenter(
         predictor=SegmenterPredictor.load(checkpoint, name=run.name),

@@ -27,7 +27,7 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
     memory = count_memory(model, training, objective, bf16=bf16)
     images = training.steps * training.batch_size
     lines = [
-        f"{training.steps:,} steps of {training.batch_size} images at {model.image_size} pixels: {images:,} images "
+        f"{training.steps:,} steps of {training.batch_size} images at {_sizes(model, training)}: {images:,} images "
         f"seen, each of the {cases} cases {images / max(1, cases):,.0f} times",
         "",
         "parameters",
@@ -40,6 +40,12 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
         *(f"  {line}" for line in weights),
     ]
     return "\n".join([*lines, *(["", warning] if warning else [])])
+
+
+def _sizes(model: SegmenterSettings, training: TrainingSettings) -> str:
+    if not training.coarse_share:
+        return f"{model.image_size} pixels"
+    return f"{model.image_size} pixels (the first {training.coarse_share:.0%} at {model.coarse_size})"
 
 
 def _part(part: Part) -> str:

@@ -80,6 +80,11 @@ class Settings:
                     f"setting {name} has no effect with the inpainter {self.synthesis.inpainter}; leave it out or set "
                     f"synthesis.inpainter to {section}."
                 )
+        if self.training.coarse_share and self.model.coarse_size == self.model.image_size:
+            raise SyndiffError(
+                f"training setting coarse_share: {self.training.coarse_share} has no effect at image_size "
+                f"{self.model.image_size}, the smallest that the model can have; set training.coarse_share to 0."
+            )
 
     def refuse(self, verb: str, *names: str) -> None:
         """Raise SyndiffError when one of `names` (section or section.name) was chosen though `verb` does not use it."""

@@ -1,7 +1,7 @@
 """What studies share: a trained model's scores on one side of a split, computed once; intervals in words; figures."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,33 +13,46 @@ from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow, evaluate, read_per_case
 from syndiff.files import read_json, sha256, write_bytes
-from syndiff.models.predictor import Predictor
-from syndiff.training.checkpoints import find_checkpoint
+from syndiff.models.prediction import SegmenterPredictor
 
 Side = Literal["val", "test"]
 
 
-def best_checkpoint(run: Path) -> Path:
-    """The best checkpoint of a training. Raises SyndiffError where there is none."""
-    checkpoint = find_checkpoint(run, "best")
-    if checkpoint is None:
-        raise SyndiffError(
-            f"{run} holds no trained model (no checkpoints/best); give a run folder of `syndiff train` or one arm of "
-            "`syndiff run`."
-        )
-    return checkpoint
+def names_of(runs: Sequence[Path]) -> list[str]:
+    """A name for each run folder: the shortest end of their paths that tells them apart.
+
+    Raises SyndiffError for no run, and for one that is given twice.
+    """
+    parts = [run.resolve().parts for run in runs]
+    if not parts or len(set(parts)) < len(parts):
+        raise SyndiffError(f"--runs {' '.join(map(str, runs))}: expected one run folder or more, each of them once.")
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    raise AssertionError("paths that differ have ends that differ")
+
+
+def same_split(runs: Sequence[Path], dataset: DatasetFolder) -> Split:
+    """The split that all runs were trained on. Raises SyndiffError where they differ."""
+    splits = [Split.read(run / "split.json") for run in runs]
+    for run, split in zip(runs, splits, strict=True):
+        split.check(dataset)
+        if split != splits[0]:
+            raise SyndiffError(f"{run} was trained on another split than {runs[0]}; their scores cannot be compared.")
+    return splits[0]
 
 
 def case_scores(
-    cell: Path, checkpoint: Path, predictor: Predictor, dataset: DatasetFolder, split: Split, side: Side
+    cell: Path, checkpoint: Path, predictor: SegmenterPredictor, dataset: DatasetFolder, split: Split, side: Side
 ) -> list[CaseRow]:
-    """A predictor's scores on one side of the split, kept in the folder `cell` for as long as the weights stay."""
-    provenance = {"weights": sha256(checkpoint / "model.safetensors"), "side": side}
-    summary = cell / "summary.json"
-    if not summary.is_file() or read_json(summary)["provenance"] != provenance:
+    """A segmenter's scores on one side of the split, kept in `cell`/<side> for as long as weights and seed stay."""
+    provenance = {"weights": sha256(checkpoint / "model.safetensors"), "seed": predictor.seed}
+    out = cell / side
+    if not (out / "summary.json").is_file() or read_json(out / "summary.json")["provenance"] != provenance:
         cases = getattr(split, side)
-        evaluate(predictor, dataset, cases, cell, fingerprint=split.fingerprint, provenance=provenance, progress=False)
-    return read_per_case(cell / "per_case.csv")
+        evaluate(predictor, dataset, cases, out, fingerprint=split.fingerprint, provenance=provenance, progress=False)
+    return read_per_case(out / "per_case.csv")
 
 
 def interval_text(found: Mapping[str, Any] | None, digits: int = 3, sign: str = "") -> str:

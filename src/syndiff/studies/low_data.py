@@ -223,7 +223,7 @@ def as_markdown(content: dict[str, Any]) -> str:
 def _judge(cell: Path, best: Path, dataset: DatasetFolder, split: Split, side: Side) -> list[CaseRow]:
     """The cell's scores on one side of the split, computed once."""
     predictor = SegmenterPredictor.load(best, name=cell.parent.name)
-    return case_scores(cell / "eval" / side, best, predictor, dataset, split, side)
+    return case_scores(cell / "eval", best, predictor, dataset, split, side)
 
 
 def _averages(repeats: list[list[CaseRow]], metric: str) -> list[float | None]:

@@ -4,6 +4,7 @@ import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from syndiff.files import write_bytes, write_json, write_text
 from syndiff.pipeline.painting import check_inpainter, make_inpainter
 from syndiff.presets import Settings
 from syndiff.studies.cells import interval_text
-from syndiff.synthesis.engine import Plan, Studio, check_prompts
+from syndiff.synthesis.engine import Plan, Studio
+from syndiff.synthesis.gates.paint import failed_paint
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.pack import Slot
 from syndiff.synthesis.placement import PlacementRules
@@ -33,23 +35,25 @@ _ROWS, _TILE, _HEADER = 6, 160, 20
 
 @dataclass(frozen=True)
 class Painting:
-    """A painted frame (HxWx3), its new lesion (HxW), the word that was asked for and what was measured."""
+    """A painted frame (HxWx3), its new lesion (HxW), and what was measured; why the painting failed, if it did."""
 
     image: NDArray
     lesion: NDArray[np.bool_]
     group: str
-    asked: str
     measured: float
+    failed: str | None
 
 
 def steering(data: Path, split_file: Path, out: Path, settings: Settings, *, count: int, seed: int) -> str:
     """Paint `count` lesions once for every word of every slot that is measured on lesions; returns a Markdown table.
 
-    Lesions are placed and prompts worded as `synthesize` does, in training frames; place, noise and all other words
-    are the same for the words of a slot. Nothing is refused by gates. Size, shape and place are not asked about: they
-    are the mask's, which the label repeats. Writes steering.json, steering.md and a picture for each slot.
+    Lesions are placed as `synthesize` places them, in training frames; prompts are captions of the pack, and place,
+    noise and all other words are the same for the words of a slot. Places where one of the words fails technically
+    (NaN, black, unchanged) are left out and counted; gates refuse nothing. Size, shape and place are not asked about:
+    they are the mask's, which the label repeats. Writes steering.json, steering.md and a picture for each slot.
 
-    Raises SyndiffError for an inpainter that does not paint from text, and a pack without such a slot.
+    Raises SyndiffError for an inpainter that does not paint from text, a pack without such a slot, and when fewer than
+    two places are left.
     """
     settings.refuse_all_but("study steering", "synthesis", "compact", "sdxl")
     settings.refuse("study steering", "synthesis.share", "synthesis.background_lesion", "synthesis.backgrounds")
@@ -78,14 +82,21 @@ def steering(data: Path, split_file: Path, out: Path, settings: Settings, *, cou
         rules=PlacementRules(),
         grammar=grammar,
     )
-    check_prompts(grammar, inpainter)
-    plans = [plan for index in range(5 * count) if (plan := studio.plan(index))][:count]
+    for text in grammar.longest(measured_only=True):
+        inpainter.check_prompt(text)
+    plans = list(islice((plan for index in range(5 * count) if (plan := studio.plan(index))), count))
     if len(plans) < count:
         raise SyndiffError(f"Only {len(plans)} places were found for {count} lesions; lower --count.")
-    content: dict[str, Any] = {"count": count, "seed": seed, "inpainter": studio.backend, "slots": {}}
+    content: dict[str, Any] = {
+        "count": count,
+        "seed": seed,
+        "backend": studio.backend,
+        "settings": studio.settings,
+        "slots": {},
+    }
     lines = ["| slot | asked | measured | called so | last word - first word |", "|---|---|---|---|---|"]
     for name, slot in slots.items():
-        paintings = [_paint(studio, plans, name, word.text) for word in slot.words]
+        paintings = _without_failures([_paint(studio, plans, name, word.text) for word in slot.words])
         content["slots"][name] = found = _tabulate(slot, paintings)
         lines += _rows(name, slot, found)
         write_bytes(out / f"{name}.png", _sheet(slot, paintings))
@@ -112,8 +123,21 @@ def _paint(studio: Studio, plans: Sequence[Plan], name: str, word: str) -> list[
             attributes = measure_lesion(image, place.lesion_mask, place.label)
             value = {**vars(attributes), "contrast": attributes.contrast}[measure]
             group = place.background.group or place.background.id
-            paintings.append(Painting(image, place.lesion_mask, group, word, value))
+            _, failed = failed_paint(place.image, painted, place.paint_mask)
+            paintings.append(Painting(image, place.lesion_mask, group, value, failed))
     return paintings
+
+
+def _without_failures(paintings: Sequence[Sequence[Painting]]) -> list[list[Painting]]:
+    """Only the places where the painting succeeded for every word."""
+    whole = [all(one.failed is None for one in place) for place in zip(*paintings, strict=True)]
+    if sum(whole) < 2:
+        reasons = sorted({one.failed for painted in paintings for one in painted if one.failed})
+        raise SyndiffError(
+            f"Of {len(whole)} places {sum(whole)} could be painted for every word ({'; '.join(reasons)}); expected 2 "
+            "or more. Look at what `syndiff synthesize` makes with this inpainter."
+        )
+    return [[one for one, kept in zip(painted, whole, strict=True) if kept] for painted in paintings]
 
 
 def _tabulate(slot: Slot, paintings: Sequence[Sequence[Painting]]) -> dict[str, Any]:
@@ -127,7 +151,12 @@ def _tabulate(slot: Slot, paintings: Sequence[Sequence[Painting]]) -> dict[str, 
             "called": {each.text: called.count(each.text) for each in slot.words},
         }
     first, last = ([painting.measured for painting in painted] for painted in (paintings[0], paintings[-1]))
-    return {"measure": slot.measure, "words": words, "difference": vars(paired_difference(last, first, groups))}
+    return {
+        "measure": slot.measure,
+        "places": len(groups),
+        "words": words,
+        "difference": vars(paired_difference(last, first, groups)),
+    }
 
 
 def _rows(name: str, slot: Slot, found: dict[str, Any]) -> list[str]:

@@ -6,12 +6,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.statistics import Interval, bootstrap_mean
-from syndiff.files import read_json, write_json, write_text
+from syndiff.files import read_json, sha256, write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.studies.cells import Side, best_checkpoint, case_scores, interval_text, save_figure
+from syndiff.studies.cells import Side, case_scores, interval_text, names_of, same_split, save_figure
+from syndiff.training.checkpoints import best_checkpoint
 
 
 def timesteps(runs: Sequence[Path], data: Path, out: Path, *, sweep: Sequence[int], side: Side, seed: int) -> str:
@@ -24,19 +24,22 @@ def timesteps(runs: Sequence[Path], data: Path, out: Path, *, sweep: Sequence[in
     of a model's schedule.
     """
     dataset = DatasetFolder.open(data)
+    names = names_of(runs)
     split = same_split(runs, dataset)
+    if not sweep:
+        raise SyndiffError("--timesteps is empty; give one or more.")
     found: dict[str, dict[int, Interval]] = {}
-    for run in runs:
+    for run, short in zip(runs, names, strict=True):
         checkpoint = best_checkpoint(run)
         model = read_json(checkpoint / "model.json")["model"]
         if model["kind"] == "control":
             raise SyndiffError(f"{run} is a control, which has no timesteps; give runs of the diffusion segmenter.")
-        name = f"{run.name} ({model['objective']})"
+        name = f"{short} ({model['objective']})"
         for timestep in sweep:
             predictor = SegmenterPredictor.load(
-                checkpoint, name=f"{run.name} from {timestep}", seed=seed, timestep=timestep, steps=1, views=1
+                checkpoint, name=f"{short} from {timestep}", seed=seed, timestep=timestep, steps=1, views=1
             )
-            cell = out / "cells" / run.name / str(timestep)
+            cell = out / "cells" / short / str(timestep)
             rows = case_scores(cell, checkpoint, predictor, dataset, split, side)
             scores = bootstrap_mean([row.metrics.dice for row in rows], [row.group for row in rows])
             found.setdefault(name, {})[timestep] = scores
@@ -45,6 +48,9 @@ def timesteps(runs: Sequence[Path], data: Path, out: Path, *, sweep: Sequence[in
         {
             "side": side,
             "seed": seed,
+            "weights": {
+                name: sha256(best_checkpoint(run) / "model.safetensors") for name, run in zip(names, runs, strict=True)
+            },
             "dice": {n: {str(t): vars(i) for t, i in scores.items()} for n, scores in found.items()},
         },
     )
@@ -58,22 +64,13 @@ def timesteps(runs: Sequence[Path], data: Path, out: Path, *, sweep: Sequence[in
     return text
 
 
-def same_split(runs: Sequence[Path], dataset: DatasetFolder) -> Split:
-    """The split that all runs were trained on. Raises SyndiffError where they differ."""
-    splits = [Split.read(run / "split.json") for run in runs]
-    for run, split in zip(runs, splits, strict=True):
-        split.check(dataset)
-        if split != splits[0]:
-            raise SyndiffError(f"{run} was trained on another split than {runs[0]}; their scores cannot be compared.")
-    return splits[0]
-
-
 def _draw(found: dict[str, dict[int, Interval]]) -> Figure:
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     for name, scores in found.items():
         means = [interval.mean or 0.0 for interval in scores.values()]
         axes.plot(list(scores), means, marker="o", label=name)
-    axes.set(xscale="log", xlabel="timestep that the single step starts from", ylabel="mean Dice", ylim=(0, 1))
+    axes.set_xscale("symlog", linthresh=1)
+    axes.set(xlabel="timestep that the single step starts from", ylabel="mean Dice", ylim=(0, 1))
     axes.legend()
     return figure

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,16 @@ from tqdm import tqdm
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.metrics import case_metrics
-from syndiff.evaluation.statistics import bootstrap_mean
+from syndiff.evaluation.statistics import bootstrap, bootstrap_mean
 from syndiff.evaluation.uncertainty import Reliability, detection_auc, disagreement, mean_variance
-from syndiff.files import read_json, write_json, write_text
+from syndiff.files import sha256, write_json, write_text
+from syndiff.models.control import ControlUNet
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.studies.cells import Side, best_checkpoint, interval_text, save_figure
-from syndiff.studies.timesteps import same_split
+from syndiff.studies.cells import Side, interval_text, names_of, same_split, save_figure
+from syndiff.training.checkpoints import best_checkpoint
 
-_RESAMPLES = 2000
+DOUBTS = ("disagreement", "variance")
+"""The two kinds of doubt of `Judged`."""
 
 
 @dataclass(frozen=True)
@@ -53,26 +55,26 @@ def uncertainty(
     if not 0 < wrong_below <= 1:
         raise SyndiffError(f"--wrong-below is {wrong_below}; expected a Dice above 0 and up to 1.")
     dataset = DatasetFolder.open(data)
+    names = names_of(runs)
     split = same_split(runs, dataset)
     cases = getattr(split, side)
     found: dict[str, list[Judged]] = {}
-    for run in runs:
-        checkpoint = best_checkpoint(run)
-        model = read_json(checkpoint / "model.json")["model"]
+    for run, short in zip(runs, names, strict=True):
+        predictor = SegmenterPredictor.load(best_checkpoint(run), name=short, seed=seed)
         ways = {"views": (1, members)}
-        if model["kind"] == "diffusion":
-            ways["noises"] = (members, 1)
-        elif model["control_dropout"]:
+        if not isinstance(predictor.model, ControlUNet):
+            ways = {"views, each with its noise": (1, members), "noises": (members, 1)}
+        elif predictor.model.dropout.p:
             ways["dropout masks"] = (members, 1)
-        predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed)
         for way, (draws, views) in ways.items():
-            name = f"{run.name}, {members} {way}"
+            name = f"{short}, {members} {way}"
             found[name] = [
                 _judge(predictor, dataset, case, draws, views) for case in tqdm(cases, desc=name, unit="case")
             ]
     content = {name: _summary(judged, wrong_below) for name, judged in found.items()}
     about = {"side": side, "seed": seed, "members": members, "wrong_below": wrong_below, "cases": len(cases)}
-    write_json(out / "uncertainty.json", {**about, "answers": content})
+    weights = {name: sha256(best_checkpoint(run) / "model.safetensors") for name, run in zip(names, runs, strict=True)}
+    write_json(out / "uncertainty.json", {**about, "weights": weights, "answers": content})
     text = _as_markdown(content, wrong_below)
     write_text(out / "uncertainty.md", text)
     save_figure(_draw(found), out / "reliability.svg")
@@ -94,49 +96,25 @@ def _judge(predictor: SegmenterPredictor, dataset: DatasetFolder, case_id: str, 
 
 
 def _summary(judged: Sequence[Judged], wrong_below: float) -> dict[str, Any]:
-    groups = [one.group or str(index) for index, one in enumerate(judged)]
+    groups = None if all(one.group is None for one in judged) else [one.group for one in judged]
+
+    def calibration_error(part: Sequence[Judged]) -> float:
+        return reduce(add, (one.reliability for one in part)).error
+
+    def auc(part: Sequence[Judged], kind: str) -> float | None:
+        return detection_auc([getattr(one, kind) for one in part], [one.dice < wrong_below for one in part])
+
     total = reduce(add, (one.reliability for one in judged))
     return {
         "dice": vars(bootstrap_mean([one.dice for one in judged], groups)),
         "wrong": sum(one.dice < wrong_below for one in judged),
-        "calibration_error": _resampled(judged, groups, lambda part: reduce(add, (o.reliability for o in part)).error),
-        **{
-            f"auc_{kind}": _resampled(
-                judged,
-                groups,
-                lambda part, kind=kind: detection_auc(
-                    [getattr(one, kind) for one in part], [one.dice < wrong_below for one in part]
-                ),
-            )
-            for kind in ("disagreement", "variance")
-        },
+        "calibration_error": vars(bootstrap(judged, groups, calibration_error)),
+        **{f"auc_{kind}": vars(bootstrap(judged, groups, partial(auc, kind=kind))) for kind in DOUBTS},
         "reliability": {
             "pixels": total.pixels.tolist(),
             "probability": total.probability.tolist(),
             "frequency": total.frequency.tolist(),
         },
-    }
-
-
-def _resampled(judged: Sequence[Judged], groups: Sequence[str], statistic: Any) -> dict[str, float | None]:
-    """A statistic of all cases, with the percentiles 2.5 and 97.5 of it over resampled groups."""
-    by_group: dict[str, list[Judged]] = {}
-    for group, one in zip(groups, judged, strict=True):
-        by_group.setdefault(group, []).append(one)
-    names, rng = sorted(by_group), np.random.default_rng(0)
-    values = []
-    for _ in range(_RESAMPLES):
-        drawn = rng.integers(len(names), size=len(names))
-        value = statistic([one for index in drawn for one in by_group[names[index]]])
-        if value is not None:
-            values.append(value)
-    low, high = np.percentile(values, [2.5, 97.5]) if len(names) > 1 and values else (None, None)
-    whole = statistic(judged)
-    return {
-        "mean": whole,
-        "low": None if low is None else float(low),
-        "high": None if high is None else float(high),
-        "resamples": len(values),
     }
 
 
@@ -146,11 +124,13 @@ def _as_markdown(content: dict[str, dict[str, Any]], wrong_below: float) -> str:
         "AUC of variance |",
         "|---|---|---|---|---|---|",
     ]
+    notes = set()
     for name, row in content.items():
         cells = [name, interval_text(row["dice"]), str(row["wrong"]), interval_text(row["calibration_error"], 4)]
-        cells += [interval_text(row[f"auc_{kind}"]) for kind in ("disagreement", "variance")]
+        cells += [interval_text(row[f"auc_{kind}"]) for kind in DOUBTS]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        notes |= {f"- {name}, AUC of {kind}: {note}" for kind in DOUBTS if (note := row[f"auc_{kind}"]["note"])}
+    return "\n".join([*lines, *(["", *sorted(notes)] if notes else [])]) + "\n"
 
 
 def _draw(found: dict[str, list[Judged]]) -> Figure:

@@ -70,6 +70,17 @@ def find_checkpoint(run: Path, pointer: str) -> Path | None:
     return folder
 
 
+def best_checkpoint(run: Path) -> Path:
+    """The best checkpoint of a training. Raises SyndiffError where there is none."""
+    checkpoint = find_checkpoint(run, "best")
+    if checkpoint is None:
+        raise SyndiffError(
+            f"{run} holds no trained model (no checkpoints/best); give a run folder of `syndiff train` or one arm of "
+            "`syndiff run`."
+        )
+    return checkpoint
+
+
 def load_state(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and JSON that training goes on from."""
     folder = checkpoint / "training_state"

@@ -8,7 +8,6 @@ import torch.nn.functional as F
 
 from syndiff.data.augmentation import Augmentation, AugmentationSettings
 from syndiff.data.loading import CaseArrays
-from syndiff.errors import SyndiffError
 from syndiff.models.control import ControlUNet
 from syndiff.models.hardware import default_device
 from syndiff.models.prediction import mean_dice, model_description
@@ -42,11 +41,6 @@ class SegmentationTask:
         self.objective = SegmentationObjective(self.model, settings)
         self.augment = Augmentation(augmentation)
         self.coarse_steps = round(settings.coarse_share * settings.steps)
-        if self.coarse_steps and model_settings.coarse_size == model_settings.image_size:
-            raise SyndiffError(
-                f"training setting coarse_share: {settings.coarse_share} has no effect at image_size "
-                f"{model_settings.image_size}, the smallest that the model can have; leave it out."
-            )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The pretrained backbone has a rate of its own; the vision encoder may be left out of the average."""

@@ -106,7 +106,10 @@ class Sdxl:
             prompt=prompts,
             negative_prompt=negative,
             image=torch.stack([cut(self._start(r), box, size) for r, box in zip(requests, boxes, strict=True)]),
-            mask_image=torch.stack([cut(r.mask, box, size) for r, box in zip(requests, boxes, strict=True)]),
+            # binary: the pipeline would cut a soft edge at one half without a word; compositing does the feathering
+            mask_image=torch.stack(
+                [(cut(r.mask, box, size) >= 0.5).float() for r, box in zip(requests, boxes, strict=True)]
+            ),
             height=size,
             width=size,
             strength=strength,
