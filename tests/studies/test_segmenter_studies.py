@@ -9,6 +9,7 @@ import pytest
 
 from syndiff.cli import main
 from syndiff.models.prediction import SegmenterPredictor
+from syndiff.training.checkpoints import best_checkpoint
 
 TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=4", "training.batch_size=2"]
 
@@ -67,7 +68,9 @@ def test_every_way_to_several_answers_is_judged(syndiff, phantom, runs, tmp_path
     outcome = syndiff(*command, "--runs", runs["z0"], runs["control"])
     assert outcome.status == 0, outcome.err
     found = json.loads((tmp_path / "out" / "uncertainty.json").read_text())
-    assert list(found["answers"]) == [*("z0, 2 views", "z0, 2 noises", "control, 2 views", "control, 2 dropout masks")]
+    assert list(found["answers"]) == [
+        *("z0, 2 views, each with its noise", "z0, 2 noises", "control, 2 views", "control, 2 dropout masks")
+    ]
     for row in found["answers"].values():
         assert 0 <= row["calibration_error"]["mean"] <= 1
         assert sum(row["reliability"]["pixels"]) == found["cases"] * 96 * 112
@@ -78,8 +81,6 @@ def test_every_way_to_several_answers_is_judged(syndiff, phantom, runs, tmp_path
 
 
 def test_answers_differ_by_noise_and_the_first_is_that_of_predict(syndiff, phantom, runs) -> None:
-    from syndiff.studies.cells import best_checkpoint
-
     image = np.random.default_rng(0).integers(0, 255, (40, 50, 3), dtype=np.uint8)
     predictor = SegmenterPredictor.load(best_checkpoint(runs["z0"]), name="z0", views=1)
     answers = predictor.members(image, case_id="a", draws=3, views=1)

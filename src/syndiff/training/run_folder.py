@@ -50,7 +50,8 @@ def open_run(run: Path, config: Mapping[str, Any], argv: Sequence[str] = ()) -> 
         )
     write_json(run / "environment.json", environment())
     command = list(argv or sys.argv)
-    write_text(run / "command.txt", shlex.join([Path(command[0]).name, *command[1:]]) + "\n")
+    name = Path(command[0]).name.replace("__main__.py", "syndiff")  # `python -m syndiff`
+    write_text(run / "command.txt", shlex.join([name, *command[1:]]) + "\n")
     write_text(path, yaml.safe_dump(dict(config), sort_keys=False))
 
 
