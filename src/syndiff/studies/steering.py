@@ -1,7 +1,6 @@
 """Whether the words steer the painting: the same places and the same noise, one word exchanged, the result measured."""
 
 import io
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -29,7 +28,6 @@ from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.pack import Slot
 from syndiff.synthesis.placement import PlacementRules
 
-log = logging.getLogger("syndiff")
 _ROWS, _TILE, _HEADER = 6, 160, 20
 
 
