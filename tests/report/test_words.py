@@ -20,11 +20,11 @@ def content(shared_run: tuple[Path, DatasetFolder]) -> Content:
     return read_content(*shared_run)
 
 
-def with_gain(content: Content, mean: float, low: float | None, high: float | None) -> Content:
+def with_gain(content: Content, mean: float, low: float | None, high: float | None, p_value: float | None) -> Content:
     """The same content with another gain of synthetic cases."""
     gain = content.comparison("real+synthetic", "real")
     assert gain is not None
-    dice = Difference(mean, low, high, 3, 3, 0, None, 0.25)
+    dice = Difference(mean, low, high, 3, 3, 0, None, p_value)
     other = replace(gain, differences={**gain.differences, "dice": dice})
     return replace(content, comparisons=(other, *content.comparisons[1:]))
 
@@ -49,18 +49,19 @@ def test_the_markdown_table_has_the_same_cells(content: Content) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bounds", "says"),
+    ("bounds", "p_value", "says"),
     [
-        ((0.02, 0.01, 0.03), "excludes zero. Synthetic cases helped"),
-        ((-0.02, -0.03, -0.01), "excludes zero. Synthetic cases did harm"),
-        ((0.02, -0.01, 0.05), "includes zero, so this test cannot tell"),
-        ((0.02, None, None), "no interval, so it cannot be told from chance"),
+        ((0.02, 0.01, 0.03), 0.01, "excludes zero. Synthetic cases helped"),
+        ((-0.02, -0.03, -0.01), 0.01, "excludes zero. Synthetic cases did harm"),
+        ((0.02, 0.01, 0.03), 0.25, "the signs of the 3 groups would fall as clearly with p = 0.25"),
+        ((0.02, -0.01, 0.05), 0.01, "includes zero, so this test cannot tell"),
+        ((0.02, None, None), None, "no interval, so it cannot be told from chance"),
     ],
 )
 def test_the_verdict_on_synthetic_cases_follows_the_interval(
-    content: Content, bounds: tuple[float, float | None, float | None], says: str
+    content: Content, bounds: tuple[float, float | None, float | None], p_value: float | None, says: str
 ) -> None:
-    answer = dict(verdict(with_gain(content, *bounds)))["What did synthetic cases add?"]
+    answer = dict(verdict(with_gain(content, *bounds, p_value)))["What did synthetic cases add?"]
     assert says in answer
     assert f"{bounds[0]:+.3f}".replace("-", "−") in answer
 

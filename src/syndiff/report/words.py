@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from syndiff.evaluation.statistics import Interval
+from syndiff.evaluation.statistics import Difference, Interval
 from syndiff.report.content import LABELS, Arm, Content, Timing
+
+_ALPHA = 0.05
+"""The p-value above which a difference is not called one."""
 
 
 @dataclass(frozen=True)
@@ -300,12 +303,16 @@ def _between(interval: Interval, show: Callable[[float | None, int], str] = numb
     return f" (95 % interval {show(interval.low, 3)} to {show(interval.high, 3)})"
 
 
-def _chance(interval: Interval, above: str, below: str) -> str:
-    """Whether an interval of a difference excludes zero, and what follows."""
-    if interval.low is None or interval.high is None:
+def _chance(found: Difference, above: str, below: str) -> str:
+    """Whether the interval of a difference excludes zero, whether chance could do the same, and what follows."""
+    if found.low is None or found.high is None:
         return "There is no interval, so it cannot be told from chance."
-    if interval.low > 0:
-        return f"The interval excludes zero. {above} on this test set."
-    if interval.high < 0:
-        return f"The interval excludes zero. {below} on this test set."
-    return "The interval includes zero, so this test cannot tell the difference from chance."
+    if found.low <= 0 <= found.high:
+        return "The interval includes zero, so this test cannot tell the difference from chance."
+    if found.p_value is not None and found.p_value > _ALPHA:
+        return (
+            "The interval excludes zero, yet were the two alike, the signs of the "
+            f"{found.groups} groups would fall as clearly with p = {found.p_value:.2g}: too few groups, or too "
+            "different ones, to tell the difference from chance."
+        )
+    return f"The interval excludes zero. {above if found.low > 0 else below} on this test set."
