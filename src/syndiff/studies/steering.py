@@ -117,7 +117,7 @@ def _paint(studio: Studio, plans: Sequence[Plan], name: str, word: str) -> list[
     for start in tqdm(range(0, len(asked), size), desc=f"{name}: {word}", unit="batch"):
         for plan, painted, _ in studio.paint(asked[start : start + size]):
             place = plan.placement
-            image = studio.put(place.image, painted, place.paint_mask)
+            image = studio.put(place.image, painted, place.paint_mask, seed=plan.seed)
             attributes = measure_lesion(image, place.lesion_mask, place.label)
             value = {**vars(attributes), "contrast": attributes.contrast}[measure]
             group = place.background.group or place.background.id

@@ -293,7 +293,7 @@ class Studio:
             placement, mask = plan.placement, plan.placement.removal_mask
             assert mask is not None
             _, failures[plan.index] = failed_paint(placement.image, painted, mask)
-            image = self.put(placement.image, painted, mask)
+            image = self.put(placement.image, painted, mask, seed=plan.seed)
             cleared[plan.index] = replace(plan, placement=replace(placement, image=image))
         ready = [cleared.get(plan.index, plan) for plan in plans]
         requests = [
@@ -312,11 +312,11 @@ class Studio:
             (plan, painted, failures.get(plan.index)) for plan, painted in zip(ready, self._ask(requests), strict=True)
         ]
 
-    def put(self, frame: Image, painted: NDArray[np.float32], mask: NDArray[np.bool_]) -> Image:
-        """The painted picture in its frame."""
-        return composite(
-            frame, match_grain(frame, painted, mask) if self.grain else painted, mask, feather=self.feather
-        )
+    def put(self, frame: Image, painted: NDArray[np.float32], mask: NDArray[np.bool_], *, seed: int) -> Image:
+        """The painted picture in its frame; `seed` draws its grain."""
+        if self.grain:
+            painted = match_grain(frame, painted, mask, seed=seed)
+        return composite(frame, painted, mask, feather=self.feather)
 
     def _removal(self, plan: Plan) -> InpaintRequest:
         """Ask for healthy tissue in place of the frame's own lesions."""
@@ -345,7 +345,7 @@ class Studio:
 
     def _judge(self, plan: Plan, painted: NDArray[np.float32], removal_failed: str | None) -> tuple[Sample, Pictures]:
         placement, removal = plan.placement, None
-        image = self.put(placement.image, painted, placement.paint_mask)
+        image = self.put(placement.image, painted, placement.paint_mask, seed=plan.seed)
         scores, reason = failed_paint(placement.image, painted, placement.paint_mask)
         if removal_failed:
             reason = f"removing the frame's lesion: {removal_failed}"
