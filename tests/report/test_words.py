@@ -53,7 +53,11 @@ def test_the_markdown_table_has_the_same_cells(content: Content) -> None:
     [
         ((0.02, 0.01, 0.03), 0.01, "excludes zero. Synthetic cases helped"),
         ((-0.02, -0.03, -0.01), 0.01, "excludes zero. Synthetic cases did harm"),
-        ((0.02, 0.01, 0.03), 0.25, "the signs of the 3 groups would fall as clearly with p = 0.25"),
+        (
+            (0.02, 0.01, 0.03),
+            0.25,
+            "signs drawn by chance give as large a difference with p = 0.25, so this test cannot tell",
+        ),
         ((0.02, -0.01, 0.05), 0.01, "includes zero, so this test cannot tell"),
         ((0.02, None, None), None, "no interval, so it cannot be told from chance"),
     ],

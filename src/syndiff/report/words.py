@@ -311,8 +311,7 @@ def _chance(found: Difference, above: str, below: str) -> str:
         return "The interval includes zero, so this test cannot tell the difference from chance."
     if found.p_value is not None and found.p_value > _ALPHA:
         return (
-            "The interval excludes zero, yet were the two alike, the signs of the "
-            f"{found.groups} groups would fall as clearly with p = {found.p_value:.2g}: too few groups, or too "
-            "different ones, to tell the difference from chance."
+            "The interval excludes zero, yet signs drawn by chance give as large a difference with "
+            f"p = {found.p_value:.2g}, so this test cannot tell it from chance."
         )
     return f"The interval excludes zero. {above if found.low > 0 else below} on this test set."

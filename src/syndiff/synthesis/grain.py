@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from syndiff.synthesis.outline import outline_distance, surroundings
+
 _REACH = 0.5
 """Width of the band around the mask whose grain is taken, in radii of the mask."""
 _OCTAVES = ((2.0, 4.0), (1.0, 2.0), (0.0, 1.0))
@@ -25,19 +27,16 @@ def match_grain(
     and the correlation of channels that the surroundings have. It is added octave by octave where the painting has too
     little, scaled so that the median absolute value inside becomes that outside. A network that paints at a lower
     resolution and a lesion that was turned and scaled are smoother than the frame, and a segmenter would learn that
-    smooth means lesion.
-    Nothing is taken away where there is grain enough, and nothing happens when there is nothing to take it from.
+    smooth means lesion. Nothing is taken away where there is grain enough, and nothing happens when there is nothing to
+    take it from.
     """
     if not mask.any() or mask.all():
         return painted
-    rows, columns = ndimage.find_objects(mask.astype(np.uint8))[0]
     radius = np.sqrt(mask.sum() / np.pi)
-    pad = int(np.ceil(max(8.0, radius))) + 2
-    window = (slice(max(rows.start - pad, 0), rows.stop + pad), slice(max(columns.start - pad, 0), columns.stop + pad))
+    window = surroundings(mask, int(np.ceil(max(8.0, radius))) + 2)
     frame = source[window].astype(np.float32) / np.float32(np.iinfo(source.dtype).max)
-    inside = mask[window]
-    core = ndimage.distance_transform_edt(inside) > 1
-    ring = ~inside & (ndimage.distance_transform_edt(~inside) <= max(6.0, _REACH * radius))
+    inside, distance = mask[window], outline_distance(mask[window])
+    core, ring = distance < -0.5, (distance > 0) & (distance <= max(6.0, _REACH * radius) - 0.5)
     if not core.any() or not ring.any():
         return painted
     residual = _band(frame, (0.0, _OCTAVES[0][1]))
@@ -46,9 +45,9 @@ def match_grain(
     smooth = result = painted[window]
     for sigmas in _OCTAVES:
         grain = _band(texture, sigmas) * inside[..., None]
-        wanted, found, brought = (
-            _amount(band) for band in (_band(frame, sigmas)[ring], _band(result, sigmas)[core], grain[core])
-        )
+        wanted = _amount(_band(_light(frame), sigmas)[ring])
+        found = _amount(_band(_light(result), sigmas)[core])
+        brought = _amount(_light(grain)[core])
         if found < wanted and brought > 0:  # not so for a painting with NaN, which is judged elsewhere
             result = result + grain * np.float32(np.sqrt(wanted**2 - found**2) / brought)
     if result is smooth:
@@ -73,12 +72,18 @@ def _noise_like(picture: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
 
 
 def _band(picture: NDArray[np.float32], sigmas: tuple[float, float]) -> NDArray[np.float32]:
-    """What lies between two Gaussians in a picture (hxwx3)."""
-    finer, coarser = (ndimage.gaussian_filter(picture, (sigma, sigma, 0), truncate=3) for sigma in sigmas)
+    """What lies between two Gaussians in a picture (hxw or hxwx3)."""
+    finer, coarser = (ndimage.gaussian_filter(picture, sigma, truncate=3, axes=(0, 1)) for sigma in sigmas)
     band: NDArray[np.float32] = finer - coarser
     return band
 
 
-def _amount(band: NDArray[np.float32]) -> float:
-    """Median absolute value of the light of pixels (nx3)."""
-    return float(np.median(np.abs(band.mean(axis=1))))
+def _light(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean of the channels (hxwx3): hxw."""
+    light: NDArray[np.float32] = picture.mean(axis=2)
+    return light
+
+
+def _amount(values: NDArray[np.float32]) -> float:
+    """Median absolute value."""
+    return float(np.median(np.abs(values)))
