@@ -28,13 +28,14 @@ TINY = [
 ]
 
 
-def test_few_groups_keeps_whole_training_groups_and_nothing_else(phantom: Path) -> None:
+def test_few_groups_keeps_whole_training_groups_and_tests_on_the_others(phantom: Path) -> None:
     dataset = DatasetFolder.open(phantom)
     split = make_split(dataset, method="group", seed=0)
     few = few_groups(dataset, split, 2, seed=3)
     groups = {dataset[case].group for case in few.train}
     assert len(groups) == 2 and set(few.train) == {c for c in split.train if dataset[c].group in groups}
-    assert (few.val, few.test) == (split.val, split.test)
+    assert few.val == split.val and set(few.test) == {*split.test, *split.train} - set(few.train)
+    few.check(dataset)
     assert few == few_groups(dataset, split, 2, seed=3)
     with pytest.raises(SyndiffError, match="lower --groups"):
         few_groups(dataset, split, 99, seed=3)
