@@ -14,6 +14,7 @@ from syndiff.synthesis.outline import grown, outline_distance, surroundings
 
 _CONNECTIVITY = np.ones((3, 3))
 _FEWEST_PIXELS = 16
+_MOST_RING = 100
 _WAVES = 3  # cosines along each side of a lesion that bend it: few, so that its outline stays smooth
 
 
@@ -151,23 +152,24 @@ class Warp:
         None when no cell is left of it.
         """
         centres = np.arange(step // 2 - step, self.side + step, step)
-        there = self.source(centres, centres)
-        distance = ndimage.map_coordinates(self.lesion.distance, there, order=1, cval=np.inf) * self.pixels
-        nearest = np.rint(there).astype(np.int64)
+        nearest = np.rint(self.source(centres, centres)).astype(np.int64)
+        rows, columns = (at.clip(0, most - 1) for at, most in zip(nearest, self.lesion.mask.shape, strict=True))
+        distance = self.lesion.distance[rows, columns] * self.pixels
         covered = distance <= self.band + 0.75 * step  # from its middle to a corner a cell measures 0.71
-        height, width = self.lesion.mask.shape
-        rows, columns = nearest[0].clip(0, height - 1), nearest[1].clip(0, width - 1)
+        covered &= (rows == nearest[0]) & (columns == nearest[1])  # it ends where the lesion's picture does
         covered &= (distance <= 0) | ~self.lesion.foreign[rows, columns]
         if not covered.any():
             return None
         window = ndimage.find_objects(covered.astype(np.uint8))[0]
         start = np.array([side.start for side in window])
-        ring = np.nonzero(grown(covered) & ~covered)
+        ring = np.argwhere(grown(covered) & ~covered)
+        ring = ring[:: -(-len(ring) // _MOST_RING)]
+        seam = self.lesion.image[rows[tuple(ring.T)], columns[tuple(ring.T)]]
         return Sketch(
             start=(int(start[0]) - 1, int(start[1]) - 1),  # the grid begins a cell before the square
             covered=covered[window],
-            ring=np.stack(ring, axis=1) - start,
-            seam=to_unit(self.lesion.image[rows[ring], columns[ring]]),
+            ring=ring - start,
+            seam=to_unit(seam),
         )
 
     def render(self, rows: slice, columns: slice) -> "Patch":
@@ -188,8 +190,8 @@ class Sketch:
     """A warped lesion on a grid of cells.
 
     `covered` (hxw) are the cells that painting may touch, `start` is where they begin on the warp's square. `ring`
-    (nx2) are the cells just outside of them, counted from there, where lesion and frame have to meet; `seam` (nx3 in
-    [0, 1]) are the lesion's own surroundings on the ring.
+    (nx2) are cells just outside of them, counted from there, where lesion and frame have to meet, at most a hundred
+    at even distances; `seam` (nx3 in [0, 1]) are the lesion's own surroundings there.
     """
 
     start: tuple[int, int]
