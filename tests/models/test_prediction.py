@@ -1,6 +1,7 @@
 """From a checkpoint folder to masks at the size of the image, the same every time."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from syndiff.models.prediction import (
     mean_dice,
     model_description,
 )
-from syndiff.models.segmenter import SegmenterSettings, initialise
+from syndiff.models.segmenter import Kind, SegmenterSettings, initialise
 from syndiff.models.tensors import trainable_state, write_tensors
 
 TINY = {"image_size": 64, "pretrained": False, "condition_channels": 8, "denoiser_channels": 8}
@@ -38,7 +39,7 @@ def picture(height, width, dtype=np.uint8, seed=0):
     return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, (height, width, 3), endpoint=True).astype(dtype)
 
 
-@pytest.mark.parametrize("kind", ["diffusion", "control"])
+@pytest.mark.parametrize("kind", get_args(Kind))
 class TestPrediction:
     @pytest.fixture
     def settings(self, kind):
@@ -85,7 +86,7 @@ class TestPrediction:
 
     def test_every_stage_is_timed(self, kind, checkpoint):
         seconds = SegmenterPredictor.load(checkpoint, name="x").predict(picture(30, 30), case_id="a").seconds
-        inner = ["network"] if kind == "control" else ["encode", "denoise", "decode"]
+        inner = ["encode", "denoise", "decode"] if kind == "diffusion" else ["network"]
         assert list(seconds) == ["preprocess", *inner, "postprocess"]
         assert all(value > 0 for value in seconds.values())
 

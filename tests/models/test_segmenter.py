@@ -1,10 +1,13 @@
-"""One contract for the one-step segmenter and its control; what settings may not be."""
+"""One contract for the one-step segmenter, its control and its peers; what settings may not be."""
+
+from typing import get_args
 
 import pytest
 import torch
 
 from syndiff.errors import SyndiffError
-from syndiff.models.segmenter import SegmenterSettings, initialise
+from syndiff.models.control import PlainNetwork
+from syndiff.models.segmenter import Kind, SegmenterSettings, initialise
 from syndiff.models.tensors import trainable_state
 
 TINY = {"image_size": 32, "pretrained": False, "condition_channels": 8, "denoiser_channels": 8}
@@ -14,12 +17,12 @@ def inputs(model, height, width, seed=0):
     """What a forward pass takes: a batch of two images, and noise for a diffusion segmenter."""
     generator = torch.Generator().manual_seed(seed)
     image = torch.rand(2, 3, height, width, generator=generator)
-    if model.__class__.__name__ == "ControlUNet":
+    if isinstance(model, PlainNetwork):
         return (image,)
     return image, torch.randn(2, *model.noise_shape(height, width), generator=generator)
 
 
-@pytest.mark.parametrize("kind", ["diffusion", "control"])
+@pytest.mark.parametrize("kind", get_args(Kind))
 class TestSegmenter:
     @pytest.fixture
     def model(self, kind):
@@ -66,7 +69,7 @@ def test_noise_matters_and_more_steps_change_the_answer(objective):
     [
         ({"image_size": 100}, "multiple of 32"),
         ({"image_size": 0}, "multiple of 32"),
-        ({"kind": "diffuse"}, "diffusion or control"),
+        ({"kind": "diffuse"}, "one of diffusion, control, unet, attention-unet, segresnet"),
         ({"inference_timestep": 1000}, "0 to 999"),
         ({"inference_timestep": -2}, "0 to 999"),
         ({"inference_timestep": 10, "timesteps": 10}, "0 to 9"),

@@ -12,7 +12,8 @@ from syndiff.data.splits import make_split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.metrics import case_metrics
-from syndiff.studies.low_data import REAL, as_markdown, few_groups, tabulate
+from syndiff.studies.low_data import REAL, few_groups
+from syndiff.studies.table import as_markdown, tabulate
 
 TINY = [
     *(
@@ -47,13 +48,13 @@ def test_the_table_averages_repeats_and_pairs_cases(square_row) -> None:
     painted = [
         [replace(row, metrics=replace(row.metrics, dice=row.metrics.dice + 0.1)) for row in rows] for rows in plain
     ]
-    content = tabulate({REAL: plain, "painted": painted})
+    content = tabulate({REAL: plain, "painted": painted}, REAL)
     assert content[REAL]["dice"]["mean"] == pytest.approx(0.55)
     assert content[REAL]["repeats"] == pytest.approx([0.65, 0.45])
     assert content["painted"]["difference"]["dice"]["mean"] == pytest.approx(0.1)
     assert content["painted"]["difference"]["dice"]["low"] == pytest.approx(0.1)
     assert "difference" not in content[REAL]
-    assert "| painted | 0.650" in as_markdown(content) and "+0.100" in as_markdown(content)
+    assert "| painted | 0.650" in as_markdown(content, REAL) and "+0.100" in as_markdown(content, REAL)
 
 
 @pytest.fixture

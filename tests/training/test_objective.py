@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import fields, replace
+from typing import get_args
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from tiny_training import MODEL, TRAINING, bright_squares
 
 from syndiff.errors import SyndiffError
 from syndiff.models.efficientnet import imagenet_weights_file
-from syndiff.models.segmenter import SegmenterSettings, initialise
+from syndiff.models.segmenter import Kind, SegmenterSettings, initialise
 from syndiff.models.taef2 import Taef2
 from syndiff.training.objective import Batch, SegmentationObjective, draw_randomness, mask_loss
 
@@ -108,7 +109,7 @@ def test_terms_are_there_when_they_have_a_weight():
     assert set(SegmentationObjective(initialise(replace(MODEL, kind="control"), 0), TRAINING)(batch)) == {"mask"}
 
 
-@pytest.mark.parametrize("kind", ["diffusion", "control"])
+@pytest.mark.parametrize("kind", get_args(Kind))
 def test_everything_trained_is_moved_by_some_loss_and_the_autoencoder_by_none(kind):
     settings = replace(MODEL, kind=kind, image_size=64)
     model = initialise(settings, 0)

@@ -140,11 +140,56 @@ class Uncertainty:
 
 
 @dataclass(kw_only=True)
+class Peers(Configured):
+    """The segmenter beside the control and MONAI's networks: the same minutes each, several splits, paired."""
+
+    data: Path
+    """Dataset folder."""
+    out: Path
+    """Folder of the study; the same command goes on, finished cells are kept."""
+    kinds: tuple[Literal["diffusion", "unet", "attention-unet", "segresnet"], ...] = (
+        "diffusion",
+        "unet",
+        "attention-unet",
+        "segresnet",
+    )
+    """Networks beside the control; the last three are MONAI's (the extra `controls`)."""
+    splits: int = 1
+    """Splits, drawn with seeds from --seed on; every network is trained on each."""
+    split_method: Literal["auto", "group", "random", "random-488", "pranet"] = "auto"
+    """How cases are divided; auto: by group where groups are known."""
+    minutes: float | None = None
+    """Training minutes of each network; replaces run.minutes."""
+    side: Literal["val", "test"] = "val"
+    """Cases that are scored; test is for the end."""
+
+    def run(self) -> None:
+        """Train what is missing and print the table."""
+        from syndiff.studies.peers import peers
+
+        if self.minutes is not None:
+            self.set = (*self.set, f"run.minutes={self.minutes}")
+        say(
+            peers(
+                self.data,
+                self.out,
+                self.settings(),
+                kinds=self.kinds,
+                splits=self.splits,
+                split_method=self.split_method,
+                side=self.side,
+                seed=self.seed,
+            )
+        )
+
+
+@dataclass(kw_only=True)
 class Study:
-    """Experiments: low-data, steering, timesteps, uncertainty."""
+    """Experiments: low-data, peers, steering, timesteps, uncertainty."""
 
     verb: (
         Annotated[LowData, tyro.conf.subcommand("low-data")]
+        | Annotated[Peers, tyro.conf.subcommand("peers")]
         | Annotated[Steering, tyro.conf.subcommand("steering")]
         | Annotated[Timesteps, tyro.conf.subcommand("timesteps")]
         | Annotated[Uncertainty, tyro.conf.subcommand("uncertainty")]

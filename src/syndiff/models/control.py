@@ -1,4 +1,4 @@
-"""The control: the same vision backbone as a plain U-Net, without any diffusion."""
+"""Segmenters without any diffusion: the control, the same vision backbone as a plain U-Net, and what they share."""
 
 import torch
 import torch.nn.functional as F
@@ -7,19 +7,32 @@ from torch import Tensor, nn
 from syndiff.models.encoder import conv_norm_relu, make_backbone
 
 
-class ControlUNet(nn.Module):
-    """Image (b, 3, h, w) in [0, 1], sides multiples of 32 -> mask logits (b, 1, h, w).
+class PlainNetwork(nn.Module):
+    """Image (b, 3, h, w) in [0, 1], sides multiples of 32 -> mask logits (b, 1, h, w), in one pass.
 
-    The decoder climbs to stride 2 with two convolutions a level (128, 64, 48, 32 channels) and its logits are enlarged
-    bilinearly, which is as accurate as a full-resolution level and cheaper. `dropout` acts between the two coarsest
-    levels and the next, where Kendall et al. (Bayesian SegNet, arXiv 1511.02680) found it to serve uncertainty best.
+    Attributes:
+        backbone: the pretrained part, which has a learning rate of its own; may be empty.
+        dropout: what `study uncertainty` draws several answers with; of probability 0 where there is none.
+    """
+
+    backbone: nn.Module
+    dropout: nn.Dropout
+
+
+class ControlUNet(PlainNetwork):
+    """The vision backbone with a decoder of two convolutions a level (128, 64, 48, 32 channels) up to stride 2.
+
+    Its logits are enlarged bilinearly, which is as accurate as a full-resolution level and cheaper. `dropout` acts
+    between the two coarsest levels and the next, where Kendall et al. (Bayesian SegNet, arXiv 1511.02680) found it to
+    serve uncertainty best.
     """
 
     def __init__(self, *, pretrained: bool, dropout: float = 0.0) -> None:
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.backbone = make_backbone(pretrained=pretrained)
-        *skips, inputs = self.backbone.channels
+        backbone = make_backbone(pretrained=pretrained)
+        self.backbone = backbone
+        *skips, inputs = backbone.channels
         self.levels = nn.ModuleList()
         for skip, outputs in zip(reversed(skips), (128, 64, 48, 32), strict=True):
             self.levels.append(nn.Sequential(conv_norm_relu(inputs + skip, outputs), conv_norm_relu(outputs, outputs)))

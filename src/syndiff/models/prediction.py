@@ -17,7 +17,7 @@ from syndiff.data.resize import resize_image, restore_probability
 from syndiff.errors import SyndiffError
 from syndiff.files import read_json
 from syndiff.models.autoencoder import check_same_autoencoder
-from syndiff.models.control import ControlUNet
+from syndiff.models.control import PlainNetwork
 from syndiff.models.hardware import channels_last, default_device
 from syndiff.models.predictor import Prediction, StageClock
 from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise, without_initial_weights
@@ -38,7 +38,7 @@ def case_noise(shape: tuple[int, int, int], *, seed: int, case_id: str, count: i
 
 
 def model_description(
-    settings: SegmenterSettings, model: DiffusionSegmenter | ControlUNet, *, step: int, val_dice: float | None
+    settings: SegmenterSettings, model: DiffusionSegmenter | PlainNetwork, *, step: int, val_dice: float | None
 ) -> dict[str, Any]:
     """The JSON beside the weights: all that rebuilds the model and its pre- and post-processing."""
     described: dict[str, Any] = {
@@ -62,7 +62,7 @@ def model_description(
 
 def load_segmenter(
     checkpoint: Path, *, timestep: int | None = None, steps: int | None = None, views: int | None = None
-) -> tuple[DiffusionSegmenter | ControlUNet, dict[str, Any]]:
+) -> tuple[DiffusionSegmenter | PlainNetwork, dict[str, Any]]:
     """The network of a checkpoint folder and its description (model.json).
 
     `timestep` and `steps` replace the stored inference settings of a diffusion segmenter, `views` those of any.
@@ -75,8 +75,8 @@ def load_segmenter(
             f"{checkpoint / 'model.json'} does not describe a segmenter of this version ({error}); it was written by "
             f"syndiff {described.get('syndiff', 'unknown')}, this is {__version__}."
         ) from None
-    if settings.kind == "control" and (timestep is not None or steps is not None):
-        raise SyndiffError(f"{checkpoint}: a control has no timesteps; leave out --timestep and --steps.")
+    if settings.kind != "diffusion" and (timestep is not None or steps is not None):
+        raise SyndiffError(f"{checkpoint}: a {settings.kind} has no timesteps; leave out --timestep and --steps.")
     settings = replace(
         settings,
         inference_timestep=settings.inference_timestep if timestep is None else timestep,
@@ -98,7 +98,7 @@ class SegmenterPredictor:
 
     def __init__(
         self,
-        model: DiffusionSegmenter | ControlUNet,
+        model: DiffusionSegmenter | PlainNetwork,
         image_size: int,
         *,
         name: str,
@@ -136,7 +136,7 @@ class SegmenterPredictor:
             views = make_views(square.permute(2, 0, 1)[None].float().div_(255), self.views)
             batch = views.contiguous(memory_format=torch.channels_last)
         # 2. The network, in the stages the timing table shows.
-        if isinstance(self.model, ControlUNet):
+        if isinstance(self.model, PlainNetwork):
             with clock.stage("network"):
                 logits = self.model(batch)
         else:
@@ -166,7 +166,7 @@ class SegmenterPredictor:
         square = torch.from_numpy(resize_image(image, self.image_size)).to(self.device)
         batch = make_views(square.permute(2, 0, 1)[None].float().div_(255), views)
         batch = batch.contiguous(memory_format=torch.channels_last)
-        if isinstance(self.model, ControlUNet):
+        if isinstance(self.model, PlainNetwork):
             answers = self._dropped_out(self.model, batch, draws, case_id)
         else:
             condition = self.model.encoder(batch)  # once for all noises
@@ -176,7 +176,7 @@ class SegmenterPredictor:
         probabilities = torch.cat([undo_views(logits.float().sigmoid()) for logits in answers])[:, 0]
         return np.stack([restore_probability(one.cpu().numpy(), *image.shape[:2]) for one in probabilities])
 
-    def _dropped_out(self, control: ControlUNet, batch: Tensor, draws: int, case_id: str) -> list[Tensor]:
+    def _dropped_out(self, control: PlainNetwork, batch: Tensor, draws: int, case_id: str) -> list[Tensor]:
         if draws == 1:
             return [control(batch)]
         assert control.dropout.p > 0, "a control without dropout has one answer only"

@@ -1,7 +1,7 @@
 """The one-step latent-diffusion segmenter: vision encoder, denoiser and frozen autoencoder composed as in the paper."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,15 @@ from syndiff.diffusion.samplers import ddim
 from syndiff.diffusion.schedule import NoiseSchedule
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import DOWNSAMPLING, Autoencoder, load_autoencoder
-from syndiff.models.control import ControlUNet
+from syndiff.models.control import ControlUNet, PlainNetwork
 from syndiff.models.denoiser import CompactDenoiser
 from syndiff.models.encoder import AutoencoderEncoder, VisionEncoder
 from syndiff.models.hardware import channels_last
+from syndiff.models.peers import PEERS, Peer
 from syndiff.models.unet import UNetDenoiser, UNetWeights
 from syndiff.models.views import VIEWS
 
+Kind = Literal["diffusion", "control", "unet", "attention-unet", "segresnet"]
 MASK_LOGIT_SCALE = 5.0
 """A decoded mask score of +1 or -1 is read as a probability of 0.993 or 0.007."""
 
@@ -27,7 +29,8 @@ class SegmenterSettings:
     """Everything that rebuilds a segmenter; stored beside its weights.
 
     Attributes:
-        kind: "diffusion" for the one-step segmenter, "control" for the plain U-Net on the same backbone.
+        kind: "diffusion" for the one-step segmenter, "control" for the plain U-Net on the same backbone; MONAI's
+            "unet", "attention-unet" and "segresnet", from random weights, to compare with.
         image_size: side in pixels that images are resized to; a multiple of 32, and of 8 times the U-Net's coarsest
             downsampling (128 for the paper's).
         encoder: the vision encoder tau_theta: "efficientnet-lite0", or "autoencoder", the paper's trainable copy of the
@@ -66,7 +69,7 @@ class SegmenterSettings:
         inference_views: flips and quarter turns of an image whose predictions are averaged: 1, 2, 4 or 8.
     """
 
-    kind: Literal["diffusion", "control"] = "diffusion"
+    kind: Kind = "diffusion"
     image_size: int = 128
     encoder: Literal["efficientnet-lite0", "autoencoder"] = "efficientnet-lite0"
     encoder_dropout: float = 0.0
@@ -103,7 +106,7 @@ class SegmenterSettings:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         start = self.first_timestep
         expected = {
-            "kind": (self.kind in ("diffusion", "control"), "diffusion or control"),
+            "kind": (self.kind in get_args(Kind), f"one of {', '.join(get_args(Kind))}"),
             "image_size": (
                 self.image_size >= self._grain and self.image_size % self._grain == 0,
                 f"a multiple of {self._grain}, such as {max(self._grain, 128)} or 256",
@@ -125,8 +128,10 @@ class SegmenterSettings:
         for name, (valid, words) in expected.items():
             if not valid:
                 raise SyndiffError(f"model setting {name}: found {getattr(self, name)}, expected {words}.")
-        if self.kind == "diffusion":  # the control of a run has the settings of its segmenters
+        if self.kind == "diffusion":  # what it is compared with has its settings
             self._refuse_idle()
+        if self.kind in PEERS and self.control_dropout:
+            raise SyndiffError(f"model setting control_dropout: it has no effect with kind {self.kind}; leave it out.")
 
     @property
     def _grain(self) -> int:
@@ -280,14 +285,21 @@ def without_initial_weights(settings: SegmenterSettings) -> SegmenterSettings:
     )
 
 
-def build_segmenter(settings: SegmenterSettings) -> DiffusionSegmenter | ControlUNet:
+def build_segmenter(settings: SegmenterSettings) -> DiffusionSegmenter | PlainNetwork:
     """The network that `settings` describe, freshly initialised (draws from the global torch generator)."""
-    if settings.kind == "control":
-        return ControlUNet(pretrained=settings.pretrained, dropout=settings.control_dropout)
-    return DiffusionSegmenter(settings)
+    if settings.kind == "diffusion":
+        return DiffusionSegmenter(settings)
+    return build_plain(settings)
 
 
-def initialise(settings: SegmenterSettings, seed: int) -> DiffusionSegmenter | ControlUNet:
+def build_plain(settings: SegmenterSettings) -> PlainNetwork:
+    """The network of a kind without diffusion."""
+    if settings.kind in PEERS:
+        return Peer(settings.kind)
+    return ControlUNet(pretrained=settings.pretrained, dropout=settings.control_dropout)
+
+
+def initialise(settings: SegmenterSettings, seed: int) -> DiffusionSegmenter | PlainNetwork:
     """`build_segmenter` with its own seed, channels last for speed; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

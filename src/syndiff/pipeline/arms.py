@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.loading import CaseArrays, load_cases
@@ -16,6 +16,7 @@ from syndiff.evaluation.evaluate import evaluate
 from syndiff.evaluation.timing import time_predictors
 from syndiff.files import read_json, sha256, write_json
 from syndiff.models.prediction import SegmenterPredictor
+from syndiff.models.segmenter import Kind
 from syndiff.pipeline.painting import open_synthetic
 from syndiff.pipeline.training_plan import training_plan
 from syndiff.presets import Settings
@@ -25,30 +26,30 @@ from syndiff.training.loop import Task
 from syndiff.training.run_folder import open_run
 from syndiff.training.segmentation import SegmentationTask, train
 
-Kind = Literal["control", "diffusion"]
 KINDS: tuple[Kind, ...] = ("control", "diffusion")
+"""What a run trains."""
 log = logging.getLogger("syndiff")
 
 
-def plan_steps(path: Path, settings: Settings, cases: CaseArrays) -> dict[str, int]:
-    """Steps of the control and of the segmenter: those of the settings, or as many as fit into `run.minutes`.
+def plan_steps(path: Path, settings: Settings, cases: CaseArrays, kinds: Sequence[Kind] = KINDS) -> dict[str, int]:
+    """Steps of each kind of network: those of the settings, or as many as fit into `run.minutes`.
 
     What was measured is written to `path` once and read again when the run resumes, so that the plan never changes.
     """
     if not settings.run.minutes:
-        return {"control": settings.training.steps, "diffusion": settings.training.steps}
+        return dict.fromkeys(kinds, settings.training.steps)
     if not path.is_file():
         training = settings.training
         tasks: dict[str, Task] = {
             kind: SegmentationTask(
                 replace(settings.model, kind=kind), training, settings.augmentation, train_cases=cases, seed=0
             )
-            for kind in KINDS
+            for kind in kinds
         }
         measured = step_seconds(tasks, training, first=training.steps)
         if share := training.coarse_share:
             coarse = step_seconds(tasks, training)
-            measured = {kind: share * coarse[kind] + (1 - share) * measured[kind] for kind in KINDS}
+            measured = {kind: share * coarse[kind] + (1 - share) * measured[kind] for kind in kinds}
         steps = {
             kind: max(20, 10 * math.ceil(settings.run.minutes * 6 / seconds)) for kind, seconds in measured.items()
         }

@@ -13,9 +13,9 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import contact_sheet, inspect
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split, make_split
-from syndiff.models.segmenter import SegmenterSettings
+from syndiff.models.segmenter import Kind, SegmenterSettings
 from syndiff.pipeline.adaptation import adapt_compact
-from syndiff.pipeline.arms import Kind, describe_split, evaluate_runs, obtain_split, plan_steps, train_segmenter
+from syndiff.pipeline.arms import describe_split, evaluate_runs, obtain_split, plan_steps, train_segmenter
 from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter, open_synthetic
 from syndiff.presets import Settings
 from syndiff.report.content import read_content

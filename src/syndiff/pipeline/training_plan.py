@@ -3,6 +3,7 @@
 from syndiff.models.autoencoder import outline_autoencoder
 from syndiff.models.efficientnet import imagenet_weights_file
 from syndiff.models.hardware import has_fast_bf16
+from syndiff.models.peers import PEERS
 from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings
 from syndiff.models.unet import UNetDenoiser, UNetWeights
 from syndiff.training.loop import check_precision
@@ -82,7 +83,9 @@ def _weights(model: SegmenterSettings, objective: SegmentationObjective, here: b
         size = 4e-9 * sum(parameter.numel() for parameter in network.autoencoder.parameters())
         name = _at("autoencoder", model.autoencoder, model.autoencoder_revision)
         (lines if here else fetched).append(name if here else f"{name}, about {size:.2f} GB if it is KL-f8")
-    if model.encoder == "efficientnet-lite0" or model.kind == "control":
+    if model.kind in PEERS:
+        lines.append(f"{model.kind}: random")
+    elif model.encoder == "efficientnet-lite0" or model.kind == "control":
         found = model.pretrained and imagenet_weights_file() is not None
         lines.append(f"vision encoder: {'ImageNet, installed' if found else 'random'}")
     else:

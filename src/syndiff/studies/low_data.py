@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -13,22 +13,20 @@ from syndiff.data.loading import load_cases
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
-from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
 from syndiff.files import write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.arms import describe_split, obtain_split, train_segmenter
 from syndiff.pipeline.painting import make_gates, make_inpainter, open_synthetic
 from syndiff.presets import Settings
-from syndiff.studies.cells import Side, case_scores, interval_text
+from syndiff.studies.cells import Side, case_scores
+from syndiff.studies.table import as_markdown, tabulate
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.grammar import Grammar
 from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
 REAL = "real only"
-METRICS = {"dice": 3, "iou": 3, "hd95": 1}
-"""What the table shows, with its decimals."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +112,9 @@ def low_data(
             tables.setdefault(arm.name, []).append(_judge(cell, best, dataset, split, side))
 
     # 4. The table.
-    content = tabulate(tables)
+    content = tabulate(tables, REAL)
     write_json(out / f"low_data_{side}.json", {"study": about, "side": side, "arms": content})
-    text = as_markdown(content)
+    text = as_markdown(content, REAL)
     write_text(out / f"low_data_{side}.md", text)
     return text
 
@@ -189,52 +187,7 @@ def paint_arms(
     return arms
 
 
-def tabulate(tables: dict[str, list[list[CaseRow]]]) -> dict[str, Any]:
-    """Means over cases with intervals over groups, and differences to the real-only arm; repeats averaged first."""
-    averaged = {name: {metric: _averages(repeats, metric) for metric in METRICS} for name, repeats in tables.items()}
-    groups = [row.group for row in next(iter(tables.values()))[0]]
-    content: dict[str, Any] = {}
-    for name, repeats in tables.items():
-        means = {metric: bootstrap_mean(values, groups) for metric, values in averaged[name].items()}
-        content[name] = {
-            "repeats": [float(np.mean([row.metrics.dice for row in rows])) for rows in repeats],
-            **{metric: vars(interval) for metric, interval in means.items()},
-        }
-        if name != REAL:
-            content[name]["difference"] = {
-                metric: vars(paired_difference(values, averaged[REAL][metric], groups))
-                for metric, values in averaged[name].items()
-            }
-    return content
-
-
-def as_markdown(content: dict[str, Any]) -> str:
-    """One row an arm: the means, and how each differs from real only."""
-    lines = ["| arm | Dice | Dice - real only | IoU | HD95, pixels | HD95 - real only | Dice of the repeats |"]
-    lines.append("|---|---|---|---|---|---|---|")
-    for name, arm in content.items():
-        differs = arm.get("difference", {})
-        cells = [name, interval_text(arm["dice"], 3), interval_text(differs.get("dice"), 3, sign="+")]
-        cells += [
-            interval_text(arm["iou"], 3),
-            interval_text(arm["hd95"], 1),
-            interval_text(differs.get("hd95"), 1, sign="+"),
-        ]
-        cells.append(", ".join(f"{value:.3f}" for value in arm["repeats"]))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def _judge(cell: Path, best: Path, dataset: DatasetFolder, split: Split, side: Side) -> list[CaseRow]:
     """The cell's scores on one side of the split, computed once."""
     predictor = SegmenterPredictor.load(best, name=cell.parent.name)
     return case_scores(cell / "eval", best, predictor, dataset, split, side)
-
-
-def _averages(repeats: list[list[CaseRow]], metric: str) -> list[float | None]:
-    """The metric of each case, averaged over the repeats in which it applies."""
-    averages: list[float | None] = []
-    for rows in zip(*repeats, strict=True):
-        values = [value for row in rows if (value := getattr(row.metrics, metric)) is not None]
-        averages.append(float(np.mean(values)) if values else None)
-    return averages

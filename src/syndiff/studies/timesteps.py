@@ -32,8 +32,10 @@ def timesteps(runs: Sequence[Path], data: Path, out: Path, *, sweep: Sequence[in
     for run, short in zip(runs, names, strict=True):
         checkpoint = best_checkpoint(run)
         model = read_json(checkpoint / "model.json")["model"]
-        if model["kind"] == "control":
-            raise SyndiffError(f"{run} is a control, which has no timesteps; give runs of the diffusion segmenter.")
+        if model["kind"] != "diffusion":
+            raise SyndiffError(
+                f"{run} is of the kind {model['kind']}, which has no timesteps; give runs of the diffusion segmenter."
+            )
         name = f"{short} ({model['objective']})"
         for timestep in sweep:
             predictor = SegmenterPredictor.load(

@@ -17,7 +17,7 @@ from syndiff.evaluation.metrics import case_metrics
 from syndiff.evaluation.statistics import bootstrap, bootstrap_mean
 from syndiff.evaluation.uncertainty import Reliability, detection_auc, disagreement, mean_variance
 from syndiff.files import sha256, write_json, write_text
-from syndiff.models.control import ControlUNet
+from syndiff.models.control import PlainNetwork
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.studies.cells import Side, interval_text, names_of, same_split, save_figure
 from syndiff.training.checkpoints import best_checkpoint
@@ -62,7 +62,7 @@ def uncertainty(
     for run, short in zip(runs, names, strict=True):
         predictor = SegmenterPredictor.load(best_checkpoint(run), name=short, seed=seed)
         ways = {"views": (1, members)}
-        if not isinstance(predictor.model, ControlUNet):
+        if not isinstance(predictor.model, PlainNetwork):
             ways = {"views, each with its noise": (1, members), "noises": (members, 1)}
         elif predictor.model.dropout.p:
             ways["dropout masks"] = (members, 1)

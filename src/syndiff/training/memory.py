@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from syndiff.models.autoencoder import Autoencoder
-from syndiff.models.control import ControlUNet
-from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, without_initial_weights
+from syndiff.models.control import PlainNetwork
+from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, build_plain, without_initial_weights
 from syndiff.training.objective import Batch, SegmentationObjective, checkpoint_gradients
 from syndiff.training.settings import TrainingSettings
 
@@ -63,15 +63,15 @@ def outline(
     `autoencoder` may be an outline itself (`outline_autoencoder`).
     """
     with torch.device("meta"):
-        model: DiffusionSegmenter | ControlUNet = (
+        model: DiffusionSegmenter | PlainNetwork = (
             DiffusionSegmenter(without_initial_weights(settings), autoencoder)
             if settings.kind == "diffusion"
-            else ControlUNet(pretrained=False)
+            else build_plain(without_initial_weights(settings))
         )
         model = model.to("meta")
     objective = SegmentationObjective(model, training)
-    if isinstance(model, ControlUNet):
-        return objective, [_part("control", model)]
+    if isinstance(model, PlainNetwork):
+        return objective, [_part(settings.kind, model)]
     parts = {
         "autoencoder": model.autoencoder,
         "vision encoder": model.encoder,

@@ -9,7 +9,7 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 
 from syndiff.errors import SyndiffError
-from syndiff.models.control import ControlUNet
+from syndiff.models.control import PlainNetwork
 from syndiff.models.encoder import AutoencoderEncoder
 from syndiff.models.segmenter import DiffusionSegmenter
 from syndiff.models.unet import UNetDenoiser
@@ -26,14 +26,14 @@ class Batch(NamedTuple):
 
 
 def draw_randomness(
-    model: DiffusionSegmenter | ControlUNet,
+    model: DiffusionSegmenter | PlainNetwork,
     size: int,
     image_size: int,
     share: float,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Noise (b, c, h/8, w/8) and timesteps (b,) of one step; the control needs none and gets empty tensors."""
-    if isinstance(model, ControlUNet):
+    if isinstance(model, PlainNetwork):
         return torch.empty(0), torch.empty(0, dtype=torch.long)
     noise = torch.randn(size, *model.noise_shape(image_size, image_size), generator=generator)
     timestep = torch.randint(0, model.schedule.timesteps, (size,), generator=generator)
@@ -51,9 +51,9 @@ def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, mask) + 1 - dice.mean()
 
 
-def backbone_of(model: DiffusionSegmenter | ControlUNet) -> nn.Module:
+def backbone_of(model: DiffusionSegmenter | PlainNetwork) -> nn.Module:
     """The pretrained part of the vision encoder."""
-    return model.backbone if isinstance(model, ControlUNet) else model.encoder.backbone
+    return model.backbone if isinstance(model, PlainNetwork) else model.encoder.backbone
 
 
 def checkpoint_gradients(model: DiffusionSegmenter, function: Callable[..., Any]) -> None:
@@ -79,7 +79,7 @@ def checkpoint(block: nn.Module, *inputs: Tensor) -> Tensor:
 class SegmentationObjective(nn.Module):
     """Batch -> named, weighted, scalar losses; their sum is what training minimises."""
 
-    def __init__(self, model: DiffusionSegmenter | ControlUNet, settings: TrainingSettings) -> None:
+    def __init__(self, model: DiffusionSegmenter | PlainNetwork, settings: TrainingSettings) -> None:
         super().__init__()
         self.model, self.settings = model, settings
         if isinstance(model, DiffusionSegmenter) and not settings.guide_weight:
@@ -99,7 +99,7 @@ class SegmentationObjective(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses of one step."""
         model = self.model
-        if isinstance(model, ControlUNet):
+        if isinstance(model, PlainNetwork):
             return {"mask": mask_loss(model(batch.image), batch.mask)}
         with torch.no_grad():
             clean = model.autoencoder.encode_mask(batch.mask).float()

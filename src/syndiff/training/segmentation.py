@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from syndiff.data.augmentation import Augmentation, AugmentationSettings
 from syndiff.data.loading import CaseArrays
-from syndiff.models.control import ControlUNet
+from syndiff.models.control import PlainNetwork
 from syndiff.models.hardware import default_device
 from syndiff.models.prediction import mean_dice, model_description
 from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise
@@ -53,7 +53,7 @@ class SegmentationTask:
                 "rate_scale": self.settings.backbone_rate,
             },
         ]
-        if self.settings.ema_encoder or isinstance(self.model, ControlUNet):
+        if self.settings.ema_encoder or isinstance(self.model, PlainNetwork):
             return groups
         encoder = set(self.model.encoder.parameters())
         return [

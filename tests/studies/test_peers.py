@@ -1,0 +1,55 @@
+"""The peers study: the same minutes or steps for every network, several splits, kept cells, a paired table."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from syndiff.evaluation.evaluate import CaseRow
+from syndiff.evaluation.metrics import case_metrics
+from syndiff.studies.table import as_markdown, tabulate
+
+TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=2", "training.batch_size=2"]
+
+
+def row(case: str, group: str, dice: float) -> CaseRow:
+    mask = np.eye(8, dtype=bool)
+    return CaseRow(case, group, replace(case_metrics(mask, mask), dice=dice), 0.1)
+
+
+def test_a_case_on_the_scored_side_of_two_splits_counts_once() -> None:
+    control = [[row("a", "g", 0.2), row("b", "h", 0.6)], [row("a", "g", 0.4), row("c", "i", 0.9)]]
+    better = [[replace(r, metrics=replace(r.metrics, dice=r.metrics.dice + 0.05)) for r in rows] for rows in control]
+    content = tabulate({"diffusion": better, "control": control}, "control")
+    assert content["control"]["dice"]["mean"] == pytest.approx((0.3 + 0.6 + 0.9) / 3)
+    assert content["control"]["dice"]["cases"] == 3
+    assert content["control"]["repeats"] == pytest.approx([0.4, 0.65])
+    assert content["diffusion"]["difference"]["dice"]["mean"] == pytest.approx(0.05)
+    assert "difference" not in content["control"]
+    assert "Dice - control" in as_markdown(content, "control")
+
+
+@pytest.mark.slow
+def test_every_network_is_trained_on_every_split_and_kept(syndiff, phantom: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["study", "peers", "--data", phantom, "--out", out, "--splits", 2, "--kinds", "diffusion", "segresnet"]
+    command += ["--seed", 1, "--minutes", 0]
+    done = syndiff(*command, *TINY)
+    assert done.status == 0, done.err
+    arms = json.loads((out / "peers_val.json").read_text())["arms"]
+    assert list(arms) == ["control", "diffusion", "segresnet"]
+    assert all(len(arm["repeats"]) == 2 for arm in arms.values())
+    splits = {number: json.loads((out / "splits" / f"{number}.json").read_text()) for number in (1, 2)}
+    assert splits[1]["test"] != splits[2]["test"]
+    for cell in (out / "cells").glob("*/*"):
+        assert json.loads((cell / "split.json").read_text()) == splits[int(cell.name)]
+    kept = {p: p.stat().st_mtime_ns for p in out.rglob("model.safetensors")}
+    assert len({p.parents[2] for p in kept}) == 6
+    again = syndiff(*command, *TINY)
+    assert again.out == done.out and kept == {p: p.stat().st_mtime_ns for p in kept}
+
+    assert "the control is always trained" in syndiff(*command, "--kinds", "unet", "unet", *TINY).err
+    assert "no effect on `syndiff study peers`" in syndiff(*command, *TINY, "model.kind=control").err
+    assert "while run.minutes is above 0" in syndiff(*command[:-2], *TINY).err
