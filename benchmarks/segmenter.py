@@ -6,7 +6,7 @@ Random weights serve: the time of a network does not depend on them. Every measu
 each peak of memory is its own; what is compared takes turns within one process. Targets: one image end to end at most
 1.2 times the control's time and at most a hundredth of the paper's network's; training at 0.8 times the control's
 images a second or more; under 4 GB of memory in training and 1.5 GB in prediction. `--only` chooses parts; `paper`
-takes a few minutes and 5 GiB. The machine should have nothing else to do: its load at the beginning is in the result.
+takes a few minutes and 5 GiB. `--set` tries other settings of the preset compact. The machine should have nothing else to do: its load at the beginning is in the result.
 """
 
 import argparse
@@ -154,10 +154,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--out", type=Path, help="the JSON file to write")
+    parser.add_argument("--set", nargs="+", default=[], help="settings that replace those of the preset compact")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
-        print(json.dumps(globals()[options.part](load_settings("compact"))))
+        print(json.dumps(globals()[options.part](load_settings("compact", overrides=options.set))))
         return
     result: dict[str, Any] = {
         "command": shlex.join(["python", *sys.argv]),
@@ -165,7 +166,7 @@ def main() -> None:
         "load_average_before": os.getloadavg()[0],
     }
     for part in options.only:
-        command = [sys.executable, __file__, "--part", part]
+        command = [sys.executable, __file__, "--part", part, *(["--set", *options.set] if options.set else [])]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         result[part] = json.loads(done.stdout.splitlines()[-1])
     print(json.dumps(result, indent=2))

@@ -1,9 +1,11 @@
-"""Train the compact autoencoder that ships with the package, on procedural images and masks only.
+"""Train the autoencoders that ship with the package, on procedural images and masks only.
 
-    python scripts/train_autoencoder.py --steps 4500 --seed 0
+    python scripts/train_autoencoder.py --kind compact --steps 4500 --seed 0
+    python scripts/train_autoencoder.py --kind mask --steps 6000 --seed 0
 
-Writes src/syndiff/models/weights/compact_autoencoder.{safetensors,json} (float16, under 4 MB). About half an hour on
-two cores; the figures on real frames come from benchmarks/autoencoder.py, real frames are never trained on.
+Writes src/syndiff/models/weights/<kind>_autoencoder.{safetensors,json} (float16, both together under 4 MB). About half
+an hour on two cores for `compact`, some minutes for `mask`, which sees masks alone; the figures on real frames come
+from benchmarks/autoencoder.py, real frames are never trained on.
 """
 
 import argparse
@@ -19,9 +21,14 @@ from torch import Tensor
 
 from syndiff.files import write_bytes, write_json
 from syndiff.models.compact_autoencoder import CompactAutoencoder
+from syndiff.models.mask_autoencoder import MaskAutoencoder
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "syndiff" / "models" / "weights"
-BANK, CROP, BATCH, MASKS_IN_BATCH = 192, 96, 16, 5
+BANK, CROP, BATCH = 192, 96, 16
+KINDS = {"compact": CompactAutoencoder, "mask": MaskAutoencoder}
+MASKS_IN_BATCH = {"compact": 5, "mask": BATCH}
+LATENT_NOISE = {"compact": 0.0, "mask": 0.2}
+"""Standard deviations added to a latent before it is decoded: what a denoiser estimates is never exact."""
 
 
 def make_bank(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -31,8 +38,8 @@ def make_bank(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return images, masks
 
 
-def batch(images: np.ndarray, masks: np.ndarray, seed: int, step: int) -> Tensor:
-    """(16, 3, 96, 96) in [-1, 1]: random flipped crops; the last five are masks, one of them over an image."""
+def batch(images: np.ndarray, masks: np.ndarray, masks_in_batch: int, seed: int, step: int) -> Tensor:
+    """(16, 3, 96, 96) in [-1, 1]: random flipped crops; the last ones are masks, and one picture has a mask over it."""
     rng = np.random.default_rng([seed, 2, step])
     crops = []
     for position in range(BATCH):
@@ -40,7 +47,7 @@ def batch(images: np.ndarray, masks: np.ndarray, seed: int, step: int) -> Tensor
         window = np.s_[top : top + CROP, left : left + CROP]
         picture = images[rng.integers(len(images))][window]
         inside = masks[rng.integers(len(masks))][window]
-        if position >= BATCH - MASKS_IN_BATCH:
+        if position >= BATCH - masks_in_batch:
             picture = np.repeat(inside[..., None], 3, axis=2)
         elif position == 0:  # sharp outlines over a picture
             picture = np.where(inside[..., None] > 0, picture[::-1], picture)
@@ -53,6 +60,7 @@ def batch(images: np.ndarray, masks: np.ndarray, seed: int, step: int) -> Tensor
 def main() -> None:
     """Train, print progress, write the weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", choices=KINDS, default="compact")
     parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--bank", type=int, default=3000, help="procedural images, and as many masks")
     parser.add_argument("--rate", type=float, default=1.5e-3)
@@ -62,15 +70,16 @@ def main() -> None:
     started = time.time()
     images, masks = make_bank(options.bank, options.seed)
     print(f"bank of {options.bank} images and masks after {time.time() - started:.0f} s", flush=True)
-    model = CompactAutoencoder()
+    model, masks_in_batch = KINDS[options.kind](), MASKS_IN_BATCH[options.kind]
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.rate, options.steps, pct_start=0.05, cycle_momentum=False
     )
     for step in range(options.steps):
-        target = batch(images, masks, options.seed, step)
+        target = batch(images, masks, masks_in_batch, options.seed, step)
         latent = model.encode(target)
-        error = model.decode(latent) - target
+        noise = LATENT_NOISE[options.kind] * latent.detach().std() * torch.randn_like(latent)
+        error = model.decode(latent + noise) - target
         # Squared error is what PSNR measures, absolute error keeps mask borders crisp; the penalty bounds the latent.
         loss = 10 * error.square().mean() + error.abs().mean() + 1e-4 * latent.square().mean()
         optimizer.zero_grad(set_to_none=True)
@@ -79,8 +88,8 @@ def main() -> None:
         optimizer.step()
         schedule.step()
         if (step + 1) % 100 == 0:
-            pictures = error.detach()[:-MASKS_IN_BATCH].square().mean() / 4
-            wrong = (error.detach()[-MASKS_IN_BATCH:].abs() > 1).float().mean()
+            pictures = error.detach()[: BATCH - masks_in_batch].square().mean() / 4
+            wrong = (error.detach()[BATCH - masks_in_batch :].abs() > 1).float().mean()
             print(
                 f"step {step + 1} {time.time() - started:.0f} s loss {loss.item():.4f} "
                 f"psnr {-10 * pictures.log10().item():.2f} dB, wrong mask pixels {wrong.item():.5f}, "
@@ -93,16 +102,22 @@ def main() -> None:
 
 @torch.no_grad()
 def write(
-    model: CompactAutoencoder, images: np.ndarray, masks: np.ndarray, options: argparse.Namespace, step: int
+    model: CompactAutoencoder | MaskAutoencoder,
+    images: np.ndarray,
+    masks: np.ndarray,
+    options: argparse.Namespace,
+    step: int,
 ) -> None:
     """Write float16 weights and the JSON that rebuilds the model; the scaling factor makes latents unit variance."""
-    sample = torch.cat([model.encode(batch(images, masks, options.seed + 1, i)) for i in range(8)])
+    sample = torch.cat(
+        [model.encode(batch(images, masks, MASKS_IN_BATCH[options.kind], options.seed + 1, i)) for i in range(8)]
+    )
     state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
-    write_bytes(WEIGHTS / "compact_autoencoder.safetensors", save(state))
+    write_bytes(WEIGHTS / f"{options.kind}_autoencoder.safetensors", save(state))
     write_json(
-        WEIGHTS / "compact_autoencoder.json",
+        WEIGHTS / f"{options.kind}_autoencoder.json",
         {
-            "architecture": "CompactAutoencoder",
+            "architecture": type(model).__name__,
             "config": model.config,
             "scaling_factor": round(1 / sample.std().item(), 4),
             "trained_by": "scripts/train_autoencoder.py",

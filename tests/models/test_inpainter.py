@@ -136,6 +136,7 @@ def test_folders_that_hold_something_else_are_named(model, tmp_path):
     ("wrong", "words"),
     [
         ({"crop_size": 100}, "crop_size: found 100, expected a multiple of 32"),
+        ({"autoencoder": "mask"}, "autoencoder: found mask, expected one that knows pictures"),
         ({"channels": (32, 32, 40)}, "channels"),
         ({"caption_channels": 6}, "caption_channels"),
         ({"caption_length": 1}, "caption_length"),

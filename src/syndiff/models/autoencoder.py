@@ -1,4 +1,4 @@
-"""One interface to every autoencoder: the shipped compact one, KL-f8, TAESD and TAEF2, from a folder or the hub."""
+"""One interface to every autoencoder: the two shipped ones, KL-f8, TAESD and TAEF2, from a folder or the hub."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +11,15 @@ from syndiff.errors import SyndiffError
 from syndiff.files import read_json, sha256
 from syndiff.models.compact_autoencoder import CompactAutoencoder
 from syndiff.models.hub import brief, find_weights
+from syndiff.models.mask_autoencoder import MaskAutoencoder
 from syndiff.models.taef2 import Taef2
 from syndiff.models.tensors import check_fit, read_state_dict, read_tensors
 
 DOWNSAMPLING = 8
-_SHIPPED = Path(__file__).parent / "weights" / "compact_autoencoder.safetensors"
+_SHIPPED: dict[str, type[CompactAutoencoder] | type[MaskAutoencoder]] = {
+    "compact": CompactAutoencoder,
+    "mask": MaskAutoencoder,
+}
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 _FILES = ["config.json", _WEIGHTS, "taef2_*.safetensors", "taef2_*.pth"]
 _TAEF2_SCALING = 1 / 0.78  # the standard deviation of its latents on colonoscopy frames
@@ -137,19 +141,20 @@ class Autoencoder(nn.Module):
 def load_autoencoder(source: str = "compact", *, revision: str | None = None) -> Autoencoder:
     """Load an autoencoder by name.
 
-    `source`: "compact" (shipped with the package), or a folder or hub id of one in diffusers format (`AutoencoderKL`
-    such as stabilityai/sd-vae-ft-mse, `AutoencoderTiny` such as madebyollin/taesd) or of TAEF2 weights (taef2_encoder
-    and taef2_decoder). `revision` is a commit, branch or tag of a hub repository.
+    `source`: "compact" or "mask" (shipped with the package; the latter knows nothing but masks), or a folder or hub id
+    of one in diffusers format (`AutoencoderKL` such as stabilityai/sd-vae-ft-mse, `AutoencoderTiny` such as
+    madebyollin/taesd) or of TAEF2 weights (taef2_encoder and taef2_decoder). `revision` is a commit, branch or tag of a
+    hub repository.
 
     Raises SyndiffError when nothing is found there, no network included, or when the weights are damaged or of another
     kind.
     """
-    if source == "compact":
+    if source in _SHIPPED:
         if revision is not None:
             raise SyndiffError(
-                f"autoencoder_revision {revision!r} has no effect on compact: only a hub id has revisions."
+                f"autoencoder_revision {revision!r} has no effect on {source}: only a hub id has revisions."
             )
-        return _load_compact()
+        return _load_shipped(source)
     folder = _find(source, revision)
     assert folder is not None
     load = _load_taef2 if any(folder.glob("taef2_*")) else _load_diffusers
@@ -161,7 +166,7 @@ def outline_autoencoder(source: str, *, revision: str | None = None) -> tuple[Au
 
     Nothing is fetched: of a hub id that is not in this machine's cache, False is returned and KL-f8 is assumed.
     """
-    if source == "compact":
+    if source in _SHIPPED:
         return load_autoencoder(source, revision=revision), True
     import diffusers
 
@@ -186,16 +191,17 @@ def check_same_autoencoder(checkpoint: Path, described: Mapping[str, Any], found
         )
 
 
-def _load_compact() -> Autoencoder:
-    described = read_json(_SHIPPED.with_suffix(".json"))
-    codec = CompactAutoencoder(**described["config"])
-    codec.load_state_dict({name: value.float() for name, value in read_tensors(_SHIPPED).items()})
+def _load_shipped(source: str) -> Autoencoder:
+    weights = Path(__file__).parent / "weights" / f"{source}_autoencoder.safetensors"
+    described = read_json(weights.with_suffix(".json"))
+    codec = _SHIPPED[source](**described["config"])
+    codec.load_state_dict({name: value.float() for name, value in read_tensors(weights).items()})
     return Autoencoder(
         codec,
         latent_channels=described["config"]["latent_channels"],
         scaling_factor=described["scaling_factor"],
-        source="compact",
-        fingerprint=sha256(_SHIPPED),
+        source=source,
+        fingerprint=sha256(weights),
     )
 
 
@@ -218,7 +224,9 @@ def _load_taef2(folder: Path, source: str) -> Autoencoder:
 
 
 def _find(source: str, revision: str | None, *, fetch: bool = True) -> Path | None:
-    return find_weights(source, revision, what="autoencoder", names="'compact', nor ", files=_FILES, fetch=fetch)
+    return find_weights(
+        source, revision, what="autoencoder", names="'compact', nor 'mask', nor ", files=_FILES, fetch=fetch
+    )
 
 
 _WRAPPERS: dict[str, type[Kl] | type[_Tiny]] = {"AutoencoderKL": Kl, "AutoencoderTiny": _Tiny}

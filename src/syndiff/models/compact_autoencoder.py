@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """x + conv(relu(conv(relu(x)))); the last convolution starts at zero, so the block starts as the identity."""
 
     def __init__(self, channels: int) -> None:
@@ -30,17 +30,17 @@ class CompactAutoencoder(nn.Module):
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(4),
             nn.Conv2d(48, fine, 3, padding=1),
-            *(_Residual(fine) for _ in range(2)),
+            *(Residual(fine) for _ in range(2)),
             nn.Conv2d(fine, coarse, 3, stride=2, padding=1),
-            *(_Residual(coarse) for _ in range(3)),
+            *(Residual(coarse) for _ in range(3)),
             nn.Conv2d(coarse, latent_channels, 3, padding=1),
         )
         self.decoder = nn.Sequential(
             nn.Conv2d(latent_channels, coarse, 3, padding=1),
-            *(_Residual(coarse) for _ in range(4)),
+            *(Residual(coarse) for _ in range(4)),
             nn.Conv2d(coarse, 4 * fine, 1),
             nn.PixelShuffle(2),
-            *(_Residual(fine) for _ in range(3)),
+            *(Residual(fine) for _ in range(3)),
             nn.Conv2d(fine, 48, 3, padding=1),
             nn.PixelShuffle(4),
         )

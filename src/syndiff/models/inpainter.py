@@ -53,6 +53,7 @@ class InpaintingSettings:
 
     def __post_init__(self) -> None:
         expected = {
+            "autoencoder": (self.autoencoder != "mask", "one that knows pictures, such as compact"),
             "crop_size": (self.crop_size >= 64 and self.crop_size % 32 == 0, "a multiple of 32, such as 128"),
             "channels": (
                 len(self.channels) == 3 and all(c >= 32 and c % 32 == 0 for c in self.channels),
