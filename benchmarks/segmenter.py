@@ -6,7 +6,8 @@ Random weights serve: the time of a network does not depend on them. Every measu
 each peak of memory is its own; what is compared takes turns within one process. Targets: one image end to end at most
 1.2 times the control's time and at most a hundredth of the paper's network's; training at 0.8 times the control's
 images a second or more; under 4 GB of memory in training and 1.5 GB in prediction. `--only` chooses parts; `paper`
-takes a few minutes and 5 GiB. `--set` tries other settings of the preset compact. The machine should have nothing else to do: its load at the beginning is in the result.
+takes a few minutes and 5 GiB. `--set` tries other settings of the preset compact. The machine should have nothing else
+to do: its load at the beginning is in the result.
 """
 
 import argparse

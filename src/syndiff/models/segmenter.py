@@ -39,7 +39,7 @@ class SegmenterSettings:
         control_dropout: dropout in the control's decoder, for several answers to one image (`study uncertainty`).
         pretrained: start the vision encoder from ImageNet weights where their package is installed, or the copy from
             the autoencoder's weights.
-        autoencoder: "compact"; "mask", which knows nothing but masks and is ten times faster; a folder, or a hub id
+        autoencoder: "compact"; "mask", which knows nothing but masks and is seven times as fast; a folder, or a hub id
             (AutoencoderKL, AutoencoderTiny, TAEF2).
         autoencoder_revision: commit of the hub repository; empty for a folder or the newest one.
         latent_scaling: factor on the latents: the autoencoder's "own" (0.18215 for KL-f8), or "measured": one over the
