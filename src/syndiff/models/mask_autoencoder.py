@@ -1,4 +1,4 @@
-"""The mask autoencoder: 8x downsampling for masks alone, a small part of the work of one that must know pictures too."""
+"""The mask autoencoder: 8x downsampling for masks alone, much quicker than one that must know pictures."""
 
 from torch import Tensor, nn
 
