@@ -49,6 +49,7 @@ def training_step(autoencoder: str, batch: int) -> dict[str, object]:
         tuple("abcd"),
         torch.randint(0, 255, (4, 3, size, size), generator=generator, dtype=torch.uint8),
         torch.randint(0, 2, (4, 1, size, size), generator=generator, dtype=torch.uint8),
+        torch.zeros(4, dtype=torch.int64),
     )
     task = SegmentationTask(chosen.model, training, chosen.augmentation, train_cases=cases, seed=0)
     accelerator = Accelerator(cpu=True, mixed_precision="no")

@@ -93,6 +93,7 @@ def tasks(settings: Settings, *kinds: Literal["control", "diffusion"]) -> dict[s
         tuple(str(i) for i in range(64)),
         torch.randint(0, 255, (64, 3, size, size), generator=generator, dtype=torch.uint8),
         torch.randint(0, 2, (64, 1, size, size), generator=generator, dtype=torch.uint8),
+        torch.zeros(64, dtype=torch.int64),
     )
     return {
         kind: SegmentationTask(

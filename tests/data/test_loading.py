@@ -44,7 +44,7 @@ def test_several_sources_follow_each_other(tmp_path: Path) -> None:
     real = make_dataset(tmp_path / "real", ["a", "b"])
     painted = make_dataset(tmp_path / "painted", ["a", "c", "d"])
     loaded = load_cases([(real, ["b", "a"]), (painted, ["d", "a"])], 8)
-    assert loaded.ids == ("b", "a", "d", "a")
+    assert loaded.ids == ("b", "a", "d", "a") and loaded.source.tolist() == [0, 0, 1, 1]
     alone = load_cases([(painted, ["a"])], 8)
     assert torch.equal(loaded.images[3], alone.images[0]) and torch.equal(loaded.masks[3], alone.masks[0])
 

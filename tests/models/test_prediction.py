@@ -191,7 +191,7 @@ class Answer(torch.nn.Module):
 def test_mean_dice_counts_each_case_once_whatever_the_batch():
     masks = torch.zeros(5, 1, 32, 32, dtype=torch.uint8)
     masks[0, :, :16], masks[1, :, :8], masks[2] = 1, 1, 1  # the others are empty
-    cases = CaseArrays(tuple("abcde"), torch.zeros(5, 3, 32, 32, dtype=torch.uint8), masks)
+    cases = CaseArrays(tuple("abcde"), torch.zeros(5, 3, 32, 32, dtype=torch.uint8), masks, torch.zeros(5).long())
     upper_half = torch.full((32, 32), -1.0)
     upper_half[:16] = 1
     expected = (1 + 2 / 3 + 2 / 3 + 0 + 0) / 5

@@ -73,7 +73,7 @@ def square_row():
 def test_the_study_fills_its_cells_and_keeps_them(syndiff, phantom: Path, tmp_path: Path) -> None:
     command = ["study", "low-data", "--data", phantom, "--out", tmp_path / "study", "--groups", 2, "--steps", 2]
     command += ["--repeats", 2, "--shares", 0.5]
-    done = syndiff(*command, *TINY)
+    done = syndiff(*command, "--workers", 2, *TINY)
     assert done.status == 0, done.err
     arms = json.loads((tmp_path / "study/low_data_val.json").read_text())["arms"]
     assert list(arms) == [REAL, "copy_paste, 50%", "compact, gates, 50%", "compact, no gates, 50%"]
@@ -84,6 +84,6 @@ def test_the_study_fills_its_cells_and_keeps_them(syndiff, phantom: Path, tmp_pa
         assert json.loads((cell / "split.json").read_text())["train"] == few["train"]
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "study").rglob("model.safetensors")}
     again = syndiff(*command, *TINY)
-    assert again.status == 0 and kept == {p: p.stat().st_mtime_ns for p in kept}
+    assert again.status == 0 and again.out == done.out and kept == {p: p.stat().st_mtime_ns for p in kept}
     refused = syndiff(*command, *TINY, "synthesis.share=0.5")
     assert refused.status == 2 and "no effect on `syndiff study low-data`" in refused.err

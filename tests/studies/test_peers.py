@@ -51,5 +51,6 @@ def test_every_network_is_trained_on_every_split_and_kept(syndiff, phantom: Path
     assert again.out == done.out and kept == {p: p.stat().st_mtime_ns for p in kept}
 
     assert "the control is always trained" in syndiff(*command, "--kinds", "unet", "unet", *TINY).err
-    assert "no effect on `syndiff study peers`" in syndiff(*command, *TINY, "model.kind=control").err
+    for idle in ("model.kind=control", "training.real_share=0.5"):
+        assert "no effect on `syndiff study peers`" in syndiff(*command, *TINY, idle).err
     assert "while run.minutes is above 0" in syndiff(*command[:-2], *TINY).err

@@ -1,4 +1,4 @@
-"""The studies of trained segmenters: timesteps and uncertainty, on tiny ones trained here."""
+"""The studies of trained segmenters: timesteps, steps and uncertainty, on tiny ones trained here."""
 
 import json
 import shutil
@@ -55,6 +55,27 @@ def test_each_run_is_scored_from_every_timestep_once(syndiff, phantom, runs, tmp
     assert "no timesteps" in syndiff(*command, "--runs", runs["control"]).err
     assert "0 to 999" in syndiff(*command[:-2], 1000, "--runs", runs["z0"]).err
     assert "holds no trained model" in nowhere(syndiff, command, runs["z0"], tmp_path).err
+
+
+def test_more_steps_are_set_against_one_by_difficulty(syndiff, phantom, runs, tmp_path) -> None:
+    command = ["study", "steps", "--data", phantom, "--out", tmp_path / "out"]
+    outcome = syndiff(*command, "--runs", runs["noise"], "--steps", 2, 5)
+    assert outcome.status == 0, outcome.err
+    study = json.loads((tmp_path / "out" / "steps.json").read_text())
+    found = study["runs"]["noise"]
+    assert list(found["steps"]) == ["1", "2", "5"] and outcome.out.count("| noise |") == 3
+    doubt = found["disagreement"]
+    assert doubt["easy third"] <= doubt["middle third"] <= doubt["hard third"]
+    one, five = (found["steps"][count]["parts"] for count in ("1", "5"))
+    for part, scores in five.items():
+        difference = scores["dice"]["mean"] - one[part]["dice"]["mean"]
+        assert scores["difference"]["mean"] == pytest.approx(difference) and "difference" not in one[part]
+    assert sum(scores["dice"]["cases"] for scores in five.values()) == 2 * study["cases"]
+    assert found["steps"]["5"]["milliseconds"] > found["steps"]["1"]["milliseconds"]
+
+    assert "numbers above 1" in syndiff(*command, "--runs", runs["noise"], "--steps", 1, 5).err
+    assert "no timesteps" in syndiff(*command, "--runs", runs["control"]).err
+    assert "1 to 1000" in syndiff(*command, "--runs", runs["z0"], "--steps", 1001).err
 
 
 def nowhere(syndiff, command, run: Path, tmp_path: Path):

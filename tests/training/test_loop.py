@@ -107,8 +107,8 @@ class TestSettings:
 
     def test_none_is_forgotten(self):
         """checkpoint_every shows where a run breaks off: see the loss that is not finite. decay is tested below,
-        gradient_checkpointing with the networks that have it, coarse_share in test_segmentation.py."""
-        elsewhere = {"checkpoint_every", "decay", "gradient_checkpointing", "coarse_share"}
+        gradient_checkpointing with the networks that have it, coarse_share and real_share in test_segmentation.py."""
+        elsewhere = {"checkpoint_every", "decay", "gradient_checkpointing", "coarse_share", "real_share"}
         assert {field.name for field in fields(TrainingSettings)} == {*ALTERNATIVES, *elsewhere}
 
     @pytest.mark.parametrize(

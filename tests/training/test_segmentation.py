@@ -44,6 +44,20 @@ def test_the_first_steps_are_coarse_and_the_rest_are_not(kind: str) -> None:
         assert all(torch.isfinite(value) for value in losses.values())
 
 
+def test_the_last_steps_draw_from_real_cases_alone_and_from_all_of_them() -> None:
+    cases = replace(bright_squares(6, 0, size=96), source=torch.tensor([0, 0, 0, 1, 1, 2]))
+    settings = replace(TRAINING, batch_size=3, real_share=0.4)
+    task = SegmentationTask(MODEL, settings, AugmentationSettings.none(), train_cases=cases, seed=0)
+    means = cases.images.float().div(255).mean((1, 2, 3))
+
+    def drawn(step: int) -> set[int]:
+        shown = task.batch(step, process=0, processes=1).image.mean((1, 2, 3))
+        return {int((means - mean).abs().argmin()) for mean in shown}
+
+    assert set.union(*map(drawn, range(6))) == {0, 1, 2, 3, 4, 5}
+    assert all(drawn(step) == {0, 1, 2} for step in range(6, 10))
+
+
 def test_a_coarse_batch_shows_the_same_cases() -> None:
     coarse, fine = (make(coarse_share=share).batch(0, process=0, processes=1) for share in (0.5, 0.0))
     assert coarse.image.shape[-1] == 64 and fine.image.shape[-1] == 96

@@ -23,7 +23,8 @@ def bright_squares(count: int, seed: int, size: int = 32) -> CaseArrays:
     for mask in masks:
         y, x = torch.randint(0, size // 2, (2,), generator=generator).tolist()
         mask[:, y : y + size // 2, x : x + size // 2] = 1
-    return CaseArrays(tuple(f"{seed}-{i}" for i in range(count)), images + 150 * masks, masks)
+    ids = tuple(f"{seed}-{i}" for i in range(count))
+    return CaseArrays(ids, images + 150 * masks, masks, source=torch.zeros(count, dtype=torch.int64))
 
 
 def tiny_train(run: Path, **changes: Any) -> Path:

@@ -14,11 +14,11 @@ class LowData(Configured):
     """What painted cases are worth when few groups are annotated: the same steps for every arm, paired."""
 
     data: Path
-    """Dataset folder with groups.csv."""
+    """Dataset folder."""
     out: Path
     """Folder of the study; the same command goes on, finished cells are kept."""
     groups: int = 5
-    """Training groups that count as annotated."""
+    """Training groups (without groups.csv: cases) that count as annotated."""
     steps: int = 800
     """Optimiser steps of every segmenter."""
     repeats: int = 3
@@ -27,6 +27,8 @@ class LowData(Configured):
     """Painted cases as fractions of the real ones."""
     elsewhere: Path | None = None
     """Run folder of `syndiff adapt` on other data: adds arms painted by that inpainter."""
+    workers: int = 1
+    """Trainings at a time, each with its part of the processor's cores."""
     side: Literal["val", "test"] = "val"
     """Cases that are scored; test is for the end."""
 
@@ -44,6 +46,7 @@ class LowData(Configured):
                 repeats=self.repeats,
                 shares=self.shares,
                 elsewhere=self.elsewhere,
+                workers=self.workers,
                 side=self.side,
                 seed=self.seed,
             )
@@ -100,6 +103,31 @@ class Timesteps:
 
         check_seed(self.seed)
         say(timesteps(self.runs, self.data, self.out, sweep=self.timesteps, side=self.side, seed=self.seed))
+
+
+@dataclass(kw_only=True)
+class Steps:
+    """What more steps than one are worth: the same weights with 1 to 50, by difficulty of the case, with the time."""
+
+    runs: tuple[Path, ...]
+    """Run folders of `syndiff train`, or arms of `syndiff run`, of one split."""
+    data: Path
+    """Dataset folder."""
+    out: Path
+    """Folder for the table; the same command goes on, finished cells are kept."""
+    steps: tuple[int, ...] = (2, 5, 10, 25, 50)
+    """Numbers of DDIM steps, beside one."""
+    side: Literal["val", "test"] = "val"
+    """Cases that are scored; test is for the end."""
+    seed: int = 0
+    """Seed of the noise."""
+
+    def run(self) -> None:
+        """Score what is missing and print the table."""
+        from syndiff.studies.steps import steps
+
+        check_seed(self.seed)
+        say(steps(self.runs, self.data, self.out, counts=self.steps, side=self.side, seed=self.seed))
 
 
 @dataclass(kw_only=True)
@@ -185,12 +213,13 @@ class Peers(Configured):
 
 @dataclass(kw_only=True)
 class Study:
-    """Experiments: low-data, peers, steering, timesteps, uncertainty."""
+    """Experiments: low-data, peers, steering, steps, timesteps, uncertainty."""
 
     verb: (
         Annotated[LowData, tyro.conf.subcommand("low-data")]
         | Annotated[Peers, tyro.conf.subcommand("peers")]
         | Annotated[Steering, tyro.conf.subcommand("steering")]
+        | Annotated[Steps, tyro.conf.subcommand("steps")]
         | Annotated[Timesteps, tyro.conf.subcommand("timesteps")]
         | Annotated[Uncertainty, tyro.conf.subcommand("uncertainty")]
     ) = field()

@@ -22,6 +22,8 @@ class CaseArrays:
     """uint8, (n, 3, size, size), 0 to 255."""
     masks: torch.Tensor
     """uint8, (n, 1, size, size), 0 or 1."""
+    source: torch.Tensor
+    """int64, (n,): which of the sources each case is from, counted from 0."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -36,6 +38,7 @@ def load_cases(sources: Sequence[tuple[DatasetFolder, Sequence[str]]], size: int
     unknown id.
     """
     jobs = [(dataset, dataset[case_id]) for dataset, ids in sources for case_id in ids]
+    source = torch.repeat_interleave(torch.arange(len(sources)), torch.tensor([len(ids) for _, ids in sources]))
     images = np.empty((len(jobs), 3, size, size), np.uint8)
     masks = np.empty((len(jobs), 1, size, size), np.uint8)
 
@@ -50,4 +53,4 @@ def load_cases(sources: Sequence[tuple[DatasetFolder, Sequence[str]]], size: int
         readings = pool.map(read, range(len(jobs)))
         for _ in tqdm(readings, total=len(jobs), desc="reading", unit="case", disable=not progress):
             pass
-    return CaseArrays(tuple(case.id for _, case in jobs), torch.from_numpy(images), torch.from_numpy(masks))
+    return CaseArrays(tuple(case.id for _, case in jobs), torch.from_numpy(images), torch.from_numpy(masks), source)

@@ -70,6 +70,7 @@ def train_segmenter(
     *,
     synthetic: Path | None,
     seed: int,
+    progress: bool = True,
 ) -> Path:
     """Train one segmenter into its run folder, or go on; returns the best checkpoint.
 
@@ -100,6 +101,7 @@ def train_segmenter(
         train_cases=train_cases,
         val_cases=val_cases,
         seed=seed,
+        progress=progress,
     )
 
 
@@ -143,6 +145,8 @@ def train_verb(
 ) -> str:
     """`syndiff train`: one segmenter on the training cases of a split, plus a synthetic folder if given."""
     settings.refuse_all_but("train", "model", "training", "augmentation")
+    if synthetic is None:
+        settings.refuse("train without --synthetic", "training.real_share")
     dataset = DatasetFolder.open(data)
     split = Split.read(split_file)
     split.check(dataset)

@@ -1,10 +1,14 @@
 """What studies share: a trained model's scores on one side of a split, computed once; intervals in words; figures."""
 
 import io
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
@@ -16,6 +20,8 @@ from syndiff.files import read_json, sha256, write_bytes
 from syndiff.models.prediction import SegmenterPredictor
 
 Side = Literal["val", "test"]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
@@ -43,6 +49,16 @@ def same_split(runs: Sequence[Path], dataset: DatasetFolder) -> Split:
     return splits[0]
 
 
+def diffusion_settings(run: Path, checkpoint: Path) -> dict[str, Any]:
+    """The model settings of a run's checkpoint. Raises SyndiffError where they are of no diffusion segmenter."""
+    model: dict[str, Any] = read_json(checkpoint / "model.json")["model"]
+    if model["kind"] != "diffusion":
+        raise SyndiffError(
+            f"{run} is of the kind {model['kind']}, which has no timesteps; give runs of the diffusion segmenter."
+        )
+    return model
+
+
 def case_scores(
     cell: Path, checkpoint: Path, predictor: SegmenterPredictor, dataset: DatasetFolder, split: Split, side: Side
 ) -> list[CaseRow]:
@@ -53,6 +69,20 @@ def case_scores(
         cases = getattr(split, side)
         evaluate(predictor, dataset, cases, out, fingerprint=split.fingerprint, provenance=provenance, progress=False)
     return read_per_case(out / "per_case.csv")
+
+
+def in_processes(finish: Callable[[T], R], cells: Sequence[T], workers: int) -> Iterator[R]:
+    """`finish` of every cell in their order, `workers` at a time, each in a process with its part of the cores.
+
+    Small networks leave cores idle: two processes with one core each train a third more images a second than one with
+    both. With one worker everything happens in this process. What is given and returned must be picklable.
+    """
+    if workers == 1:
+        yield from map(finish, cells)
+        return
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+        yield from pool.map(finish, cells)
 
 
 def interval_text(found: Mapping[str, Any] | None, digits: int = 3, sign: str = "") -> str:

@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.arms import describe_split, obtain_split, train_segmenter
 from syndiff.pipeline.painting import make_gates, make_inpainter, open_synthetic
 from syndiff.presets import Settings
-from syndiff.studies.cells import Side, case_scores
+from syndiff.studies.cells import Side, case_scores, in_processes
 from syndiff.studies.table import as_markdown, tabulate
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.grammar import Grammar
@@ -38,6 +39,20 @@ class Arm:
     share: float = 0.0
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One training of an arm, in its run folder."""
+
+    folder: Path
+    arm: Arm
+    seed: int
+
+    @classmethod
+    def of(cls, out: Path, arm: Arm, seed: int) -> Self:
+        """The cell in the study's folder `out`."""
+        return cls(out / "cells" / arm.name.replace(" ", "-") / str(seed), arm, seed)
+
+
 def low_data(
     data: Path,
     out: Path,
@@ -48,14 +63,16 @@ def low_data(
     repeats: int,
     shares: Sequence[float],
     elsewhere: Path | None,
+    workers: int,
     side: Side,
     seed: int,
 ) -> str:
     """Train every arm `repeats` times for `steps` steps on `groups` training groups; returns the table as Markdown.
 
     Arms: real only; with copy_paste; with the compact inpainter adapted to the same few groups, with and without
-    gates; and, with `elsewhere` (a run folder of `adapt`), the same two with an inpainter adapted to other data. Each
-    with every one of `shares` of painted cases. The table averages over the repeats of a case and resamples groups.
+    gates (the agreement with the first segmenter of real cases is one); and, with `elsewhere` (a run folder of
+    `adapt`), the same two with an inpainter adapted to other data. Each with every one of `shares` of painted cases.
+    The table averages over the repeats of a case and resamples groups. `workers` trainings run at a time.
     """
     settings.refuse_all_but(
         "study low-data",
@@ -67,49 +84,45 @@ def low_data(
         "painter",
         "adapt",
         "synthesis.prompts",
+        "synthesis.background_lesion",
     )
-    settings.refuse("study low-data", "model.kind", "training.steps")
-    if repeats < 1 or groups < 2 or not shares or min(shares) <= 0:
+    settings.refuse("study low-data", "model.kind", "training.steps", "gates.segmenter")
+    if repeats < 1 or groups < 2 or workers < 1 or not shares or min(shares) <= 0:
         raise SyndiffError(
-            f"study low-data: found groups={groups}, repeats={repeats} and shares={list(shares)}; expected 2 groups or "
-            "more, 1 repeat or more, and shares above 0."
+            f"study low-data: found groups={groups}, repeats={repeats}, workers={workers} and shares={list(shares)}; "
+            "expected 2 groups or more, 1 repeat and worker or more, and shares above 0."
         )
     # 1. A few groups of the training side; validation stays what it is.
     dataset = DatasetFolder.open(data)
-    whole = obtain_split(dataset, out / "whole_split.json", method="group", seed=seed)
+    whole = obtain_split(dataset, out / "whole_split.json", method="auto", seed=seed)
     split = few_groups(dataset, whole, groups, seed)
     about = {"groups": groups, "steps": steps, "shares": list(shares), "elsewhere": str(elsewhere or "")}
     open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **settings.plain()})
     split.write(out / "split.json")
     log.info(describe_split(split))
 
-    # 2. The inpainters and what they paint.
-    arms = [Arm(REAL)]
-    arms += paint_arms(dataset, split, out, settings, shares=shares, elsewhere=elsewhere, seed=seed)
+    # 2. The inpainters and what they paint; the first segmenter of real cases is a gate.
+    finish = partial(
+        _finish,
+        settings=settings,
+        dataset=dataset,
+        split=split,
+        steps=steps,
+        side=side,
+        progress=workers == 1,
+    )
+    judge = Cell.of(out, Arm(REAL), seed)
+    finish(judge)
+    gates = replace(settings.gates, segmenter="" if settings.gates.mode == "off" else str(judge.folder))
+    painting = replace(settings, gates=gates)
+    arms = [judge.arm, *paint_arms(dataset, split, out, painting, shares=shares, elsewhere=elsewhere, seed=seed)]
 
     # 3. The cells.
-    size = settings.model.image_size
-    val_cases = load_cases([(dataset, split.val)], size)
+    cells = [Cell.of(out, arm, seed + repeat) for repeat in range(repeats) for arm in arms]
     tables: dict[str, list[list[CaseRow]]] = {}
-    for repeat in range(repeats):
-        for arm in arms:
-            cell = out / "cells" / arm.name.replace(" ", "-") / str(seed + repeat)
-            sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
-            if arm.painted is not None:
-                painted = open_synthetic(arm.painted, split)
-                sources.append((painted, [case.id for case in painted.cases][: round(arm.share * len(split.train))]))
-            log.info(f"{cell}: {sum(len(ids) for _, ids in sources)} cases")
-            best = train_segmenter(
-                cell,
-                settings,
-                steps,
-                split,
-                load_cases(sources, size),
-                val_cases,
-                synthetic=arm.painted,
-                seed=seed + repeat,
-            )
-            tables.setdefault(arm.name, []).append(_judge(cell, best, dataset, split, side))
+    for cell, rows in zip(cells, in_processes(finish, cells, workers), strict=True):
+        tables.setdefault(cell.arm.name, []).append(rows)
+        log.info(f"{cell.folder}: mean {side} Dice {np.mean([row.metrics.dice for row in rows]):.3f}")
 
     # 4. The table.
     content = tabulate(tables, REAL)
@@ -122,17 +135,18 @@ def low_data(
 def few_groups(dataset: DatasetFolder, split: Split, count: int, seed: int) -> Split:
     """`split` with only `count` of its training groups, drawn by `seed`; the others join its test cases.
 
-    Nobody has annotated them as far as any arm knows, and each sequence more makes the test surer.
+    Nobody has annotated those as far as any arm knows, and each sequence more makes the test surer. A case without a
+    group is one of its own.
     """
-    names = sorted({group for case in split.train if (group := dataset[case].group) is not None})
+    group_of = {case: dataset[case].group or case for case in split.train}
+    names = sorted(set(group_of.values()))
     if len(names) < count:
         raise SyndiffError(
-            f"study low-data: the training side has {len(names)} groups, {count} were asked for. It needs a dataset "
-            "with groups.csv; lower --groups."
+            f"study low-data: the training side has {len(names)} groups, {count} were asked for; lower --groups."
         )
     kept = set(np.random.default_rng([seed, count]).permutation(names)[:count].tolist())
-    train = tuple(case for case in split.train if dataset[case].group in kept)
-    spare = tuple(case for case in split.train if dataset[case].group not in kept)
+    train = tuple(case for case in split.train if group_of[case] in kept)
+    spare = tuple(case for case in split.train if group_of[case] not in kept)
     return replace(split, train=train, test=(*split.test, *spare))
 
 
@@ -164,9 +178,10 @@ def paint_arms(
         ]
     arms = []
     for name, kind, model, gated in sources:
-        chosen = replace(settings.synthesis, inpainter=kind, model=str(model or ""))
-        mode = settings.gates.mode if gated else "off"
-        painting = replace(settings, synthesis=chosen, gates=replace(settings.gates, mode=mode), chosen=frozenset())
+        ways = settings.synthesis.background_lesion if kind == "compact" else "keep"
+        chosen = replace(settings.synthesis, inpainter=kind, model=str(model or ""), background_lesion=ways)
+        gates = settings.gates if gated else replace(settings.gates, mode="off", segmenter="", text_model="")
+        painting = replace(settings, synthesis=chosen, gates=gates, chosen=frozenset())
         folder = out / "painted" / name.replace(", ", "-").replace(" ", "-")
         inpainter = make_inpainter(painting)
         summary = synthesize(
@@ -179,6 +194,7 @@ def paint_arms(
             seed=seed,
             feather=chosen.feather,
             grain=chosen.grain,
+            background_lesion=chosen.background_lesion,
             grammar=grammar,
             gates=make_gates(painting, inpainter, dataset, split, folder),
         )
@@ -187,7 +203,32 @@ def paint_arms(
     return arms
 
 
-def _judge(cell: Path, best: Path, dataset: DatasetFolder, split: Split, side: Side) -> list[CaseRow]:
-    """The cell's scores on one side of the split, computed once."""
-    predictor = SegmenterPredictor.load(best, name=cell.parent.name)
-    return case_scores(cell / "eval", best, predictor, dataset, split, side)
+def _finish(
+    cell: Cell,
+    *,
+    settings: Settings,
+    dataset: DatasetFolder,
+    split: Split,
+    steps: int,
+    side: Side,
+    progress: bool,
+) -> list[CaseRow]:
+    """Train the cell or go on; its scores on one side of the split."""
+    size = settings.model.image_size
+    sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
+    if cell.arm.painted is not None:
+        painted = open_synthetic(cell.arm.painted, split)
+        sources.append((painted, [case.id for case in painted.cases][: round(cell.arm.share * len(split.train))]))
+    best = train_segmenter(
+        cell.folder,
+        settings,
+        steps,
+        split,
+        load_cases(sources, size),
+        load_cases([(dataset, split.val)], size),
+        synthetic=cell.arm.painted,
+        seed=cell.seed,
+        progress=progress,
+    )
+    predictor = SegmenterPredictor.load(best, name=cell.arm.name)
+    return case_scores(cell.folder / "eval", best, predictor, dataset, split, side)

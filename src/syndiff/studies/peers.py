@@ -42,7 +42,7 @@ def peers(
     Raises SyndiffError for the control among `kinds`, a kind named twice, and fewer than one split.
     """
     settings.refuse_all_but("study peers", "model", "training", "augmentation", "run.minutes")
-    settings.refuse("study peers", "model.kind")
+    settings.refuse("study peers", "model.kind", "training.real_share")
     if settings.run.minutes:
         settings.refuse("study peers while run.minutes is above 0", "training.steps")
     if not kinds or REFERENCE in kinds or len(set(kinds)) < len(kinds):

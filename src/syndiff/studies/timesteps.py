@@ -8,9 +8,17 @@ from matplotlib.figure import Figure
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.statistics import Interval, bootstrap_mean
-from syndiff.files import read_json, sha256, write_json, write_text
+from syndiff.files import sha256, write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.studies.cells import Side, case_scores, interval_text, names_of, same_split, save_figure
+from syndiff.studies.cells import (
+    Side,
+    case_scores,
+    diffusion_settings,
+    interval_text,
+    names_of,
+    same_split,
+    save_figure,
+)
 from syndiff.training.checkpoints import best_checkpoint
 
 
@@ -31,12 +39,7 @@ def timesteps(runs: Sequence[Path], data: Path, out: Path, *, sweep: Sequence[in
     found: dict[str, dict[int, Interval]] = {}
     for run, short in zip(runs, names, strict=True):
         checkpoint = best_checkpoint(run)
-        model = read_json(checkpoint / "model.json")["model"]
-        if model["kind"] != "diffusion":
-            raise SyndiffError(
-                f"{run} is of the kind {model['kind']}, which has no timesteps; give runs of the diffusion segmenter."
-            )
-        name = f"{short} ({model['objective']})"
+        name = f"{short} ({diffusion_settings(run, checkpoint)['objective']})"
         for timestep in sweep:
             predictor = SegmenterPredictor.load(
                 checkpoint, name=f"{short} from {timestep}", seed=seed, timestep=timestep, steps=1, views=1

@@ -18,7 +18,10 @@ from syndiff.training.settings import TrainingSettings
 
 
 class SegmentationTask:
-    """`Task` of a segmenter or a control; without `val_cases` it can be stepped but not validated."""
+    """`Task` of a segmenter or a control; without `val_cases` it can be stepped but not validated.
+
+    The first source of `train_cases` is the real one; all others are painted.
+    """
 
     score_name, score_sign = "val_dice", 1
 
@@ -41,6 +44,8 @@ class SegmentationTask:
         self.objective = SegmentationObjective(self.model, settings)
         self.augment = Augmentation(augmentation)
         self.coarse_steps = round(settings.coarse_share * settings.steps)
+        self.mixed_steps = settings.steps - round(settings.real_share * settings.steps)
+        self.real = torch.nonzero(train_cases.source == 0).flatten()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The pretrained backbone has a rate of its own; the vision encoder may be left out of the average."""
@@ -65,7 +70,9 @@ class SegmentationTask:
     def batch(self, step: int, *, process: int, processes: int) -> Batch:
         """Augmented cases with their noise and timesteps."""
         cases = self.train_cases
-        indices = case_indices(len(cases), self.settings.batch_size, self.seed, step)[process::processes]
+        drawn = torch.arange(len(cases)) if step < self.mixed_steps else self.real
+        order = case_indices(len(drawn), self.settings.batch_size, self.seed, step)[process::processes]
+        indices = drawn[order]
         image, mask = self.augment(
             cases.images[indices].float() / 255,
             cases.masks[indices].float(),

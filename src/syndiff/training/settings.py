@@ -70,6 +70,8 @@ class TrainingSettings(OptimisationSettings):
         coarse_share: share of the steps, the first ones, that see images and masks at about two thirds of the model's
             size: cheaper steps while the details do not matter yet (progressive learning, EfficientNetV2, arXiv
             2104.00298). 0 trains at the model's size throughout.
+        real_share: share of the steps, the last ones, that draw from real cases alone, so that what painted ones got
+            wrong is put right at the end. 0 mixes them throughout; without painted cases there is nothing to leave out.
         ema_encoder: average the vision encoder too; SDSeg averages its denoiser only. Diffusion only.
         gradient_checkpointing: compute what the blocks of U-Net and autoencoder need for their gradients a second time
             instead of keeping it: less memory, a third more work. Only they have it.
@@ -80,6 +82,7 @@ class TrainingSettings(OptimisationSettings):
     guide_weight: float = 0.5
     inference_share: float = 0.75
     coarse_share: float = 0.0
+    real_share: float = 0.0
     ema_encoder: bool = True
     gradient_checkpointing: bool = False
 
@@ -90,4 +93,5 @@ class TrainingSettings(OptimisationSettings):
             "guide_weight": self.guide_weight >= 0,
             "inference_share": 0 <= self.inference_share <= 1,
             "coarse_share": 0 <= self.coarse_share < 1,
+            "real_share": 0 <= self.real_share < 1,
         }
