@@ -116,7 +116,8 @@ def bootstrap(
         draws = np.array([one for one in found if one is not None])
         low, high = _expanded(draws, size, confidence)
         if missing := resamples - len(draws):
-            note = f"{note or ''} It does not exist in {missing / resamples:.0%} of the resamples.".strip()
+            missed = f"it does not exist in {missing} of {resamples} resamples"
+            note = f"{note}; {missed}" if note else missed
     return Interval(value, low, high, len(cases), size, 0, note)
 
 

@@ -109,10 +109,9 @@ def low_data(
         split=split,
         steps=steps,
         side=side,
-        progress=workers == 1,
     )
     judge = Cell.of(out, Arm(REAL), seed)
-    finish(judge)
+    finish(judge, progress=True)
     gates = replace(settings.gates, segmenter="" if settings.gates.mode == "off" else str(judge.folder))
     painting = replace(settings, gates=gates)
     arms = [judge.arm, *paint_arms(dataset, split, out, painting, shares=shares, elsewhere=elsewhere, seed=seed)]
@@ -120,7 +119,7 @@ def low_data(
     # 3. The cells.
     cells = [Cell.of(out, arm, seed + repeat) for repeat in range(repeats) for arm in arms]
     tables: dict[str, list[list[CaseRow]]] = {}
-    for cell, rows in zip(cells, in_processes(finish, cells, workers), strict=True):
+    for cell, rows in zip(cells, in_processes(partial(finish, progress=workers == 1), cells, workers), strict=True):
         tables.setdefault(cell.arm.name, []).append(rows)
         log.info(f"{cell.folder}: mean {side} Dice {np.mean([row.metrics.dice for row in rows]):.3f}")
 
