@@ -12,6 +12,7 @@ from syndiff.data.splits import make_split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.metrics import case_metrics
+from syndiff.studies.cells import in_processes
 from syndiff.studies.low_data import REAL, few_groups
 from syndiff.studies.table import as_markdown, tabulate
 
@@ -25,7 +26,7 @@ TINY = [
         "painter.channels=[32, 32, 32]",
     ),
     *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
-    *("gates.checks=[contrast]", "gates.mode=report"),
+    *("gates.checks=[contrast]", "gates.mode=report", "synthesis.background_lesion=restyle"),
 ]
 
 
@@ -40,6 +41,9 @@ def test_few_groups_keeps_whole_training_groups_and_tests_on_the_others(phantom:
     assert few == few_groups(dataset, split, 2, seed=3)
     with pytest.raises(SyndiffError, match="lower --groups"):
         few_groups(dataset, split, 99, seed=3)
+    alone = replace(dataset, cases=tuple(replace(case, group=None) for case in dataset.cases))
+    few = few_groups(alone, make_split(alone, seed=0), 3, seed=3)
+    assert len(few.train) == 3, "a case without a group is one of its own"
 
 
 def test_the_table_averages_repeats_and_pairs_cases(square_row) -> None:
@@ -78,6 +82,13 @@ def test_the_study_fills_its_cells_and_keeps_them(syndiff, phantom: Path, tmp_pa
     arms = json.loads((tmp_path / "study/low_data_val.json").read_text())["arms"]
     assert list(arms) == [REAL, "copy_paste, 50%", "compact, gates, 50%", "compact, no gates, 50%"]
     assert all(len(arm["repeats"]) == 2 for arm in arms.values())
+    assert [arm["painted"] > 0 for arm in arms.values()] == [False, True, True, True]
+    painted = {folder.name: folder for folder in (tmp_path / "study/painted").iterdir()}
+    made = {name: json.loads((p / "manifest.jsonl").read_text().splitlines()[0]) for name, p in painted.items()}
+    assert {name: sample["settings"]["background_lesion"] for name, sample in made.items()} == {
+        **{"copy_paste": "keep", "compact-gates": "restyle", "compact-no-gates": "restyle"}
+    }
+    assert "agreement" in made["compact-gates"]["gates"] and "agreement" not in made["compact-no-gates"]["gates"]
     whole, few = (json.loads((tmp_path / "study" / name).read_text()) for name in ("whole_split.json", "split.json"))
     assert set(few["train"]) < set(whole["train"])
     for cell in (tmp_path / "study/cells").glob("*/*"):
@@ -85,5 +96,24 @@ def test_the_study_fills_its_cells_and_keeps_them(syndiff, phantom: Path, tmp_pa
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "study").rglob("model.safetensors")}
     again = syndiff(*command, *TINY)
     assert again.status == 0 and again.out == done.out and kept == {p: p.stat().st_mtime_ns for p in kept}
-    refused = syndiff(*command, *TINY, "synthesis.share=0.5")
-    assert refused.status == 2 and "no effect on `syndiff study low-data`" in refused.err
+    for idle in ("synthesis.share=0.5", "gates.segmenter=x"):
+        refused = syndiff(*command, *TINY, idle)
+        assert refused.status == 2 and "no effect on `syndiff study low-data`" in refused.err
+    for shares, reason in (((0.5, 0.502), "each whole percentage once"), ((0.001,), "less than one")):
+        refused = syndiff(*command[:-1], *shares, *TINY)
+        assert refused.status == 2 and reason in refused.err
+    other = ["--seed", 1, "--elsewhere", tmp_path / "study" / "inpainter", "--out", tmp_path / "other"]
+    leak = syndiff("study", "low-data", "--data", phantom, *other, "--groups", 2, "--steps", 2, *TINY)
+    assert leak.status == 2 and "leaks" in leak.err
+
+
+def invert(number: int) -> float:
+    if number == 0:
+        raise SyndiffError("0 has no inverse")
+    return 1 / number
+
+
+def test_cells_come_in_their_order_and_an_error_is_that_of_its_cell() -> None:
+    assert list(in_processes(invert, [1, 2, 4, 5], 2)) == [1, 0.5, 0.25, 0.2]
+    with pytest.raises(SyndiffError, match="no inverse"):
+        list(in_processes(invert, [1, 0, 2], 2))

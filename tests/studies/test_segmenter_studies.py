@@ -71,7 +71,13 @@ def test_more_steps_are_set_against_one_by_difficulty(syndiff, phantom, runs, tm
         difference = scores["dice"]["mean"] - one[part]["dice"]["mean"]
         assert scores["difference"]["mean"] == pytest.approx(difference) and "difference" not in one[part]
     assert sum(scores["dice"]["cases"] for scores in five.values()) == 2 * study["cases"]
-    assert found["steps"]["5"]["milliseconds"] > found["steps"]["1"]["milliseconds"]
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("summary.json")}
+    assert len(kept) == 3
+    swept = ["study", "timesteps", "--data", phantom, "--out", tmp_path / "out", "--timesteps", 2, 5]
+    assert syndiff(*swept, "--runs", runs["noise"]).status == 0
+    assert len([*(tmp_path / "out").rglob("summary.json")]) == 5, "a step from t = 5 is not five steps"
+    again = syndiff(*command, "--runs", runs["noise"], "--steps", 2, 5)
+    assert again.status == 0 and kept == {path: path.stat().st_mtime_ns for path in kept}
 
     assert "numbers above 1" in syndiff(*command, "--runs", runs["noise"], "--steps", 1, 5).err
     assert "no timesteps" in syndiff(*command, "--runs", runs["control"]).err

@@ -130,6 +130,8 @@ class TestSettings:
             ("validate_every", 0),
             ("checkpoint_every", 0),
             ("learning_rate", math.nan),
+            ("real_share", 0.9999),
+            ("real_share", -0.1),
         ],
     )
     def test_one_out_of_range_is_named_with_its_value(self, name, value):

@@ -29,7 +29,8 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
     images = training.steps * training.batch_size
     lines = [
         f"{training.steps:,} steps of {training.batch_size} images at {_sizes(model, training)}: {images:,} images "
-        f"seen, each of the {cases} cases {images / max(1, cases):,.0f} times",
+        f"seen, each of the {cases} cases {images / max(1, cases):,.0f} times"
+        + (f" (the last {training.real_share:.0%} of them real)" if training.real_share else ""),
         "",
         "parameters",
         *(f"  {_part(part)}" for part in parts),

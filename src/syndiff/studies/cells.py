@@ -2,10 +2,10 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -71,18 +71,32 @@ def case_scores(
     return read_per_case(out / "per_case.csv")
 
 
-def in_processes(finish: Callable[[T], R], cells: Sequence[T], workers: int) -> Iterator[R]:
-    """`finish` of every cell in their order, `workers` at a time, each in a process with its part of the cores.
+def in_processes(finish: Callable[[T], R], cells: Iterable[T], workers: int) -> Iterator[R]:
+    """`finish` of every cell in their order, `workers` at a time, each in a process with its part of the threads.
 
     Small networks leave cores idle: two processes with one core each train a third more images a second than one with
-    both. With one worker everything happens in this process. What is given and returned must be picklable.
+    both. With one worker everything happens in this process. What is given and returned must be picklable. An error
+    stops all workers at once, and so does the end of this process, whatever ends it.
     """
     if workers == 1:
         yield from map(finish, cells)
         return
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-        yield from pool.map(finish, cells)
+    threads = max(1, torch.get_num_threads() // workers)
+    with get_context("spawn").Pool(workers, _prepare_worker, (threads,)) as pool:
+        yield from pool.imap(finish, cells)
+
+
+def _prepare_worker(threads: int) -> None:
+    """Take `threads` threads, and end with the parent: one that outlived it would train on beside its successor."""
+    torch.set_num_threads(threads)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def interval_text(found: Mapping[str, Any] | None, digits: int = 3, sign: str = "") -> str:

@@ -18,7 +18,7 @@ from syndiff.files import write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.arms import describe_split, obtain_split, train_segmenter
-from syndiff.pipeline.painting import make_gates, make_inpainter, open_synthetic
+from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter, open_synthetic
 from syndiff.presets import Settings
 from syndiff.studies.cells import Side, case_scores, in_processes
 from syndiff.studies.table import as_markdown, tabulate
@@ -37,6 +37,12 @@ class Arm:
     name: str
     painted: Path | None = None
     share: float = 0.0
+
+    def cases(self, split: Split) -> tuple[DatasetFolder, list[str]]:
+        """The painted cases: fewer than the share where the gates let fewer through."""
+        assert self.painted is not None
+        folder = open_synthetic(self.painted, split)
+        return folder, [case.id for case in folder.cases][: round(self.share * len(split.train))]
 
 
 @dataclass(frozen=True)
@@ -92,10 +98,18 @@ def low_data(
             f"study low-data: found groups={groups}, repeats={repeats}, workers={workers} and shares={list(shares)}; "
             "expected 2 groups or more, 1 repeat and worker or more, and shares above 0."
         )
+    if len({f"{share:.0%}" for share in shares}) < len(shares):
+        raise SyndiffError(f"--shares {' '.join(map(str, shares))}: expected each whole percentage once.")
     # 1. A few groups of the training side; validation stays what it is.
     dataset = DatasetFolder.open(data)
     whole = obtain_split(dataset, out / "whole_split.json", method="auto", seed=seed)
     split = few_groups(dataset, whole, groups, seed)
+    if elsewhere is not None:
+        check_inpainter(replace(settings.synthesis, inpainter="compact", model=str(elsewhere)), split)
+    if min(shares) * len(split.train) < 1:
+        raise SyndiffError(
+            f"--shares {min(shares):g} of {len(split.train)} training cases is less than one; raise it or --groups."
+        )
     about = {"groups": groups, "steps": steps, "shares": list(shares), "elsewhere": str(elsewhere or "")}
     open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **settings.plain()})
     split.write(out / "split.json")
@@ -125,6 +139,8 @@ def low_data(
 
     # 4. The table.
     content = tabulate(tables, REAL)
+    for arm in arms:
+        content[arm.name]["painted"] = len(arm.cases(split)[1]) if arm.painted else 0
     write_json(out / f"low_data_{side}.json", {"study": about, "side": side, "arms": content})
     text = as_markdown(content, REAL)
     write_text(out / f"low_data_{side}.md", text)
@@ -198,7 +214,11 @@ def paint_arms(
             gates=make_gates(painting, inpainter, dataset, split, folder),
         )
         log.info(f"{name}: {summary}")
-        arms += [Arm(f"{name}, {share:.0%}", folder, share) for share in shares]
+        added = [Arm(f"{name}, {share:.0%}", folder, share) for share in shares]
+        for arm in added:
+            if (found := len(arm.cases(split)[1])) < round(arm.share * len(split.train)):
+                log.warning(f"{arm.name}: only {found} painted cases were accepted for {len(split.train)} real ones")
+        arms += added
     return arms
 
 
@@ -216,8 +236,7 @@ def _finish(
     size = settings.model.image_size
     sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
     if cell.arm.painted is not None:
-        painted = open_synthetic(cell.arm.painted, split)
-        sources.append((painted, [case.id for case in painted.cases][: round(cell.arm.share * len(split.train))]))
+        sources.append(cell.arm.cases(split))
     best = train_segmenter(
         cell.folder,
         settings,

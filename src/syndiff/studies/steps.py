@@ -18,8 +18,6 @@ from syndiff.models.prediction import SegmenterPredictor
 from syndiff.studies.cells import Side, case_scores, diffusion_settings, interval_text, names_of, same_split
 from syndiff.training.checkpoints import best_checkpoint
 
-VIEWS = 8
-"""Views of an image whose disagreement says how difficult it is."""
 PARTS = ("all", "easy third", "middle third", "hard third")
 
 
@@ -27,9 +25,11 @@ def steps(runs: Sequence[Path], data: Path, out: Path, *, counts: Sequence[int],
     """Score each trained segmenter of `runs` with 1 and with each of `counts` steps of DDIM; returns a table.
 
     One view an image and the same noise, so that nothing but the number of steps changes. Differences to one step are
-    paired, over all cases and over each third of them by difficulty: how much the answers of one step from eight views
-    disagree (1 - mean pairwise Dice), which is known before any expert is asked. Milliseconds are of one image, the
-    numbers of steps in turns. Intervals resample groups. Writes steps.json and steps.md; finished cells are kept.
+    paired, over all cases and over each third of them by difficulty: how much the answers of one step from seven
+    turned and flipped views disagree (1 - mean pairwise Dice), which is known before any expert is asked. They have
+    noises of their own and leave the scored view out, so that chance in what is scored does not sort the cases.
+    Milliseconds are of one image, the numbers of steps in turns. Intervals resample groups. Writes steps.json and
+    steps.md; finished scores are kept, difficulty and time are measured again.
 
     Raises SyndiffError for a run without a trained diffusion segmenter, runs of different splits, and numbers of steps
     that a model's schedule does not have.
@@ -54,11 +54,12 @@ def steps(runs: Sequence[Path], data: Path, out: Path, *, counts: Sequence[int],
             for count in (1, *counts)
         }
         rows = {
-            count: case_scores(out / "cells" / short / str(count), checkpoint, predictor, dataset, split, side)
+            count: case_scores(out / "cells" / short / f"{count}-steps", checkpoint, predictor, dataset, split, side)
             for count, predictor in predictors.items()
         }
+        judge = SegmenterPredictor.load(checkpoint, name=short, seed=seed + 1, views=1)
         doubts = [
-            disagreement(predictors[1].members(dataset.load(dataset[case])[0], case_id=case, draws=1, views=VIEWS))
+            disagreement(judge.members(dataset.load(dataset[case])[0], case_id=case, draws=1, views=8)[1:])
             for case in tqdm(cases, desc=f"{short}, difficulty", unit="case")
         ]
         thirds = np.array_split(np.argsort(doubts, kind="stable"), len(PARTS) - 1)

@@ -44,7 +44,7 @@ def timesteps(runs: Sequence[Path], data: Path, out: Path, *, sweep: Sequence[in
             predictor = SegmenterPredictor.load(
                 checkpoint, name=f"{short} from {timestep}", seed=seed, timestep=timestep, steps=1, views=1
             )
-            cell = out / "cells" / short / str(timestep)
+            cell = out / "cells" / short / f"from-{timestep}"
             rows = case_scores(cell, checkpoint, predictor, dataset, split, side)
             scores = bootstrap_mean([row.metrics.dice for row in rows], [row.group for row in rows])
             found.setdefault(name, {})[timestep] = scores

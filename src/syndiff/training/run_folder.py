@@ -38,6 +38,7 @@ def open_run(run: Path, config: Mapping[str, Any], argv: Sequence[str] = ()) -> 
             )
             raise SyndiffError(
                 f"{run} was made with other settings ({shown}). Use the same settings to resume it, or another --out."
+                + (" What is absent, another version of syndiff did not have." if "absent" in shown else "")
             )
         return
     # A kill may have left the two files that come before config.yaml, whole or as hidden temporary files.

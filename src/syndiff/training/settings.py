@@ -71,7 +71,8 @@ class TrainingSettings(OptimisationSettings):
             size: cheaper steps while the details do not matter yet (progressive learning, EfficientNetV2, arXiv
             2104.00298). 0 trains at the model's size throughout.
         real_share: share of the steps, the last ones, that draw from real cases alone, so that what painted ones got
-            wrong is put right at the end. 0 mixes them throughout; without painted cases there is nothing to leave out.
+            wrong is put right at the end. 0 mixes them throughout; otherwise both parts have a step at least. Without
+            painted cases there is nothing to leave out.
         ema_encoder: average the vision encoder too; SDSeg averages its denoiser only. Diffusion only.
         gradient_checkpointing: compute what the blocks of U-Net and autoencoder need for their gradients a second time
             instead of keeping it: less memory, a third more work. Only they have it.
@@ -93,5 +94,5 @@ class TrainingSettings(OptimisationSettings):
             "guide_weight": self.guide_weight >= 0,
             "inference_share": 0 <= self.inference_share <= 1,
             "coarse_share": 0 <= self.coarse_share < 1,
-            "real_share": 0 <= self.real_share < 1,
+            "real_share": self.real_share == 0 or 1 <= round(self.real_share * self.steps) < self.steps,
         }
