@@ -77,5 +77,5 @@ def _draw(found: dict[str, dict[int, Interval]]) -> Figure:
         axes.plot(list(scores), means, marker="o", label=name)
     axes.set_xscale("symlog", linthresh=1)
     axes.set(xlabel="timestep that the single step starts from", ylabel="mean Dice", ylim=(0, 1))
-    axes.legend()
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
