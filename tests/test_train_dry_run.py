@@ -29,6 +29,20 @@ def test_compact(dry_run):
         assert words in done.out
 
 
+def test_the_end_on_real_cases_is_shown_and_needs_painted_ones(dry_run, syndiff, phantom, tmp_path):
+    end = ["--set", "training.real_share=0.4"]
+    alone = dry_run(*end)
+    assert alone.status == 2 and "no effect on `syndiff train without --synthetic`" in alone.err
+    split, painted = tmp_path / "split.json", tmp_path / "painted"
+    made = syndiff(
+        *("synthesize", "--data", phantom, "--split", split, "--out", painted, "--count", 2),
+        *("--inpainter", "copy_paste", "--gates", "off"),
+    )
+    assert made.status == 0, made.err
+    done = dry_run("--synthetic", painted, *end)
+    assert done.status == 0 and "the last 40% of the steps see real ones alone" in done.out
+
+
 def test_paper_without_a_network(dry_run, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

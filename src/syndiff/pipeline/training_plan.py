@@ -30,7 +30,11 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
     lines = [
         f"{training.steps:,} steps of {training.batch_size} images at {_sizes(model, training)}: {images:,} images "
         f"seen, each of the {cases} cases {images / max(1, cases):,.0f} times"
-        + (f" (the last {training.real_share:.0%} of them real)" if training.real_share else ""),
+        + (
+            f" on average; the last {training.real_share:.0%} of the steps see real ones alone"
+            if training.real_share
+            else ""
+        ),
         "",
         "parameters",
         *(f"  {_part(part)}" for part in parts),

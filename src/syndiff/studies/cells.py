@@ -1,4 +1,4 @@
-"""What studies share: a trained model's scores on one side of a split, computed once; intervals in words; figures."""
+"""What studies share: a model's scores on one side of a split, computed once; cells in processes; words; figures."""
 
 import io
 import os
