@@ -45,6 +45,8 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
     assert f"--inpainter compact --model {run}" in learned.out
     told = json.loads((run / "checkpoints/000004/model.json").read_text())
     assert {"round", "polyp", "mucosa"} <= set(told["vocabulary"])
+    again = syndiff("adapt", *given, "--out", run, *TINY)
+    assert again.out == learned.out and "encoding crops" in learned.err and "encoding crops" not in again.err
 
     painted = ["synthesize", *given, "--count", 2, "--inpainter", "compact", "--model", run]
     shown = syndiff(*painted, "--out", tmp_path / "out", "--dry-run", "--set", *FAST)

@@ -22,6 +22,7 @@ from syndiff.presets import Settings
 from syndiff.synthesis.captions import caption_case
 from syndiff.synthesis.grammar import Grammar
 from syndiff.training.calibration import step_seconds
+from syndiff.training.checkpoints import best_checkpoint, find_checkpoint
 from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.inpainting_pool import EncodedCrops, encode_crops
@@ -204,6 +205,8 @@ def adapt_compact(
         },
     )
     split.write(out / "split.json")
+    if _is_finished(out, settings):  # crops take a minute to encode
+        return best_checkpoint(out)
     autoencoder = load_autoencoder(model_settings.autoencoder, revision=model_settings.autoencoder_revision or None)
     autoencoder = autoencoder.to(default_device())
 
@@ -234,6 +237,14 @@ def _vocabulary(grammar: Grammar, lesions: Lesions) -> list[str]:
     """Every word of the grammar's captions and of those that the dataset brings."""
     captions = (caption for found in lesions.values() for _, caption in found)
     return sorted({*grammar.vocabulary, *(word for caption in captions for word in tokenize(caption))})
+
+
+def _is_finished(run: Path, settings: AdaptSettings) -> bool:
+    """Whether the last checkpoint has all the steps, which are planned once where minutes were asked for."""
+    last, plan = find_checkpoint(run, "last"), run / "plan.json"
+    if last is None:
+        return False
+    return int(last.name) == (read_json(plan)["steps"] if settings.minutes else settings.steps)
 
 
 def _plan_steps(path: Path, settings: AdaptSettings, task: Callable[[], Task]) -> int:
