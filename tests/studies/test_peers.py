@@ -1,6 +1,7 @@
 """The peers study: the same minutes or steps for every network, several splits, kept cells, a paired table."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def test_every_network_is_trained_on_every_split_and_kept(syndiff, phantom: Path
     assert len({p.parents[2] for p in kept}) == 6
     again = syndiff(*command, *TINY)
     assert again.out == done.out and kept == {p: p.stat().st_mtime_ns for p in kept}
+
+    (beside := tmp_path / "beside").mkdir()
+    for kind in ("control", "diffusion"):  # these stay; two processes train the third network on both splits
+        shutil.copytree(out / "cells" / kind, beside / "cells" / kind)
+    shutil.copytree(out / "splits", beside / "splits")
+    command[command.index(out)] = beside
+    assert syndiff(*command, "--workers", 2, *TINY).status == 0
+    found = json.loads((beside / "peers_val.json").read_text())["arms"]
+    assert found["diffusion"] == arms["diffusion"] and all(found["segresnet"]["repeats"])
+    assert len([*(beside / "cells" / "segresnet").glob("*/checkpoints/best")]) == 2
+    assert "--workers is 0" in syndiff(*command, "--workers", 0, *TINY).err
 
     assert "the control is always trained" in syndiff(*command, "--kinds", "unet", "unet", *TINY).err
     for idle in ("model.kind=control", "training.real_share=0.5"):

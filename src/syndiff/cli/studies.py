@@ -188,6 +188,8 @@ class Peers(Configured):
     """How cases are divided; auto: by group where groups are known."""
     minutes: float | None = None
     """Training minutes of each network; replaces run.minutes."""
+    workers: int = 1
+    """Trainings at a time, each with its part of the processor's cores."""
     side: Literal["val", "test"] = "val"
     """Cases that are scored; test is for the end."""
 
@@ -205,6 +207,7 @@ class Peers(Configured):
                 kinds=self.kinds,
                 splits=self.splits,
                 split_method=self.split_method,
+                workers=self.workers,
                 side=self.side,
                 seed=self.seed,
             )

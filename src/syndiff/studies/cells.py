@@ -3,11 +3,13 @@
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
@@ -81,9 +83,23 @@ def in_processes(finish: Callable[[T], R], cells: Iterable[T], workers: int) -> 
     if workers == 1:
         yield from map(finish, cells)
         return
-    threads = max(1, torch.get_num_threads() // workers)
-    with get_context("spawn").Pool(workers, _prepare_worker, (threads,)) as pool:
+    with get_context("spawn").Pool(workers, _prepare_worker, (_threads_each(workers),)) as pool:
         yield from pool.imap(finish, cells)
+
+
+@contextmanager
+def part_of_the_threads(workers: int) -> Iterator[None]:
+    """Work with as many threads as each of `workers` processes has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(_threads_each(workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _threads_each(workers: int) -> int:
+    return max(1, torch.get_num_threads() // workers)
 
 
 def _prepare_worker(threads: int) -> None:
@@ -97,6 +113,11 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+def mean_dice(rows: Sequence[CaseRow]) -> float:
+    """Over cases, in [0, 1]."""
+    return float(np.mean([row.metrics.dice for row in rows]))
 
 
 def interval_text(found: Mapping[str, Any] | None, digits: int = 3, sign: str = "") -> str:

@@ -20,7 +20,7 @@ from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.arms import describe_split, obtain_split, train_segmenter
 from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter, open_synthetic
 from syndiff.presets import Settings
-from syndiff.studies.cells import Side, case_scores, in_processes
+from syndiff.studies.cells import Side, case_scores, in_processes, mean_dice
 from syndiff.studies.table import as_markdown, tabulate
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.grammar import Grammar
@@ -135,12 +135,12 @@ def low_data(
     tables: dict[str, list[list[CaseRow]]] = {}
     for cell, rows in zip(cells, in_processes(partial(finish, progress=workers == 1), cells, workers), strict=True):
         tables.setdefault(cell.arm.name, []).append(rows)
-        log.info(f"{cell.folder}: mean {side} Dice {np.mean([row.metrics.dice for row in rows]):.3f}")
+        log.info(f"{cell.folder}: mean {side} Dice {mean_dice(rows):.3f}")
 
     # 4. The table.
     content = tabulate(tables, REAL)
     for arm in arms:
-        content[arm.name]["painted"] = len(arm.cases(split)[1]) if arm.painted else 0
+        content[arm.name] = {"painted": len(arm.cases(split)[1]) if arm.painted else 0, **content[arm.name]}
     write_json(out / f"low_data_{side}.json", {"study": about, "side": side, "arms": content})
     text = as_markdown(content, REAL)
     write_text(out / f"low_data_{side}.md", text)

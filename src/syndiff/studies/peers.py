@@ -2,11 +2,13 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.loading import load_cases
+from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.files import write_json, write_text
@@ -14,12 +16,22 @@ from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter import Kind
 from syndiff.pipeline.arms import describe_split, obtain_split, plan_steps, train_segmenter
 from syndiff.presets import Settings
-from syndiff.studies.cells import Side, case_scores
+from syndiff.studies.cells import Side, case_scores, in_processes, mean_dice, part_of_the_threads
 from syndiff.studies.table import as_markdown, tabulate
 from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
 REFERENCE: Kind = "control"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training: a kind of network on one split, whose seed it shares."""
+
+    folder: Path
+    kind: Kind
+    steps: int
+    split: Split
 
 
 def peers(
@@ -30,6 +42,7 @@ def peers(
     kinds: Sequence[Kind],
     splits: int,
     split_method: str,
+    workers: int,
     side: Side,
     seed: int,
 ) -> str:
@@ -37,9 +50,10 @@ def peers(
 
     Steps are planned once, from the time that a step of each network takes here, so that all train equally long; with
     `run.minutes` at 0 all take `training.steps`. Each network's checkpoint is selected on validation cases. A case that
-    lies on the scored side of several splits counts once, with its average. Finished cells are kept.
+    lies on the scored side of several splits counts once, with its average. Finished cells are kept. `workers`
+    trainings run at a time; a step is timed alone, with one worker's part of the threads.
 
-    Raises SyndiffError for the control among `kinds`, a kind named twice, and fewer than one split.
+    Raises SyndiffError for the control among `kinds`, a kind named twice, and fewer than one split or worker.
     """
     settings.refuse_all_but("study peers", "model", "training", "augmentation", "run.minutes")
     settings.refuse("study peers", "model.kind", "training.real_share")
@@ -49,8 +63,9 @@ def peers(
         raise SyndiffError(
             f"--kinds {' '.join(kinds)}: expected one kind or more, each once; the control is always trained."
         )
-    if splits < 1:
-        raise SyndiffError(f"--splits is {splits}; expected 1 or more.")
+    for name, value in (("splits", splits), ("workers", workers)):
+        if value < 1:
+            raise SyndiffError(f"--{name} is {value}; expected 1 or more.")
     dataset = DatasetFolder.open(data)
     arms: tuple[Kind, ...] = (REFERENCE, *kinds)
     about = {"kinds": list(arms), "splits": splits, "split_method": split_method, "minutes": settings.run.minutes}
@@ -59,30 +74,39 @@ def peers(
         del config["training"]["steps"]  # plan.json has the steps
     used = {section: config[section] for section in ("model", "training", "augmentation")}
     open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **used})
-    size = settings.model.image_size
-    tables: dict[str, list[list[CaseRow]]] = {}
+    cells = []
     for number in range(seed, seed + splits):
         split = obtain_split(dataset, out / "splits" / f"{number}.json", method=split_method, seed=number)
         log.info(describe_split(split))
-        train_cases, val_cases = (load_cases([(dataset, ids)], size) for ids in (split.train, split.val))
-        steps = plan_steps(out / "plan.json", settings, train_cases, arms)
-        for kind in arms:
-            cell = out / "cells" / kind / str(number)
-            log.info(f"{cell}: {steps[kind]} steps")
-            best = train_segmenter(
-                cell,
-                replace(settings, model=replace(settings.model, kind=kind)),
-                steps[kind],
-                split,
-                train_cases,
-                val_cases,
-                synthetic=None,
-                seed=number,
-            )
-            predictor = SegmenterPredictor.load(best, name=kind, seed=number)
-            tables.setdefault(kind, []).append(case_scores(cell / "eval", best, predictor, dataset, split, side))
+        train_cases = load_cases([(dataset, split.train)], settings.model.image_size)
+        with part_of_the_threads(workers):
+            steps = plan_steps(out / "plan.json", settings, train_cases, arms)
+        cells += [Cell(out / "cells" / kind / str(number), kind, steps[kind], split) for kind in arms]
+    finish = partial(_finish, settings=settings, dataset=dataset, side=side, progress=workers == 1)
+    tables: dict[str, list[list[CaseRow]]] = {}
+    for cell, rows in zip(cells, in_processes(finish, cells, workers), strict=True):
+        tables.setdefault(cell.kind, []).append(rows)
+        log.info(f"{cell.folder}: mean {side} Dice {mean_dice(rows):.3f} after {cell.steps} steps")
     content = tabulate(tables, REFERENCE)
     write_json(out / f"peers_{side}.json", {"study": about, "side": side, "seed": seed, "arms": content})
     text = as_markdown(content, REFERENCE)
     write_text(out / f"peers_{side}.md", text)
     return text
+
+
+def _finish(cell: Cell, *, settings: Settings, dataset: DatasetFolder, side: Side, progress: bool) -> list[CaseRow]:
+    """Train the cell or go on; its scores on one side of its split."""
+    split, size = cell.split, settings.model.image_size
+    best = train_segmenter(
+        cell.folder,
+        replace(settings, model=replace(settings.model, kind=cell.kind)),
+        cell.steps,
+        split,
+        load_cases([(dataset, split.train)], size),
+        load_cases([(dataset, split.val)], size),
+        synthetic=None,
+        seed=split.seed,
+        progress=progress,
+    )
+    predictor = SegmenterPredictor.load(best, name=cell.kind, seed=split.seed)
+    return case_scores(cell.folder / "eval", best, predictor, dataset, split, side)

@@ -7,7 +7,7 @@ import numpy as np
 
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
-from syndiff.studies.cells import interval_text
+from syndiff.studies.cells import interval_text, mean_dice
 
 METRICS = {"dice": 3, "iou": 3, "hd95": 1}
 """What the table shows, with its decimals."""
@@ -26,7 +26,7 @@ def tabulate(tables: Mapping[str, Sequence[Sequence[CaseRow]]], reference: str) 
         assert averaged[name]["dice"].keys() == groups.keys(), "every arm scores the same cases"
         means = {metric: bootstrap_mean([*of.values()], [*groups.values()]) for metric, of in averaged[name].items()}
         content[name] = {
-            "repeats": [float(np.mean([row.metrics.dice for row in rows])) for rows in repeats],
+            "repeats": [mean_dice(rows) for rows in repeats],
             **{metric: vars(interval) for metric, interval in means.items()},
         }
         if name != reference:
@@ -44,15 +44,16 @@ def tabulate(tables: Mapping[str, Sequence[Sequence[CaseRow]]], reference: str) 
 
 
 def as_markdown(content: dict[str, Any], reference: str) -> str:
-    """One row an arm: the means, and how each differs from `reference`."""
-    lines = [
-        f"| arm | Dice | Dice - {reference} | IoU | HD95, pixels | HD95 - {reference} | Dice of the repeats |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    """One row an arm: the means, how each differs from `reference`, and its `painted` cases where it has a count."""
+    counted = ["painted"] if "painted" in content[reference] else []
+    heads = ["arm", *counted, "Dice", f"Dice - {reference}", "IoU", "HD95, pixels", f"HD95 - {reference}"]
+    heads.append("Dice of the repeats")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, arm in content.items():
         differs = arm.get("difference", {})
         cells = [
             name,
+            *(str(arm[head]) for head in counted),
             interval_text(arm["dice"], 3),
             interval_text(differs.get("dice"), 3, sign="+"),
             interval_text(arm["iou"], 3),
