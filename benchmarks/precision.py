@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
@@ -43,10 +44,10 @@ CASES = 32
 
 def in_turns(make: Callable[[], Task], settings: OptimisationSettings, rounds: int) -> dict[str, float]:
     """Median milliseconds of a step in each precision, and how many times as long one in bf16 takes."""
-    taken: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    taken: dict[Literal["fp32", "bf16"], list[float]] = {"fp32": [], "bf16": []}
     for _ in range(rounds):
         for precision, seconds in taken.items():
-            chosen = replace(settings, precision=precision)  # type: ignore[arg-type]
+            chosen = replace(settings, precision=precision)
             seconds.append(1000 * step_seconds({"": make()}, chosen, repeats=5, warmup=2)[""])
     found = {f"{name}_ms": statistics.median(values) for name, values in taken.items()}
     return {**found, "bf16_over_fp32": found["bf16_ms"] / found["fp32_ms"]}
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the JSON file to write")
     parser.add_argument("--rounds", type=int, default=3, help="turns of five steps in each precision")
     options = parser.parse_args()
-    result = {
+    result: dict[str, Any] = {
         "command": shlex.join(["python", *sys.argv]),
         "machine": {
             "platform": platform.platform(),
