@@ -1,6 +1,7 @@
 """The real command line on the phantom: the whole job, resumed, and its single verbs."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,29 @@ def test_dry_run_writes_nothing(syndiff, phantom, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def judge_elsewhere(syndiff, run, phantom, other):
+    """All cases of another dataset are judged; neither the run's own nor one of its name passes for another."""
+    external = ("evaluate", "--run", run, "--external", "--data")
+    shutil.copytree(phantom, other)
+    (other / "groups.csv").unlink()
+    for data in (phantom, other):
+        mistaken = syndiff(*external, data)
+        assert mistaken.status == 2 and "another dataset" in mistaken.err
+    description = json.loads((other / "dataset.json").read_text())
+    (other / "dataset.json").write_text(json.dumps(description | {"name": "Elsewhere"}))
+    there = syndiff(*external, other)
+    assert there.status == 0 and "cases of Elsewhere" in there.out, there.err
+    judged = json.loads((run / "eval" / "elsewhere" / "summary.json").read_text())
+    assert judged["cases"] == len(list((phantom / "images").iterdir())) and judged["groups"] is None
+    (other / "groups.csv").write_bytes((phantom / "groups.csv").read_bytes())
+    assert syndiff(*external, other).status == 2, "the run's own files under another name"
+    changed = sorted((other / "masks").iterdir())[0]
+    Image.fromarray(255 - np.asarray(Image.open(changed))).save(changed)
+    assert syndiff(*external, other).status == 0
+    again = json.loads((run / "eval" / "elsewhere" / "summary.json").read_text())
+    assert again["groups"] and again["dataset"] != judged["dataset"], "an evaluation of other files was kept"
+
+
 def test_single_verbs_split_train_evaluate_predict(syndiff, phantom, tmp_path):
     split, run = tmp_path / "split.json", tmp_path / "run"
     assert syndiff("data", "split", "--data", phantom, "--out", split).status == 0
@@ -76,6 +100,7 @@ def test_single_verbs_split_train_evaluate_predict(syndiff, phantom, tmp_path):
     assert summary.stat().st_mtime_ns == kept, "the same evaluation was made twice"
     assert syndiff("evaluate", "--run", run, "--data", phantom, "--tolerance", 5).status == 0
     assert json.loads(summary.read_text())["tolerance"] == 5
+    judge_elsewhere(syndiff, run, phantom, tmp_path / "elsewhere")
     scored = [*("synthesize", "--data", phantom, "--split", split, "--segmenter", run), "--count", 1, *COPIED]
     reported = syndiff(*scored, "--gates", "report", "--out", tmp_path / "scored")
     assert reported.status == 0 and "agreement" in reported.out, reported.err

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import numpy as np
@@ -66,3 +68,20 @@ def test_every_network_is_trained_on_every_split_and_kept(syndiff, phantom: Path
     for idle in ("model.kind=control", "training.real_share=0.5"):
         assert "no effect on `syndiff study peers`" in syndiff(*command, *TINY, idle).err
     assert "while run.minutes is above 0" in syndiff(*command[:-2], *TINY).err
+
+
+def test_a_missing_library_shows_before_anything_is_trained(
+    syndiff, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoMonai(MetaPathFinder):
+        def find_spec(self, name, path, target=None):
+            if name == "monai":
+                raise ModuleNotFoundError(name=name)
+
+    for name in [name for name in sys.modules if name.partition(".")[0] == "monai"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [NoMonai(), *sys.meta_path])
+    command = ["study", "peers", "--data", phantom, "--out", tmp_path / "out", "--minutes", 0]
+    missing = syndiff(*command, "--kinds", "diffusion", "segresnet", *TINY)
+    assert missing.status == 2 and "controls" in missing.err
+    assert not (tmp_path / "out").exists()

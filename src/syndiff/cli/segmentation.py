@@ -37,7 +37,7 @@ class Train(Configured):
 
 @dataclass(kw_only=True)
 class Evaluate:
-    """Judge a trained run on the test cases of its split: scores with intervals, and the time of one image."""
+    """Judge a run on the test cases of its split, or on another dataset: scores with intervals, and the time."""
 
     run_folder: Annotated[Path, tyro.conf.arg(name="run")]
     """Run folder of `syndiff train`, or one arm of `syndiff run`."""
@@ -47,21 +47,14 @@ class Evaluate:
     """Seed of the noise."""
     tolerance: float = 2.0
     """Pixels within which two surfaces agree."""
+    external: bool = False
+    """Judge on all cases of a dataset that the run did not learn from, such as another centre's."""
 
     def run(self) -> None:
         """Evaluate and print the summary."""
-        from syndiff.data.dataset import DatasetFolder
-        from syndiff.data.splits import Split
-        from syndiff.pipeline.arms import evaluate_runs, folder_name
+        from syndiff.pipeline.arms import evaluate_verb
 
-        dataset = DatasetFolder.open(self.data)
-        split = Split.read(self.run_folder / "split.json")
-        split.check(dataset)
-        (summary,) = evaluate_runs([self.run_folder], dataset, split, tolerance=self.tolerance, seed=self.seed)
-        for name, score in summary["metrics"].items():
-            interval = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
-            say(f"{name:10} {'n/a' if score['mean'] is None else format(score['mean'], '.3f')}{interval}")
-        say(f"Written to {self.run_folder / 'eval' / folder_name(dataset)}")
+        say(evaluate_verb(self.run_folder, self.data, external=self.external, tolerance=self.tolerance, seed=self.seed))
 
 
 @dataclass(kw_only=True)

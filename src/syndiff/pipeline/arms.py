@@ -12,6 +12,7 @@ from typing import Any
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split, make_split
+from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import evaluate
 from syndiff.evaluation.timing import time_predictors
 from syndiff.files import read_json, sha256, write_json
@@ -106,38 +107,75 @@ def train_segmenter(
 
 
 def evaluate_runs(
-    runs: Sequence[Path], dataset: DatasetFolder, split: Split, *, tolerance: float, seed: int
+    runs: Sequence[Path],
+    dataset: DatasetFolder,
+    cases: Sequence[str],
+    *,
+    dataset_fingerprint: str,
+    tolerance: float,
+    seed: int,
 ) -> list[dict[str, Any]]:
-    """Evaluate the best checkpoint of each run on the split's test cases, and time them side by side.
+    """Evaluate the best checkpoint of each run on these cases, and time them side by side.
 
-    A finished evaluation is kept when it is of the same weights, seed and tolerance, and made again otherwise.
+    A finished evaluation is kept when it is of the same weights, files, seed and tolerance, and made again otherwise.
     Returns the summaries.
     """
     predictors, outs, fresh = [], [], False
     for run in runs:
         checkpoint = best_checkpoint(run)
-        out = run / "eval" / folder_name(dataset)
+        out = run / "eval" / folder_name(dataset.name)
         predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed)
         provenance = {"weights": sha256(checkpoint / "model.safetensors"), "step": int(checkpoint.name), "seed": seed}
         summary = read_json(out / "summary.json") if (out / "summary.json").is_file() else {}
-        if summary.get("provenance") != provenance or summary.get("tolerance") != tolerance:
+        if (
+            summary.get("provenance") != provenance
+            or summary.get("tolerance") != tolerance
+            or summary["dataset"]["fingerprint"] != dataset_fingerprint
+        ):
             fresh = True
             evaluate(
                 predictor,
                 dataset,
-                split.test,
+                cases,
                 out,
                 tolerance=tolerance,
-                fingerprint=split.fingerprint,
+                fingerprint=dataset_fingerprint,
                 keep_predictions=True,
                 provenance=provenance,
             )
         predictors.append(predictor)
         outs.append(out)
     if fresh or not all((out / "timing.json").is_file() for out in outs):
-        image, _ = dataset.load(dataset[split.test[0]])
+        image, _ = dataset.load(dataset[cases[0]])
         time_predictors(predictors, image, outs=[out / "timing.json" for out in outs])
     return [dict(read_json(out / "summary.json")) for out in outs]
+
+
+def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, seed: int) -> str:
+    """`syndiff evaluate`: one run on its split's test cases, or on all cases of another dataset.
+
+    Raises SyndiffError for an external dataset that is the run's own or has its name: their results share a folder.
+    """
+    dataset = DatasetFolder.open(data)
+    split = Split.read(run / "split.json")
+    if external:
+        cases = tuple(case.id for case in dataset.cases)
+        files = dataset.fingerprint()
+        if files == split.fingerprint or folder_name(dataset.name) == folder_name(split.dataset):
+            raise SyndiffError(
+                f"--external is for another dataset than the one that {run} was trained on, but {data} is it or has "
+                f"its name, {split.dataset}. Leave --external out, or give the other dataset a name of its own in "
+                "dataset.json."
+            )
+    else:
+        split.check(dataset)
+        cases, files = split.test, split.fingerprint
+    (summary,) = evaluate_runs([run], dataset, cases, dataset_fingerprint=files, tolerance=tolerance, seed=seed)
+    lines = [f"{len(cases)} cases of {dataset.name}"]
+    for name, score in summary["metrics"].items():
+        interval = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
+        lines.append(f"{name:10} {'n/a' if score['mean'] is None else format(score['mean'], '.3f')}{interval}")
+    return "\n".join([*lines, f"Written to {run / 'eval' / folder_name(dataset.name)}"])
 
 
 def train_verb(
@@ -192,6 +230,6 @@ def fingerprint(split: Split) -> str:
     return hashlib.sha256(json.dumps(asdict(split), sort_keys=True).encode()).hexdigest()
 
 
-def folder_name(dataset: DatasetFolder) -> str:
-    """The dataset's name as a folder name."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in dataset.name.lower()).strip("-.") or "dataset"
+def folder_name(dataset: str) -> str:
+    """A dataset's name as a folder name."""
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in dataset.lower()).strip("-.") or "dataset"

@@ -142,7 +142,14 @@ def run_pipeline(
 
         # 4. The test cases, once.
         stage(8, "evaluate", f"{len(split.test)} test cases")
-        evaluate_runs([out / arm for arm in arms], dataset, split, tolerance=settings.run.tolerance, seed=seed)
+        evaluate_runs(
+            [out / arm for arm in arms],
+            dataset,
+            split.test,
+            dataset_fingerprint=split.fingerprint,
+            tolerance=settings.run.tolerance,
+            seed=seed,
+        )
 
         # 5. The report.
         stage(9, "report", str(out / "report.html"))

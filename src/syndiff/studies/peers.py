@@ -12,6 +12,7 @@ from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.files import write_json, write_text
+from syndiff.models.peers import PEERS
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter import Kind
 from syndiff.pipeline.arms import describe_split, obtain_split, plan_steps, train_segmenter
@@ -66,6 +67,9 @@ def peers(
     for name, value in (("splits", splits), ("workers", workers)):
         if value < 1:
             raise SyndiffError(f"--{name} is {value}; expected 1 or more.")
+    for kind in kinds:
+        if kind in PEERS:
+            PEERS[kind]()  # a library that is missing shows here, not after hours of training
     dataset = DatasetFolder.open(data)
     arms: tuple[Kind, ...] = (REFERENCE, *kinds)
     about = {"kinds": list(arms), "splits": splits, "split_method": split_method, "minutes": settings.run.minutes}
