@@ -22,11 +22,11 @@ from syndiff.files import write_bytes, write_json, write_text
 from syndiff.pipeline.painting import check_inpainter, make_inpainter
 from syndiff.presets import Settings
 from syndiff.studies.cells import interval_text
-from syndiff.synthesis.engine import Plan, Studio
 from syndiff.synthesis.gates.paint import failed_paint
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.pack import Slot
 from syndiff.synthesis.placement import PlacementRules
+from syndiff.synthesis.studio import Plan, Studio
 
 _ROWS, _TILE, _HEADER = 6, 160, 20
 

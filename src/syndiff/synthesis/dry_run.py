@@ -7,12 +7,13 @@ from typing import Any
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.engine import Studio, check_prompts
+from syndiff.synthesis.engine import check_prompts
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.manifest import Sample
 from syndiff.synthesis.placement import PlacementRules
 from syndiff.synthesis.shards import WHOLE, Shard
+from syndiff.synthesis.studio import Studio
 
 _SHOWN = 5
 

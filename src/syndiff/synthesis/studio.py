@@ -1,0 +1,304 @@
+"""What an attempt is: planned from the seed and its index, painted in a batch, judged."""
+
+import importlib.metadata
+import json
+import logging
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from itertools import count as count_from
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.errors import SyndiffError
+from syndiff.synthesis.album import Album, lesion_free
+from syndiff.synthesis.compositing import composite
+from syndiff.synthesis.fingerprint import fingerprint
+from syndiff.synthesis.gates.paint import failed_paint
+from syndiff.synthesis.gates.panel import Gates
+from syndiff.synthesis.gates.region import GateInput
+from syndiff.synthesis.grain import match_grain
+from syndiff.synthesis.grammar import Grammar, Prompt
+from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
+from syndiff.synthesis.manifest import Pictures, Sample, differences, flat, sample_id
+from syndiff.synthesis.placement import Placement, PlacementRules, place, restyle
+from syndiff.synthesis.shards import WHOLE, Shard
+
+Image = NDArray[np.uint8] | NDArray[np.uint16]
+BackgroundLesion = Literal["keep", "remove", "restyle"]
+
+_ROUND = 64  # attempts that lend each other their frames' lesions
+_LIBRARIES = ("syndiff", "numpy", "pillow", "scipy", "tifffile")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an attempt will paint; made from the seed and the attempt's index alone."""
+
+    index: int
+    seed: int
+    removal_seed: int
+    placement: Placement
+    prompt: Prompt
+
+
+class Studio:
+    """Plans, paints and judges; knows nothing of the folder it works for."""
+
+    def __init__(
+        self,
+        dataset: DatasetFolder,
+        case_ids: Iterable[str],
+        inpainter: Inpainter,
+        *,
+        seed: int,
+        feather: float,
+        grain: bool = True,
+        rules: PlacementRules,
+        grammar: Grammar,
+        gates: Gates | None = None,
+        background_lesion: BackgroundLesion = "keep",
+        backgrounds: str = "",
+    ) -> None:
+        cases = [dataset[case_id] for case_id in sorted(set(case_ids))]
+        _check(cases, seed, feather)
+        if background_lesion != "keep" and not inpainter.paints_from_text:
+            raise SyndiffError(
+                f"background_lesion is {background_lesion!r}, but {inpainter.name} moves real lesions and "
+                "paints nothing from text; set it to keep, or choose an inpainter that paints from text."
+            )
+        frames = lesion_free(Path(backgrounds)) if backgrounds else ()
+        self.album = Album(dataset, cases, frames)
+        self.dataset, self.inpainter = dataset, inpainter
+        self.seed, self.feather, self.grain, self.rules = seed, feather, grain, rules
+        self.grammar, self.gates = grammar, gates
+        self.background_lesion, self.backgrounds = background_lesion, backgrounds
+        backend = inpainter.describe()
+        settings = {
+            "seed": seed,
+            "sources": fingerprint(cases, dataset),
+            "backgrounds": fingerprint(frames, dataset) if frames else None,
+            "background_lesion": background_lesion,
+            "feather": feather,
+            "grain": grain,
+            "placement": asdict(rules),
+            "prompts": grammar.describe(),
+            "inpainter": backend.pop("settings"),
+            "gates": gates.describe() if gates else {"mode": "off"},
+        }
+        # through JSON once, so that they compare equal to what a manifest gives back
+        self.backend, self.settings = json.loads(json.dumps((backend, settings)))
+        libraries = sorted({*_LIBRARIES, *inpainter.libraries})
+        self.versions = {library: importlib.metadata.version(library) for library in libraries}
+        self.versions["python"] = platform.python_version()
+
+    def check_made_alike(self, sample: Sample, manifest: Path) -> None:
+        """Raise SyndiffError when an existing sample was made with other settings; warn of other versions."""
+        there = flat({"backend": sample.backend, **sample.settings})
+        here = flat({"backend": self.backend, **self.settings})
+        if different := differences(there, here):
+            raise SyndiffError(
+                f"{manifest} was made with other settings: {different}. "
+                "Repeat the old ones to go on, or synthesize into another folder."
+            )
+        versions = differences(sample.versions, self.versions)
+        if versions:
+            logging.getLogger("syndiff").warning(
+                "%s was made with other library versions (%s); new samples may differ in the last bit from "
+                "what an uninterrupted run would have given.",
+                sample.id,
+                versions,
+            )
+
+    def attempts(self, done: int, stop: int, shard: Shard = WHOLE) -> Iterator[tuple[Sample, Pictures | None]]:
+        """A shard's attempts below the index `stop`, in order, without the first `done` of them.
+
+        Batches lie at multiples of the batch size and are whole even where some of their samples exist: a
+        network's rounding may depend on what else is in the batch, and a resumed run must not differ.
+        """
+        size = self.inpainter.batch_size
+        for position in count_from(done - done % size, size):
+            first = shard.attempt(position, size)
+            if first >= stop:
+                return
+            plans = [self.plan(index) for index in range(first, first + size)]
+            finished = iter(self.paint([plan for plan in plans if plan]))
+            for index, plan in enumerate(plans, first):
+                judged = self._judge(*next(finished)) if plan else (self._unplaced(index), None)
+                if position + index - first >= done and index < stop:
+                    yield judged
+
+    def plan(self, index: int) -> Plan | None:
+        """What attempt `index` will paint and where; None when no place is found."""
+        placing, painting = (
+            np.random.default_rng(child) for child in np.random.SeedSequence((self.seed, index)).spawn(2)
+        )
+        first = self._deal(self.album.backgrounds, index)
+        lenders = self._lenders(index)
+        margin, rules = self.inpainter.margin, self.rules
+        if self.background_lesion == "restyle":
+            placement = restyle(self.album, first, placing, margin=margin, rules=rules)
+        else:
+            remove = self.background_lesion == "remove"
+            placement = place(self.album, first, placing, margin=margin, rules=rules, lenders=lenders, remove=remove)
+        if placement is None:
+            return None
+        measured_only = self.inpainter.reads_captions
+        prompt = self.grammar.prompt(index, self.seed, placement.lesion_mask, placement.image, measured_only)
+        return Plan(index, int(painting.integers(2**32)), int(painting.integers(2**32)), placement, prompt)
+
+    def _lenders(self, index: int) -> list[Case]:
+        """The cases whose lesions attempt `index` tries first: those whose frames its round paints into.
+
+        So most cases are read once for all attempts of a round, however many cases there are, and an attempt still
+        knows its lesions from its index alone.
+        """
+        start, cases = index // _ROUND * _ROUND, self.album.cases
+        return [self._deal(cases, start + i) for i in range(min(_ROUND, len(cases)))]
+
+    def _deal(self, cases: Sequence[Case], index: int) -> Case:
+        """Case number `index` of an endless sequence in which each one comes once before one comes again."""
+        turn, place = divmod(index, len(cases))
+        return cases[_shuffled(len(cases), self.seed, turn)[place]]
+
+    def paint(self, plans: Sequence[Plan]) -> list[tuple[Plan, NDArray[np.float32], str | None]]:
+        """Paint the plans of a batch, after painting over the frames' own lesions where that is asked.
+
+        Returns each plan, its placement's image without the removed lesion, with the picture (HxWx3 float) and
+        the reason why the removal failed, if it did.
+        """
+        failures: dict[int, str | None] = {}
+        removals = [plan for plan in plans if plan.placement.removal_mask is not None]
+        cleared = {}
+        for plan, painted in zip(removals, self._ask([self._removal(plan) for plan in removals]), strict=True):
+            placement, mask = plan.placement, plan.placement.removal_mask
+            assert mask is not None
+            _, failures[plan.index] = failed_paint(placement.image, painted, mask)
+            image = self.put(placement.image, painted, mask, seed=plan.seed)
+            cleared[plan.index] = replace(plan, placement=replace(placement, image=image))
+        ready = [cleared.get(plan.index, plan) for plan in plans]
+        requests = [
+            InpaintRequest(
+                image=plan.placement.image,
+                mask=plan.placement.paint_mask,
+                lesion=plan.placement.lesion_mask,
+                prompt=plan.prompt.text,
+                negative_prompt=plan.prompt.negative,
+                seed=plan.seed,
+                donor=plan.placement.donor,
+            )
+            for plan in ready
+        ]
+        return [
+            (plan, painted, failures.get(plan.index)) for plan, painted in zip(ready, self._ask(requests), strict=True)
+        ]
+
+    def put(self, frame: Image, painted: NDArray[np.float32], mask: NDArray[np.bool_], *, seed: int) -> Image:
+        """The painted picture in its frame; `seed` draws its grain."""
+        if self.grain:
+            painted = match_grain(frame, painted, mask, seed=seed)
+        return composite(frame, painted, mask, feather=self.feather)
+
+    def _removal(self, plan: Plan) -> InpaintRequest:
+        """Ask for healthy tissue in place of the frame's own lesions."""
+        prompt, mask = self.grammar.background, plan.placement.removal_mask
+        assert mask is not None
+        return InpaintRequest(
+            image=plan.placement.image,
+            mask=mask,
+            lesion=np.zeros_like(mask),
+            prompt=prompt.text,
+            negative_prompt=prompt.negative,
+            seed=plan.removal_seed,
+            donor=plan.placement.donor,
+        )
+
+    def _ask(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
+        paintings = self.inpainter.inpaint(requests) if requests else []
+        found = [painted.shape for painted in paintings]
+        expected = [request.image.shape for request in requests]
+        if found != expected:
+            raise SyndiffError(
+                f"The inpainter {self.inpainter.name} returned pictures of shape {found} for frames of "
+                f"{expected}; it must return one picture of the frame's size for each request."
+            )
+        return paintings
+
+    def _judge(self, plan: Plan, painted: NDArray[np.float32], removal_failed: str | None) -> tuple[Sample, Pictures]:
+        placement, removal = plan.placement, None
+        image = self.put(placement.image, painted, placement.paint_mask, seed=plan.seed)
+        scores, reason = failed_paint(placement.image, painted, placement.paint_mask)
+        if removal_failed:
+            reason = f"removing the frame's lesion: {removal_failed}"
+        detail = None
+        if self.gates and reason is None:
+            verdicts = self.gates.judge(
+                GateInput(
+                    image=image,
+                    label=placement.label,
+                    lesion_mask=placement.lesion_mask,
+                    paint_mask=placement.paint_mask,
+                    seen=placement.view,
+                    prompt=plan.prompt.text,
+                    case_id=sample_id(plan.index),
+                )
+            )
+            scores |= {verdict.gate: verdict.score for verdict in verdicts}
+            failed = next((verdict for verdict in verdicts if not verdict.passed), None)
+            if failed:
+                detail = failed.reason
+                reason = failed.gate if self.gates.refuses else None
+        if placement.removal_mask is not None:
+            prompt = self.grammar.background
+            removal = {"prompt": prompt.text, "negative_prompt": prompt.negative, "seed": plan.removal_seed}
+        sample = Sample(
+            id=sample_id(plan.index),
+            source_case=placement.background.id,
+            mask_source=placement.lesion.id,
+            group=placement.background.group,
+            mask_group=placement.lesion.group,
+            prompt=plan.prompt.text,
+            negative_prompt=plan.prompt.negative,
+            words=plan.prompt.words,
+            seed=plan.seed,
+            placement=placement.describe(),
+            removal=removal,
+            backend=self.backend,
+            settings=self.settings,
+            gates=scores,
+            accepted=reason is None,
+            reason=reason,
+            detail=detail,
+            versions=self.versions,
+        )
+        return sample, Pictures(image, placement.label)
+
+    def _unplaced(self, index: int) -> Sample:
+        return Sample(
+            id=sample_id(index),
+            backend=self.backend,
+            settings=self.settings,
+            accepted=False,
+            reason="no place found for a lesion",
+            versions=self.versions,
+        )
+
+
+@lru_cache(maxsize=8)
+def _shuffled(count: int, seed: int, turn: int) -> NDArray[np.int64]:
+    return np.random.default_rng((seed, turn, 1)).permutation(count)
+
+
+def _check(cases: Sequence[Case], seed: int, feather: float) -> None:
+    if len(cases) < 2:
+        raise SyndiffError(
+            f"Synthesis moves lesions between training cases and needs at least two; found {len(cases)}."
+        )
+    for name, value, least in (("seed", seed, 0), ("feather", feather, 0)):
+        if not value >= least:
+            raise SyndiffError(f"{name} is {value}; expected {least} or more.")
