@@ -85,6 +85,8 @@ def in_processes(finish: Callable[[T], R], cells: Iterable[T], workers: int) -> 
         return
     with get_context("spawn").Pool(workers, _prepare_worker, (_threads_each(workers),)) as pool:
         yield from pool.imap(finish, cells)
+        pool.close()  # leaving the block would kill the workers, who could not give back what they hold
+        pool.join()
 
 
 @contextmanager
