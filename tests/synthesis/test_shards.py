@@ -78,6 +78,21 @@ def test_every_attempt_is_of_one_shard_and_batches_stay_whole(of: int, size: int
     assert all(len({index // size for index in part[b : b + size]}) == 1 for part in made for b in range(0, 6, size))
 
 
+def test_shards_painted_into_lesion_free_frames_are_merged_with_them(make_dataset: Maker, tmp_path: Path) -> None:
+    dataset, out = make_dataset(), tmp_path / "merged"
+    free, other = (str(make_dataset(count, lesions=False, groups=False, name=f"free{count}").root) for count in (3, 4))
+    shards = make_shards(dataset, tmp_path, 4, 2, backgrounds=free)
+    for wrong, words in (("", "is not given"), (other, "names other ones")):
+        with pytest.raises(SyndiffError, match=words):
+            merge(shards, out, dataset, count=2, backgrounds=wrong)
+        assert not out.exists()
+    merge(shards, out, dataset, count=2, backgrounds=free)
+    assert (out / "contact_sheet.png").is_file()
+    (tmp_path / "plain").mkdir()
+    with pytest.raises(SyndiffError, match="leave --backgrounds out"):
+        merge(make_shards(dataset, tmp_path / "plain", 4, 2), tmp_path / "none", dataset, count=2, backgrounds=free)
+
+
 RUN = """
 import sys
 from pathlib import Path

@@ -141,7 +141,7 @@ def make_split(dataset: DatasetFolder, *, method: str = "auto", seed: int = 0) -
         if len(ids) != 612:
             raise SyndiffError(
                 f"random-488 divides the 612 frames of CVC-ClinicDB into 488/62/62, but {dataset.root} has "
-                f"{len(ids)} cases. Use --method group or random."
+                f"{len(ids)} cases. Split by the method group or random."
             )
         sides = _by_case(ids, 62, 62, generator)
     elif method == "pranet":
@@ -183,7 +183,7 @@ def _by_group(dataset: DatasetFolder, generator: np.random.Generator) -> tuple[l
     if not dataset.has_groups:
         raise SyndiffError(
             f"{dataset.root} has no groups.csv, so it cannot be split by group. Add one (columns case,group: "
-            "patient or video), or use --method random."
+            "patient or video), or split by the method random."
         )
     group_of = {case.id: case.group for case in dataset.cases if case.group is not None}
     groups = sorted(set(group_of.values()))
@@ -191,7 +191,7 @@ def _by_group(dataset: DatasetFolder, generator: np.random.Generator) -> tuple[l
         raise SyndiffError(
             f"{dataset.root / 'groups.csv'} names {len(groups)} groups ({', '.join(groups)}); "
             "train, val and test need at least one each. "
-            "Add cases of more patients, or use --method random, which may leak."
+            "Add cases of more patients, or split by the method random, which may leak."
         )
     index = {group: position for position, group in enumerate(groups)}
     # Row 0: cases, row 1: lesion area, both as shares of the whole; a column per group.

@@ -13,6 +13,8 @@ from pathlib import Path
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.files import locked, read_json, write_bytes
+from syndiff.synthesis.album import lesion_free
+from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.finish import SynthesisSummary, finish
 from syndiff.synthesis.gates.acceptance import Acceptance
 from syndiff.synthesis.manifest import Sample, SynthesisFolder, differences, flat, sample_id
@@ -109,9 +111,9 @@ def merge(
     `shards` are the folders of all shards, in any order, `origin` the dataset they were made from and
     `backgrounds` their folder of lesion-free frames, if any. Call it again after a crash.
 
-    Raises SyndiffError for a missing shard, shards made with different settings, shards whose attempts end too
-    early (with what to run on), a folder in use, an `out` that holds something else, and, as `synthesize` does,
-    when all attempts that are made at most did not give `count` accepted samples.
+    Raises SyndiffError for a missing shard, other `backgrounds` than the shards', shards made with different settings,
+    shards whose attempts end too early (with what to run on), a folder in use, an `out` that holds something else, and,
+    as `synthesize` does, when all attempts that are made at most did not give `count` accepted samples.
     """
     with ExitStack() as stack:
         opened = []
@@ -120,6 +122,7 @@ def merge(
             opened.append(SynthesisFolder(Path(path)))
         ordered, batch_size = _in_order(opened)
         needed = _needed(ordered, batch_size, count)
+        _check_backgrounds(ordered[0], origin, backgrounds)
         stack.enter_context(locked(out))
         folder = SynthesisFolder(out)
         mark(folder, WHOLE, batch_size)
@@ -135,6 +138,20 @@ def merge(
     summary = SynthesisSummary(out, account)
     summary.check(count)
     return summary
+
+
+def _check_backgrounds(shard: SynthesisFolder, origin: DatasetFolder, backgrounds: str) -> None:
+    """Raise SyndiffError unless `backgrounds` holds the lesion-free frames that the shard was painted into."""
+    made = next(iter(shard)).settings["backgrounds"]
+    here = fingerprint(lesion_free(Path(backgrounds)), origin) if backgrounds else None
+    if made == here:
+        return
+    if made is None:
+        raise SyndiffError(f"{shard.root} was made without lesion-free frames; leave --backgrounds out.")
+    raise SyndiffError(
+        f"{shard.root} was painted into the lesion-free frames that synthesis.backgrounds named, but --backgrounds "
+        f"{f'names other ones, {backgrounds}' if backgrounds else 'is not given'}; give that folder, unchanged."
+    )
 
 
 def _existing(path: Path) -> Path:
