@@ -1,8 +1,13 @@
 """How the command line reads what is typed."""
 
+from dataclasses import fields
+from typing import get_type_hints
+
 import pytest
 
 from syndiff.cli import main
+from syndiff.presets import Settings
+from syndiff.presets.description import meanings_of
 
 
 @pytest.mark.parametrize(
@@ -32,3 +37,21 @@ def test_every_setting_counts_however_often_the_flag_is_given(typed, capsys):
     assert stopped.value.code == 2
     error = capsys.readouterr().err
     assert "synthesis.share has no effect" in error  # the mistake among the settings is seen
+
+
+def test_settings_are_shown_with_value_and_meaning(syndiff):
+    shown = syndiff("settings", "model", "training", "--set", "model.image_size=256", "training.clip=.inf")
+    assert shown.status == 0, shown.err
+    assert "model.image_size = 256\n    side in pixels" in shown.out and "training.clip = .inf\n" in shown.out
+    assert "training.steps = 2400\n    optimiser steps." in shown.out  # documented in the class that it comes from
+    assert "One of noise+latent, z0, v." in " ".join(shown.out.split())
+    assert "gates.mode" not in shown.out
+    assert "\nrun.minutes = 18\n" in syndiff("settings").out
+    mistaken = syndiff("settings", "modell")
+    assert mistaken.status == 2 and "'modell'" in mistaken.err and "model, training" in mistaken.err
+
+
+@pytest.mark.parametrize("section", [item.name for item in fields(Settings) if item.name != "chosen"])
+def test_every_setting_is_documented(section):
+    owner = get_type_hints(Settings)[section]
+    assert meanings_of(owner).keys() == {item.name for item in fields(owner)}

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import tyro
 
 from syndiff.cli.data import Data
-from syndiff.cli.jobs import Demo, Doctor, Run
+from syndiff.cli.jobs import Demo, Doctor, Run, ShowSettings
 from syndiff.cli.segmentation import Evaluate, Predict, Train
 from syndiff.cli.studies import Study
 from syndiff.cli.synthesis import Adapt, Merge, Synthesize
@@ -27,6 +27,7 @@ Verb = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Study, tyro.conf.subcommand("study")]
+    | Annotated[ShowSettings, tyro.conf.subcommand("settings")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
 )
 

@@ -8,8 +8,8 @@ from syndiff.errors import SyndiffError
 
 
 @dataclass(kw_only=True)
-class Configured:
-    """A verb whose work follows settings."""
+class Preset:
+    """A choice of settings."""
 
     preset: str = "compact"
     """Settings to start from: compact, demo (the same within minutes) or paper (the paper's, for a graphics card)."""
@@ -17,15 +17,25 @@ class Configured:
     """YAML file of settings that replace the preset's."""
     set: tuple[str, ...] = ()
     """Single settings, such as model.image_size=192; they replace those of preset and config."""
+
+    def settings(self) -> Any:
+        """The settings that preset, config and set add up to."""
+        from syndiff.presets import load_settings
+
+        return load_settings(self.preset, self.config, self.set)
+
+
+@dataclass(kw_only=True)
+class Configured(Preset):
+    """A verb whose work follows settings."""
+
     seed: int = 0
     """Seed of everything drawn at random."""
 
     def settings(self) -> Any:
-        """The settings that preset, config and set add up to."""
+        """The settings, once the seed is known to be one."""
         check_seed(self.seed)
-        from syndiff.presets import load_settings
-
-        return load_settings(self.preset, self.config, self.set)
+        return super().settings()
 
 
 def check_seed(seed: int) -> None:

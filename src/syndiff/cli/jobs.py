@@ -1,11 +1,13 @@
-"""`syndiff run`, `demo` and `doctor`: the whole job, and whether this machine can do it."""
+"""`syndiff run`, `demo`, `settings` and `doctor`: the whole job, what can be set, whether this machine can do it."""
 
 import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from syndiff.cli.common import Configured, say
+import tyro
+
+from syndiff.cli.common import Configured, Preset, say
 
 log = logging.getLogger("syndiff")
 
@@ -64,6 +66,20 @@ class Demo(Configured):
         if self.minutes is not None:
             self.set = (*self.set, f"run.minutes={self.minutes}")
         say(run_pipeline(data, self.out, self.settings(), seed=self.seed))
+
+
+@dataclass(kw_only=True)
+class ShowSettings(Preset):
+    """Show every setting with its value in a preset and what it means; `--set section.name=value` changes one."""
+
+    sections: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Sections to show, such as model or training; all where none is named."""
+
+    def run(self) -> None:
+        """Print them."""
+        from syndiff.presets.description import describe
+
+        say(describe(self.settings(), self.sections))
 
 
 @dataclass(kw_only=True)

@@ -97,7 +97,9 @@ class LoraSettings:
         }
         for name, valid in limits.items():
             if not valid:
-                raise SyndiffError(f"lora setting {name}: {getattr(self, name)} is out of range (see --help).")
+                raise SyndiffError(
+                    f"lora setting {name}: {getattr(self, name)} is out of range (see `syndiff settings lora`)."
+                )
         if self.background_caption and not self.random_masks:
             raise SyndiffError(
                 f"lora setting background_caption is {self.background_caption!r} and has no effect with random_masks "

@@ -39,7 +39,9 @@ class OptimisationSettings:
     def __post_init__(self) -> None:
         for name, valid in self._limits().items():
             if not valid:
-                raise SyndiffError(f"training setting {name}: {getattr(self, name)} is out of range (see --help).")
+                raise SyndiffError(
+                    f"training setting {name}: {getattr(self, name)} is out of range (see `syndiff settings`)."
+                )
 
     def _limits(self) -> dict[str, bool]:
         return {

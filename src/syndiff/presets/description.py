@@ -1,0 +1,57 @@
+"""What every setting means, from the documentation of the classes that own them: `syndiff settings`."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, get_args, get_type_hints
+
+import docstring_parser
+import yaml
+
+from syndiff.errors import SyndiffError
+from syndiff.presets import Settings
+
+_WIDTH = 100
+
+
+def describe(settings: Settings, sections: Sequence[str] = ()) -> str:
+    """`section.name = value` of every setting with what it means below, for all sections or the named ones.
+
+    Raises SyndiffError for a section that does not exist.
+    """
+    owners = {item.name: get_type_hints(Settings)[item.name] for item in fields(Settings) if item.name != "chosen"}
+    if unknown := [section for section in sections if section not in owners]:
+        raise SyndiffError(f"there is no section {unknown[0]!r}; choose of {', '.join(owners)}.")
+    values = settings.plain()
+    return "\n".join(
+        line
+        for section, owner in owners.items()
+        if not sections or section in sections
+        for line in _section(section, owner, values[section])
+    )
+
+
+def _section(section: str, owner: type, values: dict[str, Any]) -> list[str]:
+    meanings, hints = meanings_of(owner), get_type_hints(owner)
+    lines = []
+    for name, value in values.items():
+        lines.append(f"{section}.{name} = {_written(value)}")
+        choices = [str(choice) for choice in get_args(hints[name]) if isinstance(choice, str)]
+        about = meanings[name] + (f" One of {', '.join(choices)}." if choices else "")
+        lines += textwrap.wrap(about, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return lines
+
+
+def meanings_of(owner: type) -> dict[str, str]:
+    """The documentation of each field of a settings class, its own or of the class that it comes from."""
+    return {
+        parameter.arg_name: " ".join(parameter.description.split())
+        for base in reversed(owner.__mro__[:-1])
+        for parameter in docstring_parser.parse_from_object(base).params
+        if parameter.description
+    }
+
+
+def _written(value: Any) -> str:
+    """A value as `--set` takes it."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n").removesuffix("\n...")
