@@ -59,8 +59,11 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
         assert line.backend["name"] == "compact" and len(line.backend["hash"]) == 64
         assert line.settings["inpainter"]["steps"] == 2 and line.source_case in train and line.mask_source in train
         assert f"prompt: {line.prompt}" in shown.out
+        assert line.negative_prompt == "" and "against" not in shown.out  # it reads none
     removed = syndiff(*painted, "--out", tmp_path / "removed", "--set", *FAST, "synthesis.background_lesion=remove")
     assert removed.status == 0, removed.err
+    removals = [line.removal for line in read_manifest(tmp_path / "removed/manifest.jsonl")]
+    assert removals and all(removal["prompt"] and removal["negative_prompt"] == "" for removal in removals)
 
     kept = Split.read(split)
     other = tmp_path / "other.json"

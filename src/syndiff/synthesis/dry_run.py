@@ -51,7 +51,7 @@ def dry_run(
         lines.append(
             f"attempt {index}: frame {placement.background.id}, lesion of {placement.lesion.id} over "
             f"{placement.lesion_mask.mean():.1%} of the frame at row {placement.row}, column {placement.column}\n"
-            f"  prompt: {plan.prompt.text}\n  against: {plan.prompt.negative}"
+            f"  prompt: {plan.prompt.text}" + (f"\n  against: {plan.prompt.negative}" if plan.prompt.negative else "")
         )
     for _ in range(2):
         begin = time.perf_counter()

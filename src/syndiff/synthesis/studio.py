@@ -150,7 +150,12 @@ class Studio:
             return None
         measured_only = self.inpainter.reads_captions
         prompt = self.grammar.prompt(index, self.seed, placement.lesion_mask, placement.image, measured_only)
-        return Plan(index, int(painting.integers(2**32)), int(painting.integers(2**32)), placement, prompt)
+        seed, removal_seed = (int(painting.integers(2**32)) for _ in range(2))
+        return Plan(index, seed, removal_seed, placement, self._as_read(prompt))
+
+    def _as_read(self, prompt: Prompt) -> Prompt:
+        """The prompt without what the inpainter does not read: one that learned from captions has no negative words."""
+        return replace(prompt, negative="") if self.inpainter.reads_captions else prompt
 
     def _lenders(self, index: int) -> list[Case]:
         """The cases whose lesions attempt `index` tries first: those whose frames its round paints into.
@@ -206,7 +211,7 @@ class Studio:
 
     def _removal(self, plan: Plan) -> InpaintRequest:
         """Ask for healthy tissue in place of the frame's own lesions."""
-        prompt, mask = self.grammar.background, plan.placement.removal_mask
+        prompt, mask = self._as_read(self.grammar.background), plan.placement.removal_mask
         assert mask is not None
         return InpaintRequest(
             image=plan.placement.image,
@@ -254,7 +259,7 @@ class Studio:
                 detail = failed.reason
                 reason = failed.gate if self.gates.refuses else None
         if placement.removal_mask is not None:
-            prompt = self.grammar.background
+            prompt = self._as_read(self.grammar.background)
             removal = {"prompt": prompt.text, "negative_prompt": prompt.negative, "seed": plan.removal_seed}
         sample = Sample(
             id=sample_id(plan.index),
