@@ -1,5 +1,7 @@
 """How the command line reads what is typed."""
 
+import subprocess
+import sys
 from dataclasses import fields
 from typing import get_type_hints
 
@@ -55,3 +57,11 @@ def test_settings_are_shown_with_value_and_meaning(syndiff):
 def test_every_setting_is_documented(section):
     owner = get_type_hints(Settings)[section]
     assert meanings_of(owner).keys() == {item.name for item in fields(owner)}
+
+
+def test_a_reader_that_stops_early_is_no_crash():
+    command = [sys.executable, "-m", "syndiff", "settings"]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    run.stdout.close()
+    assert run.stderr.read() == b""
+    run.wait()

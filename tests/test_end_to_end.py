@@ -71,6 +71,8 @@ def judge_elsewhere(syndiff, run, phantom, other):
         assert mistaken.status == 2 and "another dataset" in mistaken.err
     description = json.loads((other / "dataset.json").read_text())
     (other / "dataset.json").write_text(json.dumps(description | {"name": "Elsewhere"}))
+    told = syndiff("evaluate", "--run", run, "--data", other)
+    assert told.status == 2 and "add --external" in told.err
     there = syndiff(*external, other)
     assert there.status == 0 and "cases of Elsewhere" in there.out, there.err
     judged = json.loads((run / "eval" / "elsewhere" / "summary.json").read_text())

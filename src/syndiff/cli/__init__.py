@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import sys
 from typing import Annotated, Any
 
@@ -47,6 +48,9 @@ def main(args: list[str] | None = None) -> None:
         verb.run()
     except SyndiffError as error:
         fail(str(error))
+    except BrokenPipeError:  # `syndiff settings | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
+        sys.exit(1)
     except OSError as error:
         if error.errno not in _USER_OS_ERRORS:
             raise

@@ -168,6 +168,11 @@ def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, se
                 "dataset.json."
             )
     else:
+        if dataset.name != split.dataset and dataset.fingerprint() != split.fingerprint:
+            raise SyndiffError(
+                f"{run} was trained on {split.dataset}, but {data} is {dataset.name}; to judge it on all cases of "
+                "another dataset, add --external."
+            )
         split.check(dataset)
         cases, files = split.test, split.fingerprint
     (summary,) = evaluate_runs([run], dataset, cases, dataset_fingerprint=files, tolerance=tolerance, seed=seed)
