@@ -82,7 +82,7 @@ def test_group_works_without_any_annotation(tmp_path: Path) -> None:
 def test_too_few_groups_and_no_groups_are_refused_with_the_mend(tmp_path: Path) -> None:
     with pytest.raises(SyndiffError, match=r"2 groups \(patient-0, patient-1\).*at least one each"):
         make_split(make_dataset(tmp_path / "two", [4, 4]))
-    with pytest.raises(SyndiffError, match=r"no groups\.csv.*--method random"):
+    with pytest.raises(SyndiffError, match=r"no groups\.csv.*by the method random"):
         make_split(make_dataset(tmp_path / "none", None, cases=5), method="group")
 
 
