@@ -2,11 +2,13 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
 from syndiff.synthesis.manifest import read_manifest
 
@@ -66,8 +68,19 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
     assert removals and all(removal["prompt"] and removal["negative_prompt"] == "" for removal in removals)
 
     kept = Split.read(split)
-    other = tmp_path / "other.json"
+    other, regrouped = tmp_path / "other.json", tmp_path / "regrouped"
     replace(kept, train=kept.test, test=kept.train).write(other)
+    before = (run / "split.json").read_bytes()
+    continued = syndiff("adapt", "--data", phantom, "--split", other, "--out", run, *TINY)
+    assert continued.status == 2 and "learned_from.split" in continued.err
+    assert (run / "split.json").read_bytes() == before
+    shutil.copytree(phantom, regrouped)
+    (regrouped / "groups.csv").unlink()  # the same cases under another fingerprint
+    resplit = tmp_path / "resplit.json"
+    replace(Split.read(other), fingerprint=DatasetFolder.open(regrouped).fingerprint()).write(resplit)
+    command = ["synthesize", "--data", regrouped, "--split", resplit, "--count", 1, "--out", tmp_path / "leak"]
+    leaking = syndiff(*command, "--inpainter", "compact", "--model", run, "--set", *FAST)
+    assert leaking.status == 2 and "leaks" in leaking.err and not (tmp_path / "leak").exists()
     for model in (run, run / "checkpoints/000004"):
         leaking = syndiff(
             *("synthesize", "--data", phantom, "--split", other, "--count", 1, "--out", tmp_path / "leak"),

@@ -1,5 +1,7 @@
 """Teaching an inpainter the user's images: captions of the training lesions, their crops, a training that resumes."""
 
+import hashlib
+import json
 import logging
 import math
 from collections.abc import Callable, Iterable
@@ -18,6 +20,7 @@ from syndiff.files import read_json, write_json
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import InpaintingSettings, initialise_inpainter
+from syndiff.pipeline.arms import fingerprint
 from syndiff.presets import Settings
 from syndiff.synthesis.captions import caption_case
 from syndiff.synthesis.grammar import Grammar
@@ -191,9 +194,11 @@ def adapt_compact(
     about = {
         "dataset": split.dataset,
         "name": dataset.name,
+        "split": fingerprint(split),
         "train": len(split.train),
         "prompts": grammar.describe(),
         "background": background,
+        "captions": _hash_of(train_lesions, val_lesions),
     }
     open_run(
         out,
@@ -258,3 +263,9 @@ def _plan_steps(path: Path, settings: AdaptSettings, task: Callable[[], Task]) -
     plan = read_json(path)
     log.info(f"{settings.minutes:g} minutes to adapt; one step takes {1000 * plan['seconds_per_step']:.0f} ms")
     return int(plan["steps"])
+
+
+def _hash_of(*lesions: Lesions) -> str:
+    """Hexadecimal SHA-256 of every case's captions."""
+    captions = [{case: [caption for _, caption in found] for case, found in each.items()} for each in lesions]
+    return hashlib.sha256(json.dumps(captions, sort_keys=True).encode()).hexdigest()

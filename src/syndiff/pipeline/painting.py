@@ -88,7 +88,14 @@ def _judge_of(run: Path, split: Split) -> Segmenter:
 
 def _refuse_leak(what: str, run: Path, split: Split) -> None:
     trained_on = Split.read(run / "split.json")
-    if trained_on.fingerprint == split.fingerprint and not set(trained_on.train) <= set(split.train):
+    seen = set(trained_on.train)
+    if trained_on.fingerprint == split.fingerprint:
+        leaked = seen - set(split.train)
+    elif trained_on.dataset == split.dataset:  # the same cases, with groups or images added since
+        leaked = seen & {*split.val, *split.test}
+    else:
+        leaked = set()
+    if leaked:
         raise SyndiffError(
             f"{what} was trained on cases that this split keeps for validation or test; what has seen them leaks. "
             "Train one with this split."

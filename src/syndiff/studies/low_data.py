@@ -93,6 +93,8 @@ def low_data(
         "synthesis.background_lesion",
     )
     settings.refuse("study low-data", "model.kind", "training.steps", "gates.segmenter")
+    if settings.adapt.minutes:
+        settings.refuse("study low-data while adapt.minutes is above 0", "adapt.steps")
     if repeats < 1 or groups < 2 or workers < 1 or not shares or min(shares) <= 0:
         raise SyndiffError(
             f"study low-data: found groups={groups}, repeats={repeats}, workers={workers} and shares={list(shares)}; "
