@@ -87,7 +87,7 @@ class TestSegmenter:
         assert {name for name, p in model.named_parameters() if p.requires_grad} <= set(kept)
         assert not [name for name in kept if name.startswith("autoencoder")]
 
-    def test_what_is_saved_and_loaded_answers_the_same(self, model, settings):
+    def test_the_weights_that_are_kept_are_all_that_an_answer_needs(self, model, settings):
         other = initialise(settings, 1).eval()
         other.load_state_dict({**other.state_dict(), **trainable_state(model)})
         batch = inputs(model, 32, 32)
