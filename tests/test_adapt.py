@@ -87,6 +87,12 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
             *("--inpainter", "compact", "--model", model, "--set", *FAST),
         )
         assert leaking.status == 2 and "leaks" in leaking.err and not (tmp_path / "leak").exists()
+    alone = tmp_path / "alone"
+    shutil.copytree(run / "checkpoints/000004", alone)
+    command = ["synthesize", "--data", phantom, "--count", 1, "--inpainter", "compact", "--model", alone, "--dry-run"]
+    assert syndiff(*command, "--split", split, "--out", tmp_path / "leak", "--set", *FAST).status == 0
+    untold = syndiff(*command, "--split", other, "--out", tmp_path / "leak", "--set", *FAST)
+    assert untold.status == 2 and "split.json" in untold.err and "cannot be told" in untold.err
 
 
 def test_the_test_cases_are_never_read(syndiff, phantom: Path, split: Path, tmp_path: Path) -> None:
@@ -125,6 +131,21 @@ def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split
     assert "sdxl.loras=" in learned.out and (tmp_path / "lora/pytorch_lora_weights.safetensors").is_file()
     about = json.loads((tmp_path / "lora/lora.json").read_text())
     assert about["settings"]["background_caption"].startswith("normal colon mucosa")
+
+    other, file = tmp_path / "other.json", tmp_path / "lora/pytorch_lora_weights.safetensors"
+    kept = Split.read(split)
+    replace(kept, train=kept.test, test=kept.train).write(other)
+    paint = ["synthesize", "--data", phantom, "--count", 1, "--inpainter", "sdxl", "--model", model]
+    paint += ["--out", tmp_path / "leak", "--dry-run", "--split"]
+    for lora in (file.parent, file):
+        leaking = syndiff(*paint, other, "--set", f"sdxl.loras=[{lora}]", "gates.mode=off")
+        assert leaking.status == 2 and f"{lora} was trained on cases" in leaking.err and "leaks" in leaking.err
+    fits = ["--set", f"sdxl.loras=[{file}]", "gates.mode=off", "sdxl.steps=2", "sdxl.resolution=64"]
+    assert (clean := syndiff(*paint, split, *fits)).status == 0, clean.err
+    (tmp_path / "lora/split.json").unlink()
+    untold = syndiff(*paint, split, *fits)
+    assert untold.status == 2 and "cannot be told" in untold.err
+    assert syndiff(*command).status == 0 and Split.read(tmp_path / "lora/split.json") == kept
 
 
 @pytest.mark.parametrize(

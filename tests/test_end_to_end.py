@@ -103,7 +103,11 @@ def test_single_verbs_split_train_evaluate_predict(syndiff, phantom, tmp_path):
     assert syndiff("evaluate", "--run", run, "--data", phantom, "--tolerance", 5).status == 0
     assert json.loads(summary.read_text())["tolerance"] == 5
     judge_elsewhere(syndiff, run, phantom, tmp_path / "elsewhere")
-    scored = [*("synthesize", "--data", phantom, "--split", split, "--segmenter", run), "--count", 1, *COPIED]
+    real = tmp_path / "real"
+    assert syndiff("train", "--data", phantom, "--split", split, "--out", real, *TINY).status == 0
+    scored = [*("synthesize", "--data", phantom, "--split", split, "--segmenter", real), "--count", 1, *COPIED]
+    flattered = syndiff(*scored[:5], "--segmenter", run, "--count", 1, *COPIED, "--out", tmp_path / "flattered")
+    assert flattered.status == 2 and "trained on synthetic cases too" in flattered.err
     reported = syndiff(*scored, "--gates", "report", "--out", tmp_path / "scored")
     assert reported.status == 0 and "agreement" in reported.out, reported.err
     bounds = json.loads((tmp_path / "scored" / "gates.json").read_text())

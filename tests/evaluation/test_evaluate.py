@@ -1,7 +1,7 @@
 import csv
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow, compare, evaluate, read_per_case, write_per_case
 from syndiff.evaluation.metrics import case_metrics
 from syndiff.models.predictor import Prediction, Predictor
+from syndiff.studies.table import tabulate
 
 HEIGHT, WIDTH = 30, 40
 
@@ -188,6 +189,25 @@ def test_compare_pairs_cases_by_name_whatever_their_order(dataset: DatasetFolder
     assert dice["p_value"] == 2 / 2**3
     assert hd95["mean"] < 0  # the distance of the first is smaller
     assert compare(*files[::-1])["metrics"]["iou"]["mean"] == -comparison["metrics"]["iou"]["mean"]
+
+
+def test_marking_a_frame_without_a_lesion_costs_something_beside_who_leaves_it_empty(
+    dataset: DatasetFolder, tmp_path: Path
+) -> None:
+    """c5 is empty; the diagonal is 50 pixels. Left out of the pairs, the false lesion would be free."""
+    evaluate(RedThreshold(150), dataset, ALL, tmp_path / "loud", progress=False)
+    files = [tmp_path / "loud" / "per_case.csv", tmp_path / "quiet.csv"]
+    loud, nothing = read_per_case(files[0]), np.zeros((HEIGHT, WIDTH), bool)
+    quiet = [*loud[:5], replace(loud[5], metrics=case_metrics(nothing, nothing))]
+    write_per_case(files[1], quiet)
+    assert (loud[5].metrics.hd95, quiet[5].metrics.hd95) == (50, None)
+    found = compare(*files)["metrics"]["hd95"]
+    assert (found["mean"], found["cases"]) == (pytest.approx(50 / 6), 6)
+    assert compare(files[1], files[1])["metrics"]["hd95"]["cases"] == 5, "nobody marks anything: nothing to compare"
+
+    arms = tabulate({"loud": [loud, quiet], "quiet": [quiet, quiet]}, "quiet")
+    assert arms["loud"]["difference"]["hd95"]["mean"] == pytest.approx(25 / 6)
+    assert arms["loud"]["hd95"]["mean"] - arms["quiet"]["hd95"]["mean"] == pytest.approx(25 / 6)
 
 
 def test_compare_refuses_other_cases_groups_and_annotations(dataset: DatasetFolder, tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_what_has_no_interval_says_so() -> None:
     assert bootstrap_mean([], None).note == "not applicable to any case"
     assert bootstrap_mean([None, None], ["a", "b"]).mean is None
     assert bootstrap_mean([0.5], None).note == "no interval: only one case"
+    assert bootstrap_mean([0.5], [None]).note == "no interval: only one case"
     one = bootstrap_mean([0.5, 0.7, None], ["a", "a", "b"])
     assert one.note == "no interval: only one group"
     assert (one.mean, one.low, one.high, one.not_applicable) == (pytest.approx(0.6), None, None, 1)

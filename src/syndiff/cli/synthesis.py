@@ -90,7 +90,7 @@ class Synthesize(Configured):
         split = Split.read(self.split)
         split.check(dataset)
         inpainter = make_inpainter(chosen)
-        check_inpainter(settings, split)
+        check_inpainter(chosen, split)
         options: dict[str, Any] = {
             "count": self.count,
             "seed": self.seed,

@@ -11,6 +11,8 @@
 """
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +59,11 @@ class Split:
     train: tuple[str, ...]
     val: tuple[str, ...]
     test: tuple[str, ...]
+
+    @property
+    def hash(self) -> str:
+        """Hexadecimal SHA-256 of everything that the split says."""
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
 
     def write(self, path: Path) -> None:
         """Write the split as JSON, atomically."""

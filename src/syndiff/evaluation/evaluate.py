@@ -16,7 +16,7 @@ from tqdm import tqdm
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.metrics import CaseMetrics, case_metrics, overlap
-from syndiff.evaluation.statistics import METHOD, bootstrap_mean, paired_difference
+from syndiff.evaluation.statistics import METHOD, Difference, bootstrap_mean, paired_difference
 from syndiff.files import write_bytes, write_json, write_text
 from syndiff.models.predictor import Predictor
 
@@ -134,7 +134,8 @@ def summarize(rows: Sequence[CaseRow]) -> dict[str, Any]:
 def compare(first: Path, second: Path) -> dict[str, Any]:
     """Paired differences, first - second, of two per_case.csv over the same cases.
 
-    For Dice and IoU a positive difference says that the first is better, for HD95 a negative one.
+    For Dice and IoU a positive difference says that the first is better, for HD95 a negative one. `side_by_side` says
+    what a case without a lesion counts.
 
     Raises SyndiffError when the files do not hold the same cases with the same groups and annotations.
     """
@@ -153,23 +154,29 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
                 f"{first} and {second} disagree on the group or the annotation of case {a.case}; "
                 "the dataset changed between the two evaluations. Evaluate both models again."
             )
-    groups = _groups(ours)
     return {
         "first": str(first),
         "second": str(second),
         **_size(ours),
-        "metrics": {
-            name: asdict(
-                paired_difference(
-                    [getattr(row.metrics, name) for row in ours],
-                    [getattr(row.metrics, name) for row in theirs],
-                    groups,
-                    **_SETTINGS,
-                )
-            )
-            for name in COMPARED
-        },
+        "metrics": {name: asdict(_difference(ours, theirs, name)) for name in COMPARED},
     }
+
+
+def _difference(ours: Sequence[CaseRow], theirs: Sequence[CaseRow], name: str) -> Difference:
+    first, second = side_by_side([ours, theirs], name)
+    return paired_difference(first, second, _groups(ours), **_SETTINGS)
+
+
+def side_by_side(tables: Sequence[Sequence[CaseRow]], name: str) -> list[list[float | None]]:
+    """One of COMPARED for the same cases in several tables, each in the same order; None where no table has a value.
+
+    HD95 is not applicable to a case without a lesion while nothing is marked. Beside a table that does mark something
+    there, and pays the image's diagonal for it, it is 0, what agreement costs: were the case left out, marking what is
+    not there would cost nothing.
+    """
+    values = [[getattr(row.metrics, name) for row in rows] for rows in tables]
+    judged = [any(value is not None for value in case) for case in zip(*values, strict=True)]
+    return [[0.0 if j and v is None else v for v, j in zip(column, judged, strict=True)] for column in values]
 
 
 def write_per_case(path: Path, rows: Sequence[CaseRow]) -> None:

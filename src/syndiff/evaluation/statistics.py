@@ -84,8 +84,7 @@ def bootstrap_mean(
     if size > 1:
         draws = _resampled_means(sums, counts, resamples, np.random.default_rng(seed))
         low, high = _expanded(draws, size, confidence)
-    unit = "group" if groups is not None else "case"
-    return Interval(mean, low, high, cases, size, len(values) - cases, _note(size, unit))
+    return Interval(mean, low, high, cases, size, len(values) - cases, _note(size, _unit(groups)))
 
 
 def bootstrap(
@@ -106,7 +105,7 @@ def bootstrap(
     for index, (case, group) in enumerate(zip(cases, keys, strict=True)):
         members.setdefault(group if group is not None else index, []).append(case)
     parts, size = list(members.values()), len(members)
-    unit = "group" if groups is not None else "case"
+    unit = _unit(groups)
     low = high = None
     note = _note(size, unit)
     value = statistic(cases)
@@ -194,6 +193,11 @@ def _slices(rows: int, width: int) -> list[int]:
     """`rows` cut into counts whose tables of `width` columns stay under a fixed size."""
     most = max(1, _DRAWS_AT_ONCE // width)
     return [min(most, rows - start) for start in range(0, rows, most)]
+
+
+def _unit(groups: Sequence[str | None] | None) -> str:
+    """What is resampled: groups, where any is known."""
+    return "case" if groups is None or all(group is None for group in groups) else "group"
 
 
 def _note(size: int, unit: str) -> str | None:

@@ -20,7 +20,6 @@ from syndiff.files import read_json, write_json
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import InpaintingSettings, initialise_inpainter
-from syndiff.pipeline.arms import fingerprint
 from syndiff.presets import Settings
 from syndiff.synthesis.captions import caption_case
 from syndiff.synthesis.grammar import Grammar
@@ -107,7 +106,7 @@ def adapt_sdxl(
     chosen, lora = settings.synthesis, settings.lora
     if lora.random_masks and not lora.background_caption:
         lora = replace(lora, background_caption=grammar.background.text)
-    return adapt_lora(
+    file = adapt_lora(
         out,
         dataset=dataset,
         case_ids=split.train,
@@ -119,6 +118,8 @@ def adapt_sdxl(
         settings=lora,
         seed=seed,
     )
+    split.write(out / "split.json")  # beside the LoRA, for whoever asks what it has seen
+    return file
 
 
 def plan_sdxl(dataset: DatasetFolder, split: Split, *, grammar: Grammar, settings: Settings) -> str:
@@ -194,7 +195,7 @@ def adapt_compact(
     about = {
         "dataset": split.dataset,
         "name": dataset.name,
-        "split": fingerprint(split),
+        "split": split.hash,
         "train": len(split.train),
         "prompts": grammar.describe(),
         "background": background,

@@ -1,11 +1,9 @@
 """One segmenter of a run or alone: how long it trains, its run folder, and its evaluation beside others."""
 
-import hashlib
-import json
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +83,7 @@ def train_segmenter(
             "seed": seed,
             "data": {
                 "dataset": split.dataset,
-                "split": fingerprint(split),
+                "split": split.hash,
                 "synthetic": sha256(synthetic / "manifest.jsonl") if synthetic else "none",
                 "train": len(train_cases),
                 "val": len(val_cases),
@@ -228,11 +226,6 @@ def describe_split(split: Split) -> str:
         f"split {split.method}, seed {split.seed}: {len(split.train)} training, {len(split.val)} validation and "
         f"{len(split.test)} test cases{leak}"
     )
-
-
-def fingerprint(split: Split) -> str:
-    """Hexadecimal SHA-256 of everything a split says."""
-    return hashlib.sha256(json.dumps(asdict(split), sort_keys=True).encode()).hexdigest()
 
 
 def folder_name(dataset: str) -> str:

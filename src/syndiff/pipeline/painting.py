@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import yaml
+
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
-from syndiff.files import sha256
+from syndiff.files import read_json, sha256
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.presets import Settings
 from syndiff.synthesis.album import FOREIGN
@@ -13,7 +15,6 @@ from syndiff.synthesis.gates.panel import Gates, Painter, Segmenter
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import read_manifest
-from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.checkpoints import best_checkpoint, find_checkpoint
 
 
@@ -46,14 +47,45 @@ def _compact_checkpoint(model: str) -> Path:
     return checkpoint
 
 
-def check_inpainter(settings: SynthesisSettings, split: Split) -> None:
-    """Raise SyndiffError when a compact inpainter learned from cases that `split` keeps for validation or test."""
-    if settings.inpainter != "compact":
-        return
-    folder = Path(settings.model).resolve()
-    for run in (folder, folder.parent.parent):  # the run, or one of its checkpoints
-        if (run / "split.json").is_file():
-            _refuse_leak(f"synthesis settings: the inpainter {settings.model}", run, split)
+def check_inpainter(settings: Settings, split: Split) -> None:
+    """Raise SyndiffError for an inpainter, or a LoRA of it, that `split` does not clear of its held-out cases.
+
+    What `adapt` writes names its split; weights from elsewhere say nothing of where they come from and pass.
+    """
+    chosen = settings.synthesis
+    if chosen.inpainter == "compact":
+        _check_compact(Path(chosen.model), split)
+    elif chosen.inpainter == "sdxl":
+        for name in settings.sdxl.loras:
+            path = Path(name).expanduser()
+            _check_lora(name, path if path.is_dir() else path.parent, split)
+
+
+def _check_compact(model: Path, split: Split) -> None:
+    what, folder = f"synthesis settings: the inpainter {model}", model.resolve()
+    runs = [run for run in (folder, folder.parent.parent) if (run / "split.json").is_file()]  # parent of checkpoints/N
+    for run in runs:
+        _refuse_leak(what, run, split)
+    if not runs:
+        learned = read_json(_compact_checkpoint(str(model)) / "model.json")["learned_from"]
+        if learned["dataset"] == split.dataset and learned.get("split") != split.hash:
+            raise SyndiffError(
+                f"{what} learned from {split.dataset} under another split, and the split.json of its run, which names "
+                "the cases, is not beside it: whether it has seen cases that this split keeps for validation or test "
+                "cannot be told. Give the whole run folder of `syndiff adapt`, or adapt one with this split."
+            )
+
+
+def _check_lora(name: str, folder: Path, split: Split) -> None:
+    what = f"sdxl settings: the LoRA {name}"
+    if (folder / "split.json").is_file():
+        _refuse_leak(what, folder, split)
+    elif (folder / "lora.json").is_file():
+        raise SyndiffError(
+            f"{what} was made by `syndiff adapt`, but split.json, which names the cases that it learned from, is not "
+            f"beside it: whether it has seen cases that this split keeps for validation or test cannot be told. Copy "
+            "it from the run folder, or give the `adapt` command once more, which then only writes it."
+        )
 
 
 def make_gates(
@@ -80,6 +112,12 @@ def _judge_of(run: Path, split: Split) -> Segmenter:
     """The best segmenter of a run, once its own split shows that it was trained on nothing but these real cases."""
     checkpoint = best_checkpoint(run)
     _refuse_leak(f"gates settings: segmenter {run}", run, split)
+    synthetic = yaml.safe_load((run / "config.yaml").read_text())["data"]["synthetic"]
+    if synthetic != "none":
+        raise SyndiffError(
+            f"gates settings: segmenter {run} was trained on synthetic cases too, and would pass what "
+            "resembles them. Train one on real cases alone: `syndiff train` without --synthetic."
+        )
     return Segmenter(
         predictor=SegmenterPredictor.load(checkpoint, name=run.name),
         fingerprint=sha256(checkpoint / "model.safetensors"),

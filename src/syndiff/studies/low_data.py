@@ -107,7 +107,8 @@ def low_data(
     whole = obtain_split(dataset, out / "whole_split.json", method="auto", seed=seed)
     split = few_groups(dataset, whole, groups, seed)
     if elsewhere is not None:
-        check_inpainter(replace(settings.synthesis, inpainter="compact", model=str(elsewhere)), split)
+        painter = replace(settings.synthesis, inpainter="compact", model=str(elsewhere))
+        check_inpainter(replace(settings, synthesis=painter), split)
     if min(shares) * len(split.train) < 1:
         raise SyndiffError(
             f"--shares {min(shares):g} of {len(split.train)} training cases is less than one; raise it or --groups."

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from syndiff.evaluation.evaluate import CaseRow
+from syndiff.evaluation.evaluate import CaseRow, side_by_side
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
 from syndiff.studies.cells import interval_text, mean_dice
 
@@ -19,26 +19,19 @@ def tabulate(tables: Mapping[str, Sequence[Sequence[CaseRow]]], reference: str) 
     `tables` has the rows of every arm in each of its repeats. A case counts once, with its average over the repeats in
     which it was scored; all arms must have scored the same cases in each repeat.
     """
-    groups = {row.case: row.group for repeat in tables[reference] for row in repeat}
-    averaged = {name: {metric: _averages(repeats, metric) for metric in METRICS} for name, repeats in tables.items()}
+    groups = {row.case: row.group for repeat in next(iter(tables.values())) for row in repeat}
+    averaged = {metric: _averages(tables, metric) for metric in METRICS}
     content: dict[str, Any] = {}
     for name, repeats in tables.items():
-        assert averaged[name]["dice"].keys() == groups.keys(), "every arm scores the same cases"
-        means = {metric: bootstrap_mean([*of.values()], [*groups.values()]) for metric, of in averaged[name].items()}
+        means = {metric: bootstrap_mean(arms[name], [*groups.values()]) for metric, arms in averaged.items()}
         content[name] = {
             "repeats": [mean_dice(rows) for rows in repeats],
             **{metric: vars(interval) for metric, interval in means.items()},
         }
         if name != reference:
             content[name]["difference"] = {
-                metric: vars(
-                    paired_difference(
-                        [of[case] for case in groups],
-                        [averaged[reference][metric][case] for case in groups],
-                        [*groups.values()],
-                    )
-                )
-                for metric, of in averaged[name].items()
+                metric: vars(paired_difference(arms[name], arms[reference], [*groups.values()]))
+                for metric, arms in averaged.items()
             }
     return content
 
@@ -65,11 +58,20 @@ def as_markdown(content: dict[str, Any], reference: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _averages(repeats: Sequence[Sequence[CaseRow]], metric: str) -> dict[str, float | None]:
-    """The metric of each case, averaged over the repeats in which it applies."""
-    values: dict[str, list[float]] = {}
-    for rows in repeats:
-        for row in rows:
-            found = getattr(row.metrics, metric)
-            values.setdefault(row.case, []).extend([] if found is None else [found])
-    return {case: float(np.mean(found)) if found else None for case, found in values.items()}
+def _averages(tables: Mapping[str, Sequence[Sequence[CaseRow]]], metric: str) -> dict[str, list[float | None]]:
+    """The metric of every case in each arm, averaged over the repeats that scored it, cases as the first arm has them.
+
+    `side_by_side` says what a case without a lesion counts, here over all arms and repeats.
+    """
+    found: dict[str, dict[str, list[CaseRow]]] = {}
+    for name, repeats in tables.items():
+        for row in (row for rows in repeats for row in rows):
+            found.setdefault(row.case, {}).setdefault(name, []).append(row)
+    averages: dict[str, list[float | None]] = {name: [] for name in tables}
+    for arms in found.values():
+        assert arms.keys() == tables.keys() and len({len(rows) for rows in arms.values()}) == 1, "all score the same"
+        values = iter(side_by_side([[row] for rows in arms.values() for row in rows], metric))
+        for name, rows in arms.items():
+            scores = [value for _ in rows for value in next(values) if value is not None]
+            averages[name].append(float(np.mean(scores)) if scores else None)
+    return averages

@@ -96,7 +96,7 @@ def _judge(predictor: SegmenterPredictor, dataset: DatasetFolder, case_id: str, 
 
 
 def _summary(judged: Sequence[Judged], wrong_below: float) -> dict[str, Any]:
-    groups = None if all(one.group is None for one in judged) else [one.group for one in judged]
+    groups = [one.group for one in judged]
 
     def calibration_error(part: Sequence[Judged]) -> float:
         return reduce(add, (one.reliability for one in part)).error
