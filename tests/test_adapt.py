@@ -95,6 +95,30 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
     assert untold.status == 2 and "split.json" in untold.err and "cannot be told" in untold.err
 
 
+def test_a_caption_that_would_be_cut_is_found_before_anything_is_learned(
+    syndiff, phantom: Path, split: Path, tmp_path: Path
+) -> None:
+    cases, kept = [case.id for case in DatasetFolder.open(phantom).cases], Split.read(split)
+
+    def caption(chosen: str, text: str) -> None:
+        rows = (f"{case},{text if case == chosen else 'a polyp'}" for case in cases)
+        (phantom / "captions.csv").write_text("\n".join(["case,caption", *rows]))
+
+    caption(kept.test[0], "not read " * 40)
+    command = ["adapt", "--data", phantom, "--split", split, "--out", tmp_path / "run", *TINY]
+    assert syndiff(*command, "--dry-run").status == 0, "no inpainter reads the captions of test cases"
+    caption(kept.val[0], "a red red polyp " * 12 + "end")
+    for given in (command, [*command, "--dry-run"]):
+        refused = syndiff(*given)
+        assert refused.status == 2 and "has 49 words" in refused.err and "larger painter.caption_length" in refused.err
+    assert not (tmp_path / "run").exists()
+    for given in ([], ["--dry-run"]):
+        run = ["run", "--data", phantom, "--out", tmp_path / "run", "--set", "synthesis.inpainter=compact", *given]
+        refused = syndiff(*run)
+        assert refused.status == 2 and "has 49 words" in refused.err
+    assert not (tmp_path / "run" / "control").exists()
+
+
 def test_the_test_cases_are_never_read(syndiff, phantom: Path, split: Path, tmp_path: Path) -> None:
     """Neither by the inpainter nor by captions, gates or placement: their images cannot even be opened."""
     kept = Split.read(split).test

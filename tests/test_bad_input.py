@@ -201,6 +201,23 @@ def test_a_wrong_setting_is_explained(setting, word, syndiff, phantom, split_fil
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "setting"),
+    [
+        *(("control", idle) for idle in ("model.objective=v", "model.autoencoder=compact", "training.mask_weight=2")),
+        *(("control", idle) for idle in ("training.inference_share=0.5", "training.ema_encoder=false")),
+        *(("unet", idle) for idle in ("training.backbone_rate=1", "model.pretrained=false")),
+    ],
+)
+def test_a_network_without_diffusion_refuses_the_settings_it_ignores(
+    kind, setting, syndiff, phantom, split_file, tmp_path
+):
+    given = [*TINY, f"model.kind={kind}", setting]
+    outcome = syndiff("train", "--data", phantom, "--split", split_file, "--out", tmp_path / "run", *given)
+    assert outcome.status == 2 and f"{setting.split('=')[0]} has no effect" in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_missing_pipeline_folder_is_named(syndiff, phantom, split_file, tmp_path):
     outcome = syndiff(
         "synthesize", "--data", phantom, "--split", split_file, "--out", tmp_path / "new", "--count", 1,

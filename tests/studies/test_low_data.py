@@ -1,8 +1,12 @@
 """The low-data study: few groups, every arm, kept cells, and a table that can be checked by hand."""
 
 import json
+import os
+import signal
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -26,7 +30,7 @@ TINY = [
         "painter.channels=[32, 32, 32]",
     ),
     *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
-    *("gates.checks=[contrast]", "gates.mode=report", "synthesis.background_lesion=restyle"),
+    *("gates.checks=[contrast]", "synthesis.background_lesion=restyle"),
 ]
 
 
@@ -96,7 +100,7 @@ def test_the_study_fills_its_cells_and_keeps_them(syndiff, phantom: Path, tmp_pa
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "study").rglob("model.safetensors")}
     again = syndiff(*command, *TINY)
     assert again.status == 0 and again.out == done.out and kept == {p: p.stat().st_mtime_ns for p in kept}
-    for idle in ("synthesis.share=0.5", "gates.segmenter=x"):
+    for idle in ("synthesis.share=0.5", "gates.segmenter=x", "gates.mode=report"):
         refused = syndiff(*command, *TINY, idle)
         assert refused.status == 2 and "no effect on `syndiff study low-data`" in refused.err
     for shares, reason in (((0.5, 0.502), "each whole percentage once"), ((0.001,), "less than one")):
@@ -117,3 +121,21 @@ def test_cells_come_in_their_order_and_an_error_is_that_of_its_cell() -> None:
     assert list(in_processes(invert, [1, 2, 4, 5], 2)) == [1, 0.5, 0.25, 0.2]
     with pytest.raises(SyndiffError, match="no inverse"):
         list(in_processes(invert, [1, 0, 2], 2))
+
+
+def train_for_long(number: int) -> int:
+    if number == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number < 0:
+        raise SyndiffError("it cannot be trained")
+    Event().wait(600)
+    return number
+
+
+@pytest.mark.parametrize(("number", "message"), [(0, "killed.*same command goes on"), (-1, "cannot be trained")])
+def test_a_killed_worker_or_an_error_ends_the_study_and_all_other_workers(number: int, message: str) -> None:
+    """Memory that runs out is answered by the system with a kill, which no worker can report."""
+    before = set(active_children())
+    with pytest.raises(SyndiffError, match=message):
+        list(in_processes(train_for_long, [number, 1, 2, 3], 2))
+    assert set(active_children()) <= before

@@ -67,6 +67,8 @@ def test_every_network_is_trained_on_every_split_and_kept(syndiff, phantom: Path
     assert "the control is always trained" in syndiff(*command, "--kinds", "unet", "unet", *TINY).err
     for idle in ("model.kind=control", "training.real_share=0.5"):
         assert "no effect on `syndiff study peers`" in syndiff(*command, *TINY, idle).err
+    without = [*command[:5], tmp_path / "plain", "--kinds", "unet", *TINY]
+    assert "without the kind diffusion" in syndiff(*without, "model.objective=v").err
     assert "while run.minutes is above 0" in syndiff(*command[:-2], *TINY).err
 
 

@@ -11,6 +11,17 @@ from syndiff.errors import SyndiffError
 _PAD, _START, _FIRST_WORD = 0, 1, 2
 
 
+def check_caption_length(caption: str, length: int) -> None:
+    """Raise SyndiffError, showing what would be cut, for a caption of `length` words or more (one is the start)."""
+    words = tokenize(caption)
+    if len(words) >= length:
+        raise SyndiffError(
+            f"prompt {caption!r} has {len(words)} words, the compact inpainter reads {length - 1}; "
+            f"{' '.join(words[length - 1 :])!r} would be cut. Shorten it, or adapt with a larger "
+            f"painter.caption_length than {length}."
+        )
+
+
 class CaptionEncoder(nn.Module):
     """Captions over a fixed vocabulary -> (b, length, channels), and which of the positions hold a word (b, length).
 
@@ -45,12 +56,7 @@ class CaptionEncoder(nn.Module):
                     f"prompt {caption!r}: the compact inpainter never learned {', '.join(sorted(set(unknown)))}. It "
                     f"knows {', '.join(sorted(self._index))}; use these words, or adapt it to captions that hold yours."
                 )
-            if len(words) >= self.length:
-                raise SyndiffError(
-                    f"prompt {caption!r} has {len(words)} words, the compact inpainter reads {self.length - 1}; "
-                    f"{' '.join(words[self.length - 1 :])!r} would be cut. Shorten it, or adapt with a larger "
-                    "caption_length."
-                )
+            check_caption_length(caption, self.length)
             row[: len(words) + 1] = torch.tensor([_START, *(self._index[word] for word in words)])
         return rows
 

@@ -18,6 +18,7 @@ from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
 from syndiff.files import read_json, write_json
 from syndiff.models.autoencoder import load_autoencoder
+from syndiff.models.caption_encoder import check_caption_length
 from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import InpaintingSettings, initialise_inpainter
 from syndiff.presets import Settings
@@ -159,6 +160,7 @@ def plan_compact(
     settings: AdaptSettings,
 ) -> str:
     """What `adapt_compact` would learn, in words."""
+    check_captions(dataset, split, grammar, model_settings.caption_length)
     lesions = caption_lesions(dataset, (*split.train, *split.val), grammar, progress=True)
     training = [caption for case_id in split.train for _, caption in lesions[case_id]]
     example = f", such as {training[0]!r}" if training else ""
@@ -171,6 +173,16 @@ def plan_compact(
         f"{len(model.vocabulary)} words, {parameters / 1e6:.1f} M trained parameters, {long} of "
         f"{settings.batch_size} crops at {model_settings.crop_size} pixels\nnothing was written"
     )
+
+
+def check_captions(dataset: DatasetFolder, split: Split, grammar: Grammar, length: int) -> None:
+    """Raise SyndiffError when a compact inpainter of this `caption_length` could not read what it is to learn from.
+
+    That is the longest captions of the grammar, and those that the dataset brings for training and validation cases.
+    """
+    own = (dataset[case_id].caption for case_id in (*split.train, *split.val))
+    for caption in (*grammar.longest(measured_only=True), *own):
+        check_caption_length(caption or "", length)
 
 
 def adapt_compact(
@@ -189,6 +201,7 @@ def adapt_compact(
     It is validated on the split's validation cases and never sees a test case.
     """
     background = grammar.background.text
+    check_captions(dataset, split, grammar, model_settings.caption_length)
     train_lesions = caption_lesions(dataset, split.train, grammar, progress=progress)
     val_lesions = caption_lesions(dataset, split.val, grammar, progress=progress)
     vocabulary = _vocabulary(grammar, {**train_lesions, **val_lesions})

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from syndiff.evaluation.evaluate import evaluate
 from syndiff.evaluation.timing import time_predictors
 from syndiff.files import read_json, sha256, write_json
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.models.segmenter import Kind
+from syndiff.models.segmenter import Kind, SegmenterSettings
 from syndiff.pipeline.painting import open_synthetic
 from syndiff.pipeline.training_plan import training_plan
 from syndiff.presets import Settings
@@ -188,6 +188,8 @@ def train_verb(
     settings.refuse_all_but("train", "model", "training", "augmentation")
     if synthetic is None:
         settings.refuse("train without --synthetic", "training.real_share")
+    if settings.model.kind != "diffusion":
+        settings.refuse(f"train with model.kind={settings.model.kind}", *idle_without_diffusion(settings.model.kind))
     dataset = DatasetFolder.open(data)
     split = Split.read(split_file)
     split.check(dataset)
@@ -206,6 +208,18 @@ def train_verb(
         out, settings, settings.training.steps, split, train_cases, val_cases, synthetic=synthetic, seed=seed
     )
     return f"Best model: {best} (validation Dice {read_json(best / 'model.json')['val_dice']:.3f})"
+
+
+def idle_without_diffusion(kind: Kind) -> list[str]:
+    """The settings that a network without diffusion ignores, as section.name."""
+    used = {"kind", "image_size", "inference_views", *(("pretrained", "control_dropout") if kind == "control" else ())}
+    training = ["mask_weight", "guide_weight", "inference_share", "ema_encoder", "gradient_checkpointing"]
+    if kind != "control":
+        training.append("backbone_rate")  # nothing of it is pretrained
+    return [
+        *(f"model.{item.name}" for item in fields(SegmenterSettings) if item.name not in used),
+        *(f"training.{name}" for name in training),
+    ]
 
 
 def obtain_split(dataset: DatasetFolder, path: Path, *, method: str, seed: int) -> Split:

@@ -14,7 +14,7 @@ from syndiff.data.inspection import contact_sheet, inspect
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split, make_split
 from syndiff.models.segmenter import Kind, SegmenterSettings
-from syndiff.pipeline.adaptation import adapt_compact
+from syndiff.pipeline.adaptation import adapt_compact, check_captions
 from syndiff.pipeline.arms import describe_split, evaluate_runs, obtain_split, plan_steps, train_segmenter
 from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter, open_synthetic
 from syndiff.presets import Settings
@@ -61,6 +61,8 @@ def run_pipeline(
     log.info(verdict.text())
     if dry_run:
         split = make_split(dataset, method=split_method, seed=seed)
+        if adapts:
+            check_captions(dataset, split, grammar, settings.painter.caption_length)
         return _plan_in_words(dataset, split, settings)
     config = settings.plain()
     if settings.run.minutes:
@@ -72,6 +74,8 @@ def run_pipeline(
         split = obtain_split(dataset, out / "split.json", method=split_method, seed=seed)
         log.info(describe_split(split))
         check_inpainter(settings, split)
+        if adapts:
+            check_captions(dataset, split, grammar, settings.painter.caption_length)
 
         # 2. The control and the segmenter on real cases alone.
         size = settings.model.image_size

@@ -3,8 +3,10 @@
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import Any, Literal, TypeVar
@@ -79,14 +81,27 @@ def in_processes(finish: Callable[[T], R], cells: Iterable[T], workers: int) -> 
     Small networks leave cores idle: two processes with one core each train a third more images a second than one with
     both. With one worker everything happens in this process. What is given and returned must be picklable. An error
     stops all workers at once, and so does the end of this process, whatever ends it.
+
+    Raises SyndiffError when a worker was killed, as the system does when memory runs out.
     """
     if workers == 1:
         yield from map(finish, cells)
         return
-    with get_context("spawn").Pool(workers, _prepare_worker, (_threads_each(workers),)) as pool:
-        yield from pool.imap(finish, cells)
-        pool.close()  # leaving the block would kill the workers, who could not give back what they hold
-        pool.join()
+    strangers = set(active_children())
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker, (_threads_each(workers),))
+    done = False
+    try:
+        yield from pool.map(finish, cells)
+        done = True
+    except BrokenProcessPool:
+        raise SyndiffError(
+            f"One of {workers} worker processes was killed, most often because memory ran out. What is finished is "
+            "kept: the same command goes on. Give a smaller --workers, or more memory."
+        ) from None
+    finally:
+        for worker in set() if done else set(active_children()) - strangers:
+            worker.terminate()  # it may be in the middle of a training
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

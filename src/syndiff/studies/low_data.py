@@ -92,7 +92,7 @@ def low_data(
         "synthesis.prompts",
         "synthesis.background_lesion",
     )
-    settings.refuse("study low-data", "model.kind", "training.steps", "gates.segmenter")
+    settings.refuse("study low-data", "model.kind", "training.steps", "gates.segmenter", "gates.mode")
     if settings.adapt.minutes:
         settings.refuse("study low-data while adapt.minutes is above 0", "adapt.steps")
     if repeats < 1 or groups < 2 or workers < 1 or not shares or min(shares) <= 0:
@@ -129,8 +129,7 @@ def low_data(
     )
     judge = Cell.of(out, Arm(REAL), seed)
     finish(judge, progress=True)
-    gates = replace(settings.gates, segmenter="" if settings.gates.mode == "off" else str(judge.folder))
-    painting = replace(settings, gates=gates)
+    painting = replace(settings, gates=replace(settings.gates, segmenter=str(judge.folder)))
     arms = [judge.arm, *paint_arms(dataset, split, out, painting, shares=shares, elsewhere=elsewhere, seed=seed)]
 
     # 3. The cells.

@@ -15,7 +15,7 @@ from syndiff.files import write_json, write_text
 from syndiff.models.peers import PEERS
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter import Kind
-from syndiff.pipeline.arms import describe_split, obtain_split, plan_steps, train_segmenter
+from syndiff.pipeline.arms import describe_split, idle_without_diffusion, obtain_split, plan_steps, train_segmenter
 from syndiff.presets import Settings
 from syndiff.studies.cells import Side, case_scores, in_processes, mean_dice, part_of_the_threads
 from syndiff.studies.table import as_markdown, tabulate
@@ -58,6 +58,8 @@ def peers(
     """
     settings.refuse_all_but("study peers", "model", "training", "augmentation", "run.minutes")
     settings.refuse("study peers", "model.kind", "training.real_share")
+    if "diffusion" not in kinds:
+        settings.refuse("study peers without the kind diffusion", *idle_without_diffusion(REFERENCE))
     if settings.run.minutes:
         settings.refuse("study peers while run.minutes is above 0", "training.steps")
     if not kinds or REFERENCE in kinds or len(set(kinds)) < len(kinds):

@@ -105,11 +105,14 @@ class Grammar:
     def longest(self, measured_only: bool = False) -> list[str]:
         """Each template with the longest word in every slot, and all other prompts: to try against a limit.
 
+        The longest by letters, and the longest by words: what an encoder counts lies between the two.
         A painter that learned its words from captions (`measured_only`) reads no negative prompt.
         """
-        longest = {name: max((w.text for w in slot.words), key=len) for name, slot in self.pack.slots.items()}
         templates = _deck(self.pack, measured_only).templates
-        worded = [self._named(template.text, longest) for template in templates]
+        worded = []
+        for length in (len, lambda text: len(tokenize(text))):
+            longest = {name: max((w.text for w in slot.words), key=length) for name, slot in self.pack.slots.items()}
+            worded += [self._named(template.text, longest) for template in templates]
         negative = [] if measured_only else [self._named(self.pack.negative), self.background.negative]
         return [*worded, self.background.text, *negative]
 
