@@ -73,9 +73,10 @@ def run_pipeline(
         stage(2, "split", split_method)
         split = obtain_split(dataset, out / "split.json", method=split_method, seed=seed)
         log.info(describe_split(split))
-        check_inpainter(settings, split)
         if adapts:
             check_captions(dataset, split, grammar, settings.painter.caption_length)
+        else:
+            check_inpainter(settings, split)
 
         # 2. The control and the segmenter on real cases alone.
         size = settings.model.image_size
