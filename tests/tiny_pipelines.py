@@ -5,6 +5,18 @@ from typing import Any
 
 import torch
 
+from syndiff.models.autoencoder import KL_F8
+
+
+def save_narrow_kl(folder: Path) -> Path:
+    """Write KL-f8, the paper's autoencoder, eight channels wide; its encoder can be copied."""
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    narrow = {"block_out_channels": (8,) * 4, "norm_num_groups": 4, "layers_per_block": 1}
+    AutoencoderKL(**{**KL_F8, **narrow}).save_pretrained(folder)
+    return folder
+
 
 def save_tiny_pipeline(folder: Path, in_channels: int = 9, *, sdxl: bool = True, width: int = 16) -> Path:
     """Write an SDXL or an SD 1.5 pipeline; `in_channels` 9 is an inpainting U-Net, 4 a plain one.

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from syndiff.errors import SyndiffError
-from syndiff.models.autoencoder import KL_F8
 from syndiff.models.control import PlainNetwork
 from syndiff.models.segmenter import Kind, SegmenterSettings, initialise
 from syndiff.models.tensors import trainable_state
+from tiny_pipelines import save_narrow_kl
 
 TINY = {"image_size": 32, "pretrained": False, "condition_channels": 8, "denoiser_channels": 8}
 UNET = {"denoiser_channels": 32, "unet_multipliers": (1, 2), "unet_blocks": 1, "unet_attention": (2,), "unet_heads": 4}
@@ -31,14 +31,7 @@ VARIANTS = [
 
 @pytest.fixture(scope="module")
 def kl(tmp_path_factory):
-    """An AutoencoderKL, whose encoder can be copied, eight channels wide."""
-    from diffusers import AutoencoderKL
-
-    folder = tmp_path_factory.mktemp("narrow") / "kl"
-    torch.manual_seed(0)
-    narrow = {"block_out_channels": (8,) * 4, "norm_num_groups": 4, "layers_per_block": 1}
-    AutoencoderKL(**{**KL_F8, **narrow}).save_pretrained(folder)
-    return str(folder)
+    return str(save_narrow_kl(tmp_path_factory.mktemp("narrow") / "kl"))
 
 
 def inputs(model, height, width, seed=0):

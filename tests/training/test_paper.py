@@ -20,6 +20,7 @@ from syndiff.training import loop
 from syndiff.training.checkpoints import load_state
 from syndiff.training.memory import FP32, Part, count_memory, outline
 from syndiff.training.segmentation import SegmentationTask
+from tiny_pipelines import save_narrow_kl
 
 NARROW = [
     *("model.image_size=32", "model.denoiser_channels=32", "model.unet_multipliers=[1,2]", "model.unet_blocks=1"),
@@ -31,14 +32,7 @@ NARROW = [
 
 @pytest.fixture(scope="module")
 def autoencoder(tmp_path_factory) -> Path:
-    """KL-f8, eight channels wide."""
-    from diffusers import AutoencoderKL
-
-    folder = tmp_path_factory.mktemp("narrow") / "kl-f8"
-    torch.manual_seed(0)
-    narrow = {"block_out_channels": (8,) * 4, "norm_num_groups": 4, "layers_per_block": 1}
-    AutoencoderKL(**{**KL_F8, **narrow}).save_pretrained(folder)
-    return folder
+    return save_narrow_kl(tmp_path_factory.mktemp("narrow") / "kl-f8")
 
 
 @pytest.fixture

@@ -77,13 +77,18 @@ def fit(
     Selection is by the task's score. `stop_after` leaves the run early, at a checkpoint after that step, as a kill
     would; the schedule stays that of `settings.steps`.
 
-    Raises SyndiffError when a loss is not finite, naming the step and the terms, and for a precision that the device
-    does not have.
+    Raises SyndiffError when a loss is not finite, naming the step and the terms, for a precision that the device does
+    not have, and for a batch that several processes cannot share evenly.
     """
     # 1. Everything that is trained, and how.
     if warning := check_precision(settings.precision):
         log.warning(warning)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    if settings.batch_size % (processes := accelerator.num_processes):
+        raise SyndiffError(
+            f"batch_size: {settings.batch_size} cannot be divided among {processes} processes; make it a multiple of "
+            f"{processes}."
+        )
     model = task.model
     objective, optimizer = accelerator.prepare(task.objective, make_optimizer(task, settings))
     live_only = [p for group in optimizer.param_groups if not group.get("averaged", True) for p in group["params"]]
