@@ -1,0 +1,103 @@
+"""`syndiff predict` as a user starts it: a cold start, a folder of images, and what memory it takes of any length.
+
+    python benchmarks/predict.py --out docs/results/predict-speed.json
+
+Every measurement is a process of its own, from the command to its end. Random weights of the preset serve: neither time
+nor memory depends on them. The folders hold one frame of 384 x 288 pixels under many names. Seconds of the first image
+are those of a folder of one; of each further image, the difference between two folders over their numbers.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from syndiff.data.loading import CaseArrays
+from syndiff.data.phantom import write_phantom
+from syndiff.files import write_json
+from syndiff.presets import load_settings
+from syndiff.training.run_folder import environment
+from syndiff.training.segmentation import train
+
+
+def random_run(folder: Path) -> Path:
+    """A run folder of the preset compact after one step on noise."""
+    settings = load_settings("compact")
+    size = settings.model.image_size
+    generator = torch.Generator().manual_seed(0)
+    cases = CaseArrays(
+        ("a", "b"),
+        torch.randint(0, 255, (2, 3, size, size), generator=generator, dtype=torch.uint8),
+        torch.randint(0, 2, (2, 1, size, size), generator=generator, dtype=torch.uint8),
+        torch.zeros(2, dtype=torch.int64),
+    )
+    train(
+        folder,
+        model_settings=replace(settings.model, pretrained=False),
+        settings=replace(settings.training, steps=1, batch_size=2, coarse_share=0.0),
+        augmentation=settings.augmentation,
+        train_cases=cases,
+        val_cases=cases,
+        seed=0,
+        progress=False,
+    )
+    return folder
+
+
+def folder_of(count: int, frame: Path, folder: Path) -> Path:
+    """`count` names of one frame."""
+    folder.mkdir()
+    for number in range(count):
+        os.link(frame, folder / f"{number:06d}{frame.suffix}")
+    return folder
+
+
+def measured(command: list[str]) -> dict[str, float]:
+    """Wall seconds and peak memory of a process, which must succeed."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    if status:
+        raise SystemExit(f"{' '.join(command)} ended with status {status}")
+    return {"seconds": seconds, "peak_memory_gib": usage.ru_maxrss / 2**20}
+
+
+def main() -> None:
+    """Measure each number of images with one view and with the preset's, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--counts", nargs="+", type=int, default=[1, 100, 1000], help="images of each folder")
+    parser.add_argument("--views", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--out", type=Path, help="the JSON file to write")
+    options = parser.parse_args()
+    result: dict[str, Any] = {"environment": environment(), "load_average_before": os.getloadavg()[0], "views": {}}
+    with tempfile.TemporaryDirectory() as temporary:
+        scratch = Path(temporary)
+        run = random_run(scratch / "run")
+        write_phantom(scratch / "phantom", groups=1, frames=1, height=288, width=384, seed=0)
+        frame = next((scratch / "phantom" / "images").iterdir())
+        folders = {count: folder_of(count, frame, scratch / str(count)) for count in sorted(options.counts)}
+        for views in options.views:
+            found: dict[int, dict[str, float]] = {}
+            for count, folder in folders.items():
+                command = [sys.executable, "-m", "syndiff", "predict", "--run", str(run), "--images", str(folder)]
+                command += ["--out", str(scratch / f"masks-{views}-{count}"), "--views", str(views)]
+                found[count] = measured(command)
+            few, many = min(found), max(found)
+            further = (found[many]["seconds"] - found[few]["seconds"]) / max(1, many - few)
+            result["views"][views] = {"images": found, "seconds_a_further_image": further}
+    print(json.dumps(result, indent=2))
+    if options.out:
+        write_json(options.out, result)
+
+
+if __name__ == "__main__":
+    main()
