@@ -35,7 +35,7 @@ from syndiff.training.segmentation import SegmentationTask
 from syndiff.training.settings import OptimisationSettings
 
 SEGMENTERS = {
-    "one step, compact": (),
+    "one step, compact": ("model.autoencoder=compact",),
     "one step, mask": ("model.autoencoder=mask",),
     "control": ("model.kind=control",),
 }

