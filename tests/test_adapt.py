@@ -87,10 +87,11 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
             *("--inpainter", "compact", "--model", model, "--set", *FAST),
         )
         assert leaking.status == 2 and "leaks" in leaking.err and not (tmp_path / "leak").exists()
-    alone = tmp_path / "alone"
+    alone = tmp_path / "project" / "painters" / "alone"  # beside a split.json that is not its own
     shutil.copytree(run / "checkpoints/000004", alone)
     command = ["synthesize", "--data", phantom, "--count", 1, "--inpainter", "compact", "--model", alone, "--dry-run"]
     assert syndiff(*command, "--split", split, "--out", tmp_path / "leak", "--set", *FAST).status == 0
+    shutil.copy(other, tmp_path / "project" / "split.json")
     untold = syndiff(*command, "--split", other, "--out", tmp_path / "leak", "--set", *FAST)
     assert untold.status == 2 and "split.json" in untold.err and "cannot be told" in untold.err
 

@@ -205,9 +205,10 @@ def test_marking_a_frame_without_a_lesion_costs_something_beside_who_leaves_it_e
     assert (found["mean"], found["cases"]) == (pytest.approx(50 / 6), 6)
     assert compare(files[1], files[1])["metrics"]["hd95"]["cases"] == 5, "nobody marks anything: nothing to compare"
 
-    arms = tabulate({"loud": [loud, quiet], "quiet": [quiet, quiet]}, "quiet")
+    arms = tabulate({"loud": [loud, quiet], "quiet": [quiet, quiet], "also quiet": [quiet, quiet]}, "quiet")
     assert arms["loud"]["difference"]["hd95"]["mean"] == pytest.approx(25 / 6)
-    assert arms["loud"]["hd95"]["mean"] - arms["quiet"]["hd95"]["mean"] == pytest.approx(25 / 6)
+    other = arms["also quiet"]
+    assert (other["hd95"]["cases"], other["difference"]["hd95"]["cases"]) == (5, 5), "a third arm changed the pair"
 
 
 def test_compare_refuses_other_cases_groups_and_annotations(dataset: DatasetFolder, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
 from threading import Event
@@ -123,7 +124,8 @@ def test_cells_come_in_their_order_and_an_error_is_that_of_its_cell() -> None:
         list(in_processes(invert, [1, 0, 2], 2))
 
 
-def train_for_long(number: int) -> int:
+def train_for_long(number: int, weight: bytes) -> int:
+    assert len(weight) == 400_000, "more than a pipe holds"
     if number == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     if number < 0:
@@ -137,5 +139,5 @@ def test_a_killed_worker_or_an_error_ends_the_study_and_all_other_workers(number
     """Memory that runs out is answered by the system with a kill, which no worker can report."""
     before = set(active_children())
     with pytest.raises(SyndiffError, match=message):
-        list(in_processes(train_for_long, [number, 1, 2, 3], 2))
+        list(in_processes(partial(train_for_long, weight=bytes(400_000)), [number, 1, 2, 3], 2))
     assert set(active_children()) <= before

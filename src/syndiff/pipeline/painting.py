@@ -57,35 +57,34 @@ def check_inpainter(settings: Settings, split: Split) -> None:
         _check_compact(Path(chosen.model), split)
     elif chosen.inpainter == "sdxl":
         for name in settings.sdxl.loras:
-            path = Path(name).expanduser()
-            _check_lora(name, path if path.is_dir() else path.parent, split)
+            _check_lora(name, split)
 
 
 def _check_compact(model: Path, split: Split) -> None:
-    what, folder = f"synthesis settings: the inpainter {model}", model.resolve()
-    runs = [run for run in (folder, folder.parent.parent) if (run / "split.json").is_file()]  # parent of checkpoints/N
-    for run in runs:
-        _refuse_leak(what, run, split)
-    if not runs:
-        learned = read_json(_compact_checkpoint(str(model)) / "model.json")["learned_from"]
-        if learned["dataset"] == split.dataset and learned.get("split") != split.hash:
-            raise SyndiffError(
-                f"{what} learned from {split.dataset} under another split, and the split.json of its run, which names "
-                "the cases, is not beside it: whether it has seen cases that this split keeps for validation or test "
-                "cannot be told. Give the whole run folder of `syndiff adapt`, or adapt one with this split."
-            )
+    what, checkpoint = f"synthesis settings: the inpainter {model}", _compact_checkpoint(str(model)).resolve()
+    learned = read_json(checkpoint / "model.json").get("learned_from", {})
+    if checkpoint.parent.name == "checkpoints" and (checkpoint.parent.parent / "split.json").is_file():
+        _refuse_leak(what, checkpoint.parent.parent, split)
+    elif learned.get("dataset") in (None, split.dataset) and learned.get("split") != split.hash:
+        raise SyndiffError(
+            f"{what} is not in the run folder that it was taught in, whose split.json names the cases, and did not "
+            "learn under this split: whether it has seen cases that this split keeps for validation or test cannot be told. "
+            "Give the whole run folder of `syndiff adapt`, or adapt one with this split."
+        )
 
 
-def _check_lora(name: str, folder: Path, split: Split) -> None:
-    what = f"sdxl settings: the LoRA {name}"
-    if (folder / "split.json").is_file():
-        _refuse_leak(what, folder, split)
-    elif (folder / "lora.json").is_file():
+def _check_lora(name: str, split: Split) -> None:
+    what, path = f"sdxl settings: the LoRA {name}", Path(name).expanduser().resolve()
+    folder = path if path.is_dir() else path.parent
+    if not (folder / "lora.json").is_file():
+        return  # from elsewhere
+    if not (folder / "split.json").is_file():
         raise SyndiffError(
             f"{what} was made by `syndiff adapt`, but split.json, which names the cases that it learned from, is not "
-            f"beside it: whether it has seen cases that this split keeps for validation or test cannot be told. Copy "
+            "beside it: whether it has seen cases that this split keeps for validation or test cannot be told. Copy "
             "it from the run folder, or give the `adapt` command once more, which then only writes it."
         )
+    _refuse_leak(what, folder, split)
 
 
 def make_gates(
@@ -112,8 +111,14 @@ def _judge_of(run: Path, split: Split) -> Segmenter:
     """The best segmenter of a run, once its own split shows that it was trained on nothing but these real cases."""
     checkpoint = best_checkpoint(run)
     _refuse_leak(f"gates settings: segmenter {run}", run, split)
-    synthetic = yaml.safe_load((run / "config.yaml").read_text())["data"]["synthetic"]
-    if synthetic != "none":
+    config = run / "config.yaml"
+    about = yaml.safe_load(config.read_text()).get("data", {}) if config.is_file() else {}
+    if "synthetic" not in about:
+        raise SyndiffError(
+            f"gates settings: segmenter {run} is no run folder of `syndiff train` (its config.yaml does not say what "
+            "it was trained on). Give one, or an arm of `syndiff run`."
+        )
+    if about["synthetic"] != "none":
         raise SyndiffError(
             f"gates settings: segmenter {run} was trained on synthetic cases too, and would pass what "
             "resembles them. Train one on real cases alone: `syndiff train` without --synthetic."
@@ -126,17 +131,13 @@ def _judge_of(run: Path, split: Split) -> Segmenter:
 
 def _refuse_leak(what: str, run: Path, split: Split) -> None:
     trained_on = Split.read(run / "split.json")
-    seen = set(trained_on.train)
-    if trained_on.fingerprint == split.fingerprint:
-        leaked = seen - set(split.train)
-    elif trained_on.dataset == split.dataset:  # the same cases, with groups or images added since
-        leaked = seen & {*split.val, *split.test}
-    else:
-        leaked = set()
+    same = trained_on.dataset == split.dataset or trained_on.fingerprint == split.fingerprint
+    # Cases added since, or left out now, are no leak. What chose the checkpoint has been seen, too.
+    leaked = {*trained_on.train} & {*split.val, *split.test} | {*trained_on.val} & {*split.test} if same else set()
     if leaked:
         raise SyndiffError(
-            f"{what} was trained on cases that this split keeps for validation or test; what has seen them leaks. "
-            "Train one with this split."
+            f"{what} was trained on cases that this split keeps for validation or test, or chosen on cases that it "
+            f"keeps for test (such as {min(leaked)}); what has seen them leaks. Train one with this split."
         )
 
 

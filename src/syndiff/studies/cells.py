@@ -80,18 +80,21 @@ def in_processes(finish: Callable[[T], R], cells: Iterable[T], workers: int) -> 
 
     Small networks leave cores idle: two processes with one core each train a third more images a second than one with
     both. With one worker everything happens in this process. What is given and returned must be picklable. An error
-    stops all workers at once, and so does the end of this process, whatever ends it.
+    stops all workers, when it is the turn of its cell, and so does the end of this process, whatever ends it.
 
     Raises SyndiffError when a worker was killed, as the system does when memory runs out.
     """
     if workers == 1:
         yield from map(finish, cells)
         return
-    strangers = set(active_children())
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker, (_threads_each(workers),))
+    strangers, every = set(active_children()), list(cells)
+    # What is large is given to a worker as it starts: Python before 3.11.4 waits for ever on a broken pool whose queue
+    # holds more than a pipe takes (cpython issue 94777).
+    given = (_threads_each(workers), finish, every)
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker, given)
     done = False
     try:
-        yield from pool.map(finish, cells)
+        yield from pool.map(_finish_cell, range(len(every)))
         done = True
     except BrokenProcessPool:
         raise SyndiffError(
@@ -119,8 +122,19 @@ def _threads_each(workers: int) -> int:
     return max(1, torch.get_num_threads() // workers)
 
 
-def _prepare_worker(threads: int) -> None:
+_work: tuple[Callable[[Any], Any], Sequence[Any]]
+"""In a worker: what to do, and with what."""
+
+
+def _finish_cell(number: int) -> Any:
+    finish, cells = _work
+    return finish(cells[number])
+
+
+def _prepare_worker(threads: int, finish: Callable[[Any], Any], cells: Sequence[Any]) -> None:
     """Take `threads` threads, and end with the parent: one that outlived it would train on beside its successor."""
+    global _work
+    _work = finish, cells
     torch.set_num_threads(threads)
     Thread(target=_end_with_parent, daemon=True).start()
 

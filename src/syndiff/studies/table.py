@@ -19,19 +19,18 @@ def tabulate(tables: Mapping[str, Sequence[Sequence[CaseRow]]], reference: str) 
     `tables` has the rows of every arm in each of its repeats. A case counts once, with its average over the repeats in
     which it was scored; all arms must have scored the same cases in each repeat.
     """
-    groups = {row.case: row.group for repeat in next(iter(tables.values())) for row in repeat}
-    averaged = {metric: _averages(tables, metric) for metric in METRICS}
     content: dict[str, Any] = {}
     for name, repeats in tables.items():
-        means = {metric: bootstrap_mean(arms[name], [*groups.values()]) for metric, arms in averaged.items()}
+        groups = [*{row.case: row.group for rows in repeats for row in rows}.values()]
+        means = {metric: bootstrap_mean(_averages([repeats], metric)[0], groups) for metric in METRICS}
         content[name] = {
             "repeats": [mean_dice(rows) for rows in repeats],
             **{metric: vars(interval) for metric, interval in means.items()},
         }
         if name != reference:
+            pairs = {metric: _averages([repeats, tables[reference]], metric) for metric in METRICS}
             content[name]["difference"] = {
-                metric: vars(paired_difference(arms[name], arms[reference], [*groups.values()]))
-                for metric, arms in averaged.items()
+                metric: vars(paired_difference(ours, theirs, groups)) for metric, (ours, theirs) in pairs.items()
             }
     return content
 
@@ -58,20 +57,20 @@ def as_markdown(content: dict[str, Any], reference: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _averages(tables: Mapping[str, Sequence[Sequence[CaseRow]]], metric: str) -> dict[str, list[float | None]]:
-    """The metric of every case in each arm, averaged over the repeats that scored it, cases as the first arm has them.
+def _averages(tables: Sequence[Sequence[Sequence[CaseRow]]], metric: str) -> list[list[float | None]]:
+    """The metric of every case in each of `tables`, averaged over the repeats that scored it, as the first has them.
 
-    `side_by_side` says what a case without a lesion counts, here over all arms and repeats.
+    `side_by_side` says what a case without a lesion counts, here over all repeats of these tables and no others.
     """
-    found: dict[str, dict[str, list[CaseRow]]] = {}
-    for name, repeats in tables.items():
+    found: dict[str, list[list[CaseRow]]] = {}
+    for number, repeats in enumerate(tables):
         for row in (row for rows in repeats for row in rows):
-            found.setdefault(row.case, {}).setdefault(name, []).append(row)
-    averages: dict[str, list[float | None]] = {name: [] for name in tables}
+            found.setdefault(row.case, [[] for _ in tables])[number].append(row)
+    averages: list[list[float | None]] = [[] for _ in tables]
     for arms in found.values():
-        assert arms.keys() == tables.keys() and len({len(rows) for rows in arms.values()}) == 1, "all score the same"
-        values = iter(side_by_side([[row] for rows in arms.values() for row in rows], metric))
-        for name, rows in arms.items():
+        assert len({len(rows) for rows in arms}) == 1, "all arms score the same cases in each repeat"
+        values = iter(side_by_side([[row] for rows in arms for row in rows], metric))
+        for average, rows in zip(averages, arms, strict=True):
             scores = [value for _ in rows for value in next(values) if value is not None]
-            averages[name].append(float(np.mean(scores)) if scores else None)
+            average.append(float(np.mean(scores)) if scores else None)
     return averages
