@@ -68,8 +68,8 @@ def _check_compact(model: Path, split: Split) -> None:
     elif learned.get("dataset") in (None, split.dataset) and learned.get("split") != split.hash:
         raise SyndiffError(
             f"{what} is not in the run folder that it was taught in, whose split.json names the cases, and did not "
-            "learn under this split: whether it has seen cases that this split keeps for validation or test cannot be told. "
-            "Give the whole run folder of `syndiff adapt`, or adapt one with this split."
+            "learn under this split: whether it has seen cases that this split keeps for validation or test cannot be "
+            "told. Give the whole run folder of `syndiff adapt`, or adapt one with this split."
         )
 
 
