@@ -87,6 +87,13 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
             *("--inpainter", "compact", "--model", model, "--set", *FAST),
         )
         assert leaking.status == 2 and "leaks" in leaking.err and not (tmp_path / "leak").exists()
+    fewer, chosen = tmp_path / "fewer.json", tmp_path / "chosen.json"
+    replace(kept, train=kept.train[1:]).write(fewer)  # its first case may be of a patient who is tested
+    replace(kept, val=kept.test, test=kept.val).write(chosen)  # what chose the checkpoint
+    for strict, case in ((fewer, kept.train[0]), (chosen, min(kept.val))):
+        command = ["synthesize", "--data", phantom, "--split", strict, "--count", 1, "--out", tmp_path / "leak"]
+        leaking = syndiff(*command, "--inpainter", "compact", "--model", run, "--set", *FAST)
+        assert leaking.status == 2 and "leaks" in leaking.err and case in leaking.err
     alone = tmp_path / "project" / "painters" / "alone"  # beside a split.json that is not its own
     shutil.copytree(run / "checkpoints/000004", alone)
     command = ["synthesize", "--data", phantom, "--count", 1, "--inpainter", "compact", "--model", alone, "--dry-run"]
@@ -117,7 +124,7 @@ def test_a_caption_that_would_be_cut_is_found_before_anything_is_learned(
         run = ["run", "--data", phantom, "--out", tmp_path / "run", "--set", "synthesis.inpainter=compact", *given]
         refused = syndiff(*run)
         assert refused.status == 2 and "has 49 words" in refused.err
-    assert not (tmp_path / "run" / "control").exists()
+        assert not (tmp_path / "run").exists(), "a longer caption_length would be refused as another setting"
 
 
 def test_the_test_cases_are_never_read(syndiff, phantom: Path, split: Path, tmp_path: Path) -> None:

@@ -223,13 +223,19 @@ def idle_without_diffusion(kind: Kind) -> list[str]:
 
 
 def obtain_split(dataset: DatasetFolder, path: Path, *, method: str, seed: int) -> Split:
-    """The split stored at `path`, checked against the dataset, or a new one written there."""
-    if path.is_file():
-        split = Split.read(path)
-        split.check(dataset)
-        return split
-    split = make_split(dataset, method=method, seed=seed)
-    split.write(path)
+    """`planned_split`, written to `path` where nothing was stored."""
+    split = planned_split(dataset, path, method=method, seed=seed)
+    if not path.is_file():
+        split.write(path)
+    return split
+
+
+def planned_split(dataset: DatasetFolder, path: Path, *, method: str, seed: int) -> Split:
+    """The split stored at `path`, checked against the dataset, or the one that would be written there."""
+    if not path.is_file():
+        return make_split(dataset, method=method, seed=seed)
+    split = Split.read(path)
+    split.check(dataset)
     return split
 
 

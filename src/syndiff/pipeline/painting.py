@@ -131,13 +131,16 @@ def _judge_of(run: Path, split: Split) -> Segmenter:
 
 def _refuse_leak(what: str, run: Path, split: Split) -> None:
     trained_on = Split.read(run / "split.json")
-    same = trained_on.dataset == split.dataset or trained_on.fingerprint == split.fingerprint
-    # Cases added since, or left out now, are no leak. What chose the checkpoint has been seen, too.
-    leaked = {*trained_on.train} & {*split.val, *split.test} | {*trained_on.val} & {*split.test} if same else set()
+    learned, chosen_on = set(trained_on.train), set(trained_on.val)
+    leaked: set[str] = set()
+    if trained_on.fingerprint == split.fingerprint:  # a case that this split leaves out may be of a test patient
+        leaked = learned - set(split.train) | chosen_on & set(split.test)
+    elif trained_on.dataset == split.dataset:  # the same cases, with groups or images added since
+        leaked = learned & {*split.val, *split.test} | chosen_on & set(split.test)
     if leaked:
         raise SyndiffError(
-            f"{what} was trained on cases that this split keeps for validation or test, or chosen on cases that it "
-            f"keeps for test (such as {min(leaked)}); what has seen them leaks. Train one with this split."
+            f"{what} was trained on cases that are not this split's training cases, or chosen on its test cases (such "
+            f"as {min(leaked)}); what has seen them leaks. Train one with this split."
         )
 
 

@@ -12,10 +12,10 @@ import torch
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import contact_sheet, inspect
 from syndiff.data.loading import CaseArrays, load_cases
-from syndiff.data.splits import Split, make_split
+from syndiff.data.splits import Split
 from syndiff.models.segmenter import Kind, SegmenterSettings
 from syndiff.pipeline.adaptation import adapt_compact, check_captions
-from syndiff.pipeline.arms import describe_split, evaluate_runs, obtain_split, plan_steps, train_segmenter
+from syndiff.pipeline.arms import describe_split, evaluate_runs, plan_steps, planned_split, train_segmenter
 from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter, open_synthetic
 from syndiff.presets import Settings
 from syndiff.report.content import read_content
@@ -59,10 +59,12 @@ def run_pipeline(
     verdict = inspect(dataset, progress=True)
     verdict.raise_for_problems()
     log.info(verdict.text())
+    split = planned_split(dataset, out / "split.json", method=split_method, seed=seed)
+    if adapts:  # what can be refused is refused before anything is written
+        check_captions(dataset, split, grammar, settings.painter.caption_length)
+    else:
+        check_inpainter(settings, split)
     if dry_run:
-        split = make_split(dataset, method=split_method, seed=seed)
-        if adapts:
-            check_captions(dataset, split, grammar, settings.painter.caption_length)
         return _plan_in_words(dataset, split, settings)
     config = settings.plain()
     if settings.run.minutes:
@@ -71,12 +73,8 @@ def run_pipeline(
     with log_file(out / "log.txt"):
         contact_sheet(dataset, out / "inspection.png", seed=seed)
         stage(2, "split", split_method)
-        split = obtain_split(dataset, out / "split.json", method=split_method, seed=seed)
+        split.write(out / "split.json")
         log.info(describe_split(split))
-        if adapts:
-            check_captions(dataset, split, grammar, settings.painter.caption_length)
-        else:
-            check_inpainter(settings, split)
 
         # 2. The control and the segmenter on real cases alone.
         size = settings.model.image_size
