@@ -70,6 +70,15 @@ def test_restyle_repaints_the_lesion_where_it_is(make_dataset: Maker, tmp_path: 
         assert line.removal is None
 
 
+def test_replace_paints_another_lesion_over_the_frames(make_dataset: Maker, tmp_path: Path) -> None:
+    for line, image, label, source, own in make(make_dataset(12), tmp_path / "out", 8, background_lesion="replace"):
+        assert line.mask_source != line.source_case and not np.array_equal(label, own)
+        changed = (image != source).any(axis=2)
+        assert changed[own | label].mean() > 0.9  # the old one is gone, the new one is there
+        assert not changed[ndimage.distance_transform_edt(~(own | label)) > 8].any()
+        assert line.removal is None
+
+
 @pytest.mark.parametrize("masks", [False, True])
 def test_lesion_free_frames_carry_the_new_lesion_only(make_dataset: Maker, tmp_path: Path, masks: bool) -> None:
     dataset = make_dataset()
@@ -105,7 +114,7 @@ def test_backgrounds_that_cannot_serve_are_said(make_dataset: Maker, tmp_path: P
         SynthesisSettings(backgrounds="free", background_lesion="remove")
 
 
-@pytest.mark.parametrize("mode", ["remove", "restyle"])
+@pytest.mark.parametrize("mode", ["remove", "restyle", "replace"])
 def test_copy_paste_cannot_paint_from_text(make_dataset: Maker, tmp_path: Path, mode: str) -> None:
     with pytest.raises(SyndiffError, match="copy_paste moves real lesions and paints nothing from text"):
         make(make_dataset(), tmp_path / "out", inpainter=CopyPaste(), background_lesion=mode)

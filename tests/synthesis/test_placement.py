@@ -13,7 +13,7 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album
 from syndiff.synthesis.field import field_of_view, to_pixels
-from syndiff.synthesis.placement import Placement, PlacementRules, place
+from syndiff.synthesis.placement import OwnLesions, Placement, PlacementRules, place
 
 HEIGHT, WIDTH = 72, 96
 Maker = Callable[..., DatasetFolder]
@@ -119,13 +119,13 @@ def test_field_of_view_finds_the_border_and_lets_dark_modalities_be() -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 10**6), margin=st.sampled_from([0.0, 0.25, 1.0]), remove=st.booleans())
+@given(seed=st.integers(0, 10**6), margin=st.sampled_from([0.0, 0.25, 1.0]), own=st.sampled_from(["keep", "remove"]))
 def test_no_lesion_ever_touches_another_or_leaves_the_view(
-    album: Album, seed: int, margin: float, remove: bool
+    album: Album, seed: int, margin: float, own: OwnLesions
 ) -> None:
     rng = np.random.default_rng(seed)
     first = album.cases[seed % len(album.cases)]
-    placement = place(album, first, rng, margin=margin, rules=PlacementRules(), remove=remove)
+    placement = place(album, first, rng, margin=margin, rules=PlacementRules(), own=own)
     if placement is None:
         return
     frame = album.frame(placement.background)
@@ -136,8 +136,28 @@ def test_no_lesion_ever_touches_another_or_leaves_the_view(
     assert (occupied >= frame.own).all()
     assert wall[placement.paint_mask].all()
     assert not placement.paint_mask[[0, -1]].any() and not placement.paint_mask[:, [0, -1]].any()
-    assert np.array_equal(placement.label, placement.lesion_mask if remove else frame.own | placement.lesion_mask)
+    assert np.array_equal(placement.label, placement.lesion_mask if own == "remove" else frame.own | placement.lesion_mask)
     assert ndimage.label(placement.lesion_mask, np.ones((3, 3)))[1] == 1  # a bent lesion stays in one piece
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10**6), margin=st.sampled_from([0.0, 0.25]))
+def test_a_lesion_that_replaces_another_hides_it_and_is_as_large(album: Album, seed: int, margin: float) -> None:
+    first = album.cases[seed % len(album.cases)]
+    rules, rng = PlacementRules(), np.random.default_rng(seed)
+    placement = place(album, first, rng, margin=margin, rules=rules, own="replace")
+    if placement is None:
+        return
+    frame = album.frame(placement.background)
+    new = placement.lesion_mask
+    assert placement.removal_mask is None and np.array_equal(placement.label, new)
+    assert (placement.paint_mask >= (frame.own | new)).all()  # nothing of the old one stays
+    assert frame.own[ndimage.binary_dilation(new, iterations=6)].sum() >= rules.cover * frame.own.sum()
+    assert 0.8 * frame.own.sum() < new.sum() < 1.25 * rules.grow**2 * frame.own.sum()  # bent, and made of whole pixels
+    seen = frame.view
+    assert to_pixels(seen.field, seen.step, frame.own.shape)[placement.paint_mask].all()
+    assert ndimage.label(new, np.ones((3, 3)))[1] == 1
+    assert placement.donor()[placement.paint_mask].min() > 0.05  # none of the black around a moved lesion
 
 
 def test_lesions_keep_to_the_sizes_of_the_training_lesions_and_are_bent(album: Album) -> None:

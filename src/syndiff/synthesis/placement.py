@@ -1,11 +1,11 @@
 """Where a new lesion goes: a frame, a real lesion's shape, and a place where it plausibly lies."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,10 @@ from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album, Frame
 from syndiff.synthesis.field import View, any_in_cells, to_pixels
 from syndiff.synthesis.lesions import Lesion, Sketch, Warp, draw_bend
-from syndiff.synthesis.outline import within
+from syndiff.synthesis.outline import grown, within
+
+OwnLesions = Literal["keep", "remove", "replace"]
+"""What becomes of a frame's own lesions when it gets a new one (see `syndiff.synthesis.settings`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,8 @@ class PlacementRules:
     largest: float = 1.25  # within the sizes that the training lesions have
     bend: float = 0.25  # largest shift of a smooth warp, as a share of the lesion's radius
     mismatch: float = 0.45  # of a lesion's surroundings there and at home (see _mismatches) that is good enough
+    grow: float = 1.7  # a lesion that replaces another has its size at least, and at most so many times that
+    cover: float = 0.9  # and hides this share of it at least
 
 
 @dataclass(frozen=True)
@@ -84,28 +89,43 @@ def place(
     margin: float,
     rules: PlacementRules,
     lenders: Sequence[Case] = (),
-    remove: bool = False,
+    own: OwnLesions = "keep",
 ) -> Placement | None:
     """Find a place for a training lesion in the frame `first`, or else in another of the album's frames.
 
     The lesion comes from another group than the frame where there is one, always from another case, and is
     whole: one cut off by its frame's edge would float. Those of the `lenders` are tried first. It lies on the wall
     (see `field.view`) at a distance from the frame's own lesions, also where these are to be painted over first
-    (`remove`): what surrounds a new lesion is always real. Of the positions tried it takes the one whose
-    surroundings differ least from the lesion's own; of the lesions the first for which they hardly do, or else the
-    best. All of this is decided on the coarse grid of the frame's view. `margin` is the width of the band painted
-    around it, as a share of its radius. Returns None when nothing fits within the bounds of `rules`.
+    (`own` is "remove"): what surrounds a new lesion is real then. With "replace" it takes the place of the frame's
+    largest lesion, which it covers but for a rest that is painted with it, as are the frame's other lesions. Of the
+    positions tried it takes the one whose surroundings differ least from the lesion's own; of the lesions the first for
+    which they hardly do, or else the best. All of this is decided on the coarse grid of the frame's view. `margin` is
+    the width of the band painted around it, as a share of its radius. Returns None when nothing fits within the bounds
+    of `rules`.
 
     Raises SyndiffError when no other case has a whole lesion.
     """
     for background in _frames(album, first, rng, rules):
         frame = album.frame(background)
-        removal = removal_mask(frame) if remove and frame.own.any() else None
-        blocked = _blocked(frame, frame.own if removal is None else removal)
-        for draw in _search(album, frame, blocked, rng, margin, rules, lenders):
+        removal = removal_mask(frame) if own != "keep" and frame.own.any() else None
+        replaced = _largest(frame.own) if own == "replace" and removal is not None else None
+        blocked = _blocked(frame, frame.own if removal is None else removal, free=replaced is not None)
+        for draw in _search(album, frame, blocked, replaced, rng, margin, rules, lenders):
             if placement := _placement(frame, blocked, draw, removal, rules):
-                return placement
+                return placement if replaced is None else _with_rest(placement)
     return None
+
+
+def _with_rest(placement: Placement) -> Placement:
+    """What would be removed before is painted together with the new lesion."""
+    rest = placement.removal_mask
+    assert rest is not None
+    moved = grown(placement.paint_mask)[..., None]  # where the donor means something
+
+    def donor() -> NDArray[np.float32]:
+        return np.where(moved, placement.donor(), to_unit(placement.image))
+
+    return replace(placement, paint_mask=placement.paint_mask | rest, donor=donor, removal_mask=None)
 
 
 def restyle(
@@ -160,21 +180,30 @@ def _search(
     album: Album,
     frame: Frame,
     blocked: NDArray[np.bool_],
+    replaced: NDArray[np.bool_] | None,
     rng: np.random.Generator,
     margin: float,
     rules: PlacementRules,
     lenders: Sequence[Case],
 ) -> list[_Draw]:
-    """The best place found for each lesion that was tried, the best one first."""
+    """The best place found for each lesion that was tried, the best one first.
+
+    With `replaced` (HxW) only places where a lesion hides nearly all of it.
+    """
     step, shape = frame.view.step, frame.own.shape
     diagonal = float(np.hypot(*shape))
     spectrum = fft.rfft2(blocked.astype(np.float32))
+    target = None if replaced is None else any_in_cells(replaced, step)
     smallest, largest = album.sizes
     found: list[tuple[float, _Draw]] = []
     for lesion in islice(_lesions(album, frame.case, rng, lenders), rules.lesions):
         own = lesion.radius * np.sqrt(np.pi) / lesion.diagonal
-        low = min(max(rules.smallest, smallest / own), 1)  # its own size is always one that lesions have
-        high = max(min(rules.largest, largest / own), 1)
+        if replaced is None:
+            low = min(max(rules.smallest, smallest / own), 1)  # its own size is always one that lesions have
+            high = max(min(rules.largest, largest / own), 1)
+        else:
+            low = float(np.sqrt(replaced.sum())) / diagonal / own
+            high = max(min(rules.grow * low, largest / own), low)
         scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         angle, flipped = float(rng.uniform(0, 360)), bool(rng.integers(2))
         bend = draw_bend(rng, rules.bend)
@@ -183,7 +212,11 @@ def _search(
         sketch = warp.sketch(step)
         if sketch is None:
             continue
-        cells = _free(spectrum, blocked.shape, sketch.covered)
+        free = _overlaps(spectrum, blocked.shape, sketch.covered) < 0.5
+        if target is not None:
+            hidden = _overlaps(fft.rfft2(target.astype(np.float32)), target.shape, sketch.covered)
+            free &= hidden > rules.cover * target.sum() - 0.5
+        cells = np.argwhere(free)
         if not len(cells):
             continue
         cells = cells[rng.integers(len(cells), size=rules.positions)]
@@ -268,24 +301,38 @@ def _lesions(album: Album, background: Case, rng: np.random.Generator, lenders: 
         )
 
 
-def _blocked(frame: Frame, occupied: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Cells that a new lesion must not touch; from the view's edge and other lesions it keeps a distance."""
+def _blocked(frame: Frame, occupied: NDArray[np.bool_], *, free: bool = False) -> NDArray[np.bool_]:
+    """Cells that a new lesion must not touch; from the view's edge and what is `occupied` it keeps a distance.
+
+    With `free` it may lie on what is occupied, as if that were wall.
+    """
     seen = frame.view
-    apart = any_in_cells(occupied, seen.step) | ~seen.field
+    taken = any_in_cells(occupied, seen.step)
+    apart = ~seen.field if free else taken | ~seen.field
     gap = max(2, round(0.01 * float(np.hypot(*occupied.shape)))) / seen.step
     near = within(np.pad(apart, 1, constant_values=True), gap)[1:-1, 1:-1]  # the frame's edge is one of the view
-    return near | ~seen.wall
+    return near | ~(seen.wall | taken if free else seen.wall)
 
 
-def _free(
-    blocked_spectrum: NDArray[np.complexfloating], shape: tuple[int, ...], covered: NDArray[np.bool_]
-) -> NDArray[np.int64]:
-    """All upper left cells (nx2) at which `covered` meets no blocked cell: one correlation on a grid of `shape`."""
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected region of a mask (HxW, not empty)."""
+    regions, _ = ndimage.label(mask, np.ones((3, 3)))
+    found: NDArray[np.bool_] = regions == 1 + np.argmax(np.bincount(regions.ravel())[1:])
+    return found
+
+
+def _overlaps(
+    spectrum: NDArray[np.complexfloating], shape: tuple[int, ...], covered: NDArray[np.bool_]
+) -> NDArray[np.floating]:
+    """How many cells of a grid of `shape` with this spectrum `covered` meets, for each place of its upper left cell.
+
+    One correlation. Places where it does not fit are left out, so all of them when it is larger than the grid.
+    """
     room = np.array(shape) - covered.shape + 1
     if (room < 1).any():
-        return np.empty((0, 2), np.int64)
-    overlap = fft.irfft2(blocked_spectrum * np.conj(fft.rfft2(covered.astype(np.float32), shape)), shape)
-    return np.argwhere(overlap[: room[0], : room[1]] < 0.5)  # beyond, it would wrap around
+        return np.empty((0, 0), np.float32)
+    overlap: NDArray[np.floating] = fft.irfft2(spectrum * np.conj(fft.rfft2(covered.astype(np.float32), shape)), shape)
+    return overlap[: room[0], : room[1]]  # beyond, it would wrap around
 
 
 def _mismatches(image: NDArray, step: int, cells: NDArray[np.int64], sketch: Sketch) -> NDArray[np.float64]:

@@ -18,8 +18,9 @@ class SynthesisSettings:
         grain: give painted pixels as much grain as their surroundings have, where they have less.
         background_lesion: what becomes of the lesions that a frame has already. "keep": they stay, the new label is
             theirs and the new lesion's. "remove": mucosa is painted over them first, the label is the new lesion's.
-            "restyle": they are repainted where they are, the label is the frame's own. The last two need an inpainter
-            that paints from text.
+            "restyle": they are repainted where they are, the label is the frame's own. "replace": a new lesion of
+            another shape, as large or larger, is painted over the largest one, the label is the new lesion's. The last
+            three need an inpainter that paints from text.
         backgrounds: folder of frames without any lesion to paint into, instead of the training frames; images, or a
             dataset folder with empty masks.
         model: for "compact" the run folder of `syndiff adapt`, or one of its checkpoints; for "sdxl" the folder or hub
@@ -33,7 +34,7 @@ class SynthesisSettings:
     share: float = 0.2
     feather: float = 3.0
     grain: bool = True
-    background_lesion: Literal["keep", "remove", "restyle"] = "keep"
+    background_lesion: Literal["keep", "remove", "restyle", "replace"] = "keep"
     backgrounds: str = ""
     model: str = ""
     revision: str = ""

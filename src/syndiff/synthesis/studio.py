@@ -26,11 +26,11 @@ from syndiff.synthesis.grain import match_grain
 from syndiff.synthesis.grammar import Grammar, Prompt
 from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
 from syndiff.synthesis.manifest import Pictures, Sample, differences, flat, sample_id
-from syndiff.synthesis.placement import Placement, PlacementRules, place, restyle
+from syndiff.synthesis.placement import OwnLesions, Placement, PlacementRules, place, restyle
 from syndiff.synthesis.shards import WHOLE, Shard
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
-BackgroundLesion = Literal["keep", "remove", "restyle"]
+BackgroundLesion = OwnLesions | Literal["restyle"]
 
 _ROUND = 64  # attempts that lend each other their frames' lesions
 _LIBRARIES = ("syndiff", "numpy", "pillow", "scipy", "tifffile")
@@ -144,8 +144,8 @@ class Studio:
         if self.background_lesion == "restyle":
             placement = restyle(self.album, first, placing, margin=margin, rules=rules)
         else:
-            remove = self.background_lesion == "remove"
-            placement = place(self.album, first, placing, margin=margin, rules=rules, lenders=lenders, remove=remove)
+            own = self.background_lesion
+            placement = place(self.album, first, placing, margin=margin, rules=rules, lenders=lenders, own=own)
         if placement is None:
             return None
         measured_only = self.inpainter.reads_captions

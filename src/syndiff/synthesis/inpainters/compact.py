@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from syndiff.data.crops import crop_box, cut, paste
+from syndiff.data.crops import Box, crop_box, cut, paste
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.files import read_json, sha256
@@ -76,7 +76,7 @@ class Compact:
         """Paint all requests as one batch, each with its own noise; the frame is returned whole."""
         model, size = self._model, self._model.settings.crop_size
         frames = [to_unit(request.image) for request in requests]
-        windows = [crop_box(r.lesion if r.lesion.any() else r.mask, self.context, 24) for r in requests]
+        windows = [self._window(request) for request in requests]
         image = torch.stack([cut(frame, window, size) for frame, window in zip(frames, windows, strict=True)])
         lesion, hidden = (
             torch.stack([(cut(mask, window, size) >= 0.5).float() for mask, window in zip(masks, windows, strict=True)])
@@ -98,6 +98,14 @@ class Compact:
         ).cpu()
         painted = match_surroundings(painted, image, hidden)
         return [paste(frame, picture, window) for frame, picture, window in zip(frames, painted, windows, strict=True)]
+
+    def _window(self, request: InpaintRequest) -> Box:
+        """What the model sees: the lesion's surroundings, or more where what it paints reaches beyond them."""
+        lesion, mask = request.lesion, request.mask
+        window = crop_box(lesion if lesion.any() else mask, self.context, 24)
+        if mask[window.slices].sum() < mask.sum():
+            window = crop_box(mask, self.context, 24)
+        return window
 
     @cached_property
     def _model(self) -> InpaintingModel:
