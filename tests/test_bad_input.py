@@ -129,6 +129,12 @@ def test_a_missing_dataset_folder_is_named(syndiff, tmp_path):
     assert outcome.status == 2 and "nowhere" in outcome.err
 
 
+def test_a_judge_that_is_none_is_refused_before_run_writes_anything(syndiff, phantom, tmp_path):
+    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", *RUN, f"gates.segmenter={tmp_path / 'none'}")
+    assert outcome.status == 2 and "none" in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_group_on_two_sides_of_a_split_is_refused(syndiff, phantom, tmp_path):
     split_file = tmp_path / "split.json"
     assert syndiff("data", "split", "--data", phantom, "--out", split_file).status == 0

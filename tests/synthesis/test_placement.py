@@ -136,7 +136,9 @@ def test_no_lesion_ever_touches_another_or_leaves_the_view(
     assert (occupied >= frame.own).all()
     assert wall[placement.paint_mask].all()
     assert not placement.paint_mask[[0, -1]].any() and not placement.paint_mask[:, [0, -1]].any()
-    assert np.array_equal(placement.label, placement.lesion_mask if own == "remove" else frame.own | placement.lesion_mask)
+    assert np.array_equal(
+        placement.label, placement.lesion_mask if own == "remove" else frame.own | placement.lesion_mask
+    )
     assert ndimage.label(placement.lesion_mask, np.ones((3, 3)))[1] == 1  # a bent lesion stays in one piece
 
 

@@ -101,14 +101,21 @@ def make_gates(
         split.train,
         settings.gates,
         painter=Painter(margin=inpainter.margin, feather=settings.synthesis.feather, copies=inpainter.copies),
-        predictor=_judge_of(Path(settings.gates.segmenter), split) if settings.gates.segmenter else None,
+        predictor=_judge_of(settings, split),
         val_ids=split.val,
         kept=out / "gates.json",
     )
 
 
-def _judge_of(run: Path, split: Split) -> Segmenter:
-    """The best segmenter of a run, once its own split shows that it was trained on nothing but these real cases."""
+def check_judge(settings: Settings, split: Split) -> Path | None:
+    """The best checkpoint of the run that `gates.segmenter` names, if it names one and the gates are on.
+
+    Raises SyndiffError unless that run's own split shows that it was trained on nothing but real cases of this one's
+    training side.
+    """
+    if settings.gates.mode == "off" or not settings.gates.segmenter:
+        return None
+    run = Path(settings.gates.segmenter)
     checkpoint = best_checkpoint(run)
     _refuse_leak(f"gates settings: segmenter {run}", run, split)
     config = run / "config.yaml"
@@ -123,8 +130,15 @@ def _judge_of(run: Path, split: Split) -> Segmenter:
             f"gates settings: segmenter {run} was trained on synthetic cases too, and would pass what "
             "resembles them. Train one on real cases alone: `syndiff train` without --synthetic."
         )
+    return checkpoint
+
+
+def _judge_of(settings: Settings, split: Split) -> Segmenter | None:
+    checkpoint = check_judge(settings, split)
+    if checkpoint is None:
+        return None
     return Segmenter(
-        predictor=SegmenterPredictor.load(checkpoint, name=run.name),
+        predictor=SegmenterPredictor.load(checkpoint, name=Path(settings.gates.segmenter).name),
         fingerprint=sha256(checkpoint / "model.safetensors"),
     )
 

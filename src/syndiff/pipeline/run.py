@@ -16,7 +16,7 @@ from syndiff.data.splits import Split
 from syndiff.models.segmenter import Kind, SegmenterSettings
 from syndiff.pipeline.adaptation import adapt_compact, check_captions
 from syndiff.pipeline.arms import describe_split, evaluate_runs, plan_steps, planned_split, train_segmenter
-from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter, open_synthetic
+from syndiff.pipeline.painting import check_inpainter, check_judge, make_gates, make_inpainter, open_synthetic
 from syndiff.presets import Settings
 from syndiff.report.content import read_content
 from syndiff.report.page import build_report
@@ -64,6 +64,7 @@ def run_pipeline(
         check_captions(dataset, split, grammar, settings.painter.caption_length)
     else:
         check_inpainter(settings, split)
+    check_judge(settings, split)
     if dry_run:
         return _plan_in_words(dataset, split, settings)
     config = settings.plain()

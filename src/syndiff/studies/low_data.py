@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.files import write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.pipeline.adaptation import adapt_compact
+from syndiff.pipeline.adaptation import adapt_compact, check_captions
 from syndiff.pipeline.arms import describe_split, obtain_split, train_segmenter
 from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter, open_synthetic
 from syndiff.presets import Settings
@@ -28,6 +28,15 @@ from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
 REAL = "real only"
+Source = Literal["copy_paste", "own", "own-ungated", "elsewhere", "elsewhere-ungated"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+_NAMES: dict[Source, str] = {
+    "copy_paste": "copy_paste",
+    "own": "compact, gates",
+    "own-ungated": "compact, no gates",
+    "elsewhere": "compact from elsewhere, gates",
+    "elsewhere-ungated": "compact from elsewhere, no gates",
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,7 @@ def low_data(
     repeats: int,
     shares: Sequence[float],
     elsewhere: Path | None,
+    sources: Sequence[Source] = (),
     workers: int,
     side: Side,
     seed: int,
@@ -78,8 +88,10 @@ def low_data(
     Arms: real only; with copy_paste; with the compact inpainter adapted to the same few groups, with and without
     gates (the agreement with the first segmenter of real cases is one); and, with `elsewhere` (a run folder of
     `adapt`), the same two with an inpainter adapted to other data. Each with every one of `shares` of painted cases.
-    The table averages over the repeats of a case and resamples groups. `workers` trainings run at a time.
+    `sources` chooses among them; empty: all that there are. The table averages over the repeats of a case and resamples
+    groups. `workers` trainings run at a time.
     """
+    sources = _chosen(sources, elsewhere)
     settings.refuse_all_but(
         "study low-data",
         "model",
@@ -93,7 +105,9 @@ def low_data(
         "synthesis.background_lesion",
     )
     settings.refuse("study low-data", "model.kind", "training.steps", "gates.segmenter", "gates.mode")
-    if settings.adapt.minutes:
+    if not {"own", "own-ungated"} & set(sources):
+        settings.refuse("study low-data without the source own", "painter", "adapt")
+    elif settings.adapt.minutes:
         settings.refuse("study low-data while adapt.minutes is above 0", "adapt.steps")
     if repeats < 1 or groups < 2 or workers < 1 or not shares or min(shares) <= 0:
         raise SyndiffError(
@@ -113,7 +127,11 @@ def low_data(
         raise SyndiffError(
             f"--shares {min(shares):g} of {len(split.train)} training cases is less than one; raise it or --groups."
         )
+    if {"own", "own-ungated"} & set(sources):
+        grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
+        check_captions(dataset, split, grammar, settings.painter.caption_length)
     about = {"groups": groups, "steps": steps, "shares": list(shares), "elsewhere": str(elsewhere or "")}
+    about["sources"] = list(sources)
     open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **settings.plain()})
     split.write(out / "split.json")
     log.info(describe_split(split))
@@ -130,7 +148,8 @@ def low_data(
     judge = Cell.of(out, Arm(REAL), seed)
     finish(judge, progress=True)
     painting = replace(settings, gates=replace(settings.gates, segmenter=str(judge.folder)))
-    arms = [judge.arm, *paint_arms(dataset, split, out, painting, shares=shares, elsewhere=elsewhere, seed=seed)]
+    painted = paint_arms(dataset, split, out, painting, sources, shares=shares, elsewhere=elsewhere, seed=seed)
+    arms = [judge.arm, *painted]
 
     # 3. The cells.
     cells = [Cell.of(out, arm, seed + repeat) for repeat in range(repeats) for arm in arms]
@@ -147,6 +166,19 @@ def low_data(
     text = as_markdown(content, REAL)
     write_text(out / f"low_data_{side}.md", text)
     return text
+
+
+def _chosen(sources: Sequence[Source], elsewhere: Path | None) -> tuple[Source, ...]:
+    """The sources in their order. Raises SyndiffError where they and `elsewhere` do not fit."""
+    foreign = ("elsewhere", "elsewhere-ungated")
+    if not sources:
+        return tuple(source for source in SOURCES if elsewhere is not None or source not in foreign)
+    if bool(set(foreign) & set(sources)) != (elsewhere is not None):
+        raise SyndiffError(
+            f"--sources {' '.join(sources)} with --elsewhere {elsewhere}: the sources {' and '.join(foreign)} are "
+            "painted by the inpainter that --elsewhere names; give both or neither."
+        )
+    return tuple(source for source in SOURCES if source in sources)
 
 
 def few_groups(dataset: DatasetFolder, split: Split, count: int, seed: int) -> Split:
@@ -172,6 +204,7 @@ def paint_arms(
     split: Split,
     out: Path,
     settings: Settings,
+    sources: Sequence[Source],
     *,
     shares: Sequence[float],
     elsewhere: Path | None,
@@ -180,21 +213,16 @@ def paint_arms(
     """Adapt where it is needed, paint the largest share once for each source, and name an arm for each share."""
     grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
     own = out / "inpainter"
-    adapt_compact(
-        dataset, split, own, grammar=grammar, model_settings=settings.painter, settings=settings.adapt, seed=seed
-    )
-    sources: list[tuple[str, Literal["compact", "copy_paste"], Path | None, bool]] = [
-        ("copy_paste", "copy_paste", None, False),
-        ("compact, gates", "compact", own, True),
-        ("compact, no gates", "compact", own, False),
-    ]
-    if elsewhere is not None:
-        sources += [
-            ("compact from elsewhere, gates", "compact", elsewhere, True),
-            ("compact from elsewhere, no gates", "compact", elsewhere, False),
-        ]
+    if {"own", "own-ungated"} & set(sources):
+        adapt_compact(
+            dataset, split, own, grammar=grammar, model_settings=settings.painter, settings=settings.adapt, seed=seed
+        )
     arms = []
-    for name, kind, model, gated in sources:
+    for source in sources:
+        name = _NAMES[source]
+        kind: Literal["compact", "copy_paste"] = "copy_paste" if source == "copy_paste" else "compact"
+        model = {"own": own, "elsewhere": elsewhere}.get(source.removesuffix("-ungated"))
+        gated = source in ("own", "elsewhere")
         ways = settings.synthesis.background_lesion if kind == "compact" else "keep"
         chosen = replace(settings.synthesis, inpainter=kind, model=str(model or ""), background_lesion=ways)
         gates = settings.gates if gated else replace(settings.gates, mode="off", segmenter="", text_model="")

@@ -49,7 +49,7 @@ class Inpainter(Protocol):
 
     @property
     def paints_from_text(self) -> bool:
-        """Whether it follows the prompt, and so can paint without a donor; `remove`, `restyle` and `replace` need that."""
+        """Whether it follows the prompt, and so can paint without a donor: every way but `keep` needs that."""
 
     @property
     def libraries(self) -> tuple[str, ...]:
