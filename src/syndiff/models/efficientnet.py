@@ -47,8 +47,10 @@ def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
-class _Block(nn.Module):
-    """Inverted residual: expand 1x1, depthwise, project 1x1; the names are those of the published weights."""
+class InvertedResidual(nn.Module):
+    """Expand 1x1, depthwise, project 1x1; the names are those of the published weights."""
+
+    normalised: ClassVar[dict[str, str]] = {"_expand_conv": "_bn0", "_depthwise_conv": "_bn1", "_project_conv": "_bn2"}
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -75,6 +77,7 @@ class EfficientNetLite0(nn.Module):
 
     channels: ClassVar[tuple[int, ...]] = (16, 24, 40, 112, 320)
     strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)
+    normalised: ClassVar[dict[str, str]] = {"_conv_stem": "_bn0"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +86,7 @@ class EfficientNetLite0(nn.Module):
         blocks, inputs = [], 32
         for repeats, kernel, stride, expansion, outputs in _STAGES:
             for repeat in range(repeats):
-                blocks.append(_Block(inputs, outputs, kernel, stride if repeat == 0 else 1, expansion))
+                blocks.append(InvertedResidual(inputs, outputs, kernel, stride if repeat == 0 else 1, expansion))
                 inputs = outputs
         self._blocks = nn.ModuleList(blocks)
 

@@ -18,6 +18,7 @@ from syndiff.errors import SyndiffError
 from syndiff.files import read_json
 from syndiff.models.autoencoder import check_same_autoencoder
 from syndiff.models.control import PlainNetwork
+from syndiff.models.folding import fold_batch_norms
 from syndiff.models.hardware import channels_last, default_device
 from syndiff.models.predictor import Prediction, StageClock
 from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise, without_initial_weights
@@ -107,7 +108,7 @@ class SegmenterPredictor:
         device: torch.device | None = None,
     ) -> None:
         self.device = device or default_device()
-        self.model = channels_last(model.eval()).to(self.device)
+        self.model = channels_last(fold_batch_norms(model)).to(self.device)
         self.image_size, self.name, self.seed, self.views = image_size, name, seed, views
 
     @classmethod
