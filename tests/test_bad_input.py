@@ -129,9 +129,15 @@ def test_a_missing_dataset_folder_is_named(syndiff, tmp_path):
     assert outcome.status == 2 and "nowhere" in outcome.err
 
 
-def test_a_judge_that_is_none_is_refused_before_run_writes_anything(syndiff, phantom, tmp_path):
-    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", *RUN, f"gates.segmenter={tmp_path / 'none'}")
-    assert outcome.status == 2 and "none" in outcome.err
+def test_a_judge_that_is_missing_or_leaks_is_refused_before_run_writes_anything(syndiff, phantom, tmp_path):
+    judge, split_file = tmp_path / "elsewhere", tmp_path / "split.json"
+    missing = syndiff("run", "--data", phantom, "--out", tmp_path / "run", *RUN, f"gates.segmenter={judge}")
+    assert missing.status == 2 and str(judge) in missing.err
+    assert syndiff("data", "split", "--data", phantom, "--out", split_file, "--seed", 1).status == 0
+    trained = syndiff("train", "--data", phantom, "--split", split_file, "--out", judge, *TINY)
+    assert trained.status == 0, trained.err
+    leak = syndiff("run", "--data", phantom, "--out", tmp_path / "run", *RUN, f"gates.segmenter={judge}")
+    assert leak.status == 2 and "what has seen them leaks" in leak.err
     assert not (tmp_path / "run").exists()
 
 

@@ -111,10 +111,18 @@ def test_the_study_fills_its_cells_and_keeps_them(syndiff, phantom: Path, tmp_pa
     leak = syndiff("study", "low-data", "--data", phantom, *other, "--groups", 2, "--steps", 2, *TINY)
     assert leak.status == 2 and "leaks" in leak.err
     few_arms = [*command[:5], tmp_path / "own only", *command[6:-2], "--shares", 0.5, "--sources", "own-ungated"]
-    done = syndiff(*few_arms, *TINY)
+    ungated = [setting for setting in TINY if not setting.startswith("gates.")]
+    done = syndiff(*few_arms, *ungated)
+    assert done.status == 0, done.err
     arms = json.loads((tmp_path / "own only/low_data_val.json").read_text())["arms"]
-    assert list(arms) == [REAL, "compact, no gates, 50%"], done.err
-    for sources, reason in ((["elsewhere"], "give both or neither"), (["copy_paste"], "setting adapt.")):
+    assert list(arms) == [REAL, "compact, no gates, 50%"]
+    refusals = {
+        ("own-ungated",): "setting gates.checks has no effect on `syndiff study low-data without a source",
+        ("copy_paste",): "has no effect",
+        ("elsewhere",): "name its run folder with --elsewhere",
+        ("own", "--elsewhere", tmp_path / "study" / "inpainter"): "has no effect with --sources own",
+    }
+    for sources, reason in refusals.items():
         refused = syndiff(*few_arms[:-1], *sources, *TINY)
         assert refused.status == 2 and reason in refused.err
 

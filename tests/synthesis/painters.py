@@ -16,8 +16,10 @@ class Grey:
     name, margin, libraries = "grey", 0.2, ("scipy",)
     copies, paints_from_text, reads_captions = False, True, False
 
-    def __init__(self, batch_size: int = 1, fails: int = 0, seconds: float = 0.0) -> None:
-        self.batch_size, self.fails, self.seconds = batch_size, fails, seconds
+    def __init__(
+        self, batch_size: int = 1, fails: int = 0, seconds: float = 0.0, *, reads_outline: bool = False
+    ) -> None:
+        self.batch_size, self.fails, self.seconds, self.reads_outline = batch_size, fails, seconds, reads_outline
         self.prompts: list[str] = []
 
     def check_prompt(self, text: str) -> None:

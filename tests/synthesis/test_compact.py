@@ -1,6 +1,6 @@
 """The compact inpainter at work: whose noise a sample gets, and what becomes of the frame around it."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -54,6 +54,15 @@ def test_a_sample_is_the_same_in_any_batch(compact: Compact) -> None:
         assert np.allclose(compact.inpaint([request])[0], painted, atol=1e-4)
     assert np.array_equal(compact.inpaint(requests)[1], together[1])
     assert np.abs(together[0] - together[2]).max() > 1e-3  # the same but for the seed
+
+
+def test_all_of_the_mask_is_painted_where_it_reaches_beyond_the_lesions_surroundings(compact: Compact) -> None:
+    """As for a lesion that replaces a longer one."""
+    request = ask(1)
+    lesion = np.zeros_like(request.mask)
+    lesion[40:46, 62:70] = True
+    (painted,) = compact.inpaint([replace(request, lesion=lesion)])
+    assert (painted != to_unit(request.image))[request.mask].mean() > 0.9
 
 
 def test_nothing_changes_outside_of_the_crop(compact: Compact) -> None:

@@ -14,6 +14,7 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import make_split
 from syndiff.errors import SyndiffError
 from syndiff.pipeline.painting import open_synthetic
+from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.synthesis.dry_run import dry_run
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
@@ -70,13 +71,25 @@ def test_restyle_repaints_the_lesion_where_it_is(make_dataset: Maker, tmp_path: 
         assert line.removal is None
 
 
-def test_replace_paints_another_lesion_over_the_frames(make_dataset: Maker, tmp_path: Path) -> None:
-    for line, image, label, source, own in make(make_dataset(12), tmp_path / "out", 8, background_lesion="replace"):
+@pytest.mark.parametrize("reads_outline", [False, True])
+@pytest.mark.parametrize("deep", [False, True])
+def test_replace_paints_another_lesion_over_the_frames(
+    make_dataset: Maker, tmp_path: Path, reads_outline: bool, deep: bool
+) -> None:
+    """In one pass where the inpainter knows which part of its mask is lesion, else after a removal."""
+    painter = Grey(2, reads_outline=reads_outline)
+    dataset = make_dataset(12, deep=deep)
+    for line, image, label, source, own in make(
+        dataset, tmp_path / "out", 8, inpainter=painter, background_lesion="replace"
+    ):
         assert line.mask_source != line.source_case and not np.array_equal(label, own)
         changed = (image != source).any(axis=2)
         assert changed[own | label].mean() > 0.9  # the old one is gone, the new one is there
         assert not changed[ndimage.distance_transform_edt(~(own | label)) > 8].any()
-        assert line.removal is None
+        assert (line.removal is None) == reads_outline
+        if not reads_outline:
+            assert "polyp" not in line.removal["prompt"] and line.removal["prompt"] in painter.prompts
+    assert "its own lesion painted over" in build_synthesis_page(tmp_path / "out").read_text()
 
 
 @pytest.mark.parametrize("masks", [False, True])

@@ -143,23 +143,65 @@ def test_no_lesion_ever_touches_another_or_leaves_the_view(
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 10**6), margin=st.sampled_from([0.0, 0.25]))
-def test_a_lesion_that_replaces_another_hides_it_and_is_as_large(album: Album, seed: int, margin: float) -> None:
+@given(seed=st.integers(0, 10**6), margin=st.sampled_from([0.0, 0.25]), at_once=st.booleans())
+def test_a_lesion_that_replaces_another_hides_it_and_is_as_large(
+    album: Album, seed: int, margin: float, at_once: bool
+) -> None:
     first = album.cases[seed % len(album.cases)]
     rules, rng = PlacementRules(), np.random.default_rng(seed)
-    placement = place(album, first, rng, margin=margin, rules=rules, own="replace")
-    if placement is None:
-        return
+    placement = place(album, first, rng, margin=margin, rules=rules, own="replace", at_once=at_once)
+    assert placement is not None  # there is a place for something in one of eight frames
     frame = album.frame(placement.background)
     new = placement.lesion_mask
-    assert placement.removal_mask is None and np.array_equal(placement.label, new)
-    assert (placement.paint_mask >= (frame.own | new)).all()  # nothing of the old one stays
-    assert frame.own[ndimage.binary_dilation(new, iterations=6)].sum() >= rules.cover * frame.own.sum()
+    assert np.array_equal(placement.label, new)
+    changed = placement.paint_mask if at_once else placement.paint_mask | placement.removal_mask
+    assert (placement.removal_mask is None) == at_once
+    assert (changed >= (frame.own | new)).all()  # nothing of the old one stays
+    lesion_and_margin = ndimage.distance_transform_edt(~new) <= max(2, margin * np.sqrt(new.sum() / np.pi))
+    assert (lesion_and_margin & frame.own).sum() > 0.75 * frame.own.sum()  # the rules' share is of cells
     assert 0.8 * frame.own.sum() < new.sum() < 1.25 * rules.grow**2 * frame.own.sum()  # bent, and made of whole pixels
     seen = frame.view
     assert to_pixels(seen.field, seen.step, frame.own.shape)[placement.paint_mask].all()
     assert ndimage.label(new, np.ones((3, 3)))[1] == 1
-    assert placement.donor()[placement.paint_mask].min() > 0.05  # none of the black around a moved lesion
+
+
+def test_the_largest_of_several_lesions_is_replaced_and_the_others_are_removed(make_dataset: Maker) -> None:
+    dataset = make_dataset()
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    large, small = (rows - 36) ** 2 + (columns - 36) ** 2 < 64, (rows - 36) ** 2 + (columns - 70) ** 2 < 16
+    Image.fromarray(large | small).save(dataset.cases[0].mask)
+    album = Album(dataset, dataset.cases)
+    for seed in range(6):
+        placement = place(
+            album,
+            dataset.cases[0],
+            np.random.default_rng(seed),
+            margin=0.25,
+            rules=PlacementRules(backgrounds=1),
+            own="replace",
+            at_once=True,
+        )
+        assert placement is not None and placement.removal_mask is not None
+        assert (placement.lesion_mask & large).sum() > 0.5 * large.sum()
+        assert placement.removal_mask[small].all() and not placement.removal_mask[large].any()
+        assert placement.paint_mask[large].all() and not placement.label[small].any()
+
+
+def test_a_lesion_that_the_edge_cuts_off_is_replaced_by_a_whole_one(make_dataset: Maker) -> None:
+    dataset = make_dataset()
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[26:42, 8:28] = True  # begins where the dark border ends
+    Image.fromarray(mask).save(dataset.cases[0].mask)
+    rules = PlacementRules(backgrounds=1)
+    album, first, rng = Album(dataset, dataset.cases), dataset.cases[0], np.random.default_rng(1)
+    placement = place(album, first, rng, margin=0.25, rules=rules, own="replace")
+    assert placement is not None and placement.removal_mask is not None
+    field = field_of_view(placement.image)
+    assert placement.removal_mask[mask].all() and field[placement.paint_mask].all()
+    mask[26:42, 13:] = False  # most of what is left lies too near to the edge
+    Image.fromarray(mask).save(first.mask)
+    album = Album(dataset, dataset.cases)
+    assert place(album, first, rng, margin=0.25, rules=rules, own="replace") is None
 
 
 def test_lesions_keep_to_the_sizes_of_the_training_lesions_and_are_bent(album: Album) -> None:

@@ -18,7 +18,8 @@ def fold_batch_norms(model: M) -> M:
 
     In evaluation mode y = gamma (x - mean) / sqrt(variance + eps) + beta is a scaling and a shift for each channel,
     which the convolution does as well: w' = gamma w / sqrt(variance + eps). Folded are those in sequences and in
-    EfficientNet's blocks. A model without any is returned as it is, not copied.
+    EfficientNet's blocks, not those in MONAI's own containers. `model` itself keeps its weights and is in evaluation
+    mode afterwards. One without any is returned as it is, not copied.
     """
     model.eval()
     if not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):

@@ -64,7 +64,8 @@ def run_pipeline(
         check_captions(dataset, split, grammar, settings.painter.caption_length)
     else:
         check_inpainter(settings, split)
-    check_judge(settings, split)
+    if Path(settings.gates.segmenter).resolve() not in {(out / arm).resolve() for arm in ("control", "real")}:
+        check_judge(settings, split)  # else it is trained before it judges
     if dry_run:
         return _plan_in_words(dataset, split, settings)
     config = settings.plain()

@@ -91,7 +91,7 @@ def low_data(
     `sources` chooses among them; empty: all that there are. The table averages over the repeats of a case and resamples
     groups. `workers` trainings run at a time.
     """
-    sources = _chosen(sources, elsewhere)
+    asked, sources = sources, _chosen(sources, elsewhere)
     settings.refuse_all_but(
         "study low-data",
         "model",
@@ -105,6 +105,10 @@ def low_data(
         "synthesis.background_lesion",
     )
     settings.refuse("study low-data", "model.kind", "training.steps", "gates.segmenter", "gates.mode")
+    if not {"own", "elsewhere"} & set(sources):
+        settings.refuse("study low-data without a source that has gates", "gates")
+    if sources == ("copy_paste",):
+        settings.refuse("study low-data with copy_paste alone", "compact", "synthesis.background_lesion")
     if not {"own", "own-ungated"} & set(sources):
         settings.refuse("study low-data without the source own", "painter", "adapt")
     elif settings.adapt.minutes:
@@ -131,7 +135,8 @@ def low_data(
         grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
         check_captions(dataset, split, grammar, settings.painter.caption_length)
     about = {"groups": groups, "steps": steps, "shares": list(shares), "elsewhere": str(elsewhere or "")}
-    about["sources"] = list(sources)
+    if asked:
+        about["sources"] = list(sources)
     open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **settings.plain()})
     split.write(out / "split.json")
     log.info(describe_split(split))
@@ -170,13 +175,18 @@ def low_data(
 
 def _chosen(sources: Sequence[Source], elsewhere: Path | None) -> tuple[Source, ...]:
     """The sources in their order. Raises SyndiffError where they and `elsewhere` do not fit."""
-    foreign = ("elsewhere", "elsewhere-ungated")
+    foreign = {"elsewhere", "elsewhere-ungated"}
     if not sources:
         return tuple(source for source in SOURCES if elsewhere is not None or source not in foreign)
-    if bool(set(foreign) & set(sources)) != (elsewhere is not None):
+    if elsewhere is None and foreign & set(sources):
         raise SyndiffError(
-            f"--sources {' '.join(sources)} with --elsewhere {elsewhere}: the sources {' and '.join(foreign)} are "
-            "painted by the inpainter that --elsewhere names; give both or neither."
+            f"--sources {' '.join(sources)}: elsewhere is an inpainter that was adapted to other data; name its run "
+            "folder with --elsewhere."
+        )
+    if elsewhere is not None and not foreign & set(sources):
+        raise SyndiffError(
+            f"--elsewhere {elsewhere} has no effect with --sources {' '.join(sources)}; add elsewhere or "
+            "elsewhere-ungated, or leave it out."
         )
     return tuple(source for source in SOURCES if source in sources)
 

@@ -17,7 +17,7 @@ from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album, Frame
 from syndiff.synthesis.field import View, any_in_cells, to_pixels
 from syndiff.synthesis.lesions import Lesion, Sketch, Warp, draw_bend
-from syndiff.synthesis.outline import grown, within
+from syndiff.synthesis.outline import within
 
 OwnLesions = Literal["keep", "remove", "replace"]
 """What becomes of a frame's own lesions when it gets a new one (see `syndiff.synthesis.settings`)."""
@@ -34,8 +34,8 @@ class PlacementRules:
     largest: float = 1.25  # within the sizes that the training lesions have
     bend: float = 0.25  # largest shift of a smooth warp, as a share of the lesion's radius
     mismatch: float = 0.45  # of a lesion's surroundings there and at home (see _mismatches) that is good enough
-    grow: float = 1.7  # a lesion that replaces another has its size at least, and at most so many times that
-    cover: float = 0.9  # and hides this share of it at least
+    grow: float = 1.7  # a lesion that replaces another is as long at least, and at most so many times as long,
+    cover: float = 0.9  # and with its margin hides this share of it, or of what is not too near to the edge
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class Placement:
     """A lesion moved into a frame.
 
     `image` is the frame (HxWx3, uint8 or uint16), `view` what it shows and `label` the new annotation (HxW).
-    `lesion_mask` is the new lesion alone, `paint_mask` it with the margin around. `donor` gives the real lesion moved
-    to the same place (HxWx3 in [0, 1], meaningful on the paint mask and a pixel around it), made when it is asked
+    `lesion_mask` is the new lesion alone, `paint_mask` it with the margin around and what else is painted with it.
+    `donor` gives the real lesion moved
+    to the same place (HxWx3 in [0, 1], meaningful on lesion, margin and a pixel around), made when it is asked
     for: few inpainters do. `removal_mask`, if any, is what is to be painted over before: the frame's own lesions.
     `row` and `column` are the new centre in pixels, `angle` is in degrees, `scale` is the change of size relative to
     the frame, `bend` the largest shift of the warp in lesion radii.
@@ -90,6 +91,7 @@ def place(
     rules: PlacementRules,
     lenders: Sequence[Case] = (),
     own: OwnLesions = "keep",
+    at_once: bool = False,
 ) -> Placement | None:
     """Find a place for a training lesion in the frame `first`, or else in another of the album's frames.
 
@@ -97,11 +99,12 @@ def place(
     whole: one cut off by its frame's edge would float. Those of the `lenders` are tried first. It lies on the wall
     (see `field.view`) at a distance from the frame's own lesions, also where these are to be painted over first
     (`own` is "remove"): what surrounds a new lesion is real then. With "replace" it takes the place of the frame's
-    largest lesion, which it covers but for a rest that is painted with it, as are the frame's other lesions. Of the
-    positions tried it takes the one whose surroundings differ least from the lesion's own; of the lesions the first for
-    which they hardly do, or else the best. All of this is decided on the coarse grid of the frame's view. `margin` is
-    the width of the band painted around it, as a share of its radius. Returns None when nothing fits within the bounds
-    of `rules`.
+    largest lesion and hides nearly all of it. The rest is painted over before, with the frame's other lesions, or
+    `at_once` with the new lesion, by an inpainter that reads its outline. A frame without any lesion gets one anywhere,
+    whatever `own` is. Of the positions tried it takes the one whose surroundings differ least from the lesion's own; of
+    the lesions the first for which they hardly do, or else the best. All of this is decided on the coarse grid of the
+    frame's view. `margin` is the width of the band painted around it, as a share of its radius. Returns None when
+    nothing fits within the bounds of `rules`.
 
     Raises SyndiffError when no other case has a whole lesion.
     """
@@ -112,20 +115,18 @@ def place(
         blocked = _blocked(frame, frame.own if removal is None else removal, free=replaced is not None)
         for draw in _search(album, frame, blocked, replaced, rng, margin, rules, lenders):
             if placement := _placement(frame, blocked, draw, removal, rules):
-                return placement if replaced is None else _with_rest(placement)
+                return placement if replaced is None or not at_once else _at_once(placement, frame, replaced)
     return None
 
 
-def _with_rest(placement: Placement) -> Placement:
-    """What would be removed before is painted together with the new lesion."""
-    rest = placement.removal_mask
-    assert rest is not None
-    moved = grown(placement.paint_mask)[..., None]  # where the donor means something
-
-    def donor() -> NDArray[np.float32]:
-        return np.where(moved, placement.donor(), to_unit(placement.image))
-
-    return replace(placement, paint_mask=placement.paint_mask | rest, donor=donor, removal_mask=None)
+def _at_once(placement: Placement, frame: Frame, replaced: NDArray[np.bool_]) -> Placement:
+    """What the new lesion leaves of the one that it replaces is painted with it, not removed before."""
+    others = frame.own & ~replaced
+    return replace(
+        placement,
+        paint_mask=placement.paint_mask | _removed(replaced, frame.view),
+        removal_mask=_removed(others, frame.view) if others.any() else None,
+    )
 
 
 def restyle(
@@ -144,7 +145,7 @@ def restyle(
             view=frame.view,
             label=frame.own,
             lesion_mask=frame.own,
-            paint_mask=_widened(frame, margin) if margin else frame.own,
+            paint_mask=_widened(frame.own, frame.view, margin) if margin else frame.own,
             donor=partial(to_unit, frame.image),
             row=row,
             column=column,
@@ -157,15 +158,20 @@ def restyle(
 
 
 def removal_mask(frame: Frame) -> NDArray[np.bool_]:
-    """What to paint over so that a frame's lesions vanish: they and a band around, for their rims and shadows."""
-    return _widened(frame, 0.25, least=4.0)
+    """What to paint over so that a frame's lesions vanish."""
+    return _removed(frame.own, frame.view)
 
 
-def _widened(frame: Frame, margin: float, least: float = 2.0) -> NDArray[np.bool_]:
-    """The frame's lesions with a band of `margin` of their mean radius around, inside the field of view."""
-    radius = float(np.sqrt(frame.own.sum() / ndimage.label(frame.own)[1] / np.pi))
-    near = ndimage.distance_transform_edt(~frame.own) <= max(least, margin * radius)
-    return frame.own | (near & to_pixels(frame.view.field, frame.view.step, frame.own.shape))
+def _removed(mask: NDArray[np.bool_], seen: View) -> NDArray[np.bool_]:
+    """Some lesions (HxW) and a band around, for their rims and shadows."""
+    return _widened(mask, seen, 0.25, least=4.0)
+
+
+def _widened(mask: NDArray[np.bool_], seen: View, margin: float, least: float = 2.0) -> NDArray[np.bool_]:
+    """Lesions (HxW) with a band of `margin` of their mean radius around, inside the field of view."""
+    radius = float(np.sqrt(mask.sum() / ndimage.label(mask)[1] / np.pi))
+    near = ndimage.distance_transform_edt(~mask) <= max(least, margin * radius)
+    return mask | (near & to_pixels(seen.field, seen.step, mask.shape))
 
 
 def _frames(album: Album, first: Case, rng: np.random.Generator, rules: PlacementRules) -> Iterator[Case]:
@@ -193,7 +199,13 @@ def _search(
     step, shape = frame.view.step, frame.own.shape
     diagonal = float(np.hypot(*shape))
     spectrum = fft.rfft2(blocked.astype(np.float32))
-    target = None if replaced is None else any_in_cells(replaced, step)
+    target = None
+    if replaced is not None:
+        whole = any_in_cells(replaced, step)
+        target = whole & ~blocked
+        if target.sum() < whole.sum() / 2:  # cut off by the edge
+            return []
+        target_spectrum = fft.rfft2(target.astype(np.float32))
     smallest, largest = album.sizes
     found: list[tuple[float, _Draw]] = []
     for lesion in islice(_lesions(album, frame.case, rng, lenders), rules.lesions):
@@ -214,7 +226,7 @@ def _search(
             continue
         free = _overlaps(spectrum, blocked.shape, sketch.covered) < 0.5
         if target is not None:
-            hidden = _overlaps(fft.rfft2(target.astype(np.float32)), target.shape, sketch.covered)
+            hidden = _overlaps(target_spectrum, target.shape, sketch.covered)
             free &= hidden > rules.cover * target.sum() - 0.5
         cells = np.argwhere(free)
         if not len(cells):

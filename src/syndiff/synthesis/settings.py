@@ -19,8 +19,8 @@ class SynthesisSettings:
         background_lesion: what becomes of the lesions that a frame has already. "keep": they stay, the new label is
             theirs and the new lesion's. "remove": mucosa is painted over them first, the label is the new lesion's.
             "restyle": they are repainted where they are, the label is the frame's own. "replace": a new lesion of
-            another shape, as large or larger, is painted over the largest one, the label is the new lesion's. The last
-            three need an inpainter that paints from text.
+            another shape, 1 to 1.7 times as long, is painted over the largest one and healthy tissue over the rest, the
+            label is the new lesion's. The last three need an inpainter that paints from text.
         backgrounds: folder of frames without any lesion to paint into, instead of the training frames; images, or a
             dataset folder with empty masks.
         model: for "compact" the run folder of `syndiff adapt`, or one of its checkpoints; for "sdxl" the folder or hub

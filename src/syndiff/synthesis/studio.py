@@ -86,7 +86,11 @@ class Studio:
             "background_lesion": background_lesion,
             "feather": feather,
             "grain": grain,
-            "placement": asdict(rules),
+            "placement": {
+                name: value
+                for name, value in asdict(rules).items()
+                if background_lesion == "replace" or name not in ("grow", "cover")
+            },
             "prompts": grammar.describe(),
             "inpainter": backend.pop("settings"),
             "gates": gates.describe() if gates else {"mode": "off"},
@@ -144,8 +148,16 @@ class Studio:
         if self.background_lesion == "restyle":
             placement = restyle(self.album, first, placing, margin=margin, rules=rules)
         else:
-            own = self.background_lesion
-            placement = place(self.album, first, placing, margin=margin, rules=rules, lenders=lenders, own=own)
+            placement = place(
+                self.album,
+                first,
+                placing,
+                margin=margin,
+                rules=rules,
+                lenders=lenders,
+                own=self.background_lesion,
+                at_once=self.inpainter.reads_outline,
+            )
         if placement is None:
             return None
         measured_only = self.inpainter.reads_captions

@@ -15,7 +15,7 @@ class InpaintRequest:
     `image` is the frame (HxWx3, uint8 or uint16), `mask` where to paint (HxW), `lesion` the outline that the new
     lesion has in it (HxW), empty where mucosa is to be painted over one. `seed` is the only source of randomness, so a
     sample is the same in any batch. `donor` gives a real training lesion already moved into the frame's coordinates
-    (HxWx3 in [0, 1], meaningful on the mask and a pixel around it): what `copy_paste` blends in. It is a function,
+    (HxWx3 in [0, 1], meaningful on lesion, margin and a pixel around): what `copy_paste` blends in. It is a function,
     since painters that follow the prompt never ask.
     """
 
@@ -50,6 +50,10 @@ class Inpainter(Protocol):
     @property
     def paints_from_text(self) -> bool:
         """Whether it follows the prompt, and so can paint without a donor: every way but `keep` needs that."""
+
+    @property
+    def reads_outline(self) -> bool:
+        """Whether it paints the lesion inside the request's outline and healthy tissue in the rest of the mask."""
 
     @property
     def libraries(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ class Compact:
     name = "compact"
     copies = False
     paints_from_text = True
+    reads_outline = True
     reads_captions = True
     libraries = ("diffusers", "torch")
 

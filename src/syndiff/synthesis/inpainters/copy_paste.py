@@ -26,6 +26,7 @@ class CopyPaste:
     batch_size = 1
     copies = True
     paints_from_text = False
+    reads_outline = False
     libraries = ("scipy",)
     reads_captions = False
 

@@ -43,6 +43,7 @@ class Sdxl:
     margin = 0.0
     copies = False
     paints_from_text = True
+    reads_outline = False
     reads_captions = False
 
     def __init__(
