@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ from threading import Event
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import make_split
@@ -87,7 +89,7 @@ def test_the_study_fills_its_cells_and_keeps_them(syndiff, phantom: Path, tmp_pa
     arms = json.loads((tmp_path / "study/low_data_val.json").read_text())["arms"]
     assert list(arms) == [REAL, "copy_paste, 50%", "compact, gates, 50%", "compact, no gates, 50%"]
     assert all(len(arm["repeats"]) == 2 for arm in arms.values())
-    assert [arm["painted"] > 0 for arm in arms.values()] == [False, True, True, True]
+    assert [arm["added"] > 0 for arm in arms.values()] == [False, True, True, True]
     painted = {folder.name: folder for folder in (tmp_path / "study/painted").iterdir()}
     made = {name: json.loads((p / "manifest.jsonl").read_text().splitlines()[0]) for name, p in painted.items()}
     assert {name: sample["settings"]["background_lesion"] for name, sample in made.items()} == {
@@ -112,14 +114,29 @@ def test_the_study_fills_its_cells_and_keeps_them(syndiff, phantom: Path, tmp_pa
     assert leak.status == 2 and "leaks" in leak.err
     few_arms = [*command[:5], tmp_path / "own only", *command[6:-2], "--shares", 0.5, "--sources", "own-ungated"]
     ungated = [setting for setting in TINY if not setting.startswith("gates.")]
+    plain = [name for name in ungated if not name.startswith(("painter.", "adapt.", "synthesis."))]
     done = syndiff(*few_arms, *ungated)
     assert done.status == 0, done.err
     arms = json.loads((tmp_path / "own only/low_data_val.json").read_text())["arms"]
     assert list(arms) == [REAL, "compact, no gates, 50%"]
+    other = tmp_path / "other centre"
+    shutil.copytree(phantom, other)
+    (other / "dataset.json").write_text((other / "dataset.json").read_text().replace("phantom", "other"))
+    shutil.rmtree(tmp_path / "own only")
+    real = syndiff(*few_arms[:-1], "others", "--others", other, "--repeats", 1, *plain)
+    assert real.status == 2 and "or has its name" in real.err  # only the name differs: the files are the same
+    first = next(iter((other / "images").iterdir()))
+    Image.fromarray(np.asarray(Image.open(first))[::-1]).save(first)
+    real = syndiff(*few_arms[:-1], "others", "--others", other, "--repeats", 1, *plain)
+    assert real.status == 0, real.err
+    arms = json.loads((tmp_path / "own only/low_data_val.json").read_text())["arms"]
+    assert list(arms) == [REAL, "real cases of another dataset, 50%"]
+    assert arms["real cases of another dataset, 50%"]["added"] > 0
     refusals = {
         ("own-ungated",): "setting gates.checks has no effect on `syndiff study low-data without a source",
         ("copy_paste",): "has no effect",
-        ("elsewhere",): "name its run folder with --elsewhere",
+        ("elsewhere",): "found no --elsewhere",
+        ("others", "--others", phantom): "its cases may be test cases",
         ("own", "--elsewhere", tmp_path / "study" / "inpainter"): "has no effect with --sources own",
     }
     for sources, reason in refusals.items():

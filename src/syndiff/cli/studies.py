@@ -27,9 +27,11 @@ class LowData(Configured):
     """Painted cases as fractions of the real ones."""
     elsewhere: Path | None = None
     """Run folder of `syndiff adapt` on other data: adds arms painted by that inpainter."""
-    sources: tuple[Literal["copy_paste", "own", "own-ungated", "elsewhere", "elsewhere-ungated"], ...] = ()
-    """Who paints: copy_paste, the inpainter adapted to the few groups (own) or the one of --elsewhere, each with and
-    without gates (-ungated). Empty: all of them."""
+    others: Path | None = None
+    """Another dataset folder: adds arms with as many of its real cases, the most that painting could be worth."""
+    sources: tuple[Literal["copy_paste", "own", "own-ungated", "elsewhere", "elsewhere-ungated", "others"], ...] = ()
+    """Where added cases come from: copy_paste, the inpainter adapted to the few groups (own) or the one of --elsewhere,
+    each with and without gates (-ungated), the dataset of --others. Empty: all of them."""
     workers: int = 1
     """Trainings at a time, each with its part of the processor's cores."""
     side: Literal["val", "test"] = "val"
@@ -49,6 +51,7 @@ class LowData(Configured):
                 repeats=self.repeats,
                 shares=self.shares,
                 elsewhere=self.elsewhere,
+                others=self.others,
                 sources=self.sources,
                 workers=self.workers,
                 side=self.side,

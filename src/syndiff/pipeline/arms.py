@@ -73,7 +73,8 @@ def train_segmenter(
 ) -> Path:
     """Train one segmenter into its run folder, or go on; returns the best checkpoint.
 
-    The split and the synthetic manifest belong to the settings of the run: with others it is refused, not continued.
+    `synthetic` is the folder of the cases that were added to the real ones, if any. The split and that folder's manifest
+    (or files, where it has none) belong to the settings of the run: with others it is refused, not continued.
     """
     training = replace(settings.training, steps=steps)
     config = replace(settings, training=training).plain()
@@ -84,7 +85,7 @@ def train_segmenter(
             "data": {
                 "dataset": split.dataset,
                 "split": split.hash,
-                "synthetic": sha256(synthetic / "manifest.jsonl") if synthetic else "none",
+                "synthetic": _identity(synthetic) if synthetic else "none",
                 "train": len(train_cases),
                 "val": len(val_cases),
             },
@@ -102,6 +103,11 @@ def train_segmenter(
         seed=seed,
         progress=progress,
     )
+
+
+def _identity(added: Path) -> str:
+    manifest = added / "manifest.jsonl"
+    return sha256(manifest) if manifest.is_file() else DatasetFolder.open(added).fingerprint()
 
 
 def evaluate_runs(

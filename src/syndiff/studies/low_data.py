@@ -1,7 +1,7 @@
 """What painted cases are worth when few sequences are annotated: the same steps with and without them, paired."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
 REAL = "real only"
-Source = Literal["copy_paste", "own", "own-ungated", "elsewhere", "elsewhere-ungated"]
+Source = Literal["copy_paste", "own", "own-ungated", "elsewhere", "elsewhere-ungated", "others"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 _NAMES: dict[Source, str] = {
     "copy_paste": "copy_paste",
@@ -36,22 +36,32 @@ _NAMES: dict[Source, str] = {
     "own-ungated": "compact, no gates",
     "elsewhere": "compact from elsewhere, gates",
     "elsewhere-ungated": "compact from elsewhere, no gates",
+    "others": "real cases of another dataset",
 }
+_ASKS: dict[str, tuple[Source, ...]] = {"elsewhere": ("elsewhere", "elsewhere-ungated"), "others": ("others",)}
+"""Options that name a folder, and the sources that need it."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """Real cases and the first `share` times as many of the painted ones in the folder `painted`, if any."""
+    """Real cases and `share` times as many added ones, if any: the first painted ones in the folder `added`.
+
+    With `real` that is a dataset of another origin, of which they are drawn by the split's seed.
+    """
 
     name: str
-    painted: Path | None = None
+    added: Path | None = None
     share: float = 0.0
+    real: bool = False
 
     def cases(self, split: Split) -> tuple[DatasetFolder, list[str]]:
-        """The painted cases: fewer than the share where the gates let fewer through."""
-        assert self.painted is not None
-        folder = open_synthetic(self.painted, split)
-        return folder, [case.id for case in folder.cases][: round(self.share * len(split.train))]
+        """The added cases: fewer than the share where the gates let fewer through."""
+        assert self.added is not None
+        folder = DatasetFolder.open(self.added) if self.real else open_synthetic(self.added, split)
+        names = [case.id for case in folder.cases]
+        if self.real:
+            names = np.random.default_rng(split.seed).permutation(sorted(names)).tolist()
+        return folder, names[: round(self.share * len(split.train))]
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,7 @@ def low_data(
     repeats: int,
     shares: Sequence[float],
     elsewhere: Path | None,
+    others: Path | None = None,
     sources: Sequence[Source] = (),
     workers: int,
     side: Side,
@@ -87,11 +98,12 @@ def low_data(
 
     Arms: real only; with copy_paste; with the compact inpainter adapted to the same few groups, with and without
     gates (the agreement with the first segmenter of real cases is one); and, with `elsewhere` (a run folder of
-    `adapt`), the same two with an inpainter adapted to other data. Each with every one of `shares` of painted cases.
-    `sources` chooses among them; empty: all that there are. The table averages over the repeats of a case and resamples
-    groups. `workers` trainings run at a time.
+    `adapt`), the same two with an inpainter adapted to other data. Each with every one of `shares` of painted cases;
+    with `others` (a dataset folder) also with as many of its real cases in their place, the most that a painter of that
+    data could be expected to be worth. `sources` chooses among all these; empty: all that there are. The table averages
+    over the repeats of a case and resamples groups. `workers` trainings run at a time.
     """
-    asked, sources = sources, _chosen(sources, elsewhere)
+    asked, sources = sources, _chosen(sources, {"elsewhere": elsewhere, "others": others})
     settings.refuse_all_but(
         "study low-data",
         "model",
@@ -107,8 +119,8 @@ def low_data(
     settings.refuse("study low-data", "model.kind", "training.steps", "gates.segmenter", "gates.mode")
     if not {"own", "elsewhere"} & set(sources):
         settings.refuse("study low-data without a source that has gates", "gates")
-    if sources == ("copy_paste",):
-        settings.refuse("study low-data with copy_paste alone", "compact", "synthesis.background_lesion")
+    if not {*sources} - {"copy_paste", "others"}:
+        settings.refuse("study low-data without an inpainter", "compact", "synthesis.background_lesion")
     if not {"own", "own-ungated"} & set(sources):
         settings.refuse("study low-data without the source own", "painter", "adapt")
     elif settings.adapt.minutes:
@@ -127,6 +139,8 @@ def low_data(
     if elsewhere is not None:
         painter = replace(settings.synthesis, inpainter="compact", model=str(elsewhere))
         check_inpainter(replace(settings, synthesis=painter), split)
+    if others is not None:
+        _check_others(others, dataset, round(max(shares) * len(split.train)))
     if min(shares) * len(split.train) < 1:
         raise SyndiffError(
             f"--shares {min(shares):g} of {len(split.train)} training cases is less than one; raise it or --groups."
@@ -137,6 +151,8 @@ def low_data(
     about = {"groups": groups, "steps": steps, "shares": list(shares), "elsewhere": str(elsewhere or "")}
     if asked:
         about["sources"] = list(sources)
+    if others is not None:
+        about["others"] = str(others)
     open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **settings.plain()})
     split.write(out / "split.json")
     log.info(describe_split(split))
@@ -154,7 +170,8 @@ def low_data(
     finish(judge, progress=True)
     painting = replace(settings, gates=replace(settings.gates, segmenter=str(judge.folder)))
     painted = paint_arms(dataset, split, out, painting, sources, shares=shares, elsewhere=elsewhere, seed=seed)
-    arms = [judge.arm, *painted]
+    more = [Arm(f"{_NAMES['others']}, {share:.0%}", others, share, real=True) for share in shares if others]
+    arms = [judge.arm, *painted, *more]
 
     # 3. The cells.
     cells = [Cell.of(out, arm, seed + repeat) for repeat in range(repeats) for arm in arms]
@@ -166,29 +183,41 @@ def low_data(
     # 4. The table.
     content = tabulate(tables, REAL)
     for arm in arms:
-        content[arm.name] = {"painted": len(arm.cases(split)[1]) if arm.painted else 0, **content[arm.name]}
+        added = len(arm.cases(split)[1]) if arm.added else 0
+        content[arm.name] = {"added": added, **content[arm.name]}
     write_json(out / f"low_data_{side}.json", {"study": about, "side": side, "arms": content})
     text = as_markdown(content, REAL)
     write_text(out / f"low_data_{side}.md", text)
     return text
 
 
-def _chosen(sources: Sequence[Source], elsewhere: Path | None) -> tuple[Source, ...]:
-    """The sources in their order. Raises SyndiffError where they and `elsewhere` do not fit."""
-    foreign = {"elsewhere", "elsewhere-ungated"}
+def _chosen(sources: Sequence[Source], folders: Mapping[str, Path | None]) -> tuple[Source, ...]:
+    """The sources in their order. Raises SyndiffError where they do not fit the `folders` of the options."""
+    missing = {source for option, each in _ASKS.items() if folders[option] is None for source in each}
     if not sources:
-        return tuple(source for source in SOURCES if elsewhere is not None or source not in foreign)
-    if elsewhere is None and foreign & set(sources):
-        raise SyndiffError(
-            f"--sources {' '.join(sources)}: elsewhere is an inpainter that was adapted to other data; name its run "
-            "folder with --elsewhere."
-        )
-    if elsewhere is not None and not foreign & set(sources):
-        raise SyndiffError(
-            f"--elsewhere {elsewhere} has no effect with --sources {' '.join(sources)}; add elsewhere or "
-            "elsewhere-ungated, or leave it out."
-        )
+        return tuple(source for source in SOURCES if source not in missing)
+    for option, each in _ASKS.items():
+        asked = " ".join(sources)
+        if folders[option] is None and {*each} & {*sources}:
+            raise SyndiffError(f"--sources {asked}: found no --{option}, which names the folder; give it too.")
+        if folders[option] is not None and not {*each} & {*sources}:
+            raise SyndiffError(
+                f"--{option} {folders[option]} has no effect with --sources {asked}; add {' or '.join(each)}, or leave "
+                "it out."
+            )
     return tuple(source for source in SOURCES if source in sources)
+
+
+def _check_others(others: Path, dataset: DatasetFolder, wanted: int) -> None:
+    """Raise SyndiffError for the study's own dataset, whose test cases would leak, and for one that is too small."""
+    other = DatasetFolder.open(others)
+    if other.name == dataset.name or other.fingerprint() == dataset.fingerprint():
+        raise SyndiffError(
+            f"--others {others} is the dataset {dataset.name} itself, or has its name: its cases may be test cases "
+            "here. Give another one, or a name of its own in dataset.json."
+        )
+    if len(other.cases) < wanted:
+        raise SyndiffError(f"--others {others} has {len(other.cases)} cases, {wanted} are wanted; lower --shares.")
 
 
 def few_groups(dataset: DatasetFolder, split: Split, count: int, seed: int) -> Split:
@@ -229,6 +258,8 @@ def paint_arms(
         )
     arms = []
     for source in sources:
+        if source == "others":
+            continue
         name = _NAMES[source]
         kind: Literal["compact", "copy_paste"] = "copy_paste" if source == "copy_paste" else "compact"
         model = {"own": own, "elsewhere": elsewhere}.get(source.removesuffix("-ungated"))
@@ -275,7 +306,7 @@ def _finish(
     """Train the cell or go on; its scores on one side of the split."""
     size = settings.model.image_size
     sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
-    if cell.arm.painted is not None:
+    if cell.arm.added is not None:
         sources.append(cell.arm.cases(split))
     best = train_segmenter(
         cell.folder,
@@ -284,7 +315,7 @@ def _finish(
         split,
         load_cases(sources, size),
         load_cases([(dataset, split.val)], size),
-        synthetic=cell.arm.painted,
+        synthetic=cell.arm.added,
         seed=cell.seed,
         progress=progress,
     )

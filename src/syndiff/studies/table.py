@@ -36,8 +36,8 @@ def tabulate(tables: Mapping[str, Sequence[Sequence[CaseRow]]], reference: str) 
 
 
 def as_markdown(content: dict[str, Any], reference: str) -> str:
-    """One row an arm: the means, how each differs from `reference`, and its `painted` cases where it has a count."""
-    counted = ["painted"] if "painted" in content[reference] else []
+    """One row an arm: the means, how each differs from `reference`, and its `added` cases where it has a count."""
+    counted = ["added"] if "added" in content[reference] else []
     heads = ["arm", *counted, "Dice", f"Dice - {reference}", "IoU", "HD95, pixels", f"HD95 - {reference}"]
     heads.append("Dice of the repeats")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
