@@ -73,8 +73,8 @@ def train_segmenter(
 ) -> Path:
     """Train one segmenter into its run folder, or go on; returns the best checkpoint.
 
-    `synthetic` is the folder of the cases that were added to the real ones, if any. The split and that folder's manifest
-    (or files, where it has none) belong to the settings of the run: with others it is refused, not continued.
+    `synthetic` is the folder of the cases that were added to the real ones, if any. The split and that folder's
+    manifest (or files, where it has none) belong to the settings of the run: with others it is refused, not continued.
     """
     training = replace(settings.training, steps=steps)
     config = replace(settings, training=training).plain()
