@@ -132,15 +132,14 @@ def test_the_study_fills_its_cells_and_keeps_them(syndiff, phantom: Path, tmp_pa
     arms = json.loads((tmp_path / "own only/low_data_val.json").read_text())["arms"]
     assert list(arms) == [REAL, "real cases of another dataset, 50%"]
     assert arms["real cases of another dataset, 50%"]["added"] > 0
-    refusals = {
-        ("own-ungated",): "setting gates.checks has no effect on `syndiff study low-data without a source",
-        ("copy_paste",): "has no effect",
-        ("elsewhere",): "found no --elsewhere",
-        ("others", "--others", phantom): "its cases may be test cases",
-        ("own", "--elsewhere", tmp_path / "study" / "inpainter"): "has no effect with --sources own",
-    }
-    for sources, reason in refusals.items():
-        refused = syndiff(*few_arms[:-1], *sources, *TINY)
+    for sources, settings, reason in (
+        (["own-ungated"], TINY, "setting gates.checks has no effect on `syndiff study low-data without a source"),
+        (["copy_paste"], ungated, "setting synthesis.background_lesion has no effect"),
+        (["elsewhere"], plain, "found no --elsewhere"),
+        (["others", "--others", phantom], plain, "its cases may be test cases"),
+        (["own", "--elsewhere", tmp_path / "study" / "inpainter"], TINY, "has no effect with --sources own"),
+    ):
+        refused = syndiff(*few_arms[:-1], *sources, *settings)
         assert refused.status == 2 and reason in refused.err
 
 
