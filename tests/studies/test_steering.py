@@ -16,7 +16,7 @@ class Obedient:
     """Paints as red, and as light, as the prompt says; `deaf` it paints the same whatever it is asked."""
 
     name, margin, batch_size, copies = "obedient", 0.0, 3, False
-    paints_from_text = reads_captions = True
+    paints_from_text = reads_captions = reads_outline = True
     libraries = ()
 
     def __init__(self, deaf: bool) -> None:

@@ -46,7 +46,7 @@ class Faulty:
     """Paints grey, but fails in a way that the request's seed chooses."""
 
     name, margin, batch_size, libraries = "faulty", 0.0, 2, ("scipy",)
-    copies, paints_from_text, reads_captions = False, True, False
+    copies, paints_from_text, reads_captions, reads_outline = False, True, False, False
 
     def __init__(self, *faults: str) -> None:
         self.faults = faults

@@ -28,7 +28,7 @@ class LowData(Configured):
     elsewhere: Path | None = None
     """Run folder of `syndiff adapt` on other data: adds arms painted by that inpainter."""
     others: Path | None = None
-    """Another dataset folder: adds arms with as many of its real cases, the most that painting could be worth."""
+    """Another dataset folder: adds arms with as many of its real cases, to hold the painted ones against."""
     sources: tuple[Literal["copy_paste", "own", "own-ungated", "elsewhere", "elsewhere-ungated", "others"], ...] = ()
     """Where added cases come from: copy_paste, the inpainter adapted to the few groups (own) or the one of --elsewhere,
     each with and without gates (-ungated), the dataset of --others. Empty: all of them."""

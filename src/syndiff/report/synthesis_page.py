@@ -99,8 +99,8 @@ def _cards(folder: Path, numbers: Mapping[str, int]) -> Iterator[_SampleCard]:
 def _origin(sample: Sample) -> str:
     if not sample.source_case:
         return ""
-    replaces = sample.settings.get("background_lesion") == "replace"
-    removed = ", its own lesion painted over" if sample.removal or replaces else ""
+    replaced = sample.placement is not None and "replaced" in sample.placement
+    removed = ", its own lesion painted over" if sample.removal or replaced else ""
     return f"frame {sample.source_case}{removed}, shape of {sample.mask_source}"
 
 

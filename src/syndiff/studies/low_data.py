@@ -14,10 +14,10 @@ from syndiff.data.loading import load_cases
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
-from syndiff.files import write_json, write_text
+from syndiff.files import sha256, write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.pipeline.adaptation import adapt_compact, check_captions
-from syndiff.pipeline.arms import describe_split, obtain_split, train_segmenter
+from syndiff.pipeline.arms import describe_split, planned_split, train_segmenter
 from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter, open_synthetic
 from syndiff.presets import Settings
 from syndiff.studies.cells import Side, case_scores, in_processes, mean_dice
@@ -99,8 +99,8 @@ def low_data(
     Arms: real only; with copy_paste; with the compact inpainter adapted to the same few groups, with and without
     gates (the agreement with the first segmenter of real cases is one); and, with `elsewhere` (a run folder of
     `adapt`), the same two with an inpainter adapted to other data. Each with every one of `shares` of painted cases;
-    with `others` (a dataset folder) also with as many of its real cases in their place, the most that a painter of that
-    data could be expected to be worth. `sources` chooses among all these; empty: all that there are. The table averages
+    with `others` (a dataset folder) also with as many of its real cases in their place, to hold the painted ones against.
+    `sources` chooses among all these; empty: all that there are. The table averages
     over the repeats of a case and resamples groups. `workers` trainings run at a time.
     """
     asked, sources = sources, _chosen(sources, {"elsewhere": elsewhere, "others": others})
@@ -119,6 +119,8 @@ def low_data(
     settings.refuse("study low-data", "model.kind", "training.steps", "gates.segmenter", "gates.mode")
     if not {"own", "elsewhere"} & set(sources):
         settings.refuse("study low-data without a source that has gates", "gates")
+    if sources == ("others",):
+        settings.refuse("study low-data without anything painted", "synthesis")
     if not {*sources} - {"copy_paste", "others"}:
         settings.refuse("study low-data without an inpainter", "compact", "synthesis.background_lesion")
     if not {"own", "own-ungated"} & set(sources):
@@ -134,7 +136,7 @@ def low_data(
         raise SyndiffError(f"--shares {' '.join(map(str, shares))}: expected each whole percentage once.")
     # 1. A few groups of the training side; validation stays what it is.
     dataset = DatasetFolder.open(data)
-    whole = obtain_split(dataset, out / "whole_split.json", method="auto", seed=seed)
+    whole = planned_split(dataset, out / "whole_split.json", method="auto", seed=seed)
     split = few_groups(dataset, whole, groups, seed)
     if elsewhere is not None:
         painter = replace(settings.synthesis, inpainter="compact", model=str(elsewhere))
@@ -154,6 +156,7 @@ def low_data(
     if others is not None:
         about["others"] = str(others)
     open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **settings.plain()})
+    whole.write(out / "whole_split.json")
     split.write(out / "split.json")
     log.info(describe_split(split))
 
@@ -209,12 +212,19 @@ def _chosen(sources: Sequence[Source], folders: Mapping[str, Path | None]) -> tu
 
 
 def _check_others(others: Path, dataset: DatasetFolder, wanted: int) -> None:
-    """Raise SyndiffError for the study's own dataset, whose test cases would leak, and for one that is too small."""
+    """Raise SyndiffError for a folder with images of the study's own dataset, for a painted one, and one too small."""
     other = DatasetFolder.open(others)
-    if other.name == dataset.name or other.fingerprint() == dataset.fingerprint():
+    if (others / "manifest.jsonl").exists():
         raise SyndiffError(
-            f"--others {others} is the dataset {dataset.name} itself, or has its name: its cases may be test cases "
-            "here. Give another one, or a name of its own in dataset.json."
+            f"--others {others} is a synthetic dataset (it has a manifest.jsonl); give one of real cases."
+        )
+    own = {sha256(case.image) for case in dataset.cases}
+    shared = next((case.id for case in other.cases if sha256(case.image) in own), None)
+    if other.name == dataset.name or shared is not None:
+        found = f"has its name, {dataset.name}" if shared is None else f"holds images of it, such as {shared}"
+        raise SyndiffError(
+            f"--others {others} is for another dataset than {dataset.root}, but {found}; its cases may be test cases "
+            "here. Give one without them, with a name of its own in dataset.json."
         )
     if len(other.cases) < wanted:
         raise SyndiffError(f"--others {others} has {len(other.cases)} cases, {wanted} are wanted; lower --shares.")

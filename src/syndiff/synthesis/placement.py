@@ -48,7 +48,7 @@ class Placement:
     to the same place (HxWx3 in [0, 1], meaningful on lesion, margin and a pixel around), made when it is asked
     for: few inpainters do. `removal_mask`, if any, is what is to be painted over before: the frame's own lesions.
     `row` and `column` are the new centre in pixels, `angle` is in degrees, `scale` is the change of size relative to
-    the frame, `bend` the largest shift of the warp in lesion radii.
+    the frame, `bend` the largest shift of the warp in lesion radii. `replaced`: it lies where the frame's own lesion was.
     """
 
     background: Case
@@ -66,10 +66,12 @@ class Placement:
     flipped: bool
     bend: float
     removal_mask: NDArray[np.bool_] | None = None
+    replaced: bool = False
 
     def describe(self) -> dict[str, Any]:
         """Return how the lesion was moved, for the manifest."""
-        return {name: getattr(self, name) for name in ("row", "column", "angle", "scale", "flipped", "bend")}
+        described = {name: getattr(self, name) for name in ("row", "column", "angle", "scale", "flipped", "bend")}
+        return described | ({"replaced": True} if self.replaced else {})
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,10 @@ def place(
         blocked = _blocked(frame, frame.own if removal is None else removal, free=replaced is not None)
         for draw in _search(album, frame, blocked, replaced, rng, margin, rules, lenders):
             if placement := _placement(frame, blocked, draw, removal, rules):
-                return placement if replaced is None or not at_once else _at_once(placement, frame, replaced)
+                if replaced is None:
+                    return placement
+                placement = replace(placement, replaced=True)
+                return _at_once(placement, frame, replaced) if at_once else placement
     return None
 
 
@@ -203,7 +208,7 @@ def _search(
     if replaced is not None:
         whole = any_in_cells(replaced, step)
         target = whole & ~blocked
-        if target.sum() < whole.sum() / 2:  # cut off by the edge
+        if target.sum() < whole.sum() / 2:  # at the edge of the view, where no new lesion may lie
             return []
         target_spectrum = fft.rfft2(target.astype(np.float32))
     smallest, largest = album.sizes
