@@ -99,9 +99,9 @@ def low_data(
     Arms: real only; with copy_paste; with the compact inpainter adapted to the same few groups, with and without
     gates (the agreement with the first segmenter of real cases is one); and, with `elsewhere` (a run folder of
     `adapt`), the same two with an inpainter adapted to other data. Each with every one of `shares` of painted cases;
-    with `others` (a dataset folder) also with as many of its real cases in their place, to hold the painted ones against.
-    `sources` chooses among all these; empty: all that there are. The table averages
-    over the repeats of a case and resamples groups. `workers` trainings run at a time.
+    with `others` (a dataset folder) also with as many of its real cases in their place, to hold painted ones against.
+    `sources` chooses among all these; empty: all that there are. The table averages over the repeats of a case and
+    resamples groups. `workers` trainings run at a time.
     """
     asked, sources = sources, _chosen(sources, {"elsewhere": elsewhere, "others": others})
     settings.refuse_all_but(

@@ -48,7 +48,7 @@ class Placement:
     to the same place (HxWx3 in [0, 1], meaningful on lesion, margin and a pixel around), made when it is asked
     for: few inpainters do. `removal_mask`, if any, is what is to be painted over before: the frame's own lesions.
     `row` and `column` are the new centre in pixels, `angle` is in degrees, `scale` is the change of size relative to
-    the frame, `bend` the largest shift of the warp in lesion radii. `replaced`: it lies where the frame's own lesion was.
+    the frame, `bend` the largest shift of the warp in lesion radii. `replaced`: it lies where the frame's lesion was.
     """
 
     background: Case
