@@ -128,7 +128,8 @@ def check_judge(settings: Settings, split: Split) -> Path | None:
     if about["synthetic"] != "none":
         raise SyndiffError(
             f"gates settings: segmenter {run} was trained on synthetic cases too, or on those of another "
-            "dataset, and would pass what resembles them. Train one on real cases alone: `syndiff train` without --synthetic."
+            "dataset, and would pass what resembles them. Train one on real cases alone: `syndiff train` without "
+            "--synthetic."
         )
     return checkpoint
 
