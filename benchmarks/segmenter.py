@@ -14,9 +14,11 @@ import argparse
 import json
 import os
 import shlex
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +30,8 @@ from numpy.typing import NDArray
 from syndiff.data.loading import CaseArrays
 from syndiff.evaluation.timing import time_predictors
 from syndiff.files import write_json
+from syndiff.models.folding import fold_batch_norms
+from syndiff.models.hardware import channels_last
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter import SegmenterSettings, initialise
 from syndiff.pipeline.run import peak_memory_gib
@@ -38,7 +42,7 @@ from syndiff.training.run_folder import environment
 from syndiff.training.segmentation import SegmentationTask
 
 STEPS = (1, 25, 50)
-PARTS = ("prediction", "sampling", "throughput", "training_memory", "prediction_memory", "paper")
+PARTS = ("prediction", "folding", "sampling", "throughput", "training_memory", "prediction_memory", "paper")
 
 
 def image() -> NDArray[np.uint8]:
@@ -71,6 +75,29 @@ def prediction(settings: Settings) -> dict[str, Any]:
         for n in views
     }
     return {"milliseconds": found, "ratio_to_control": ratios}
+
+
+@torch.inference_mode()
+def folding(settings: Settings) -> dict[str, Any]:
+    """The networks with their batch normalisations and without, in turns: milliseconds of one view and of eight."""
+    found: dict[str, Any] = {}
+    size = settings.model.image_size
+    for kind in ("diffusion", "control"):
+        plain = initialise(replace(settings.model, kind=kind, pretrained=False), 0).eval()
+        networks = {"plain": plain, "folded": channels_last(fold_batch_norms(plain))}
+        for views in (1, 8):
+            inputs = [torch.rand(views, 3, size, size).contiguous(memory_format=torch.channels_last)]
+            if kind == "diffusion":
+                inputs.append(torch.randn(views, *plain.noise_shape(size, size)))
+            seconds: dict[str, list[float]] = {name: [] for name in networks}
+            for _ in range(24):
+                for name, network in networks.items():
+                    begin = time.perf_counter()
+                    network(*inputs)
+                    seconds[name].append(time.perf_counter() - begin)
+            medians = {name: 1000 * statistics.median(values[4:]) for name, values in seconds.items()}
+            found[f"{kind}, {views} views"] = {**medians, "ratio": medians["folded"] / medians["plain"]}
+    return found
 
 
 def sampling(settings: Settings) -> dict[str, Any]:
