@@ -48,7 +48,7 @@ def test_settings_are_shown_with_value_and_meaning(syndiff):
     assert "training.steps = 2400\n    optimiser steps." in shown.out  # documented in the class that it comes from
     assert "One of noise+latent, z0, v." in " ".join(shown.out.split())
     assert "gates.mode" not in shown.out
-    assert "\nrun.minutes = 18\n" in syndiff("settings").out
+    assert "\nrun.minutes = 15\n" in syndiff("settings").out
     mistaken = syndiff("settings", "modell")
     assert mistaken.status == 2 and "'modell'" in mistaken.err and "model, training" in mistaken.err
 
