@@ -112,7 +112,7 @@ def place(
     """
     for background in _frames(album, first, rng, rules):
         frame = album.frame(background)
-        removal = removal_mask(frame) if own != "keep" and frame.own.any() else None
+        removal = _removed(frame.own, frame.view) if own != "keep" and frame.own.any() else None
         replaced = _largest(frame.own) if own == "replace" and removal is not None else None
         blocked = _blocked(frame, frame.own if removal is None else removal, free=replaced is not None)
         for draw in _search(album, frame, blocked, replaced, rng, margin, rules, lenders):
@@ -162,13 +162,8 @@ def restyle(
     return None
 
 
-def removal_mask(frame: Frame) -> NDArray[np.bool_]:
-    """What to paint over so that a frame's lesions vanish."""
-    return _removed(frame.own, frame.view)
-
-
 def _removed(mask: NDArray[np.bool_], seen: View) -> NDArray[np.bool_]:
-    """Some lesions (HxW) and a band around, for their rims and shadows."""
+    """What to paint over so that lesions (HxW) vanish: they and a band around, for their rims and shadows."""
     return _widened(mask, seen, 0.25, least=4.0)
 
 
