@@ -157,8 +157,9 @@ def test_a_lesion_that_replaces_another_hides_it_and_is_as_large(
     changed = placement.paint_mask if at_once else placement.paint_mask | placement.removal_mask
     assert (placement.removal_mask is None) == at_once
     assert (changed >= (frame.own | new)).all()  # nothing of the old one stays
-    lesion_and_margin = ndimage.distance_transform_edt(~new) <= max(2, margin * np.sqrt(new.sum() / np.pi))
-    assert (lesion_and_margin & frame.own).sum() > 0.75 * frame.own.sum()  # the rules' share is of cells
+    apart = place(album, first, np.random.default_rng(seed), margin=margin, rules=rules, own="replace")
+    assert apart is not None and np.array_equal(apart.lesion_mask, new)
+    assert (apart.paint_mask & frame.own).sum() > 0.8 * frame.own.sum()  # the rules' share is of cells
     assert 0.8 * frame.own.sum() < new.sum() < 1.25 * rules.grow**2 * frame.own.sum()  # bent, and made of whole pixels
     seen = frame.view
     assert to_pixels(seen.field, seen.step, frame.own.shape)[placement.paint_mask].all()

@@ -168,6 +168,7 @@ class Warp:
         return Sketch(
             start=(int(start[0]) - 1, int(start[1]) - 1),  # the grid begins a cell before the square
             covered=covered[window],
+            painted=(covered & (distance <= self.band))[window],
             ring=ring - start,
             seam=to_unit(seam),
         )
@@ -189,13 +190,15 @@ class Warp:
 class Sketch:
     """A warped lesion on a grid of cells.
 
-    `covered` (hxw) are the cells that painting may touch, `start` is where they begin on the warp's square. `ring`
-    (nx2) are cells just outside of them, counted from there, where lesion and frame have to meet, at most a hundred
-    at even distances; `seam` (nx3 in [0, 1]) are the lesion's own surroundings there.
+    `covered` (hxw) are the cells that painting may touch, `start` is where they begin on the warp's square; of those
+    in `painted` (hxw) the middle is lesion or margin. `ring` (nx2) are cells just outside of the covered ones, counted
+    from their first, where lesion and frame have to meet, at most a hundred at even distances; `seam` (nx3 in [0, 1])
+    are the lesion's own surroundings there.
     """
 
     start: tuple[int, int]
     covered: NDArray[np.bool_]
+    painted: NDArray[np.bool_]
     ring: NDArray[np.int64]
     seam: NDArray[np.float32]
 

@@ -226,7 +226,7 @@ def _search(
             continue
         free = _overlaps(spectrum, blocked.shape, sketch.covered) < 0.5
         if target is not None:
-            hidden = _overlaps(target_spectrum, target.shape, sketch.covered)
+            hidden = _overlaps(target_spectrum, target.shape, sketch.painted)
             free &= hidden > rules.cover * target.sum() - 0.5
         cells = np.argwhere(free)
         if not len(cells):
