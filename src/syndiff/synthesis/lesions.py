@@ -55,7 +55,7 @@ class Lesion:
 
 def relative_sizes(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Square roots of the areas of a mask's (HxW) lesions, specks left out, relative to the frame's diagonal."""
-    _, areas, kept = _label(mask)
+    _, areas, kept = label_lesions(mask)
     return np.sqrt(areas[kept]) / np.hypot(*mask.shape)
 
 
@@ -63,7 +63,7 @@ def cut_out(
     case: Case, image: NDArray[np.uint8] | NDArray[np.uint16], mask: NDArray[np.bool_], seen: View
 ) -> tuple[Lesion, ...]:
     """Return the lesions of a frame that are no specks and not cut off by the edge of the frame or of the view."""
-    regions, _, kept = _label(mask)
+    regions, _, kept = label_lesions(mask)
     inner = ~grown(np.pad(~seen.field, 1, constant_values=True))[1:-1, 1:-1]
     field = to_pixels(inner, seen.step, mask.shape)
     boxes = ndimage.find_objects(regions)
@@ -83,8 +83,8 @@ def cut_out(
     return tuple(found)
 
 
-def _label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
-    """The regions of a mask, their areas, and the numbers (from 0) of those that are no specks beside the others."""
+def label_lesions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
+    """The regions of a mask (HxW), their areas, and the numbers (from 0) of those that are no specks beside others."""
     regions = np.zeros(mask.shape, np.int32)
     areas = np.zeros(0, np.int64)
     if mask.any():

@@ -16,7 +16,7 @@ from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album, Frame
 from syndiff.synthesis.field import View, any_in_cells, to_pixels
-from syndiff.synthesis.lesions import Lesion, Sketch, Warp, draw_bend
+from syndiff.synthesis.lesions import Lesion, Sketch, Warp, draw_bend, label_lesions
 from syndiff.synthesis.outline import within
 
 OwnLesions = Literal["keep", "remove", "replace"]
@@ -113,7 +113,10 @@ def place(
     for background in _frames(album, first, rng, rules):
         frame = album.frame(background)
         removal = _removed(frame.own, frame.view) if own != "keep" and frame.own.any() else None
-        replaced = _largest(frame.own) if own == "replace" and removal is not None else None
+        replaced = None
+        if own == "replace" and removal is not None:
+            regions, areas, _ = label_lesions(frame.own)
+            replaced = regions == 1 + np.argmax(areas)
         blocked = _blocked(frame, frame.own if removal is None else removal, free=replaced is not None)
         for draw in _search(album, frame, blocked, replaced, rng, margin, rules, lenders):
             if placement := _placement(frame, blocked, draw, removal, rules):
@@ -324,13 +327,6 @@ def _blocked(frame: Frame, occupied: NDArray[np.bool_], *, free: bool = False) -
     gap = max(2, round(0.01 * float(np.hypot(*occupied.shape)))) / seen.step
     near = within(np.pad(apart, 1, constant_values=True), gap)[1:-1, 1:-1]  # the frame's edge is one of the view
     return near | ~(seen.wall | taken if free else seen.wall)
-
-
-def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest connected region of a mask (HxW, not empty)."""
-    regions, _ = ndimage.label(mask, np.ones((3, 3)))
-    found: NDArray[np.bool_] = regions == 1 + np.argmax(np.bincount(regions.ravel())[1:])
-    return found
 
 
 def _overlaps(
