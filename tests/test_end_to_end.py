@@ -160,7 +160,7 @@ def test_an_interrupted_demo_goes_on(syndiff, tmp_path):
     """What a kill leaves while the phantom is rendered does not stand in the way of the next try."""
     (tmp_path / ".demo-phantom.partial" / "images").mkdir(parents=True)
     (tmp_path / ".demo-phantom.partial" / "images" / "half.png").write_bytes(b"")
-    outcome = syndiff("demo", "--out", tmp_path / "demo", *RUN, "synthesis.inpainter=copy_paste", "gates.mode=off")
+    outcome = syndiff("demo", "--out", tmp_path / "demo", *PAINTED)
     assert outcome.status == 0, outcome.err
     assert (tmp_path / "demo" / "report.html").is_file()
     assert len(DatasetFolder.open(tmp_path / "demo-phantom").cases) == 100
