@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
 from syndiff.synthesis.manifest import read_manifest
+from syndiff.training.checkpoints import best_checkpoint
 
 TINY = (
     *("--set", "painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_channels=16"),
@@ -103,6 +106,59 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
     assert untold.status == 2 and "split.json" in untold.err and "cannot be told" in untold.err
 
 
+def test_compact_starts_from_another_centres_inpainter(syndiff, phantom: Path, split: Path, tmp_path: Path) -> None:
+    """Its weights, words and latents are taken over, at another size; what it has seen is not forgotten."""
+    run, there = tmp_path / "adapted", tmp_path / "there"
+    shutil.copytree(phantom, there)
+    (there / "dataset.json").write_text((there / "dataset.json").read_text().replace("phantom", "there"))
+    cases = [case.id for case in DatasetFolder.open(there).cases]
+    (there / "captions.csv").write_text("\n".join(["case,caption", *(f"{case},a velvety polyp" for case in cases)]))
+    split_there = tmp_path / "there.json"
+    assert syndiff("data", "split", "--data", there, "--out", split_there, "--seed", 1).status == 0
+    first = ["adapt", "--data", phantom, "--split", split, "--out", run]
+    assert syndiff(*first, *TINY).status == 0
+
+    still = [setting for setting in TINY if not setting.startswith("painter.")]
+    still += ["painter.crop_size=96", "adapt.learning_rate=1e-9"]
+    given = ["adapt", "--data", there, "--split", split_there, "--model", run]
+    planned = syndiff(*given, "--out", tmp_path / "on", *still, "--dry-run")
+    assert planned.status == 0 and "at 96 pixels, from the weights of" in planned.out, planned.err
+    done = syndiff(*given, "--out", tmp_path / "on", *still)
+    assert done.status == 0, done.err
+    before, after = (best_checkpoint(tmp_path / name) for name in ("adapted", "on"))
+    old, new = (load_file(folder / "model.safetensors") for folder in (before, after))
+    assert old.keys() == new.keys()
+    for name, value in old.items():
+        assert torch.allclose(new[name][: len(value)], value, atol=1e-6), name
+    words, more = (json.loads((folder / "model.json").read_text())["vocabulary"] for folder in (before, after))
+    assert "velvety" not in words and more == [*words, "velvety"]
+    again = syndiff(*given, "--out", tmp_path / "on", *still)
+    assert again.status == 0 and again.out == done.out
+
+    # What the first one learned from stays known, with the run folder and without it.
+    turned, paint = tmp_path / "turned.json", ["synthesize", "--count", 1, "--out", tmp_path / "leak"]
+    kept = Split.read(split)
+    replace(kept, train=kept.test, test=kept.train).write(turned)
+    alone = Path(shutil.copytree(after, tmp_path / "alone"))
+    third = ["adapt", "--data", there, "--split", split_there, "--model", tmp_path / "on", "--out", tmp_path / "third"]
+    assert syndiff(*third, *still).status == 0
+    for model in (tmp_path / "on", alone, tmp_path / "third"):
+        use = ["--inpainter", "compact", "--model", model, "--set", *FAST]
+        leak = syndiff(*paint, "--data", phantom, "--split", turned, *use)
+        assert leak.status == 2 and "seen" in leak.err, leak.err
+    assert syndiff(*paint, "--data", phantom, "--split", split, *use, "--dry-run").status == 0
+
+    for arguments, reason in (
+        (["--split", turned, "--data", phantom, "--model", run, *still], "leaks"),
+        (["--split", split_there, "--data", there, "--model", alone, *still], "whole run folder"),
+        (["--split", split_there, "--data", there, "--model", run, *TINY], "painter.caption_channels has no effect"),
+        (["--split", split_there, "--data", there, "--model", tmp_path / "nothing", *still], "holds no inpainter"),
+    ):
+        refused = syndiff("adapt", "--out", tmp_path / "refused", *arguments)
+        assert refused.status == 2 and reason in refused.err, refused.err
+        assert not (tmp_path / "refused").exists()
+
+
 def test_a_caption_that_would_be_cut_is_found_before_anything_is_learned(
     syndiff, phantom: Path, split: Path, tmp_path: Path
 ) -> None:
@@ -191,7 +247,7 @@ def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split
             "compact.steps has no effect with the inpainter copy_paste",
         ),
         ("synthesize", ["--set", "adapt.steps=5"], "adapt.steps has no effect on `syndiff synthesize`"),
-        ("adapt", ["--model", "x"], "synthesis.model has no effect on `syndiff adapt --inpainter compact`"),
+        ("adapt", ["--model", "x"], "x holds no inpainter"),
         ("adapt", ["--set", "adapt.steps=5"], "adapt.steps has no effect on `syndiff adapt while adapt.minutes"),
         ("adapt", ["--set", "lora.rank=5"], "lora.rank has no effect"),
         ("adapt", ["--inpainter", "sdxl", "--minutes", "5"], "adapt.minutes has no effect on"),

@@ -20,9 +20,10 @@ class Adapt(Configured):
     out: Path
     """Run folder, which `synthesize --model` takes; the same command resumes it."""
     inpainter: Literal["compact", "sdxl"] = "compact"
-    """compact is trained from scratch on a laptop; sdxl is a diffusion pipeline that gets a LoRA, on a GPU."""
+    """compact is trained on a laptop; sdxl is a diffusion pipeline that gets a LoRA, on a GPU."""
     model: str | None = None
-    """For sdxl: folder or hub id of the pipeline; replaces synthesis.model."""
+    """For compact: run folder of an adapted inpainter to start from, another centre's say; none: from scratch. For
+    sdxl: folder or hub id of the pipeline. Replaces synthesis.model."""
     minutes: float | None = None
     """For compact: training time; replaces adapt.minutes."""
     dry_run: bool = False

@@ -225,6 +225,22 @@ def initialise_inpainter(settings: InpaintingSettings, vocabulary: Sequence[str]
         return channels_last(InpaintingModel(settings, vocabulary))
 
 
+def continue_inpainter(
+    start: InpaintingModel, settings: InpaintingSettings, vocabulary: Sequence[str], seed: int
+) -> InpaintingModel:
+    """A model with the weights of `start`, for crops of another size and more words where `settings` and words say so.
+
+    `vocabulary` begins with the words of `start`; those that it did not know get weights of their own. The latents'
+    components stay those of `start`: its weights are for them.
+    """
+    model = initialise_inpainter(settings, vocabulary, seed)
+    known = trainable_state(start)
+    words = model.captions.word.weight.detach().clone()
+    words[: len(known["captions.word.weight"])] = known["captions.word.weight"]
+    model.load_state_dict({**model.state_dict(), **known, "captions.word.weight": words})
+    return model
+
+
 def load_inpainter(checkpoint: Path) -> InpaintingModel:
     """The inpainter of a checkpoint folder that `syndiff adapt` made, ready to paint.
 

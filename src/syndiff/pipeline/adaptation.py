@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.caption_encoder import check_caption_length
 from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import InpaintingSettings, initialise_inpainter
+from syndiff.pipeline.starting import Start
 from syndiff.presets import Settings
 from syndiff.synthesis.captions import caption_case
 from syndiff.synthesis.grammar import Grammar
@@ -73,7 +75,7 @@ def adapt(data: Path, split_file: Path, out: Path, settings: Settings, *, seed: 
     if chosen.inpainter == "sdxl":
         settings.refuse_all_but(verb, *common, "synthesis.model", "synthesis.revision", "sdxl.variant", "lora")
     else:
-        settings.refuse_all_but(verb, *common, "painter", "adapt")
+        settings.refuse_all_but(verb, *common, "synthesis.model", "painter", "adapt")
         if settings.adapt.minutes:
             settings.refuse("adapt while adapt.minutes is above 0", "adapt.steps")
     dataset = DatasetFolder.open(data)
@@ -85,11 +87,12 @@ def adapt(data: Path, split_file: Path, out: Path, settings: Settings, *, seed: 
             return plan_sdxl(dataset, split, grammar=grammar, settings=settings)
         file = adapt_sdxl(dataset, split, out, grammar=grammar, settings=settings, seed=seed)
         return f"LoRA: {file}; paint: synthesize --inpainter sdxl --set sdxl.loras=[{out}]"
+    start = Start.open(chosen.model, split) if chosen.model else None
+    model_settings = start.settings(settings) if start else settings.painter
+    how: dict[str, Any] = {"grammar": grammar, "model_settings": model_settings, "settings": settings.adapt}
     if dry_run:
-        return plan_compact(dataset, split, grammar=grammar, model_settings=settings.painter, settings=settings.adapt)
-    best = adapt_compact(
-        dataset, split, out, grammar=grammar, model_settings=settings.painter, settings=settings.adapt, seed=seed
-    )
+        return plan_compact(dataset, split, **how, start=start)
+    best = adapt_compact(dataset, split, out, **how, seed=seed, start=start)
     score = read_json(best / "model.json")["val_loss"]
     return f"Best model: {best} (validation loss {score:.4f}); paint: synthesize --inpainter compact --model {out}"
 
@@ -158,20 +161,22 @@ def plan_compact(
     grammar: Grammar,
     model_settings: InpaintingSettings,
     settings: AdaptSettings,
+    start: Start | None = None,
 ) -> str:
     """What `adapt_compact` would learn, in words."""
     check_captions(dataset, split, grammar, model_settings.caption_length)
     lesions = caption_lesions(dataset, (*split.train, *split.val), grammar, progress=True)
     training = [caption for case_id in split.train for _, caption in lesions[case_id]]
     example = f", such as {training[0]!r}" if training else ""
-    model = initialise_inpainter(model_settings, _vocabulary(grammar, lesions), 0)
+    model = initialise_inpainter(model_settings, _vocabulary(grammar, lesions, start), 0)
     parameters = sum(value.numel() for value in model.parameters() if value.requires_grad)
     long = f"{settings.minutes:g} minutes" if settings.minutes else f"{settings.steps} steps"
+    origin = f", from the weights of {start.checkpoint}" if start else ""
     return (
         f"{len(training)} captioned lesions of {len(split.train)} training cases{example}\n"
         f"{len(split.val)} validation cases\n"
         f"{len(model.vocabulary)} words, {parameters / 1e6:.1f} M trained parameters, {long} of "
-        f"{settings.batch_size} crops at {model_settings.crop_size} pixels\nnothing was written"
+        f"{settings.batch_size} crops at {model_settings.crop_size} pixels{origin}\nnothing was written"
     )
 
 
@@ -194,18 +199,20 @@ def adapt_compact(
     model_settings: InpaintingSettings,
     settings: AdaptSettings,
     seed: int,
+    start: Start | None = None,
     progress: bool = True,
 ) -> Path:
     """Train a compact inpainter on the training cases of `split`, or go on; returns its best checkpoint.
 
-    It is validated on the split's validation cases and never sees a test case.
+    With `start`, which tells `model_settings`, it goes on from those weights. It is validated on the split's validation
+    cases and never sees a test case.
     """
     background = grammar.background.text
     check_captions(dataset, split, grammar, model_settings.caption_length)
     train_lesions = caption_lesions(dataset, split.train, grammar, progress=progress)
     val_lesions = caption_lesions(dataset, split.val, grammar, progress=progress)
-    vocabulary = _vocabulary(grammar, {**train_lesions, **val_lesions})
-    about = {
+    vocabulary = _vocabulary(grammar, {**train_lesions, **val_lesions}, start)
+    about: dict[str, Any] = {
         "dataset": split.dataset,
         "name": dataset.name,
         "split": split.hash,
@@ -214,6 +221,8 @@ def adapt_compact(
         "background": background,
         "captions": _hash_of(train_lesions, val_lesions),
     }
+    if start:
+        about["start"] = start.describe()
     open_run(
         out,
         {
@@ -223,6 +232,8 @@ def adapt_compact(
             "adapt": asdict(settings),
         },
     )
+    if start:
+        start.keep_split(out)
     split.write(out / "split.json")
     if _is_finished(out, settings):  # crops take a minute to encode
         return best_checkpoint(out)
@@ -245,17 +256,25 @@ def adapt_compact(
 
     def task() -> InpaintingTask:
         return InpaintingTask(
-            model_settings, settings, train=train, val=val, vocabulary=vocabulary, about=about, seed=seed
+            model_settings,
+            settings,
+            train=train,
+            val=val,
+            vocabulary=vocabulary,
+            about=about,
+            seed=seed,
+            start=start.model if start else None,
         )
 
     settings = replace(settings, steps=_plan_steps(out / "plan.json", settings, task))
     return fit(out, task(), settings, seed=seed, progress=progress)
 
 
-def _vocabulary(grammar: Grammar, lesions: Lesions) -> list[str]:
-    """Every word of the grammar's captions and of those that the dataset brings."""
+def _vocabulary(grammar: Grammar, lesions: Lesions, start: Start | None) -> list[str]:
+    """Every word of the grammar's captions and of those that the dataset brings, after those that `start` knows."""
     captions = (caption for found in lesions.values() for _, caption in found)
-    return sorted({*grammar.vocabulary, *(word for caption in captions for word in tokenize(caption))})
+    words = sorted({*grammar.vocabulary, *(word for caption in captions for word in tokenize(caption))})
+    return start.vocabulary(words) if start else words
 
 
 def _is_finished(run: Path, settings: AdaptSettings) -> bool:

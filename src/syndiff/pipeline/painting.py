@@ -1,6 +1,8 @@
 """From settings to an inpainter and its gates, and whether what they learned from may be used with a split."""
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -17,6 +19,9 @@ from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.checkpoints import best_checkpoint, find_checkpoint
 
+START = "start"
+"""In a run folder of `adapt`: split.json of the inpainter that it started from, and the same folder of that one."""
+
 
 def make_inpainter(settings: Settings) -> Inpainter:
     """The inpainter that the settings name."""
@@ -26,14 +31,14 @@ def make_inpainter(settings: Settings) -> Inpainter:
     if chosen.inpainter == "compact":
         from syndiff.synthesis.inpainters.compact import Compact
 
-        return Compact(_compact_checkpoint(chosen.model), settings.compact)
+        return Compact(compact_checkpoint(chosen.model), settings.compact)
     from syndiff.models.pipeline_folder import DEFAULT_MODEL
     from syndiff.synthesis.inpainters.sdxl import Sdxl
 
     return Sdxl(chosen.model or DEFAULT_MODEL, revision=chosen.revision or None, settings=settings.sdxl)
 
 
-def _compact_checkpoint(model: str) -> Path:
+def compact_checkpoint(model: str) -> Path:
     """The best checkpoint of an `adapt` run, or `model` itself where it is a checkpoint."""
     how = "teach it your images with `syndiff adapt --data DIR --split FILE --out RUN`, then give --model RUN"
     if not model:
@@ -61,16 +66,31 @@ def check_inpainter(settings: Settings, split: Split) -> None:
 
 
 def _check_compact(model: Path, split: Split) -> None:
-    what, checkpoint = f"synthesis settings: the inpainter {model}", _compact_checkpoint(str(model)).resolve()
+    what, checkpoint = f"synthesis settings: the inpainter {model}", compact_checkpoint(str(model)).resolve()
     learned = read_json(checkpoint / "model.json").get("learned_from", {})
-    if checkpoint.parent.name == "checkpoints" and (checkpoint.parent.parent / "split.json").is_file():
-        _refuse_leak(what, checkpoint.parent.parent, split)
-    elif learned.get("dataset") in (None, split.dataset) and learned.get("split") != split.hash:
+    if run := run_of(checkpoint):
+        refuse_leak(what, run, split)
+    elif any(
+        each.get("dataset") in (None, split.dataset) and each.get("split") != split.hash for each in _all(learned)
+    ):
         raise SyndiffError(
             f"{what} is not in the run folder that it was taught in, whose split.json names the cases, and did not "
             "learn under this split: whether it has seen cases that this split keeps for validation or test cannot be "
             "told. Give the whole run folder of `syndiff adapt`, or adapt one with this split."
         )
+
+
+def run_of(checkpoint: Path) -> Path | None:
+    """The run folder of `adapt` that a checkpoint lies in, with the split that names its cases."""
+    run = checkpoint.parent.parent
+    return run if checkpoint.parent.name == "checkpoints" and (run / "split.json").is_file() else None
+
+
+def _all(learned: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """What an inpainter learned from, and what those learned from that it started from."""
+    yield learned
+    if "start" in learned:
+        yield from _all(learned["start"]["learned_from"])
 
 
 def _check_lora(name: str, split: Split) -> None:
@@ -84,7 +104,7 @@ def _check_lora(name: str, split: Split) -> None:
             "beside it: whether it has seen cases that this split keeps for validation or test cannot be told. Copy "
             "it from the run folder, or give the `adapt` command once more, which then only writes it."
         )
-    _refuse_leak(what, folder, split)
+    refuse_leak(what, folder, split)
 
 
 def make_gates(
@@ -117,7 +137,7 @@ def check_judge(settings: Settings, split: Split) -> Path | None:
         return None
     run = Path(settings.gates.segmenter)
     checkpoint = best_checkpoint(run)
-    _refuse_leak(f"gates settings: segmenter {run}", run, split)
+    refuse_leak(f"gates settings: segmenter {run}", run, split)
     config = run / "config.yaml"
     about = yaml.safe_load(config.read_text()).get("data", {}) if config.is_file() else {}
     if "synthetic" not in about:
@@ -144,7 +164,10 @@ def _judge_of(settings: Settings, split: Split) -> Segmenter | None:
     )
 
 
-def _refuse_leak(what: str, run: Path, split: Split) -> None:
+def refuse_leak(what: str, run: Path, split: Split) -> None:
+    """Raise SyndiffError where what was trained in `run`, or what that started from, saw held-out cases of `split`."""
+    if (run / START / "split.json").is_file():
+        refuse_leak(what, run / START, split)
     trained_on = Split.read(run / "split.json")
     learned, chosen_on = set(trained_on.train), set(trained_on.val)
     leaked: set[str] = set()

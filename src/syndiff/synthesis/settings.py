@@ -23,8 +23,8 @@ class SynthesisSettings:
             label is the new lesion's. The last three need an inpainter that paints from text.
         backgrounds: folder of frames without any lesion to paint into, instead of the training frames; images, or a
             dataset folder with empty masks.
-        model: for "compact" the run folder of `syndiff adapt`, or one of its checkpoints; for "sdxl" the folder or hub
-            id of a diffusion pipeline, empty is SDXL inpainting on the hub.
+        model: for "compact" the run folder of `syndiff adapt`, or one of its checkpoints (`adapt` itself starts from
+            that run); for "sdxl" the folder or hub id of a diffusion pipeline, empty is SDXL inpainting on the hub.
         revision: commit of the hub repository, for "sdxl" only; empty for a folder.
         prompts: prompt pack, by name (polyp, nucleus, lesion) or as the path of a YAML file; empty: the one that serves
             the dataset's class.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from syndiff import __version__
-from syndiff.models.inpainter import InpaintingModel, InpaintingSettings, initialise_inpainter
+from syndiff.models.inpainter import InpaintingModel, InpaintingSettings, continue_inpainter, initialise_inpainter
 from syndiff.training.inpainting_pool import EncodedCrops
 from syndiff.training.inpainting_settings import AdaptSettings
 from syndiff.training.loop import case_indices, derived_seed
@@ -54,7 +54,10 @@ class InpaintingObjective(nn.Module):
 
 
 class InpaintingTask:
-    """`Task` of the compact inpainter; validated by its loss on fixed crops, noises and timesteps."""
+    """`Task` of the compact inpainter; validated by its loss on fixed crops, noises and timesteps.
+
+    With `start` it goes on from that model's weights, whose words `vocabulary` begins with.
+    """
 
     score_name, score_sign = "val_loss", -1
 
@@ -68,11 +71,15 @@ class InpaintingTask:
         vocabulary: Sequence[str],
         about: Mapping[str, Any],
         seed: int,
+        start: InpaintingModel | None = None,
     ) -> None:
         self.model_settings, self.settings, self.seed, self.about = model_settings, settings, seed, dict(about)
         self.train = train
-        self.model = initialise_inpainter(model_settings, vocabulary, seed)
-        self.model.measure(train.clean[:_MEASURED])
+        if start is None:
+            self.model = initialise_inpainter(model_settings, vocabulary, seed)
+            self.model.measure(train.clean[:_MEASURED])
+        else:
+            self.model = continue_inpainter(start, model_settings, vocabulary, seed)
         self.objective = InpaintingObjective(self.model, settings.outside_weight)
         self._probe = self._draw(val, range(len(val)), (seed, 3), caption_dropout=0)
 
