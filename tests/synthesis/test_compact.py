@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from syndiff.data.crops import crop_box
 from syndiff.data.readers import to_unit
+from syndiff.errors import SyndiffError
 from syndiff.files import write_json
 from syndiff.models.inpainter import InpaintingSettings, initialise_inpainter
 from syndiff.models.tensors import trainable_state, write_tensors
@@ -16,6 +17,7 @@ from syndiff.synthesis.inpainters import compact as module
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.compact import Compact, match_surroundings
 from syndiff.synthesis.inpainters.compact_settings import CompactSettings
+from syndiff.synthesis.inpainters.strength import with_donor
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +65,35 @@ def test_all_of_the_mask_is_painted_where_it_reaches_beyond_the_lesions_surround
     lesion[40:46, 62:70] = True
     (painted,) = compact.inpaint([replace(request, lesion=lesion)])
     assert (painted != to_unit(request.image))[request.mask].mean() > 0.9
+
+
+def test_a_lesion_may_begin_with_a_real_one(compact: Compact) -> None:
+    """The nearer to it, the lower the strength; at full strength it is never asked for, nor to paint mucosa."""
+    stripes = np.broadcast_to(np.where(np.arange(120) % 16 < 8, 0.8, 0.2)[:, None], (90, 120, 3)).astype(np.float32)
+    requests = [ask(1), replace(ask(1), donor=lambda: stripes)]
+    mask, donor = ask(1).mask, with_donor(requests[1])
+    mucosa = [replace(request, lesion=np.zeros_like(mask)) for request in requests]
+
+    def painted(strength: float, asked: list[InpaintRequest]) -> list[np.ndarray]:
+        return Compact(compact.checkpoint, CompactSettings(steps=5, strength=strength)).inpaint(asked)
+
+    distances = []
+    for strength in (0.1, 0.5, 0.9):
+        flat, striped = painted(strength, requests)
+        assert np.abs(flat - striped)[mask].max() > 0.01
+        distances.append(np.abs(striped - donor)[mask].mean())
+        assert np.array_equal(*painted(strength, mucosa))
+    assert distances == sorted(distances)
+    assert np.array_equal(*painted(1, [requests[0]]), *painted(1, [requests[1]]))
+    both = painted(0.5, [mucosa[0], requests[1]])
+    assert np.allclose(both[0], painted(0.5, mucosa[:1])[0], atol=1e-4)
+    assert np.allclose(both[1], painted(0.5, requests[1:])[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.05, 1.5, float("nan")])
+def test_a_strength_that_paints_nothing_is_refused(strength: float) -> None:
+    with pytest.raises(SyndiffError, match=r"strength is .*expected 0.1 to 1"):
+        CompactSettings(strength=strength)
 
 
 def test_nothing_changes_outside_of_the_crop(compact: Compact) -> None:

@@ -190,11 +190,15 @@ class InpaintingModel(nn.Module):
         *,
         steps: int,
         guidance_scale: float,
+        begun_bchw: Tensor | None = None,
+        strength: float = 1.0,
     ) -> Tensor:
         """Painted crops (b, 3, s, s) in [0, 1]; what was not hidden comes back only as well as the autoencoder can.
 
         `guidance_scale` 1 is the plain conditional model; above 1 the caption is followed more closely (Ho and
-        Salimans, arXiv 2207.12598), at twice the cost.
+        Salimans, arXiv 2207.12598), at twice the cost. With `strength` below 1 painting begins with the pictures
+        `begun_bchw` in [0, 1], noised as far as that share of the timesteps, and takes that share of the steps
+        (SDEdit: Meng et al., arXiv 2108.01073).
         """
         device = noise_bchw.device
         surroundings = self.surroundings(image_bchw, lesion_b1hw, hidden_b1hw)
@@ -208,8 +212,12 @@ class InpaintingModel(nn.Module):
             without = self.denoise(noisy, timestep_b, surroundings, nothing)
             return without + guidance_scale * (with_caption - without)
 
-        start = self.schedule.timesteps - 1
-        latent = ddim(predicted, self.prediction, self.schedule, noise_bchw, start=start, steps=steps)
+        start, latent = round(strength * self.schedule.timesteps) - 1, noise_bchw
+        if begun_bchw is not None:
+            clean = self.components(self.autoencoder.encode(begun_bchw * 2 - 1).float())
+            latent = self.schedule.diffuse(clean, noise_bchw, torch.full((len(clean),), start, device=device))
+            steps = max(1, round(strength * steps))
+        latent = ddim(predicted, self.prediction, self.schedule, latent, start=start, steps=steps)
         return self.decode(latent)
 
 

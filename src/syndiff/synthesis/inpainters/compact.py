@@ -20,6 +20,7 @@ from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import InpaintingModel, load_inpainter
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.compact_settings import CompactSettings
+from syndiff.synthesis.inpainters.strength import paint_by_strength, with_donor
 
 
 class Compact:
@@ -33,7 +34,6 @@ class Compact:
     name = "compact"
     copies = False
     paints_from_text = True
-    reads_outline = True
     reads_captions = True
     libraries = ("diffusers", "torch")
 
@@ -47,6 +47,11 @@ class Compact:
                 "folder of `syndiff adapt`."
             )
         self.margin, self.context = float(painting["margin"]), float(painting["context"])
+
+    @property
+    def reads_outline(self) -> bool:
+        """Not where it begins with what is there: of an old lesion beside the outline something would remain."""
+        return self.settings.strength == 1
 
     @property
     def batch_size(self) -> int:
@@ -74,7 +79,10 @@ class Compact:
         self._model.captions.tokens([text])
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
-        """Paint all requests as one batch, each with its own noise; the frame is returned whole."""
+        """Paint all requests, those of one strength as one batch, each with its own noise; frames come back whole."""
+        return paint_by_strength(requests, lambda request: self.settings.strength, self._paint)
+
+    def _paint(self, requests: Sequence[InpaintRequest], strength: float) -> list[NDArray[np.float32]]:
         model, size = self._model, self._model.settings.crop_size
         frames = [to_unit(request.image) for request in requests]
         windows = [self._window(request) for request in requests]
@@ -88,6 +96,10 @@ class Compact:
             [torch.randn(model.noise_shape(), generator=torch.Generator().manual_seed(r.seed)) for r in requests]
         )
         device = default_device()
+        begun = None
+        if strength < 1:
+            donors = [cut(with_donor(r), window, size) for r, window in zip(requests, windows, strict=True)]
+            begun = torch.stack(donors).to(device)
         painted = model.paint(
             image.to(device),
             lesion.to(device),
@@ -96,6 +108,8 @@ class Compact:
             self.settings.temperature * noise.to(device),
             steps=self.settings.steps,
             guidance_scale=self.settings.guidance_scale,
+            begun_bchw=begun,
+            strength=strength,
         ).cpu()
         painted = match_surroundings(painted, image, hidden)
         return [paste(frame, picture, window) for frame, picture, window in zip(frames, painted, windows, strict=True)]

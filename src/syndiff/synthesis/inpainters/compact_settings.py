@@ -15,12 +15,17 @@ class CompactSettings:
             the cost.
         temperature: factor on the noise that sampling starts from; 1 is the model's own distribution, below it lesions
             are plainer and fewer look wrong.
+        strength: share of the steps that are taken, and of the noise that a new lesion begins with. At 1 that is noise
+            alone. Below it painting begins with a real lesion, the one whose shape is taken, blended into the frame: it
+            keeps that one's form and light, the more the lower, and turns its surface and colours into its own. Where
+            lesions are removed it is 1.
         batch_size: samples painted at once. It can change the last bit of a sample, no more.
     """
 
     steps: int = 25
     guidance_scale: float = 1.5
     temperature: float = 0.8
+    strength: float = 1.0
     batch_size: int = 8
 
     def __post_init__(self) -> None:
@@ -28,6 +33,7 @@ class CompactSettings:
             ("steps", self.steps, self.steps >= 1, "1 or more"),
             ("guidance_scale", self.guidance_scale, self.guidance_scale >= 0, "0 or more"),
             ("temperature", self.temperature, 0 < self.temperature <= 2, "above 0, at most 2"),
+            ("strength", self.strength, 0.1 <= self.strength <= 1, "0.1 to 1"),
             ("batch_size", self.batch_size, self.batch_size >= 1, "1 or more"),
         ):
             if not fits:

@@ -1,6 +1,5 @@
 """A lesion painted from a prompt by any Stable Diffusion inpainting pipeline (1.5, 2, XL) of diffusers."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -17,8 +16,8 @@ from syndiff.models.lora import LoraFile, find_lora, load_loras
 from syndiff.models.pipeline_folder import DEFAULT_MODEL, PipelineFolder, find_pipeline, first_line
 from syndiff.models.text import check_prompt_length, load_tokenizers
 from syndiff.synthesis.inpainters.base import InpaintRequest
-from syndiff.synthesis.inpainters.copy_paste import seamless
 from syndiff.synthesis.inpainters.sdxl_settings import LARGE, SdxlSettings
+from syndiff.synthesis.inpainters.strength import paint_by_strength, with_donor
 
 _SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -88,15 +87,7 @@ class Sdxl:
         """Paint all requests, those of one strength as one batch, each with its own generator."""
         for text in dict.fromkeys(text for r in requests for text in (r.prompt, r.negative_prompt)):
             self.check_prompt(text)
-        parts = defaultdict(list)
-        for number, request in enumerate(requests):
-            # what remains of a lesion that is to be painted over would still be one
-            share = float(request.mask.mean()) if request.lesion.any() else 1.0
-            parts[self.settings.strength_of(share)].append(number)
-        painted: dict[int, NDArray[np.float32]] = {}
-        for strength, numbers in parts.items():
-            painted |= zip(numbers, self._paint([requests[i] for i in numbers], strength), strict=True)
-        return [painted[number] for number in range(len(requests))]
+        return paint_by_strength(requests, lambda r: self.settings.strength_of(float(r.mask.mean())), self._paint)
 
     def _paint(self, requests: Sequence[InpaintRequest], strength: float) -> list[NDArray[np.float32]]:
         settings, size = self.settings, self.settings.resolution
@@ -132,7 +123,7 @@ class Sdxl:
             return frame
         small = request.mask.mean() < LARGE and settings.strength != 1
         if settings.start == "donor" or (settings.start == "auto" and small):
-            return seamless(frame, request.donor(), request.mask)
+            return with_donor(request)
         return frame
 
     @cached_property
