@@ -17,7 +17,7 @@ def check_caption_length(caption: str, length: int) -> None:
     if len(words) >= length:
         raise SyndiffError(
             f"prompt {caption!r} has {len(words)} words, the compact inpainter reads {length - 1}; "
-            f"{' '.join(words[length - 1 :])!r} would be cut. Shorten it, or adapt with a larger "
+            f"{' '.join(words[length - 1 :])!r} would be cut. Shorten it, or adapt from scratch with a larger "
             f"painter.caption_length than {length}."
         )
 

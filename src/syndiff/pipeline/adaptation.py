@@ -222,7 +222,7 @@ def adapt_compact(
         "captions": _hash_of(train_lesions, val_lesions),
     }
     if start:
-        about["start"] = start.describe()
+        about["start"] = start.about
     open_run(
         out,
         {
@@ -233,7 +233,7 @@ def adapt_compact(
         },
     )
     if start:
-        start.keep_split(out)
+        start.keep_splits(out)
     split.write(out / "split.json")
     if _is_finished(out, settings):  # crops take a minute to encode
         return best_checkpoint(out)

@@ -1,6 +1,6 @@
 """From settings to an inpainter and its gates, and whether what they learned from may be used with a split."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,31 +66,32 @@ def check_inpainter(settings: Settings, split: Split) -> None:
 
 
 def _check_compact(model: Path, split: Split) -> None:
-    what, checkpoint = f"synthesis settings: the inpainter {model}", compact_checkpoint(str(model)).resolve()
+    checkpoint = compact_checkpoint(str(model)).resolve()
     learned = read_json(checkpoint / "model.json").get("learned_from", {})
-    if run := run_of(checkpoint):
-        refuse_leak(what, run, split)
-    elif any(
-        each.get("dataset") in (None, split.dataset) and each.get("split") != split.hash for each in _all(learned)
-    ):
+    check_history(f"synthesis settings: the inpainter {model}", run_of(checkpoint), learned, split)
+
+
+def run_of(checkpoint: Path) -> Path | None:
+    """The run folder that a checkpoint lies in, where it lies in one with the split that names its cases."""
+    run = checkpoint.parent.parent
+    return run if checkpoint.parent.name == "checkpoints" and (run / "split.json").is_file() else None
+
+
+def check_history(what: str, run: Path | None, learned: Mapping[str, Any], split: Split) -> None:
+    """Raise SyndiffError where an inpainter, or one that it started from, may have seen held-out cases of `split`.
+
+    `learned` is what its model.json says that it learned from, `run` the folder whose split.json names the cases.
+    """
+    if run is not None and (run / "split.json").is_file():
+        _refuse_leak(what, run, split)
+    elif learned.get("dataset") in (None, split.dataset) and learned.get("split") != split.hash:
         raise SyndiffError(
             f"{what} is not in the run folder that it was taught in, whose split.json names the cases, and did not "
             "learn under this split: whether it has seen cases that this split keeps for validation or test cannot be "
             "told. Give the whole run folder of `syndiff adapt`, or adapt one with this split."
         )
-
-
-def run_of(checkpoint: Path) -> Path | None:
-    """The run folder of `adapt` that a checkpoint lies in, with the split that names its cases."""
-    run = checkpoint.parent.parent
-    return run if checkpoint.parent.name == "checkpoints" and (run / "split.json").is_file() else None
-
-
-def _all(learned: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What an inpainter learned from, and what those learned from that it started from."""
-    yield learned
     if "start" in learned:
-        yield from _all(learned["start"]["learned_from"])
+        check_history(what, run and run / START, learned["start"]["learned_from"], split)
 
 
 def _check_lora(name: str, split: Split) -> None:
@@ -104,7 +105,7 @@ def _check_lora(name: str, split: Split) -> None:
             "beside it: whether it has seen cases that this split keeps for validation or test cannot be told. Copy "
             "it from the run folder, or give the `adapt` command once more, which then only writes it."
         )
-    refuse_leak(what, folder, split)
+    _refuse_leak(what, folder, split)
 
 
 def make_gates(
@@ -137,7 +138,7 @@ def check_judge(settings: Settings, split: Split) -> Path | None:
         return None
     run = Path(settings.gates.segmenter)
     checkpoint = best_checkpoint(run)
-    refuse_leak(f"gates settings: segmenter {run}", run, split)
+    _refuse_leak(f"gates settings: segmenter {run}", run, split)
     config = run / "config.yaml"
     about = yaml.safe_load(config.read_text()).get("data", {}) if config.is_file() else {}
     if "synthetic" not in about:
@@ -164,10 +165,7 @@ def _judge_of(settings: Settings, split: Split) -> Segmenter | None:
     )
 
 
-def refuse_leak(what: str, run: Path, split: Split) -> None:
-    """Raise SyndiffError where what was trained in `run`, or what that started from, saw held-out cases of `split`."""
-    if (run / START / "split.json").is_file():
-        refuse_leak(what, run / START, split)
+def _refuse_leak(what: str, run: Path, split: Split) -> None:
     trained_on = Split.read(run / "split.json")
     learned, chosen_on = set(trained_on.train), set(trained_on.val)
     leaked: set[str] = set()

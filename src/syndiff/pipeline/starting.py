@@ -1,7 +1,6 @@
 """The inpainter that an adaptation starts from: another centre's, or an own one that learned smaller crops."""
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -10,17 +9,21 @@ from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.files import read_json, sha256
 from syndiff.models.inpainter import InpaintingModel, InpaintingSettings, load_inpainter
-from syndiff.pipeline.painting import START, compact_checkpoint, refuse_leak, run_of
+from syndiff.pipeline.painting import START, check_history, compact_checkpoint, run_of
 from syndiff.presets import Settings
 
 
 @dataclass(frozen=True)
 class Start:
-    """The best checkpoint of a run folder of `syndiff adapt`, loaded."""
+    """The best checkpoint of a run folder of `syndiff adapt`, loaded.
+
+    `about` tells its weights by their hash, and what they learned from.
+    """
 
     checkpoint: Path
     run: Path
     model: InpaintingModel
+    about: Mapping[str, Any]
 
     @classmethod
     def open(cls, given: str, split: Split) -> Self:
@@ -35,8 +38,10 @@ class Start:
                 f"--model {given} is not in the run folder that it was taught in, whose split.json names the cases "
                 "that it has seen. Give the whole run folder of `syndiff adapt`."
             )
-        refuse_leak(f"the inpainter {given}", run, split)
-        return cls(checkpoint, run, load_inpainter(checkpoint))
+        learned = read_json(checkpoint / "model.json").get("learned_from", {})
+        check_history(f"--model: the inpainter {given}", run, learned, split)
+        about = {"hash": sha256(checkpoint / "model.safetensors"), "learned_from": learned}
+        return cls(checkpoint, run, load_inpainter(checkpoint), about)
 
     def settings(self, chosen: Settings) -> InpaintingSettings:
         """Its own, but for the size of the crops where that was chosen; all else its weights have settled."""
@@ -50,15 +55,10 @@ class Start:
         """Its words, then the others of `words`."""
         return [*self.model.vocabulary, *(word for word in words if word not in self.model.vocabulary)]
 
-    def describe(self) -> dict[str, Any]:
-        """The weights by their hash, and what they learned from."""
-        told = read_json(self.checkpoint / "model.json")
-        return {"hash": sha256(self.checkpoint / "model.safetensors"), "learned_from": told["learned_from"]}
-
-    def keep_split(self, out: Path) -> None:
-        """Copy what names the cases that it has seen, and those of what it started from itself, into the run `out`."""
-        kept = out / START
-        kept.mkdir(exist_ok=True)
-        shutil.copy(self.run / "split.json", kept)
-        if (self.run / START).is_dir():
-            shutil.copytree(self.run / START, kept / START, dirs_exist_ok=True)
+    def keep_splits(self, out: Path) -> None:
+        """Write the splits that name the cases which it, and what it started from, have seen into the run `out`."""
+        there, here = self.run, out / START
+        while (there / "split.json").is_file():
+            here.mkdir(exist_ok=True)
+            Split.read(there / "split.json").write(here / "split.json")
+            there, here = there / START, here / START

@@ -80,7 +80,12 @@ class Compact:
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
         """Paint all requests, those of one strength as one batch, each with its own noise; frames come back whole."""
-        return paint_by_strength(requests, lambda request: self.settings.strength, self._paint)
+
+        def strength_of(request: InpaintRequest) -> float:
+            # what remains of a lesion that is to be painted over would still be one
+            return self.settings.strength if request.lesion.any() else 1.0
+
+        return paint_by_strength(requests, strength_of, self._paint)
 
     def _paint(self, requests: Sequence[InpaintRequest], strength: float) -> list[NDArray[np.float32]]:
         model, size = self._model, self._model.settings.crop_size

@@ -87,7 +87,12 @@ class Sdxl:
         """Paint all requests, those of one strength as one batch, each with its own generator."""
         for text in dict.fromkeys(text for r in requests for text in (r.prompt, r.negative_prompt)):
             self.check_prompt(text)
-        return paint_by_strength(requests, lambda r: self.settings.strength_of(float(r.mask.mean())), self._paint)
+
+        def strength_of(request: InpaintRequest) -> float:
+            # what remains of a lesion that is to be painted over would still be one
+            return self.settings.strength_of(float(request.mask.mean()) if request.lesion.any() else 1.0)
+
+        return paint_by_strength(requests, strength_of, self._paint)
 
     def _paint(self, requests: Sequence[InpaintRequest], strength: float) -> list[NDArray[np.float32]]:
         settings, size = self.settings, self.settings.resolution

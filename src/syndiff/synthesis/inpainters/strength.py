@@ -19,14 +19,10 @@ def paint_by_strength(
     strength_of: Callable[[InpaintRequest], float],
     paint: Callable[[Sequence[InpaintRequest], float], Pictures],
 ) -> Pictures:
-    """`paint` the requests of each strength as one batch; pictures in the order of the requests.
-
-    Strength is 1, noise alone, where no lesion is wanted: what remained of one that is to be painted over would still
-    be one.
-    """
+    """`paint` the requests of each strength as one batch; pictures in the order of the requests."""
     parts = defaultdict(list)
     for number, request in enumerate(requests):
-        parts[strength_of(request) if request.lesion.any() else 1.0].append(number)
+        parts[strength_of(request)].append(number)
     painted: dict[int, NDArray[np.float32]] = {}
     for strength, numbers in parts.items():
         painted |= zip(numbers, paint([requests[i] for i in numbers], strength), strict=True)
