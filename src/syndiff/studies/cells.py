@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_all_start_methods, get_context, parent_process
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from threading import Thread
 from typing import Any, Literal, TypeVar
@@ -91,7 +92,7 @@ def in_processes(finish: Callable[[T], R], cells: Iterable[T], workers: int) -> 
     # What is large is given to a worker as it starts: Python before 3.11.4 waits for ever on a broken pool whose queue
     # holds more than a pipe takes (cpython issue 94777).
     given = (_threads_each(workers), finish, every)
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _prepare_worker, given)
+    pool = ProcessPoolExecutor(workers, _processes(), _prepare_worker, given)
     done = False
     try:
         yield from pool.map(_finish_cell, range(len(every)))
@@ -105,6 +106,15 @@ def in_processes(finish: Callable[[T], R], cells: Iterable[T], workers: int) -> 
         for worker in set() if done else set(active_children()) - strangers:
             worker.terminate()  # it may be in the middle of a training
         pool.shutdown(cancel_futures=True)
+
+
+def _processes() -> BaseContext:
+    """Where the system can, workers are forked from a server that has imported once what each of them needs."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "syndiff.pipeline.arms"])
+    return context
 
 
 @contextmanager
