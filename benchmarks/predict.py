@@ -13,7 +13,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,15 +59,23 @@ def folder_of(count: int, frame: Path, folder: Path) -> Path:
     return folder
 
 
+_ALONE = """
+import resource, subprocess, sys, time
+started = time.perf_counter()
+status = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
+"""A small process starts the one that is measured: the system counts the memory of the starter as its child's too."""
+
+
 def measured(command: list[str]) -> dict[str, float]:
     """Wall seconds and peak memory of a process, which must succeed."""
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
-    if status:
-        raise SystemExit(f"{' '.join(command)} ended with status {status}")
-    return {"seconds": seconds, "peak_memory_gib": usage.ru_maxrss / 2**20}
+    done = subprocess.run([sys.executable, "-c", _ALONE, *command], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with status {done.returncode}")
+    seconds, kibibytes = map(float, done.stdout.split())
+    return {"seconds": seconds, "peak_memory_gib": kibibytes / 2**20}
 
 
 def main() -> None:
