@@ -213,7 +213,8 @@ class InpaintingModel(nn.Module):
             return without + guidance_scale * (with_caption - without)
 
         start, latent = round(strength * self.schedule.timesteps) - 1, noise_bchw
-        if begun_bchw is not None:
+        if strength < 1:
+            assert begun_bchw is not None, "a strength below 1 begins with a picture"
             clean = self.components(self.autoencoder.encode(begun_bchw * 2 - 1).float())
             latent = self.schedule.diffuse(clean, noise_bchw, torch.full((len(clean),), start, device=device))
             steps = max(1, round(strength * steps))

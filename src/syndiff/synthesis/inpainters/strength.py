@@ -1,5 +1,4 @@
-"""Painting that begins with something else than noise alone: requests of one strength together, a real lesion to begin
-with."""
+"""Painting that begins with more than noise: requests of one strength together, a real lesion to begin with."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
