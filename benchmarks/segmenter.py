@@ -33,7 +33,8 @@ from syndiff.files import write_json
 from syndiff.models.folding import fold_batch_norms
 from syndiff.models.hardware import channels_last
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.models.segmenter import SegmenterSettings, initialise
+from syndiff.models.segmenter import initialise
+from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.pipeline.run import peak_memory_gib
 from syndiff.presets import Settings, load_settings
 from syndiff.training.calibration import step_seconds

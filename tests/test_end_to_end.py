@@ -140,16 +140,41 @@ def test_doctor_speaks_plainly(syndiff):
         assert word in outcome.out
 
 
-def test_help_is_light():
-    """`--help` answers in half a second because it loads none of the heavy libraries."""
+@pytest.mark.parametrize(
+    ("calls", "said"),
+    [
+        (["--help"], "demo"),
+        (["settings"], "model.image_size = "),
+        (
+            [
+                f"{verb} --set model.imge_size=3"
+                for verb in (
+                    "run --data d --out o",
+                    "demo --out o",
+                    "train --data d --split s --out o",
+                    "adapt --data d --split s --out o",
+                    "synthesize --data d --split s --out o --count 1",
+                    "study low-data --data d --out o",
+                    "study peers --data d --out o",
+                    "study steering --data d --split s --out o",
+                )
+            ],
+            "did you mean image_size?",
+        ),
+    ],
+    ids=("help", "settings", "a wrong setting"),
+)
+def test_what_needs_no_network_is_quick(calls, said, tmp_path):
+    """Help, and a mistake in the settings, come within a second or two: none of the heavy libraries is loaded."""
     code = (
-        "import sys\nfrom syndiff.cli import main\n"
-        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        f"import sys\nfrom syndiff.cli import main\nsys.stderr = sys.stdout\nfor call in {calls!r}:\n"
+        "    try: main(call.split())\n    except SystemExit: pass\n"
         "print(sorted(m for m in ('torch', 'numpy', 'matplotlib', 'diffusers', 'accelerate') if m in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip().endswith("[]"), done.stdout
-    assert "demo" in done.stdout
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
+    assert done.stdout.count(said) >= len(calls), done.stdout
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_phantom_dataset_is_usable(phantom: Path):

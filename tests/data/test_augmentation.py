@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from syndiff.data.augmentation import Augmentation, AugmentationSettings
+from syndiff.data.augmentation import Augmentation
+from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.errors import SyndiffError
 
 

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from syndiff.models.folding import fold_batch_norms
-from syndiff.models.segmenter import Kind, SegmenterSettings, initialise
+from syndiff.models.segmenter import initialise
+from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.models.tensors import trainable_state
 
 

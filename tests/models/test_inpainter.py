@@ -7,7 +7,8 @@ import torch
 
 from syndiff.errors import SyndiffError
 from syndiff.files import read_json, write_json
-from syndiff.models.inpainter import InpaintingModel, InpaintingSettings, initialise_inpainter, load_inpainter
+from syndiff.models.inpainter import InpaintingModel, initialise_inpainter, load_inpainter
+from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.models.tensors import trainable_state, write_tensors
 
 SETTINGS = InpaintingSettings(crop_size=64, channels=(32, 32, 32), caption_channels=16, caption_layers=1)

@@ -7,7 +7,8 @@ import torch
 
 from syndiff.errors import SyndiffError
 from syndiff.models.control import PlainNetwork
-from syndiff.models.segmenter import Kind, SegmenterSettings, initialise
+from syndiff.models.segmenter import initialise
+from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.models.tensors import trainable_state
 from tiny_pipelines import save_narrow_kl
 

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syndiff.models.views import VIEWS, make_views, undo_views
+from syndiff.models.segmenter_settings import VIEWS
+from syndiff.models.views import make_views, undo_views
 
 
 @given(st.sampled_from(VIEWS), st.integers(1, 9), st.integers(0, 99))

@@ -11,7 +11,8 @@ from syndiff.data.crops import crop_box
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
-from syndiff.models.inpainter import InpaintingSettings, initialise_inpainter
+from syndiff.models.inpainter import initialise_inpainter
+from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.models.tensors import trainable_state, write_tensors
 from syndiff.synthesis.inpainters import compact as module
 from syndiff.synthesis.inpainters.base import InpaintRequest

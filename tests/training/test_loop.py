@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tiny_training import MODEL, TRAINING, bright_squares, tiny_train
 
-from syndiff.data.augmentation import AugmentationSettings
+from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.errors import SyndiffError
 from syndiff.files import read_json, sha256
 from syndiff.models.prediction import load_segmenter

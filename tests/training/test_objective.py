@@ -10,7 +10,8 @@ from tiny_training import MODEL, TRAINING, bright_squares
 
 from syndiff.errors import SyndiffError
 from syndiff.models.efficientnet import imagenet_weights_file
-from syndiff.models.segmenter import Kind, SegmenterSettings, initialise
+from syndiff.models.segmenter import initialise
+from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.models.taef2 import Taef2
 from syndiff.training.objective import Batch, SegmentationObjective, draw_randomness, mask_loss
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny_training import bright_squares
 
-from syndiff.data.augmentation import AugmentationSettings
+from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.errors import SyndiffError
-from syndiff.models.segmenter import SegmenterSettings
+from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.pipeline import arms
 from syndiff.presets import load_settings
 from syndiff.training.calibration import step_seconds

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from syndiff.data.augmentation import AugmentationSettings
+from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.data.loading import CaseArrays
-from syndiff.models.segmenter import SegmenterSettings
+from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.training.segmentation import train
 from syndiff.training.settings import TrainingSettings
 

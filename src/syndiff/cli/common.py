@@ -19,7 +19,10 @@ class Preset:
     """Single settings, such as model.image_size=192; they replace those of preset and config."""
 
     def settings(self) -> Any:
-        """The settings that preset, config and set add up to."""
+        """The settings that preset, config and set add up to; a verb asks for them before it imports what works.
+
+        So a mistake in them shows at once, not after the seconds that networks take to import.
+        """
         from syndiff.presets import load_settings
 
         return load_settings(self.preset, self.config, self.set)

@@ -29,15 +29,13 @@ class Run(Configured):
 
     def run(self) -> None:
         """Run the pipeline."""
-        from syndiff.pipeline.run import run_pipeline
-
         if self.minutes is not None:
             self.set = (*self.set, f"run.minutes={self.minutes}")
-        say(
-            run_pipeline(
-                self.data, self.out, self.settings(), split_method=self.split, seed=self.seed, dry_run=self.dry_run
-            )
-        )
+        settings = self.settings()
+
+        from syndiff.pipeline.run import run_pipeline
+
+        say(run_pipeline(self.data, self.out, settings, split_method=self.split, seed=self.seed, dry_run=self.dry_run))
 
 
 @dataclass(kw_only=True)
@@ -53,6 +51,10 @@ class Demo(Configured):
 
     def run(self) -> None:
         """Write the phantom where it is missing, then run the pipeline on it."""
+        if self.minutes is not None:
+            self.set = (*self.set, f"run.minutes={self.minutes}")
+        settings = self.settings()
+
         from syndiff.data.phantom import write_phantom
         from syndiff.pipeline.run import run_pipeline
 
@@ -63,9 +65,7 @@ class Demo(Configured):
             shutil.rmtree(building, ignore_errors=True)  # left by a kill
             write_phantom(building, seed=self.seed)
             building.replace(data)
-        if self.minutes is not None:
-            self.set = (*self.set, f"run.minutes={self.minutes}")
-        say(run_pipeline(data, self.out, self.settings(), seed=self.seed))
+        say(run_pipeline(data, self.out, settings, seed=self.seed))
 
 
 @dataclass(kw_only=True)

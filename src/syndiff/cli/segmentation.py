@@ -28,11 +28,13 @@ class Train(Configured):
 
     def run(self) -> None:
         """Train or resume."""
-        from syndiff.pipeline.arms import train_verb
-
         if self.steps is not None:
             self.set = (*self.set, f"training.steps={self.steps}")
-        say(train_verb(self.data, self.split, self.out, self.synthetic, self.settings(), self.seed, self.dry_run))
+        settings = self.settings()
+
+        from syndiff.pipeline.arms import train_verb
+
+        say(train_verb(self.data, self.split, self.out, self.synthetic, settings, self.seed, self.dry_run))
 
 
 @dataclass(kw_only=True)

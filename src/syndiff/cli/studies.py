@@ -39,13 +39,15 @@ class LowData(Configured):
 
     def run(self) -> None:
         """Do what is missing and print the table."""
+        settings = self.settings()
+
         from syndiff.studies.low_data import low_data
 
         say(
             low_data(
                 self.data,
                 self.out,
-                self.settings(),
+                settings,
                 groups=self.groups,
                 steps=self.steps,
                 repeats=self.repeats,
@@ -79,12 +81,14 @@ class Steering(Configured):
 
     def run(self) -> None:
         """Paint, measure, print the table."""
-        from syndiff.studies.steering import steering
-
         for name in ("inpainter", "model"):
             if getattr(self, name) is not None:
                 self.set = (*self.set, f"synthesis.{name}={getattr(self, name)}")
-        say(steering(self.data, self.split, self.out, self.settings(), count=self.count, seed=self.seed))
+        settings = self.settings()
+
+        from syndiff.studies.steering import steering
+
+        say(steering(self.data, self.split, self.out, settings, count=self.count, seed=self.seed))
 
 
 @dataclass(kw_only=True)
@@ -202,15 +206,17 @@ class Peers(Configured):
 
     def run(self) -> None:
         """Train what is missing and print the table."""
-        from syndiff.studies.peers import peers
-
         if self.minutes is not None:
             self.set = (*self.set, f"run.minutes={self.minutes}")
+        settings = self.settings()
+
+        from syndiff.studies.peers import peers
+
         say(
             peers(
                 self.data,
                 self.out,
-                self.settings(),
+                settings,
                 kinds=self.kinds,
                 splits=self.splits,
                 split_method=self.split_method,

@@ -31,11 +31,13 @@ class Adapt(Configured):
 
     def run(self) -> None:
         """Adapt or resume."""
-        from syndiff.pipeline.adaptation import adapt
-
         own = {"synthesis.inpainter": self.inpainter, "synthesis.model": self.model, "adapt.minutes": self.minutes}
         self.set = (*self.set, *(f"{name}={value}" for name, value in own.items() if value is not None))
-        say(adapt(self.data, self.split, self.out, self.settings(), seed=self.seed, dry_run=self.dry_run))
+        settings = self.settings()
+
+        from syndiff.pipeline.adaptation import adapt
+
+        say(adapt(self.data, self.split, self.out, settings, seed=self.seed, dry_run=self.dry_run))
 
 
 @dataclass(kw_only=True)
@@ -66,16 +68,6 @@ class Synthesize(Configured):
 
     def run(self) -> None:
         """Synthesize and account for every attempt."""
-        from syndiff.data.dataset import DatasetFolder
-        from syndiff.data.splits import Split
-        from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter
-        from syndiff.report.synthesis_page import build_synthesis_page
-        from syndiff.synthesis.dry_run import dry_run
-        from syndiff.synthesis.engine import synthesize
-        from syndiff.synthesis.grammar import Grammar
-        from syndiff.synthesis.shards import WHOLE, Shard
-
-        shard = Shard.parse(self.shard)
         for name in ("inpainter", "model"):
             if getattr(self, name) is not None:
                 self.set = (*self.set, f"synthesis.{name}={getattr(self, name)}")
@@ -86,6 +78,17 @@ class Synthesize(Configured):
         chosen = self.settings()
         chosen.refuse("synthesize", "synthesis.share")
         chosen.refuse_all_but("synthesize", "synthesis", "gates", "compact", "sdxl")
+
+        from syndiff.data.dataset import DatasetFolder
+        from syndiff.data.splits import Split
+        from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter
+        from syndiff.report.synthesis_page import build_synthesis_page
+        from syndiff.synthesis.dry_run import dry_run
+        from syndiff.synthesis.engine import synthesize
+        from syndiff.synthesis.grammar import Grammar
+        from syndiff.synthesis.shards import WHOLE, Shard
+
+        shard = Shard.parse(self.shard)
         settings = chosen.synthesis
         dataset = DatasetFolder.open(self.data)
         split = Split.read(self.split)

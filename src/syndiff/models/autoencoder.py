@@ -11,11 +11,11 @@ from syndiff.errors import SyndiffError
 from syndiff.files import read_json, sha256
 from syndiff.models.compact_autoencoder import CompactAutoencoder
 from syndiff.models.hub import brief, find_weights
+from syndiff.models.latent_grid import DOWNSAMPLING
 from syndiff.models.mask_autoencoder import MaskAutoencoder
 from syndiff.models.taef2 import Taef2
 from syndiff.models.tensors import check_fit, read_state_dict, read_tensors
 
-DOWNSAMPLING = 8
 _SHIPPED: dict[str, type[CompactAutoencoder] | type[MaskAutoencoder]] = {
     "compact": CompactAutoencoder,
     "mask": MaskAutoencoder,

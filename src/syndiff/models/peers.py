@@ -5,6 +5,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from syndiff.models.control import PlainNetwork
+from syndiff.models.segmenter_settings import PeerKind
 
 _MEAN, _SPREAD = 0.5, 0.25
 """What brings images in [0, 1] to about zero mean and unit variance, which these networks are made for."""
@@ -13,7 +14,7 @@ _MEAN, _SPREAD = 0.5, 0.25
 class Peer(PlainNetwork):
     """A network of MONAI, `kind` being a key of PEERS. MONAI is the extra `controls`."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: PeerKind) -> None:
         super().__init__()
         self.backbone, self.dropout = nn.Identity(), nn.Dropout(0.0)
         self.network = PEERS[kind]()
@@ -45,7 +46,7 @@ def _segresnet() -> nn.Module:
     return SegResNet(2, 16, 3, 1, blocks_down=(1, 2, 2, 4), blocks_up=(1, 1, 1))
 
 
-PEERS: dict[str, Callable[[], nn.Module]] = {
+PEERS: dict[PeerKind, Callable[[], nn.Module]] = {
     "unet": _unet,
     "attention-unet": _attention_unet,
     "segresnet": _segresnet,

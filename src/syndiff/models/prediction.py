@@ -21,7 +21,8 @@ from syndiff.models.control import PlainNetwork
 from syndiff.models.folding import fold_batch_norms
 from syndiff.models.hardware import channels_last, default_device
 from syndiff.models.predictor import Prediction, StageClock
-from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise, without_initial_weights
+from syndiff.models.segmenter import DiffusionSegmenter, initialise, without_initial_weights
+from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.models.tensors import check_fit, read_tensors, trainable_state
 from syndiff.models.views import make_views, undo_views
 

@@ -3,15 +3,12 @@
 import torch
 from torch import Tensor
 
-VIEWS = (1, 2, 4, 8)
-"""1: the image itself; 2: with its mirror image; 4: both flips; 8: all flips and quarter turns of a square."""
-
 _ORDER = ((0, False), (0, True), (2, False), (2, True), (1, False), (1, True), (3, False), (3, True))
 """Quarter turns, and whether the turned image is then mirrored left to right."""
 
 
 def make_views(image_1chw: Tensor, count: int) -> Tensor:
-    """`count` (one of `VIEWS`) views (count, c, h, w) of one square image (1, c, h, w); the first is the image."""
+    """`count` (1, 2, 4 or 8) views (count, c, h, w) of one square image (1, c, h, w); the first is the image."""
     views = []
     for turns, mirrored in _ORDER[:count]:
         view = torch.rot90(image_1chw, turns, (2, 3))

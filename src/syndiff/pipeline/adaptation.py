@@ -21,7 +21,8 @@ from syndiff.files import read_json, write_json
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.caption_encoder import check_caption_length
 from syndiff.models.hardware import default_device
-from syndiff.models.inpainter import InpaintingSettings, initialise_inpainter
+from syndiff.models.inpainter import initialise_inpainter
+from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.pipeline.starting import Start
 from syndiff.presets import Settings
 from syndiff.synthesis.captions import caption_case

@@ -15,7 +15,7 @@ from syndiff.evaluation.evaluate import evaluate
 from syndiff.evaluation.timing import time_predictors
 from syndiff.files import read_json, sha256, write_json
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.models.segmenter import Kind, SegmenterSettings
+from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.pipeline.painting import open_synthetic
 from syndiff.pipeline.training_plan import training_plan
 from syndiff.presets import Settings

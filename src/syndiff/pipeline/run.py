@@ -13,7 +13,7 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import contact_sheet, inspect
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split
-from syndiff.models.segmenter import Kind, SegmenterSettings
+from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.pipeline.adaptation import adapt_compact, check_captions
 from syndiff.pipeline.arms import describe_split, evaluate_runs, plan_steps, planned_split, train_segmenter
 from syndiff.pipeline.painting import check_inpainter, check_judge, make_gates, make_inpainter, open_synthetic

@@ -8,7 +8,8 @@ from typing import Any, Self
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.files import read_json, sha256
-from syndiff.models.inpainter import InpaintingModel, InpaintingSettings, load_inpainter
+from syndiff.models.inpainter import InpaintingModel, load_inpainter
+from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.pipeline.painting import START, check_history, compact_checkpoint, run_of
 from syndiff.presets import Settings
 

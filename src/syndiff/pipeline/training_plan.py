@@ -4,7 +4,8 @@ from syndiff.models.autoencoder import outline_autoencoder
 from syndiff.models.efficientnet import imagenet_weights_file
 from syndiff.models.hardware import has_fast_bf16
 from syndiff.models.peers import PEERS
-from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings
+from syndiff.models.segmenter import DiffusionSegmenter
+from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.models.unet import UNetDenoiser, UNetWeights
 from syndiff.training.loop import check_precision
 from syndiff.training.memory import Memory, Part, count_memory, outline

@@ -11,10 +11,10 @@ from typing import Any, get_type_hints
 import typeguard
 import yaml
 
-from syndiff.data.augmentation import AugmentationSettings
+from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.errors import SyndiffError
-from syndiff.models.inpainter import InpaintingSettings
-from syndiff.models.segmenter import SegmenterSettings
+from syndiff.models.inpainter_settings import InpaintingSettings
+from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.synthesis.gates.settings import GatesSettings
 from syndiff.synthesis.inpainters.compact_settings import CompactSettings
 from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings

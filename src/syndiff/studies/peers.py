@@ -14,7 +14,7 @@ from syndiff.evaluation.evaluate import CaseRow
 from syndiff.files import write_json, write_text
 from syndiff.models.peers import PEERS
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.models.segmenter import Kind
+from syndiff.models.segmenter_settings import Kind
 from syndiff.pipeline.arms import describe_split, idle_without_diffusion, obtain_split, plan_steps, train_segmenter
 from syndiff.presets import Settings
 from syndiff.studies.cells import Side, case_scores, in_processes, mean_dice, part_of_the_threads

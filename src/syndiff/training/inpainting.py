@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from syndiff import __version__
-from syndiff.models.inpainter import InpaintingModel, InpaintingSettings, continue_inpainter, initialise_inpainter
+from syndiff.models.inpainter import InpaintingModel, continue_inpainter, initialise_inpainter
+from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.training.inpainting_pool import EncodedCrops
 from syndiff.training.inpainting_settings import AdaptSettings
 from syndiff.training.loop import case_indices, derived_seed

@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from syndiff.data.augmentation import Augmentation, AugmentationSettings
-from syndiff.models.autoencoder import DOWNSAMPLING, Autoencoder
+from syndiff.data.augmentation import Augmentation
+from syndiff.data.augmentation_settings import AugmentationSettings
+from syndiff.models.autoencoder import Autoencoder
 from syndiff.models.inpainter import conceal
+from syndiff.models.latent_grid import DOWNSAMPLING
 from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.inpainting_settings import AdaptSettings
 

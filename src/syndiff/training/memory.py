@@ -11,7 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from syndiff.models.autoencoder import Autoencoder
 from syndiff.models.control import PlainNetwork
-from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, build_plain, without_initial_weights
+from syndiff.models.segmenter import DiffusionSegmenter, build_plain, without_initial_weights
+from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.training.objective import Batch, SegmentationObjective, checkpoint_gradients
 from syndiff.training.settings import TrainingSettings
 

@@ -6,12 +6,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from syndiff.data.augmentation import Augmentation, AugmentationSettings
+from syndiff.data.augmentation import Augmentation
+from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.data.loading import CaseArrays
 from syndiff.models.control import PlainNetwork
 from syndiff.models.hardware import default_device
 from syndiff.models.prediction import mean_dice, model_description
-from syndiff.models.segmenter import DiffusionSegmenter, SegmenterSettings, initialise
+from syndiff.models.segmenter import DiffusionSegmenter, initialise
+from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.training.loop import case_indices, derived_seed, fit
 from syndiff.training.objective import Batch, SegmentationObjective, backbone_of, draw_randomness
 from syndiff.training.settings import TrainingSettings

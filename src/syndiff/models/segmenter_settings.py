@@ -1,0 +1,182 @@
+"""What a segmenter is; how it is trained belongs to `TrainingSettings`."""
+
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args
+
+from syndiff.errors import SyndiffError
+from syndiff.models.latent_grid import DOWNSAMPLING
+
+PeerKind = Literal["unet", "attention-unet", "segresnet"]
+Kind = Literal["diffusion", "control", PeerKind]
+VIEWS = (1, 2, 4, 8)
+"""1: the image itself; 2: with its mirror image; 4: both flips; 8: all flips and quarter turns of a square."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterSettings:
+    """Everything that rebuilds a segmenter; stored beside its weights.
+
+    Attributes:
+        kind: "diffusion" for the one-step segmenter, "control" for the plain U-Net on the same backbone; MONAI's
+            "unet", "attention-unet" and "segresnet", from random weights, to compare with.
+        image_size: side in pixels that images are resized to; a multiple of 32, and of 8 times the U-Net's coarsest
+            downsampling (128 for the paper's).
+        encoder: the vision encoder tau_theta: "efficientnet-lite0", or "autoencoder", the paper's trainable copy of the
+            frozen autoencoder's own encoder with a 1x1 convolution (an AutoencoderKL only).
+        encoder_dropout: dropout in the residual blocks of that copy; SDSeg has 0.2.
+        control_dropout: dropout in the control's decoder, for several answers to one image (`study uncertainty`).
+        pretrained: start the vision encoder from ImageNet weights where their package is installed, or the copy from
+            the autoencoder's weights.
+        autoencoder: "compact"; "mask", which knows nothing but masks and is seven times as fast; a folder, or a hub id
+            (AutoencoderKL, AutoencoderTiny, TAEF2).
+        autoencoder_revision: commit of the hub repository; empty for a folder or the newest one.
+        latent_scaling: factor on the latents: the autoencoder's "own" (0.18215 for KL-f8), or "measured": one over the
+            standard deviation of the training masks' latents. model.json says what it was.
+        condition_channels: channels of z_c.
+        denoiser: "compact", or "unet", the paper's: latent diffusion's U-Net.
+        denoiser_channels: width of the denoiser; of its finest level for "unet".
+        unet_multipliers: width of each level of the U-Net as a multiple of `denoiser_channels`, finest first.
+        unet_blocks: residual blocks a level.
+        unet_attention: downsamplings, counted from the latent grid, at which the U-Net attends.
+        unet_heads: heads of its attention.
+        unet_context: 0, or the width of the text that a Stable Diffusion 1 U-Net attends to (768); it is given no text.
+        denoiser_weights: folder or hub id of a U-Net in diffusers' layout to start from; empty: random weights.
+        denoiser_weights_revision: commit of that hub repository; empty for a folder or the newest one.
+        denoiser_extra_inputs: what the weights for z_c start from where `denoiser_weights` has none: "zero", or
+            "halve": those of z_t, both halved.
+        objective: what the denoiser predicts: "noise+latent" (the paper), "z0" or "v".
+        norm: of the latent losses.
+        latent_weight: lambda of the paper for "noise+latent"; weight of the only latent term otherwise.
+        timesteps: length T of the noise schedule.
+        beta_start: first variance of the forward process.
+        beta_end: last variance of the forward process.
+        zero_terminal_snr: no signal at all at T - 1; impossible with "noise+latent".
+        inference_timestep: where sampling starts; -1 is T - 1. The paper says 50.
+        inference_steps: network passes; 1 is the paper's single step, more is DDIM.
+        inference_clamp: clamp the decoded channels to [-1, 1] before their mean is taken, as SDSeg does; in training
+            the mask's loss sees them as they are.
+        inference_views: flips and quarter turns of an image whose predictions are averaged: 1, 2, 4 or 8.
+    """
+
+    kind: Kind = "diffusion"
+    image_size: int = 128
+    encoder: Literal["efficientnet-lite0", "autoencoder"] = "efficientnet-lite0"
+    encoder_dropout: float = 0.0
+    control_dropout: float = 0.0
+    pretrained: bool = True
+    autoencoder: str = "compact"
+    autoencoder_revision: str = ""
+    latent_scaling: Literal["own", "measured"] = "own"
+    condition_channels: int = 96
+    denoiser: Literal["compact", "unet"] = "compact"
+    denoiser_channels: int = 96
+    unet_multipliers: tuple[int, ...] = (1, 2, 2, 4, 4)
+    unet_blocks: int = 2
+    unet_attention: tuple[int, ...] = (1, 2, 4, 8)
+    unet_heads: int = 8
+    unet_context: int = 0
+    denoiser_weights: str = ""
+    denoiser_weights_revision: str = ""
+    denoiser_extra_inputs: Literal["zero", "halve"] = "zero"
+    objective: Literal["noise+latent", "z0", "v"] = "z0"
+    norm: Literal["l1", "l2"] = "l1"
+    latent_weight: float = 1.0
+    timesteps: int = 1000
+    beta_start: float = 0.0015
+    beta_end: float = 0.0155
+    zero_terminal_snr: bool = True
+    inference_timestep: int = -1
+    inference_steps: int = 1
+    inference_clamp: bool = False
+    inference_views: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("unet_multipliers", "unet_attention"):  # JSON knows lists only
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        start = self.first_timestep
+        expected = {
+            "kind": (self.kind in get_args(Kind), f"one of {', '.join(get_args(Kind))}"),
+            "image_size": (
+                self.image_size >= self._grain and self.image_size % self._grain == 0,
+                f"a multiple of {self._grain}, such as {max(self._grain, 128)} or 256",
+            ),
+            "encoder": (self.encoder in ("efficientnet-lite0", "autoencoder"), "efficientnet-lite0 or autoencoder"),
+            "encoder_dropout": (0 <= self.encoder_dropout < 1, "at least 0 and below 1"),
+            "control_dropout": (0 <= self.control_dropout < 1, "at least 0 and below 1"),
+            "latent_scaling": (self.latent_scaling in ("own", "measured"), "own or measured"),
+            "denoiser": (self.denoiser in ("compact", "unet"), "compact or unet"),
+            "condition_channels": (self.condition_channels >= 1, "1 or more"),
+            "denoiser_channels": (self.denoiser_channels >= 8 and self.denoiser_channels % 8 == 0, "a multiple of 8"),
+            **(self._unet_limits() if self.denoiser == "unet" else {}),
+            "latent_weight": (self.latent_weight >= 0, "0 or more"),
+            "timesteps": (self.timesteps >= 2, "2 or more"),
+            "inference_timestep": (0 <= start < self.timesteps, f"0 to {self.timesteps - 1}, or -1 for the last"),
+            "inference_steps": (1 <= self.inference_steps <= start + 1, f"1 to {start + 1} from timestep {start}"),
+            "inference_views": (self.inference_views in VIEWS, "1, 2, 4 or 8"),
+        }
+        for name, (valid, words) in expected.items():
+            if not valid:
+                raise SyndiffError(f"model setting {name}: found {getattr(self, name)}, expected {words}.")
+        if self.kind == "diffusion":  # what it is compared with has its settings
+            self._refuse_idle()
+        if self.kind in get_args(PeerKind) and self.control_dropout:
+            raise SyndiffError(f"model setting control_dropout: it has no effect with kind {self.kind}; leave it out.")
+
+    @property
+    def _grain(self) -> int:
+        """What the image's side has to be a multiple of."""
+        return max(32, DOWNSAMPLING * 2 ** (len(self.unet_multipliers) - 1)) if self.denoiser == "unet" else 32
+
+    def _unet_limits(self) -> dict[str, tuple[bool, str]]:
+        levels = [2**level for level in range(len(self.unet_multipliers))]
+        return {
+            "denoiser_channels": (
+                self.denoiser_channels >= 32 and self.denoiser_channels % 32 == 0,
+                "a multiple of 32 for a U-Net",
+            ),
+            "unet_multipliers": (
+                len(levels) >= 2 and min(self.unet_multipliers, default=0) >= 1,
+                "two levels or more, each a multiple of 1 or more",
+            ),
+            "unet_blocks": (self.unet_blocks >= 1, "1 or more"),
+            "unet_attention": (
+                len(set(self.unet_attention) - set(levels)) == 0,
+                f"some of the downsamplings of its levels, {', '.join(map(str, levels))}",
+            ),
+            "unet_heads": (
+                self.unet_heads >= 1 and self.denoiser_channels % self.unet_heads == 0,
+                f"a divisor of denoiser_channels, which is {self.denoiser_channels}",
+            ),
+            "unet_context": (self.unet_context >= 0, "0 or more"),
+            "denoiser_extra_inputs": (self.denoiser_extra_inputs in ("zero", "halve"), "zero or halve"),
+        }
+
+    def _refuse_idle(self) -> None:
+        """Raise SyndiffError for a setting without effect beside the others."""
+        usual: dict[str, Any] = {item.name: item.default for item in fields(self)}
+        needs = {
+            "encoder_dropout": (self.encoder == "autoencoder", "the encoder efficientnet-lite0"),
+            "control_dropout": (False, "kind diffusion"),
+            **{
+                name: (self.denoiser == "unet", "the denoiser compact")
+                for name in usual
+                if name.startswith(("unet_", "denoiser_weights"))
+            },
+            "denoiser_weights_revision": (bool(self.denoiser_weights), "no denoiser_weights"),
+            "denoiser_extra_inputs": (bool(self.denoiser_weights), "no denoiser_weights"),
+        }
+        for name, (used, beside) in needs.items():
+            if not used and getattr(self, name) != usual[name]:
+                raise SyndiffError(
+                    f"model setting {name}: {getattr(self, name)} has no effect with {beside}; leave it out."
+                )
+
+    @property
+    def coarse_size(self) -> int:
+        """The possible image size nearest to two thirds of `image_size`, for the cheaper part of a training."""
+        return max(self._grain, round(2 / 3 * self.image_size / self._grain) * self._grain)
+
+    @property
+    def first_timestep(self) -> int:
+        """Where sampling starts, 0 to T - 1."""
+        return self.timesteps - 1 if self.inference_timestep == -1 else self.inference_timestep
