@@ -147,10 +147,20 @@ def test_compact_starts_from_another_centres_inpainter(syndiff, phantom: Path, s
         use = ["--inpainter", "compact", "--model", model, "--set", *FAST]
         leak = syndiff(*paint, "--data", phantom, "--split", turned, *use)
         assert leak.status == 2 and reason in leak.err, leak.err
-    assert syndiff(*paint, "--data", phantom, "--split", split, *use, "--dry-run").status == 0
+    painted = tmp_path / "painted"
+    assert syndiff(*paint[:3], "--out", painted, "--data", phantom, "--split", split, *use).status == 0
     shutil.rmtree(tmp_path / "third" / "start" / "start")
     leak = syndiff(*paint, "--data", phantom, "--split", turned, *use)
     assert leak.status == 2 and "cannot be told" in leak.err, leak.err
+
+    # So does a segmenter that learned from its paintings: it is not judged on the other centre's cases.
+    train = ["train", "--data", phantom, "--split", split, "--steps", 2]
+    train += ["--set", "model.image_size=32", "training.batch_size=2", "training.coarse_share=0"]
+    for name, added in (("with", ["--synthetic", painted]), ("without", [])):
+        assert syndiff(*train, *added, "--out", tmp_path / name).status == 0
+        judged = syndiff("evaluate", "--run", tmp_path / name, "--data", there, "--external")
+        assert judged.status == (2 if added else 0), judged.err
+        assert ("has learned from" in judged.err) == bool(added)
 
     for arguments, reason in (
         (["--split", turned, "--data", phantom, "--model", run, *still], "leaks"),
@@ -206,6 +216,8 @@ def test_the_test_cases_are_never_read(syndiff, phantom: Path, split: Path, tmp_
 def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split: Path, tmp_path: Path) -> None:
     for library in ("diffusers", "transformers", "peft"):
         pytest.importorskip(library)
+    from syndiff.synthesis.inpainters.sdxl import Sdxl
+    from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings
     from tiny_pipelines import save_tiny_pipeline
 
     model = save_tiny_pipeline(tmp_path / "pipeline")
@@ -234,6 +246,8 @@ def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split
         assert leaking.status == 2 and f"{lora} was trained on cases" in leaking.err and "leaks" in leaking.err
     fits = ["--set", f"sdxl.loras=[{file}]", "gates.mode=off", "sdxl.steps=2", "sdxl.resolution=64"]
     assert (clean := syndiff(*paint, split, *fits)).status == 0, clean.err
+    taught = Sdxl(str(model), settings=SdxlSettings(loras=(str(file),)))
+    assert taught.describe()["learned_from"] == [DatasetFolder.open(phantom).name]
     (tmp_path / "lora/split.json").unlink()
     untold = syndiff(*paint, split, *fits)
     assert untold.status == 2 and "cannot be told" in untold.err

@@ -88,7 +88,8 @@ def test_the_result_is_a_dataset_whose_manifest_tells_all(make_dataset: Maker, t
         assert case.caption == line.prompt and "polyp" in str(line.prompt) and line.negative_prompt
         assert line.words and all(word in str(line.prompt) for word in line.words.values())
         assert line.settings["prompts"]["pack"] == "polyp" and len(line.settings["prompts"]["hash"]) == 64
-        assert line.backend == {"name": "copy_paste", "model": None, "revision": None, "hash": None}
+        assert line.backend["name"] == "copy_paste" and line.backend["hash"] is None
+        assert line.backend["learned_from"] == []
         assert line.settings["seed"] == 3 and line.settings["inpainter"]["margin"] == CopyPaste.margin
         assert line.versions["scipy"] and line.gates["change"] and line.reason is None
 

@@ -7,6 +7,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split, make_split
@@ -19,6 +21,7 @@ from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.pipeline.painting import open_synthetic
 from syndiff.pipeline.training_plan import training_plan
 from syndiff.presets import Settings
+from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.calibration import step_seconds
 from syndiff.training.checkpoints import best_checkpoint
 from syndiff.training.loop import Task
@@ -75,8 +78,10 @@ def train_segmenter(
 
     `synthetic` is the folder of the cases that were added to the real ones, if any. The split and that folder's
     manifest (or files, where it has none) belong to the settings of the run: with others it is refused, not continued.
+    So do the other datasets that stand behind those cases, on which the run must not be judged.
     """
     training = replace(settings.training, steps=steps)
+    elsewhere = sorted(_behind(synthetic) - {split.dataset}) if synthetic else []
     config = replace(settings, training=training).plain()
     open_run(
         run,
@@ -88,6 +93,7 @@ def train_segmenter(
                 "synthetic": _identity(synthetic) if synthetic else "none",
                 "train": len(train_cases),
                 "val": len(val_cases),
+                **({"learned_elsewhere": elsewhere} if elsewhere else {}),
             },
             **{section: config[section] for section in ("model", "training", "augmentation")},
         },
@@ -108,6 +114,15 @@ def train_segmenter(
 def _identity(added: Path) -> str:
     manifest = added / "manifest.jsonl"
     return sha256(manifest) if manifest.is_file() else DatasetFolder.open(added).fingerprint()
+
+
+def _behind(added: Path) -> set[str]:
+    """Names of the datasets behind added cases: those that their inpainter learned from, or the real cases' own."""
+    manifest = added / "manifest.jsonl"
+    if not manifest.is_file():
+        return {DatasetFolder.open(added).name}
+    sample = next(read_manifest(manifest), None)  # all have one backend
+    return set(sample.backend.get("learned_from", ())) if sample else set()
 
 
 def evaluate_runs(
@@ -158,7 +173,8 @@ def evaluate_runs(
 def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, seed: int) -> str:
     """`syndiff evaluate`: one run on its split's test cases, or on all cases of another dataset.
 
-    Raises SyndiffError for an external dataset that is the run's own or has its name: their results share a folder.
+    Raises SyndiffError for an external dataset that is the run's own or has its name, since their results share a
+    folder, and for one that stands behind the run's synthetic cases.
     """
     dataset = DatasetFolder.open(data)
     split = Split.read(run / "split.json")
@@ -171,6 +187,7 @@ def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, se
                 f"its name, {split.dataset}. Leave --external out, or give the other dataset a name of its own in "
                 "dataset.json."
             )
+        _refuse_learned(run, dataset.name)
     else:
         if dataset.name != split.dataset and dataset.fingerprint() != split.fingerprint:
             raise SyndiffError(
@@ -185,6 +202,18 @@ def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, se
         interval = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
         lines.append(f"{name:10} {'n/a' if score['mean'] is None else format(score['mean'], '.3f')}{interval}")
     return "\n".join([*lines, f"Written to {run / 'eval' / folder_name(dataset.name)}"])
+
+
+def _refuse_learned(run: Path, dataset: str) -> None:
+    """Raise SyndiffError where a dataset of this name stands behind what was added to the run's real cases."""
+    config = run / "config.yaml"
+    about = yaml.safe_load(config.read_text()).get("data", {}) if config.is_file() else {}
+    if folder_name(dataset) in map(folder_name, about.get("learned_elsewhere", ())):
+        raise SyndiffError(
+            f"{run} has learned from {dataset} too: cases of it, or painted by an inpainter that was taught there, "
+            "were added to its training cases. Judge it on a dataset that nothing of it has seen, or judge a run "
+            "without the added cases."
+        )
 
 
 def train_verb(

@@ -34,13 +34,13 @@ _OTHERS = ("gates.json", "shard.json")
 class Sample:
     """Everything needed to judge a synthetic sample and to make it again.
 
-    `group` is the background's and `mask_group` the lesion's; `seed` is the one the inpainter was given.
-    `backend` holds name, model, revision and hash; `settings` every other setting of the run and of the
-    inpainter. `words` holds the prompt's word for each slot of the grammar. `placement` says how the lesion was
-    moved (pixels, degrees), `removal` with which prompt and seed the frame's own lesions were painted over, if they
-    were. An attempt that found no place for a lesion has no source, no prompt, no seed and no picture. `reason` says
-    in a word or two why a sample was not accepted: the gate's name, or what failed technically. `detail` is the
-    sentence of the first gate that did not pass, with its numbers, also where gates only report.
+    `group` is the background's and `mask_group` the lesion's; `seed` is the one the inpainter was given. `backend`
+    holds name, model, revision, hash and the datasets learned from; `settings` every other setting of the run and
+    of the inpainter. `words` holds the prompt's word for each slot of the grammar. `placement` says how the lesion
+    was moved (pixels, degrees), `removal` with which prompt and seed the frame's own lesions were painted over, if
+    they were. An attempt that found no place for a lesion has no source, no prompt, no seed and no picture.
+    `reason` says in a word or two why a sample was not accepted: the gate's name, or what failed technically.
+    `detail` is the sentence of the first gate that did not pass, with its numbers, also where gates only report.
     """
 
     id: str

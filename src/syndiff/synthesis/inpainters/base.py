@@ -67,7 +67,10 @@ class Inpainter(Protocol):
         """Raise SyndiffError, showing what would be lost, when it cannot take in the whole of a prompt."""
 
     def describe(self) -> dict[str, Any]:
-        """Return what the manifest keeps: `name`, `model`, `revision`, `hash` (None without weights), `settings`."""
+        """Return what the manifest keeps: `name`, `model`, `revision`, `hash` (None without weights), `settings`.
+
+        And `learned_from`: the names of the datasets that it is known to have learned from.
+        """
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
         """Paint each request: HxWx3 in [0, 1] at the frame's size. Only the mask's inside is used.

@@ -1,6 +1,6 @@
 """The compact inpainter at work: a crop around the lesion, painted in latent space, put back where it was."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +65,7 @@ class Compact:
             "model": "compact inpainter",
             "revision": None,
             "hash": sha256(self.checkpoint / "model.safetensors"),
+            "learned_from": sorted(_datasets(self._described.get("learned_from", {}))),
             "settings": {
                 **asdict(self.settings),
                 "margin": self.margin,
@@ -156,3 +157,9 @@ def _blur(image_bchw: Tensor, sigma: float) -> Tensor:
     rows = F.conv2d(rows, kernel[:, :, None, :], groups=channels)
     columns = F.pad(rows, (0, 0, radius, radius), mode="replicate")
     return F.conv2d(columns, kernel[:, :, :, None], groups=channels)
+
+
+def _datasets(learned: Mapping[str, Any]) -> set[str]:
+    """The datasets that an inpainter's model.json names as learned from, its starts' too."""
+    names = {str(learned[key]) for key in ("dataset", "name") if key in learned}
+    return names | (_datasets(learned["start"]["learned_from"]) if "start" in learned else set())

@@ -36,7 +36,8 @@ class CopyPaste:
     def describe(self) -> dict[str, Any]:
         """Name the backend; it has no weights."""
         settings = {"margin": self.margin, "blending": "poisson"}
-        return {"name": self.name, "model": None, "revision": None, "hash": None, "settings": settings}
+        nothing: dict[str, Any] = {"model": None, "revision": None, "hash": None, "learned_from": []}
+        return {"name": self.name, **nothing, "settings": settings}
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
         """Blend the donor of each request into its frame."""

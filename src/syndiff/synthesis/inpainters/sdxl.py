@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from syndiff.data.crops import crop_box, cut, paste
 from syndiff.data.readers import to_unit
+from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.models.lora import LoraFile, find_lora, load_loras
 from syndiff.models.pipeline_folder import DEFAULT_MODEL, PipelineFolder, find_pipeline, first_line
@@ -75,6 +76,7 @@ class Sdxl:
             "model": self.model,
             "revision": folder.commit,
             "hash": None if folder.commit else folder.hash,
+            "learned_from": sorted({name for lora in self._loras for name in _datasets(lora)}),
             "settings": {
                 **used,
                 "loras": [{"file": lora.name, "weight": lora.weight, "hash": lora.hash} for lora in self._loras],
@@ -192,3 +194,9 @@ class Sdxl:
         else:
             pipeline.to(self._device)
         return pipeline
+
+
+def _datasets(lora: LoraFile) -> set[str]:
+    """The dataset that a LoRA of `syndiff adapt` learned from: the split beside it names it."""
+    split = lora.path.parent / "split.json"
+    return {Split.read(split).dataset} if (split.parent / "lora.json").is_file() and split.is_file() else set()
