@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import tyro
 
 from syndiff.cli.common import Configured, check_seed, say
+from syndiff.models.segmenter_settings import PeerKind
+from syndiff.studies.choices import Side, Source
 
 
 @dataclass(kw_only=True)
@@ -29,12 +31,12 @@ class LowData(Configured):
     """Run folder of `syndiff adapt` on other data: adds arms painted by that inpainter."""
     others: Path | None = None
     """Another dataset folder: adds arms with as many of its real cases, to hold the painted ones against."""
-    sources: tuple[Literal["copy_paste", "own", "own-ungated", "elsewhere", "elsewhere-ungated", "others"], ...] = ()
+    sources: tuple[Source, ...] = ()
     """Where added cases come from: copy_paste, the inpainter adapted to the few groups (own) or the one of --elsewhere,
     each with and without gates (-ungated), the dataset of --others. Empty: all of them."""
     workers: int = 1
     """Trainings at a time, each with its part of the processor's cores."""
-    side: Literal["val", "test"] = "val"
+    side: Side = "val"
     """Cases that are scored; test is for the end."""
 
     def run(self) -> None:
@@ -103,7 +105,7 @@ class Timesteps:
     """Folder for table and figure; the same command goes on, finished cells are kept."""
     timesteps: tuple[int, ...] = (1, 10, 25, 50, 100, 200, 500, 900, 999)
     """Timesteps to start from."""
-    side: Literal["val", "test"] = "val"
+    side: Side = "val"
     """Cases that are scored; test is for the end."""
     seed: int = 0
     """Seed of the noise."""
@@ -128,7 +130,7 @@ class Steps:
     """Folder for the table; the same command goes on, finished cells are kept."""
     steps: tuple[int, ...] = (2, 5, 10, 25, 50)
     """Numbers of DDIM steps, beside one."""
-    side: Literal["val", "test"] = "val"
+    side: Side = "val"
     """Cases that are scored; test is for the end."""
     seed: int = 0
     """Seed of the noise."""
@@ -155,7 +157,7 @@ class Uncertainty:
     """Answers a case: 2, 4 or 8."""
     wrong_below: float = 0.7
     """A case with a lower Dice counts as wrong."""
-    side: Literal["val", "test"] = "val"
+    side: Side = "val"
     """Cases that are scored; test is for the end."""
     seed: int = 0
     """Seed of the noise."""
@@ -186,7 +188,7 @@ class Peers(Configured):
     """Dataset folder."""
     out: Path
     """Folder of the study; the same command goes on, finished cells are kept."""
-    kinds: tuple[Literal["diffusion", "unet", "attention-unet", "segresnet"], ...] = (
+    kinds: tuple[Literal["diffusion", PeerKind], ...] = (
         "diffusion",
         "unet",
         "attention-unet",
@@ -201,7 +203,7 @@ class Peers(Configured):
     """Training minutes of each network; replaces run.minutes."""
     workers: int = 1
     """Trainings at a time, each with its part of the processor's cores."""
-    side: Literal["val", "test"] = "val"
+    side: Side = "val"
     """Cases that are scored; test is for the end."""
 
     def run(self) -> None:

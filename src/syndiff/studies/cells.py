@@ -10,7 +10,7 @@ from multiprocessing import active_children, get_all_start_methods, get_context,
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from threading import Thread
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow, evaluate, read_per_case
 from syndiff.files import read_json, sha256, write_bytes
 from syndiff.models.prediction import SegmenterPredictor
+from syndiff.studies.choices import Side
 
-Side = Literal["val", "test"]
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -20,7 +20,8 @@ from syndiff.pipeline.adaptation import adapt_compact, check_captions
 from syndiff.pipeline.arms import describe_split, planned_split, train_segmenter
 from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter, open_synthetic
 from syndiff.presets import Settings
-from syndiff.studies.cells import Side, case_scores, in_processes, mean_dice
+from syndiff.studies.cells import case_scores, in_processes, mean_dice
+from syndiff.studies.choices import Side, Source
 from syndiff.studies.table import as_markdown, tabulate
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.grammar import Grammar
@@ -28,7 +29,6 @@ from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
 REAL = "real only"
-Source = Literal["copy_paste", "own", "own-ungated", "elsewhere", "elsewhere-ungated", "others"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 _NAMES: dict[Source, str] = {
     "copy_paste": "copy_paste",

@@ -17,7 +17,8 @@ from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter_settings import Kind
 from syndiff.pipeline.arms import describe_split, idle_without_diffusion, obtain_split, plan_steps, train_segmenter
 from syndiff.presets import Settings
-from syndiff.studies.cells import Side, case_scores, in_processes, mean_dice, part_of_the_threads
+from syndiff.studies.cells import case_scores, in_processes, mean_dice, part_of_the_threads
+from syndiff.studies.choices import Side
 from syndiff.studies.table import as_markdown, tabulate
 from syndiff.training.run_folder import open_run
 

@@ -15,7 +15,8 @@ from syndiff.evaluation.timing import time_predictors
 from syndiff.evaluation.uncertainty import disagreement
 from syndiff.files import sha256, write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.studies.cells import Side, case_scores, diffusion_settings, interval_text, names_of, same_split
+from syndiff.studies.cells import case_scores, diffusion_settings, interval_text, names_of, same_split
+from syndiff.studies.choices import Side
 from syndiff.training.checkpoints import best_checkpoint
 
 PARTS = ("all", "easy third", "middle third", "hard third")

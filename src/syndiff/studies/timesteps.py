@@ -11,7 +11,6 @@ from syndiff.evaluation.statistics import Interval, bootstrap_mean
 from syndiff.files import sha256, write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.studies.cells import (
-    Side,
     case_scores,
     diffusion_settings,
     interval_text,
@@ -19,6 +18,7 @@ from syndiff.studies.cells import (
     same_split,
     save_figure,
 )
+from syndiff.studies.choices import Side
 from syndiff.training.checkpoints import best_checkpoint
 
 

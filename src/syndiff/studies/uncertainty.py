@@ -19,7 +19,8 @@ from syndiff.evaluation.uncertainty import Reliability, detection_auc, disagreem
 from syndiff.files import sha256, write_json, write_text
 from syndiff.models.control import PlainNetwork
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.studies.cells import Side, interval_text, names_of, same_split, save_figure
+from syndiff.studies.cells import interval_text, names_of, same_split, save_figure
+from syndiff.studies.choices import Side
 from syndiff.training.checkpoints import best_checkpoint
 
 DOUBTS = ("disagreement", "variance")

@@ -1,0 +1,10 @@
+"""What the user of a study chooses among, written once for the command line and for the studies."""
+
+from typing import Literal
+
+Side = Literal["val", "test"]
+"""Cases that are scored."""
+
+Source = Literal["copy_paste", "own", "own-ungated", "elsewhere", "elsewhere-ungated", "others"]
+"""Where added cases come from: copy_paste, the inpainter adapted to the few groups (own) or another one (elsewhere),
+each with and without gates (-ungated), or another dataset (others)."""
