@@ -98,6 +98,14 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
         command = ["synthesize", "--data", phantom, "--split", strict, "--count", 1, "--out", tmp_path / "leak"]
         leaking = syndiff(*command, "--inpainter", "compact", "--model", run, "--set", *FAST)
         assert leaking.status == 2 and "leaks" in leaking.err and case in leaking.err
+    lines = list(read_manifest(tmp_path / "out/manifest.jsonl"))
+    spare = min(set(kept.train) - {case for line in lines for case in (line.source_case, line.mask_source)})
+    held = tmp_path / "held.json"  # without a case that the inpainter alone has seen
+    replace(kept, train=tuple(case for case in kept.train if case != spare)).write(held)
+    learn = ["train", "--data", phantom, "--synthetic", tmp_path / "out", "--out", tmp_path / "leak", "--dry-run"]
+    leaking = syndiff(*learn, "--split", held)
+    assert leaking.status == 2 and "cannot be told" in leaking.err, leaking.err
+    assert syndiff(*learn, "--split", split).status == 0
     alone = tmp_path / "project" / "painters" / "alone"  # beside a split.json that is not its own
     shutil.copytree(run / "checkpoints/000004", alone)
     command = ["synthesize", "--data", phantom, "--count", 1, "--inpainter", "compact", "--model", alone, "--dry-run"]

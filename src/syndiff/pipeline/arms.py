@@ -18,7 +18,7 @@ from syndiff.evaluation.timing import time_predictors
 from syndiff.files import read_json, sha256, write_json
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter_settings import Kind, SegmenterSettings
-from syndiff.pipeline.painting import open_synthetic
+from syndiff.pipeline.painting import check_painter, open_synthetic
 from syndiff.pipeline.training_plan import training_plan
 from syndiff.presets import Settings
 from syndiff.synthesis.manifest import read_manifest
@@ -231,6 +231,7 @@ def train_verb(
     sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
     if synthetic is not None:
         painted = open_synthetic(synthetic, split)
+        check_painter(synthetic, dataset, split)
         sources.append((painted, [case.id for case in painted.cases]))
     if dry_run:
         cases = sum(len(ids) for _, ids in sources)

@@ -13,6 +13,7 @@ from syndiff.files import read_json, sha256
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.presets import Settings
 from syndiff.synthesis.album import FOREIGN
+from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.gates.panel import Gates, Painter, Segmenter
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
@@ -196,3 +197,24 @@ def open_synthetic(folder: Path, split: Split) -> DatasetFolder:
             "training on it would leak. Synthesize again with this split."
         )
     return DatasetFolder.open(folder)
+
+
+def check_painter(folder: Path, dataset: DatasetFolder, split: Split) -> None:
+    """Raise SyndiffError where the inpainter of a synthetic folder may have seen cases that `split` holds back.
+
+    Which cases it has seen the folder does not tell, only that they may be used with the training cases that it was
+    painted under: all of these have to be training cases, not just those that were painted into.
+    """
+    sample = next(read_manifest(folder / "manifest.jsonl"), None)
+    if sample is None:
+        return
+    # written before it was told: anything with weights may have learned here
+    untold = [split.dataset] if sample.backend["hash"] else []
+    if not {split.dataset, dataset.name} & {*sample.backend.get("learned_from", untold)}:
+        return
+    if sample.settings["sources"] != fingerprint([dataset[case_id] for case_id in sorted(split.train)], dataset):
+        raise SyndiffError(
+            f"{folder} was painted under other training cases than this split's, by an inpainter that learned from "
+            f"{dataset.name}: whether it has seen cases that this split keeps for validation or test cannot be told. "
+            "Synthesize again with this split."
+        )
