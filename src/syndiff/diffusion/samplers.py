@@ -12,6 +12,9 @@ from syndiff.errors import SyndiffError
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(noisy latent (b, c, h, w), timestep (b,)) -> network output (b, c, h, w); the condition is bound already."""
 
+Correction = Callable[[Tensor], Tensor]
+"""Estimated clean latent (b, c, h, w) -> what is known of it put in."""
+
 
 def ddim_timesteps(start: int, steps: int) -> list[int]:
     """`steps` strictly falling timesteps from `start` toward 0, evenly spaced ("trailing": the start is included)."""
@@ -28,20 +31,24 @@ def ddim(
     *,
     start: int,
     steps: int,
+    corrected: Correction | None = None,
 ) -> Tensor:
     """Deterministic DDIM (Song et al., arXiv 2010.02502, eta = 0) from pure noise, presented as z_t at `start`.
 
     One step is the paper's single pass: the clean latent estimated at once. The paper fixes t = 50 for it; a network
     trained on z_50 has hardly seen noise there, so pure noise is far outside its inputs, and t = T - 1 is where it
-    belongs (docs/concepts.md has the measurements).
+    belongs (docs/concepts.md has the measurements). Every estimate of the clean latent is `corrected`, and the noise is
+    what z_t then holds beside it.
     """
     timesteps = ddim_timesteps(start, steps)
     latent = noise_bchw
     for timestep, following in zip(timesteps, [*timesteps[1:], None], strict=True):
         timestep_b = torch.full((len(latent),), timestep, device=latent.device)
         estimate = objective.estimate(denoise(latent, timestep_b), latent, timestep_b)
-        if following is None:
-            latent = estimate.clean
-        else:
-            latent = schedule.diffuse(estimate.clean, estimate.noise, torch.full_like(timestep_b, following))
+        clean, noise = estimate.clean, estimate.noise
+        if corrected is not None:
+            clean = corrected(clean)
+            signal, scale = schedule.coefficients(timestep_b)
+            noise = (latent - signal * clean) / scale
+        latent = clean if following is None else schedule.diffuse(clean, noise, torch.full_like(timestep_b, following))
     return latent

@@ -148,13 +148,16 @@ class InpaintingModel(nn.Module):
         guidance_scale: float,
         begun_bchw: Tensor | None = None,
         strength: float = 1.0,
+        real_detail: bool = False,
     ) -> Tensor:
         """Painted crops (b, 3, s, s) in [0, 1]; what was not hidden comes back only as well as the autoencoder can.
 
         `guidance_scale` 1 is the plain conditional model; above 1 the caption is followed more closely (Ho and
         Salimans, arXiv 2207.12598), at twice the cost. With `strength` below 1 painting begins with the pictures
         `begun_bchw` in [0, 1], noised as far as that share of the timesteps, and takes that share of the steps
-        (SDEdit: Meng et al., arXiv 2108.01073).
+        (SDEdit: Meng et al., arXiv 2108.01073). With `real_detail` all that a latent pixel differs by from the mean of
+        the 3x3 around it stays that of `begun_bchw`, at every step, and what is painted is the rest: colours and
+        shading to its edges, folds and highlights. (ILVR, Choi et al., arXiv 2108.02938, keeps the other part.)
         """
         device = noise_bchw.device
         surroundings = self.surroundings(image_bchw, lesion_b1hw, hidden_b1hw)
@@ -169,13 +172,29 @@ class InpaintingModel(nn.Module):
             return without + guidance_scale * (with_caption - without)
 
         start, latent = round(strength * self.schedule.timesteps) - 1, noise_bchw
-        if strength < 1:
-            assert begun_bchw is not None, "a strength below 1 begins with a picture"
+        clean = latent
+        if strength < 1 or real_detail:
+            assert begun_bchw is not None, "a strength below 1 and real detail are those of a picture"
             clean = self.components(self.autoencoder.encode(begun_bchw * 2 - 1).float())
+        if strength < 1:
             latent = self.schedule.diffuse(clean, noise_bchw, torch.full((len(clean),), start, device=device))
             steps = max(1, round(strength * steps))
-        latent = ddim(predicted, self.prediction, self.schedule, latent, start=start, steps=steps)
+        detail = clean - coarse(clean)
+        latent = ddim(
+            predicted,
+            self.prediction,
+            self.schedule,
+            latent,
+            start=start,
+            steps=steps,
+            corrected=(lambda estimate: coarse(estimate) + detail) if real_detail else None,
+        )
         return self.decode(latent)
+
+
+def coarse(latent_bchw: Tensor) -> Tensor:
+    """Every pixel's mean of the 3x3 around it (24x24 pixels of the picture), the edge repeated."""
+    return F.avg_pool2d(F.pad(latent_bchw, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
 
 def conceal(image_bchw: Tensor, hidden_b1hw: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import InpaintingModel, load_inpainter
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.compact_settings import CompactSettings
-from syndiff.synthesis.inpainters.strength import paint_by_strength, with_donor
+from syndiff.synthesis.inpainters.strength import paint_by_way, with_donor
 
 
 class Compact:
@@ -32,7 +32,6 @@ class Compact:
     """
 
     name = "compact"
-    copies = False
     paints_from_text = True
     reads_captions = True
     libraries = ("diffusers", "torch")
@@ -50,8 +49,13 @@ class Compact:
 
     @property
     def reads_outline(self) -> bool:
-        """Not where it begins with what is there: of an old lesion beside the outline something would remain."""
-        return self.settings.strength == 1
+        """Not where it keeps something of what is there: of an old lesion beside the outline that would remain."""
+        return self.settings.strength == 1 and self.settings.detail == "painted"
+
+    @property
+    def copies(self) -> bool:
+        """Where the detail is a real lesion's."""
+        return self.settings.detail == "real"
 
     @property
     def batch_size(self) -> int:
@@ -80,15 +84,16 @@ class Compact:
         self._model.captions.tokens([text])
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
-        """Paint all requests, those of one strength as one batch, each with its own noise; frames come back whole."""
+        """Paint all requests, lesions and removals a batch each, each with its own noise; frames come back whole."""
 
-        def strength_of(request: InpaintRequest) -> float:
+        def way_of(request: InpaintRequest) -> tuple[float, bool]:
             # what remains of a lesion that is to be painted over would still be one
-            return self.settings.strength if request.lesion.any() else 1.0
+            return (self.settings.strength, self.settings.detail == "real") if request.lesion.any() else (1.0, False)
 
-        return paint_by_strength(requests, strength_of, self._paint)
+        return paint_by_way(requests, way_of, self._paint)
 
-    def _paint(self, requests: Sequence[InpaintRequest], strength: float) -> list[NDArray[np.float32]]:
+    def _paint(self, requests: Sequence[InpaintRequest], way: tuple[float, bool]) -> list[NDArray[np.float32]]:
+        strength, real_detail = way
         model, size = self._model, self._model.settings.crop_size
         frames = [to_unit(request.image) for request in requests]
         windows = [self._window(request) for request in requests]
@@ -103,7 +108,7 @@ class Compact:
         )
         device = default_device()
         begun = None
-        if strength < 1:
+        if strength < 1 or real_detail:
             donors = [cut(with_donor(r), window, size) for r, window in zip(requests, windows, strict=True)]
             begun = torch.stack(donors).to(device)
         painted = model.paint(
@@ -116,6 +121,7 @@ class Compact:
             guidance_scale=self.settings.guidance_scale,
             begun_bchw=begun,
             strength=strength,
+            real_detail=real_detail,
         ).cpu()
         painted = match_surroundings(painted, image, hidden)
         return [paste(frame, picture, window) for frame, picture, window in zip(frames, painted, windows, strict=True)]

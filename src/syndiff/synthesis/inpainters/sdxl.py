@@ -18,7 +18,7 @@ from syndiff.models.pipeline_folder import DEFAULT_MODEL, PipelineFolder, find_p
 from syndiff.models.text import check_prompt_length, load_tokenizers
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.sdxl_settings import LARGE, SdxlSettings
-from syndiff.synthesis.inpainters.strength import paint_by_strength, with_donor
+from syndiff.synthesis.inpainters.strength import paint_by_way, with_donor
 
 _SCHEDULERS = {
     "ddim": "DDIMScheduler",
@@ -94,7 +94,7 @@ class Sdxl:
             # what remains of a lesion that is to be painted over would still be one
             return self.settings.strength_of(float(request.mask.mean()) if request.lesion.any() else 1.0)
 
-        return paint_by_strength(requests, strength_of, self._paint)
+        return paint_by_way(requests, strength_of, self._paint)
 
     def _paint(self, requests: Sequence[InpaintRequest], strength: float) -> list[NDArray[np.float32]]:
         settings, size = self.settings, self.settings.resolution

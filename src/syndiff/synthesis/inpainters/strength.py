@@ -1,7 +1,8 @@
-"""Painting that begins with more than noise: requests of one strength together, a real lesion to begin with."""
+"""Painting that begins with more than noise: requests that are painted alike together, a real lesion to begin with."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,20 +12,21 @@ from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.copy_paste import seamless
 
 Pictures = list[NDArray[np.float32]]
+Way = TypeVar("Way", bound=Hashable)
 
 
-def paint_by_strength(
+def paint_by_way(
     requests: Sequence[InpaintRequest],
-    strength_of: Callable[[InpaintRequest], float],
-    paint: Callable[[Sequence[InpaintRequest], float], Pictures],
+    way_of: Callable[[InpaintRequest], Way],
+    paint: Callable[[Sequence[InpaintRequest], Way], Pictures],
 ) -> Pictures:
-    """`paint` the requests of each strength as one batch; pictures in the order of the requests."""
-    parts = defaultdict(list)
+    """`paint` the requests of each way, such as a strength, as one batch; pictures in the order of the requests."""
+    parts: dict[Way, list[int]] = defaultdict(list)
     for number, request in enumerate(requests):
-        parts[strength_of(request)].append(number)
+        parts[way_of(request)].append(number)
     painted: dict[int, NDArray[np.float32]] = {}
-    for strength, numbers in parts.items():
-        painted |= zip(numbers, paint([requests[i] for i in numbers], strength), strict=True)
+    for way, numbers in parts.items():
+        painted |= zip(numbers, paint([requests[i] for i in numbers], way), strict=True)
     return [painted[number] for number in range(len(requests))]
 
 
