@@ -84,3 +84,32 @@ def test_more_steps_ask_the_network_more_often():
 
     ddim(network, objective, schedule, torch.randn(2, 1, 2, 2), start=19, steps=4)
     assert asked == ddim_timesteps(19, 4) == [19, 14, 9, 4]
+
+
+def test_what_is_known_is_known_at_every_step():
+    """The network is shown z_t of what the estimates are corrected to, with the noise that sampling began with."""
+    schedule = NoiseSchedule(zero_terminal_snr=True)
+    objective = make_objective("z0", schedule, latent_weight=1.0, norm="l1")
+    noise, known = torch.randn(2, 4, 3, 3), torch.randn(2, 4, 3, 3)
+    seen = []
+
+    def network(noisy, timestep_b):
+        seen.append((noisy, timestep_b))
+        return a_network(noisy, timestep_b)
+
+    corrected = torch.arange(4).view(1, 4, 1, 1) < 2  # two channels of four
+    found = ddim(
+        network,
+        objective,
+        schedule,
+        noise,
+        start=999,
+        steps=7,
+        corrected=lambda clean: torch.where(corrected, known, clean),
+    )
+    assert len(seen) == 7 and torch.equal(found[:, :2], known[:, :2])
+    for noisy, timestep_b in seen:
+        expected = schedule.diffuse(known, noise, timestep_b)
+        assert torch.allclose(noisy[:, :2], expected[:, :2], atol=1e-4)
+    free = ddim(a_network, objective, schedule, noise, start=999, steps=7)
+    assert torch.equal(found[:, 2:], free[:, 2:]), "this network looks at one channel at a time"

@@ -91,6 +91,28 @@ def test_a_lesion_may_begin_with_a_real_one(compact: Compact) -> None:
     assert np.allclose(both[1], painted(0.5, requests[1:])[0], atol=1e-4)
 
 
+def test_a_lesion_may_keep_the_detail_of_a_real_one(compact: Compact) -> None:
+    """Its edges and highlights are found in what is painted, at every strength; its colours are not."""
+    stripes = np.broadcast_to(np.where(np.arange(120) % 16 < 8, 0.8, 0.2)[:, None], (90, 120, 3)).astype(np.float32)
+    flat, striped = ask(1), replace(ask(1), donor=lambda: stripes)
+    donor, inner = with_donor(striped), (slice(24, 46), slice(44, 66))
+
+    def likeness(settings: CompactSettings) -> float:
+        (painted,) = Compact(compact.checkpoint, settings).inpaint([striped])
+        return float(np.corrcoef(*(x[inner].mean(axis=(0, 2)) for x in (painted, donor)))[0, 1])
+
+    real = CompactSettings(steps=5, detail="real")
+    for strength in (1.0, 0.7):
+        painted, kept = (likeness(replace(real, detail=way, strength=strength)) for way in ("painted", "real"))
+        assert kept > 0.9 > painted
+    painter = Compact(compact.checkpoint, real)
+    assert painter.copies and not painter.reads_outline and not compact.copies
+    nothing = [replace(request, lesion=np.zeros_like(flat.mask)) for request in (flat, striped)]
+    assert np.array_equal(*painter.inpaint(nothing))  # to paint mucosa the donor is never asked for
+    _, mucosa = painter.inpaint([striped, nothing[0]])
+    assert np.allclose(mucosa, painter.inpaint(nothing[:1])[0], atol=1e-4)
+
+
 @pytest.mark.parametrize("strength", [0.0, 0.05, 1.5, float("nan")])
 def test_a_strength_that_paints_nothing_is_refused(strength: float) -> None:
     with pytest.raises(SyndiffError, match=r"strength is .*expected 0.1 to 1"):
