@@ -106,6 +106,20 @@ def test_limits_are_those_of_this_run(content: Content) -> None:
     assert "training side of the split" in text
 
 
+def test_detail_of_real_lesions_is_a_limit(content: Content) -> None:
+    assert content.synthesis is not None
+
+    def said(detail: str) -> str:
+        samples = tuple(
+            replace(sample, settings={"inpainter": {"detail": detail}}) for sample in content.synthesis.samples
+        )
+        painted = replace(content.synthesis, backends=("compact",), samples=samples)
+        return " ".join(limits(replace(content, synthesis=painted)))
+
+    assert "those of real training lesions" in said("real")
+    assert "real training lesions" not in said("painted") and "no specialist has judged" in said("painted")
+
+
 def test_unknown_groups_are_a_limit(make_run: MakeRun) -> None:
     text = " ".join(limits(read_content(*make_run(arms=("real",), groups=False))))
     assert "No patients or videos are known" in text

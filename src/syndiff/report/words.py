@@ -261,6 +261,9 @@ def _about_synthesis(content: Content) -> str:
         "sdxl": "painted by a general text-to-image model inside real masks: no specialist has judged here whether "
         "they look right",
     }
+    samples = content.synthesis.samples if content.synthesis is not None else ()
+    if any(sample.settings.get("inpainter", {}).get("detail") == "real" for sample in samples):
+        kinds["compact"] += "; their edges, folds and highlights are those of real training lesions, moved or in place"
     backends = content.synthesis.backends if content.synthesis is not None else ()
     described = "; ".join(f"{kinds.get(name, 'painted inside real masks')} ({name})" for name in backends)
     origin = "" if _outside_training(content) else " All were made from the training side of the split."
