@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from syndiff import __version__
-from syndiff.diffusion.samplers import ddim
+from syndiff.diffusion.samplers import Correction, ddim
 from syndiff.diffusion.schedule import NoiseSchedule
 from syndiff.diffusion.smooth_latent import SmoothLatent
 from syndiff.errors import SyndiffError
@@ -172,23 +172,17 @@ class InpaintingModel(nn.Module):
             return without + guidance_scale * (with_caption - without)
 
         start, latent = round(strength * self.schedule.timesteps) - 1, noise_bchw
-        clean = latent
+        corrected: Correction | None = None
         if strength < 1 or real_detail:
             assert begun_bchw is not None, "a strength below 1 and real detail are those of a picture"
             clean = self.components(self.autoencoder.encode(begun_bchw * 2 - 1).float())
-        if strength < 1:
-            latent = self.schedule.diffuse(clean, noise_bchw, torch.full((len(clean),), start, device=device))
-            steps = max(1, round(strength * steps))
-        detail = clean - coarse(clean)
-        latent = ddim(
-            predicted,
-            self.prediction,
-            self.schedule,
-            latent,
-            start=start,
-            steps=steps,
-            corrected=(lambda estimate: coarse(estimate) + detail) if real_detail else None,
-        )
+            if strength < 1:
+                latent = self.schedule.diffuse(clean, noise_bchw, torch.full((len(clean),), start, device=device))
+                steps = max(1, round(strength * steps))
+            if real_detail:
+                detail = clean - coarse(clean)
+                corrected = lambda estimate: coarse(estimate) + detail  # noqa: E731
+        latent = ddim(predicted, self.prediction, self.schedule, latent, start=start, steps=steps, corrected=corrected)
         return self.decode(latent)
 
 
