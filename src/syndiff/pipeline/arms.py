@@ -7,8 +7,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split, make_split
@@ -18,7 +16,7 @@ from syndiff.evaluation.timing import time_predictors
 from syndiff.files import read_json, sha256, write_json
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter_settings import Kind, SegmenterSettings
-from syndiff.pipeline.painting import check_painter, open_synthetic
+from syndiff.pipeline.painting import check_painter, data_of, open_synthetic
 from syndiff.pipeline.training_plan import training_plan
 from syndiff.presets import Settings
 from syndiff.synthesis.manifest import read_manifest
@@ -206,9 +204,7 @@ def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, se
 
 def _refuse_learned(run: Path, dataset: str) -> None:
     """Raise SyndiffError where a dataset of this name stands behind what was added to the run's real cases."""
-    config = run / "config.yaml"
-    about = yaml.safe_load(config.read_text()).get("data", {}) if config.is_file() else {}
-    if folder_name(dataset) in map(folder_name, about.get("learned_elsewhere", ())):
+    if folder_name(dataset) in map(folder_name, data_of(run).get("learned_elsewhere", ())):
         raise SyndiffError(
             f"{run} has learned from {dataset} too: cases of it, or painted by an inpainter that was taught there, "
             "were added to its training cases. Judge it on a dataset that nothing of it has seen, or judge a run "

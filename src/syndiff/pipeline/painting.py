@@ -140,8 +140,7 @@ def check_judge(settings: Settings, split: Split) -> Path | None:
     run = Path(settings.gates.segmenter)
     checkpoint = best_checkpoint(run)
     _refuse_leak(f"gates settings: segmenter {run}", run, split)
-    config = run / "config.yaml"
-    about = yaml.safe_load(config.read_text()).get("data", {}) if config.is_file() else {}
+    about = data_of(run)
     if "synthetic" not in about:
         raise SyndiffError(
             f"gates settings: segmenter {run} is no run folder of `syndiff train` (its config.yaml does not say what "
@@ -154,6 +153,12 @@ def check_judge(settings: Settings, split: Split) -> Path | None:
             "--synthetic."
         )
     return checkpoint
+
+
+def data_of(run: Path) -> Mapping[str, Any]:
+    """What config.yaml of a segmenter's run folder says of its data; nothing where there is none."""
+    config = run / "config.yaml"
+    return yaml.safe_load(config.read_text()).get("data", {}) if config.is_file() else {}
 
 
 def _judge_of(settings: Settings, split: Split) -> Segmenter | None:
