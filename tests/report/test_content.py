@@ -139,6 +139,16 @@ def test_the_later_line_of_a_repeated_step_counts(own_run: Run) -> None:
     assert training.steps == 30
 
 
+def test_the_training_of_the_inpainter_is_read(own_run: Run) -> None:
+    run, dataset = own_run
+    assert read_content(run, dataset).inpainter is None
+    (run / "inpainter").mkdir()
+    lines = '{"step": 20, "images": 320, "loss": 0.5, "seconds": 11.2}\n{"step": 20, "val_loss": 0.4}\n'
+    (run / "inpainter" / "metrics.jsonl").write_text(lines)
+    inpainter = read_content(run, dataset).inpainter
+    assert inpainter and (inpainter.steps, inpainter.seconds, inpainter.validation) == (20, 11.2, ((20, 0.4),))
+
+
 def test_flat_settings_keep_order_and_lists() -> None:
     nested = {"b": {"y": [1, 2], "x": None}, "a": True, "empty": {}, "none": []}
     assert flatten(nested) == {"b.y": "1, 2", "b.x": "null", "a": "true", "empty": "{}", "none": "(empty)"}

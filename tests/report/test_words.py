@@ -120,6 +120,21 @@ def test_detail_of_real_lesions_is_a_limit(content: Content) -> None:
     assert "real training lesions" not in said("painted") and "no specialist has judged" in said("painted")
 
 
+def test_a_training_that_had_too_little_time_is_warned_of(content: Content) -> None:
+    taught = replace(content.main.training, steps=270, seconds=150.0)
+    minutes = {"run.minutes": "3", "adapt.minutes": "2.5"}
+    asked = replace(content, inpainter=taught, settings={**content.settings, **minutes})
+    assert warnings(asked) == [], "each arm's 180 s are the three minutes"
+    assert "The inpainter learned in 270 steps (2.5 minutes)." in " ".join(limits(asked))
+    found = warnings(replace(asked, inpainter=replace(taught, steps=20, seconds=11.2)))
+    assert [name for name, _ in found] == ["Trained too briefly."]
+    assert "The inpainter was trained for 0.2 of the 2.5 minutes" in found[0][1]
+    longer = replace(asked, settings={**asked.settings, "run.minutes": "30"})
+    assert [text.split(" was ")[0] for _, text in warnings(longer)] == [
+        f"The network of the arm {arm}" for arm in ("control", "real only", "real + synthetic")
+    ]
+
+
 def test_unknown_groups_are_a_limit(make_run: MakeRun) -> None:
     text = " ".join(limits(read_content(*make_run(arms=("real",), groups=False))))
     assert "No patients or videos are known" in text

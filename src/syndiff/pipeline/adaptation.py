@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.inpainting_pool import EncodedCrops, encode_crops
 from syndiff.training.inpainting_settings import AdaptSettings
 from syndiff.training.loop import Task, fit
+from syndiff.training.pace import steps_within, warn_of_shortfall
 from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
@@ -268,7 +268,9 @@ def adapt_compact(
         )
 
     settings = replace(settings, steps=_plan_steps(out / "plan.json", settings, task))
-    return fit(out, task(), settings, seed=seed, progress=progress)
+    best = fit(out, task(), settings, seed=seed, progress=progress)
+    warn_of_shortfall(out, settings.minutes)
+    return best
 
 
 def _vocabulary(grammar: Grammar, lesions: Lesions, start: Start | None) -> list[str]:
@@ -292,7 +294,7 @@ def _plan_steps(path: Path, settings: AdaptSettings, task: Callable[[], Task]) -
         return settings.steps
     if not path.is_file():
         seconds = step_seconds({"inpainter": task()}, settings, repeats=5, warmup=2)["inpainter"]
-        steps = max(20, 10 * math.ceil(settings.minutes * 6 / seconds))
+        steps = steps_within(settings.minutes, seconds)
         write_json(path, {"minutes": settings.minutes, "seconds_per_step": seconds, "steps": steps})
     plan = read_json(path)
     log.info(f"{settings.minutes:g} minutes to adapt; one step takes {1000 * plan['seconds_per_step']:.0f} ms")

@@ -1,7 +1,6 @@
 """One segmenter of a run or alone: how long it trains, its run folder, and its evaluation beside others."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.calibration import step_seconds
 from syndiff.training.checkpoints import best_checkpoint
 from syndiff.training.loop import Task
+from syndiff.training.pace import steps_within
 from syndiff.training.run_folder import open_run
 from syndiff.training.segmentation import SegmentationTask, train
 
@@ -50,9 +50,7 @@ def plan_steps(path: Path, settings: Settings, cases: CaseArrays, kinds: Sequenc
         if share := training.coarse_share:
             coarse = step_seconds(tasks, training)
             measured = {kind: share * coarse[kind] + (1 - share) * measured[kind] for kind in kinds}
-        steps = {
-            kind: max(20, 10 * math.ceil(settings.run.minutes * 6 / seconds)) for kind, seconds in measured.items()
-        }
+        steps = {kind: steps_within(settings.run.minutes, seconds) for kind, seconds in measured.items()}
         write_json(path, {"minutes": settings.run.minutes, "seconds_per_step": measured, "steps": steps})
     plan = read_json(path)
     measured_words = ", ".join(f"{kind} {1000 * value:.0f} ms" for kind, value in plan["seconds_per_step"].items())

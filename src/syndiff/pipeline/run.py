@@ -24,6 +24,7 @@ from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.report.words import table_text
 from syndiff.synthesis.engine import check_prompts, synthesize
 from syndiff.synthesis.grammar import Grammar
+from syndiff.training.pace import warn_of_shortfall
 from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
@@ -103,6 +104,7 @@ def run_pipeline(
                 synthetic=out / "synthetic" if arm == "real+synthetic" else None,
                 seed=seed,
             )
+            warn_of_shortfall(out / arm, settings.run.minutes)
 
         train_arm(3, "control", train_cases)
         train_arm(4, "real", train_cases)

@@ -22,12 +22,12 @@ ARMS = ("control", "real", "real+synthetic")
 LABELS = {"control": "control", "real": "real only", "real+synthetic": "real + synthetic"}
 """How figures, tables and sentences call the arms."""
 COMPARISONS = (("real+synthetic", "real"), ("real", "control"))
-SYNTHETIC = "synthetic"
+SYNTHETIC, INPAINTER = "synthetic", "inpainter"
 
 
 @dataclass(frozen=True)
 class Training:
-    """How one arm was trained; the curves are (step, value), steps rising.
+    """How one network was trained; the curves are (step, value), steps rising.
 
     images: how many images the network saw, repeats counted. seconds: wall time of the steps, without validation.
     """
@@ -118,6 +118,8 @@ class Content:
     arms: dict[str, Arm]
     comparisons: tuple[Comparison, ...]
     synthesis: Synthesis | None
+    inpainter: Training | None
+    """Of the inpainter that the run itself has taught, None where it came ready or paints nothing."""
     settings: dict[str, str]
     environment: dict[str, str]
     command: str
@@ -155,6 +157,7 @@ def read_content(run: Path, dataset: DatasetFolder) -> Content:
         raise SyndiffError(f"{run / SYNTHETIC} does not exist. Make it with `syndiff synthesize` or `syndiff run`.")
     tables = {name: _evaluation(folder, split) for name, folder in folders.items()}
     arms = {name: _read_arm(name, folder, tables[name]) for name, folder in folders.items()}
+    taught = run / INPAINTER
     return Content(
         run=run,
         dataset=dataset,
@@ -164,6 +167,7 @@ def read_content(run: Path, dataset: DatasetFolder) -> Content:
             _compare(first, second, tables) for first, second in COMPARISONS if first in arms and second in arms
         ),
         synthesis=_read_synthesis(run / SYNTHETIC) if (run / SYNTHETIC).is_dir() else None,
+        inpainter=_read_training(_made(taught / "metrics.jsonl", "run"), "val_loss") if taught.is_dir() else None,
         settings=_read_settings(_made(run / "config.yaml", "run")),
         environment=flatten(read_json(_made(run / "environment.json", "run"))),
         command=_made(run / "command.txt", "run").read_text(encoding="utf-8").strip(),
@@ -232,17 +236,17 @@ def _read_timing(path: Path) -> Timing:
         )
 
 
-def _read_training(path: Path) -> Training:
-    """Read metrics.jsonl; where a resumed run wrote a step twice the later line counts."""
+def _read_training(path: Path, score: str = "val_dice") -> Training:
+    """Read metrics.jsonl, whose validations have a `score`; where a resumed run wrote a step twice the later counts."""
     steps: dict[int, dict[str, Any]] = {}
     validation: dict[int, float] = {}
     for text in path.read_text(encoding="utf-8").splitlines():
         with _complete(path, "train"):
             line = json.loads(text)
-            if "val_dice" in line:
-                validation[line["step"]] = line["val_dice"]
-            else:
+            if "seconds" in line:
                 steps[line["step"]] = line
+            else:
+                validation[line["step"]] = line[score]
     if not steps:
         raise SyndiffError(f"{path} holds no training step. Train again with `syndiff train` or `syndiff run`.")
     with _complete(path, "train"):

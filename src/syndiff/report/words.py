@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from syndiff.evaluation.statistics import Difference, Interval
 from syndiff.report.content import LABELS, Arm, Content, Timing
+from syndiff.training.pace import shortfall
 
 _ALPHA = 0.05
 """The p-value above which a difference is not called one."""
@@ -177,6 +178,7 @@ def warnings(content: Content) -> list[tuple[str, str]]:
                 "split the same way.",
             )
         )
+    found += [("Trained too briefly.", words) for words in _shortfalls(content)]
     leaked = _outside_training(content)
     if leaked:
         found.append(
@@ -187,6 +189,16 @@ def warnings(content: Content) -> list[tuple[str, str]]:
             )
         )
     return found
+
+
+def _shortfalls(content: Content) -> list[str]:
+    """A sentence for every training of the run that had much less time than was asked for."""
+    trainings = {f"The network of the arm {LABELS[name]}": (arm.training, "run") for name, arm in content.arms.items()}
+    if content.inpainter is not None:
+        trainings["The inpainter"] = (content.inpainter, "adapt")
+    asked = {name: float(content.settings.get(f"{section}.minutes", 0)) for name, (_, section) in trainings.items()}
+    found = {name: shortfall(training.seconds, asked[name]) for name, (training, _) in trainings.items()}
+    return [f"{name} {words}" for name, words in found.items() if words]
 
 
 def _outside_training(content: Content) -> int:
@@ -267,7 +279,10 @@ def _about_synthesis(content: Content) -> str:
     backends = content.synthesis.backends if content.synthesis is not None else ()
     described = "; ".join(f"{kinds.get(name, 'painted inside real masks')} ({name})" for name in backends)
     origin = "" if _outside_training(content) else " All were made from the training side of the split."
-    return f"The synthetic cases are {described}.{origin}"
+    learned = ""
+    if (taught := content.inpainter) is not None:
+        learned = f" The inpainter learned in {taught.steps:,} steps ({taught.seconds / 60:.1f} minutes)."
+    return f"The synthetic cases are {described}.{origin}{learned}"
 
 
 def _about_the_model(arm: Arm) -> list[str]:

@@ -20,6 +20,7 @@ from syndiff.presets import Settings
 from syndiff.studies.cells import case_scores, in_processes, mean_dice, part_of_the_threads
 from syndiff.studies.choices import Side
 from syndiff.studies.table import as_markdown, tabulate
+from syndiff.training.pace import warn_of_shortfall
 from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
@@ -94,6 +95,7 @@ def peers(
     for cell, rows in zip(cells, in_processes(finish, cells, workers), strict=True):
         tables.setdefault(cell.kind, []).append(rows)
         log.info(f"{cell.folder}: mean {side} Dice {mean_dice(rows):.3f} after {cell.steps} steps")
+        warn_of_shortfall(cell.folder, settings.run.minutes)
     content = tabulate(tables, REFERENCE)
     write_json(out / f"peers_{side}.json", {"study": about, "side": side, "seed": seed, "arms": content})
     text = as_markdown(content, REFERENCE)
