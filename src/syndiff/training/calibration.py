@@ -4,10 +4,7 @@ import statistics
 import time
 from collections.abc import Mapping
 
-import torch
-from accelerate import Accelerator
-
-from syndiff.training.loop import Task, backpropagate, draw_batch, make_optimizer
+from syndiff.training.loop import Task, backpropagate, draw_batch, make_optimizer, this_process
 from syndiff.training.settings import OptimisationSettings
 
 
@@ -18,7 +15,7 @@ def step_seconds(
 
     They take turns, so that a busy moment of the machine touches all.
     """
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    accelerator = this_process()
     ready = {name: accelerator.prepare(task.objective, make_optimizer(task, settings)) for name, task in tasks.items()}
     taken: dict[str, list[float]] = {name: [] for name in tasks}
     for index in range(warmup + repeats):

@@ -81,14 +81,10 @@ def fit(
     not have, and for a batch that several processes cannot share evenly.
     """
     # 1. Everything that is trained, and how.
+    check_processes(settings)
     if warning := check_precision(settings.precision):
         log.warning(warning)
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
-    if settings.batch_size % (processes := accelerator.num_processes):
-        raise SyndiffError(
-            f"batch_size: {settings.batch_size} cannot be divided among {processes} processes; make it a multiple of "
-            f"{processes}."
-        )
+    accelerator = this_process()
     model = task.model
     objective, optimizer = accelerator.prepare(task.objective, make_optimizer(task, settings))
     live_only = [p for group in optimizer.param_groups if not group.get("averaged", True) for p in group["params"]]
@@ -178,6 +174,24 @@ def fit(
     best_checkpoint = find_checkpoint(run, "best") or find_checkpoint(run, "last")
     assert best_checkpoint is not None  # the last step always leaves one
     return best_checkpoint
+
+
+def this_process() -> Accelerator:
+    """This process among those that `accelerate launch` or torchrun started, and its device."""
+    return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+
+
+def check_processes(settings: OptimisationSettings) -> None:
+    """Raise SyndiffError for a batch that the processes cannot share evenly, and for a precision that they lack.
+
+    `fit` does so too; whoever makes a run folder asks before, since what a folder was made with cannot be changed.
+    """
+    check_precision(settings.precision)
+    if settings.batch_size % (processes := this_process().num_processes):
+        raise SyndiffError(
+            f"batch_size: {settings.batch_size} cannot be divided among {processes} processes; make it a multiple of "
+            f"{processes}."
+        )
 
 
 def draw_batch(task: Task, step: int, accelerator: Accelerator) -> Any:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
@@ -29,7 +28,7 @@ from syndiff.training.checkpoints import (
     save_checkpoint,
     unpack_optimizer,
 )
-from syndiff.training.loop import Journal, autocast
+from syndiff.training.loop import Journal, autocast, this_process
 from syndiff.training.lora_batch import LoraCases
 from syndiff.training.lora_objective import LoraObjective, embed_captions
 from syndiff.training.lora_pictures import paint_probe
@@ -70,6 +69,13 @@ def adapt_lora(
     probes = LoraCases(dataset, probe_ids, captions, settings) if probe_ids else cases
     base = {"commit": folder.commit, "hash": None if folder.commit else folder.hash, "variant": variant}
     made = {"seed": seed, "base": base, "data": _fingerprint(cases), "probes": _fingerprint(probes)}
+    accelerator = this_process()
+    share = accelerator.num_processes * settings.accumulation
+    if settings.batch_size % share:
+        raise SyndiffError(
+            f"lora setting batch_size: {settings.batch_size} cannot be divided among {accelerator.num_processes} "
+            f"processes x {settings.accumulation} parts; make it a multiple of {share}."
+        )
     open_run(out, {"lora": {**asdict(settings), "targets": list(settings.targets)}, **made})
     checkpoint = find_checkpoint(out, "last")
     result = out / LORA_FILE
@@ -77,13 +83,6 @@ def adapt_lora(
         return result
 
     # 2. The networks: everything is frozen but the factors that are added to the U-Net.
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
-    share = accelerator.num_processes * settings.accumulation
-    if settings.batch_size % share:
-        raise SyndiffError(
-            f"lora setting batch_size: {settings.batch_size} cannot be divided among {accelerator.num_processes} "
-            f"processes x {settings.accumulation} parts; make it a multiple of {share}."
-        )
     pipeline, objective = _prepare(folder, [cases, probes], settings, seed, accelerator.device)
     trained = {name: p for name, p in pipeline.unet.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(trained.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
