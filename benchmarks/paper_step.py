@@ -30,7 +30,13 @@ from syndiff.training.loop import backpropagate, draw_batch, make_optimizer
 from syndiff.training.run_folder import environment
 from syndiff.training.segmentation import SegmentationTask
 
-TIMESTEPS = {"T-1, one step": (-1, 1), "t=50, one step": (50, 1), "T-1, 25 DDIM steps": (-1, 25)}
+TIMESTEPS = {
+    "T-1, one step": (-1, 1),
+    "t=50, one step": (50, 1),
+    "T-1, 25 DDIM steps": (-1, 25),
+    "T-1, 50 DDIM steps": (-1, 50),
+}
+PARTS = ("prediction", "training_step")
 
 
 def settings(autoencoder: str) -> Settings:
@@ -80,7 +86,7 @@ def training_step(autoencoder: str, batch: int) -> dict[str, object]:
 
 
 def prediction(autoencoder: str, batch: int) -> dict[str, object]:
-    """One image of CVC-ClinicDB's size, after one to warm up: one step from T - 1 and from t = 50, 25 DDIM steps."""
+    """One image of CVC-ClinicDB's size, after one to warm up, for each of TIMESTEPS."""
     chosen = settings(autoencoder).model
     image = np.random.default_rng(0).integers(0, 255, (288, 384, 3), dtype=np.uint8)
     model = initialise(chosen, 0)
@@ -99,8 +105,9 @@ def main() -> None:
     """Measure in processes of their own and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--only", choices=("training_step", "prediction"))
-    parser.add_argument("--autoencoder", help="folder that the first process wrote")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
+    parser.add_argument("--only", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--autoencoder", help=argparse.SUPPRESS)  # folder that the first process wrote
     arguments = parser.parse_args()
     if arguments.only:
         print(json.dumps(globals()[arguments.only](arguments.autoencoder, arguments.batch)))
@@ -109,7 +116,7 @@ def main() -> None:
         torch.manual_seed(0)
         AutoencoderKL(**KL_F8).save_pretrained(Path(folder) / "kl-f8")
         result: dict[str, dict] = {"environment": environment()}
-        for only in ("prediction", "training_step"):
+        for only in arguments.parts:
             command = [sys.executable, __file__, "--only", only, "--batch", str(arguments.batch)]
             done = subprocess.run(
                 [*command, "--autoencoder", str(Path(folder) / "kl-f8")], check=True, capture_output=True, text=True
