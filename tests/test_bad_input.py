@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import make_split
+from syndiff.training import loop
 
 TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=4", "training.batch_size=2"]
 RUN = [*TINY, "run.minutes=0", "synthesis.inpainter=copy_paste"]
@@ -289,11 +291,35 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(syndiff, phanto
     assert outcome.status == 2 and "syndiff[sdxl]" in outcome.err
 
 
-@pytest.mark.parametrize("setting", ["training.steps=9", "model.kind=control", "run.minutes=inf", "run.tolerance=nan"])
+@pytest.mark.parametrize(
+    "setting",
+    ["training.steps=9", "model.kind=control", "run.minutes=inf", "run.tolerance=nan", "model.objective=noise+latent"],
+)
 def test_run_refuses_settings_that_it_could_not_follow(setting, syndiff, phantom, tmp_path):
     outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", "--set", setting)
     assert outcome.status == 2 and "Traceback" not in outcome.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", ["run", "train", "study peers"])
+def test_a_precision_that_the_card_lacks_is_refused_before_a_folder_is_made(
+    verb, syndiff, phantom, split_file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "has_fast_bf16", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GTX 1080")
+    given = [*verb.split(), "--data", phantom, "--out", tmp_path / "run"]
+    given += ["--split", split_file] if verb == "train" else ["--minutes", 1]
+    outcome = syndiff(*given, "--set", "training.precision=bf16")
+    assert outcome.status == 2 and "GTX 1080 has no bf16" in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_synthesis_that_falls_short_shows_what_it_refused(syndiff, phantom, split_file, tmp_path):
+    data = ["--data", phantom, "--split", split_file, "--out", tmp_path / "painted", "--count", 9]
+    outcome = syndiff("synthesize", *data, "--inpainter", "copy_paste", "--set", "gates.quantile=0.49")
+    assert outcome.status == 2 and "Asked for 9 synthetic samples" in outcome.err
+    assert (tmp_path / "painted" / "synthesis.html").is_file()
 
 
 def test_a_negative_seed_is_refused(syndiff, phantom, tmp_path):

@@ -125,4 +125,4 @@ def test_an_impossible_setting_is_refused_before_anything_is_built(wrong, words)
 
 def test_the_paper_objective_needs_a_schedule_that_keeps_some_signal():
     with pytest.raises(SyndiffError, match="zero_terminal_snr"):
-        initialise(SegmenterSettings(objective="noise+latent", zero_terminal_snr=True, **TINY), 0)
+        SegmenterSettings(objective="noise+latent", zero_terminal_snr=True, **TINY)

@@ -109,10 +109,14 @@ class Synthesize(Configured):
         if self.dry_run:
             say(dry_run(dataset, split.train, inpainter, **options))
             return
-        summary = synthesize(dataset, split.train, inpainter, self.out, **options)
+        if shard != WHOLE:
+            summary = synthesize(dataset, split.train, inpainter, self.out, **options)
+            say(f"{summary}\n{summary.table}")
+            return
+        summary = synthesize(dataset, split.train, inpainter, self.out, **options, least=0)
         say(f"{summary}\n{summary.table}")
-        if shard == WHOLE:
-            say(f"Page: {build_synthesis_page(self.out)}")
+        say(f"Page: {build_synthesis_page(self.out)}")  # where it shows why, should there be too few
+        summary.check(self.count)
 
 
 @dataclass(kw_only=True)

@@ -118,7 +118,7 @@ class SegmenterSettings:
             if not valid:
                 raise SyndiffError(f"model setting {name}: found {getattr(self, name)}, expected {words}.")
         if self.kind == "diffusion":  # what it is compared with has its settings
-            self._refuse_idle()
+            self._refuse_what_does_not_fit()
         if self.kind in get_args(PeerKind) and self.control_dropout:
             raise SyndiffError(f"model setting control_dropout: it has no effect with kind {self.kind}; leave it out.")
 
@@ -151,8 +151,14 @@ class SegmenterSettings:
             "denoiser_extra_inputs": (self.denoiser_extra_inputs in ("zero", "halve"), "zero or halve"),
         }
 
-    def _refuse_idle(self) -> None:
-        """Raise SyndiffError for a setting without effect beside the others."""
+    def _refuse_what_does_not_fit(self) -> None:
+        """Raise SyndiffError for a setting that does not go with the others, or has no effect beside them."""
+        if self.objective == "noise+latent" and self.zero_terminal_snr:
+            raise SyndiffError(
+                "model setting zero_terminal_snr: true cannot be used with objective noise+latent, whose clean latent "
+                "would be divided by zero at the last timestep. Set model.zero_terminal_snr=false too, or choose the "
+                "objective z0 or v."
+            )
         usual: dict[str, Any] = {item.name: item.default for item in fields(self)}
         needs = {
             "encoder_dropout": (self.encoder == "autoencoder", "the encoder efficientnet-lite0"),

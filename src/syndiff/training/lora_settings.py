@@ -27,7 +27,7 @@ class LoraSettings:
         most_context: largest side of a crop, in the same unit.
         smallest_crop: least side of a crop, in pixels of the frame.
         random_masks: share of crops whose mask is a random ellipse elsewhere, so that plain tissue is learnt too.
-        background_caption: caption of those; empty is no text.
+        background_caption: caption of those; empty takes the prompts' wording of healthy tissue.
         caption_dropout: share of crops trained without their caption, which classifier-free guidance needs.
         flips: mirror and turn the crops; switch it off where captions speak of left and right.
         outside_weight: weight of the loss outside the mask; inside it is 1.
