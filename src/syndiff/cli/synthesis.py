@@ -109,14 +109,12 @@ class Synthesize(Configured):
         if self.dry_run:
             say(dry_run(dataset, split.train, inpainter, **options))
             return
-        if shard != WHOLE:
-            summary = synthesize(dataset, split.train, inpainter, self.out, **options)
-            say(f"{summary}\n{summary.table}")
-            return
-        summary = synthesize(dataset, split.train, inpainter, self.out, **options, least=0)
+        whole = shard == WHOLE
+        summary = synthesize(dataset, split.train, inpainter, self.out, **options, least=0 if whole else None)
         say(f"{summary}\n{summary.table}")
-        say(f"Page: {build_synthesis_page(self.out)}")  # where it shows why, should there be too few
-        summary.check(self.count)
+        if whole:
+            say(f"Page: {build_synthesis_page(self.out)}")
+            summary.check(self.count)  # not before: the page shows why there are too few
 
 
 @dataclass(kw_only=True)

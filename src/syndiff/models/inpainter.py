@@ -171,17 +171,14 @@ class InpaintingModel(nn.Module):
             without = self.denoise(noisy, timestep_b, surroundings, nothing)
             return without + guidance_scale * (with_caption - without)
 
-        start, latent = round(strength * self.schedule.timesteps) - 1, noise_bchw
-        corrected: Correction | None = None
+        start, latent, corrected = round(strength * self.schedule.timesteps) - 1, noise_bchw, None
         if strength < 1 or real_detail:
             assert begun_bchw is not None, "a strength below 1 and real detail are those of a picture"
             clean = self.components(self.autoencoder.encode(begun_bchw * 2 - 1).float())
+            corrected = keep_detail(clean) if real_detail else None
             if strength < 1:
                 latent = self.schedule.diffuse(clean, noise_bchw, torch.full((len(clean),), start, device=device))
                 steps = max(1, round(strength * steps))
-            if real_detail:
-                detail = clean - coarse(clean)
-                corrected = lambda estimate: coarse(estimate) + detail  # noqa: E731
         latent = ddim(predicted, self.prediction, self.schedule, latent, start=start, steps=steps, corrected=corrected)
         return self.decode(latent)
 
@@ -189,6 +186,16 @@ class InpaintingModel(nn.Module):
 def coarse(latent_bchw: Tensor) -> Tensor:
     """Every pixel's mean of the 3x3 around it (24x24 pixels of the picture), the edge repeated."""
     return F.avg_pool2d(F.pad(latent_bchw, (1, 1, 1, 1), mode="replicate"), 3, 1)
+
+
+def keep_detail(known_bchw: Tensor) -> Correction:
+    """A correction that gives an estimate the detail of `known_bchw`: all that it has beside its `coarse` part."""
+    detail = known_bchw - coarse(known_bchw)
+
+    def corrected(estimate_bchw: Tensor) -> Tensor:
+        return coarse(estimate_bchw) + detail
+
+    return corrected
 
 
 def conceal(image_bchw: Tensor, hidden_b1hw: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.inpainting_pool import EncodedCrops, encode_crops
 from syndiff.training.inpainting_settings import AdaptSettings
-from syndiff.training.loop import Task, check_processes, fit
+from syndiff.training.loop import Task, check_machine, fit
 from syndiff.training.pace import steps_within, warn_of_shortfall
 from syndiff.training.run_folder import open_run
 
@@ -209,7 +209,7 @@ def adapt_compact(
     cases and never sees a test case.
     """
     background = grammar.background.text
-    check_processes(settings)
+    check_machine(settings)
     check_captions(dataset, split, grammar, model_settings.caption_length)
     train_lesions = caption_lesions(dataset, split.train, grammar, progress=progress)
     val_lesions = caption_lesions(dataset, split.val, grammar, progress=progress)

@@ -21,7 +21,7 @@ from syndiff.presets import Settings
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.calibration import step_seconds
 from syndiff.training.checkpoints import best_checkpoint
-from syndiff.training.loop import Task, check_processes
+from syndiff.training.loop import Task, check_machine
 from syndiff.training.pace import steps_within
 from syndiff.training.run_folder import open_run
 from syndiff.training.segmentation import SegmentationTask, train
@@ -77,7 +77,7 @@ def train_segmenter(
     So do the other datasets that stand behind those cases, on which the run must not be judged.
     """
     training = replace(settings.training, steps=steps)
-    check_processes(training)
+    check_machine(training)
     elsewhere = sorted(_behind(synthetic) - {split.dataset}) if synthetic else []
     config = replace(settings, training=training).plain()
     open_run(

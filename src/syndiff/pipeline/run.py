@@ -24,7 +24,7 @@ from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.report.words import table_text
 from syndiff.synthesis.engine import check_prompts, synthesize
 from syndiff.synthesis.grammar import Grammar
-from syndiff.training.loop import check_processes
+from syndiff.training.loop import check_machine
 from syndiff.training.pace import warn_of_shortfall
 from syndiff.training.run_folder import open_run
 
@@ -68,9 +68,9 @@ def run_pipeline(
         check_inpainter(settings, split)
     if Path(settings.gates.segmenter).resolve() not in {(out / arm).resolve() for arm in ("control", "real")}:
         check_judge(settings, split)  # else it is trained before it judges
-    check_processes(settings.training)
+    check_machine(settings.training)
     if adapts:
-        check_processes(settings.adapt)
+        check_machine(settings.adapt)
     if dry_run:
         return _plan_in_words(dataset, split, settings)
     config = settings.plain()

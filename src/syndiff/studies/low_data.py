@@ -25,7 +25,7 @@ from syndiff.studies.choices import Side, Source
 from syndiff.studies.table import as_markdown, tabulate
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.grammar import Grammar
-from syndiff.training.loop import check_processes
+from syndiff.training.loop import check_machine
 from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
@@ -136,7 +136,7 @@ def low_data(
     if len({f"{share:.0%}" for share in shares}) < len(shares):
         raise SyndiffError(f"--shares {' '.join(map(str, shares))}: expected each whole percentage once.")
     # 1. A few groups of the training side; validation stays what it is.
-    check_processes(settings.training)
+    check_machine(settings.training)
     dataset = DatasetFolder.open(data)
     whole = planned_split(dataset, out / "whole_split.json", method="auto", seed=seed)
     split = few_groups(dataset, whole, groups, seed)

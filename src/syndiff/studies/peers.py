@@ -20,7 +20,7 @@ from syndiff.presets import Settings
 from syndiff.studies.cells import case_scores, in_processes, mean_dice, part_of_the_threads
 from syndiff.studies.choices import Side
 from syndiff.studies.table import as_markdown, tabulate
-from syndiff.training.loop import check_processes
+from syndiff.training.loop import check_machine
 from syndiff.training.pace import warn_of_shortfall
 from syndiff.training.run_folder import open_run
 
@@ -75,7 +75,7 @@ def peers(
     for kind in kinds:
         if kind in PEERS:
             PEERS[kind]()  # a library that is missing shows here, not after hours of training
-    check_processes(settings.training)
+    check_machine(settings.training)
     dataset = DatasetFolder.open(data)
     arms: tuple[Kind, ...] = (REFERENCE, *kinds)
     about = {"kinds": list(arms), "splits": splits, "split_method": split_method, "minutes": settings.run.minutes}

@@ -81,8 +81,7 @@ def fit(
     not have, and for a batch that several processes cannot share evenly.
     """
     # 1. Everything that is trained, and how.
-    check_processes(settings)
-    if warning := check_precision(settings.precision):
+    if warning := check_machine(settings):
         log.warning(warning)
     accelerator = this_process()
     model = task.model
@@ -181,17 +180,20 @@ def this_process() -> Accelerator:
     return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
 
 
-def check_processes(settings: OptimisationSettings) -> None:
-    """Raise SyndiffError for a batch that the processes cannot share evenly, and for a precision that they lack.
+def check_machine(settings: OptimisationSettings) -> str:
+    """What to know about the precision here, as `check_precision` says it.
 
-    `fit` does so too; whoever makes a run folder asks before, since what a folder was made with cannot be changed.
+    `fit` asks too; whoever makes a run folder asks before, since what a folder was made with cannot be changed.
+
+    Raises SyndiffError for a precision that the device does not have, and for a batch that the processes cannot share
+    evenly.
     """
-    check_precision(settings.precision)
     if settings.batch_size % (processes := this_process().num_processes):
         raise SyndiffError(
             f"batch_size: {settings.batch_size} cannot be divided among {processes} processes; make it a multiple of "
             f"{processes}."
         )
+    return check_precision(settings.precision)
 
 
 def draw_batch(task: Task, step: int, accelerator: Accelerator) -> Any:
