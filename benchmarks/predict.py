@@ -23,8 +23,9 @@ from syndiff.data.loading import CaseArrays
 from syndiff.data.phantom import write_phantom
 from syndiff.files import write_json
 from syndiff.presets import load_settings
+from syndiff.training.loop import fit
 from syndiff.training.run_folder import environment
-from syndiff.training.segmentation import train
+from syndiff.training.segmentation import SegmentationTask
 
 
 def random_run(folder: Path) -> Path:
@@ -38,16 +39,10 @@ def random_run(folder: Path) -> Path:
         torch.randint(0, 2, (2, 1, size, size), generator=generator, dtype=torch.uint8),
         torch.zeros(2, dtype=torch.int64),
     )
-    train(
-        folder,
-        model_settings=replace(settings.model, pretrained=False),
-        settings=replace(settings.training, steps=1, batch_size=2, coarse_share=0.0),
-        augmentation=settings.augmentation,
-        train_cases=cases,
-        val_cases=cases,
-        seed=0,
-        progress=False,
-    )
+    model = replace(settings.model, pretrained=False)
+    training = replace(settings.training, steps=1, batch_size=2, coarse_share=0.0)
+    task = SegmentationTask(model, training, settings.augmentation, train_cases=cases, val_cases=cases, seed=0)
+    fit(folder, task, training, seed=0, progress=False)
     return folder
 
 

@@ -215,7 +215,7 @@ def test_a_loss_that_is_not_finite_names_the_step(syndiff, phantom, split_file, 
 def test_a_wrong_setting_is_explained(setting, word, syndiff, phantom, split_file, tmp_path):
     outcome = syndiff("train", "--data", phantom, "--split", split_file, "--out", tmp_path / "run", *TINY, setting)
     assert outcome.status == 2 and word in outcome.err
-    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert not (tmp_path / "run").exists()  # the corrected command must find nothing in its way
 
 
 @pytest.mark.parametrize(
@@ -316,10 +316,16 @@ def test_a_precision_that_the_card_lacks_is_refused_before_a_folder_is_made(
 
 
 def test_a_synthesis_that_falls_short_shows_what_it_refused(syndiff, phantom, split_file, tmp_path):
-    data = ["--data", phantom, "--split", split_file, "--out", tmp_path / "painted", "--count", 9]
-    outcome = syndiff("synthesize", *data, "--inpainter", "copy_paste", "--set", "gates.quantile=0.49")
-    assert outcome.status == 2 and "Asked for 9 synthetic samples" in outcome.err
-    assert (tmp_path / "painted" / "synthesis.html").is_file()
+    data, count = ["--data", phantom], ["--count", 3]
+    command = ["synthesize", *data, "--split", split_file, "--inpainter", "copy_paste", "--set", "gates.quantile=0.49"]
+    whole = syndiff(*command, *count, "--out", tmp_path / "whole")
+    shards = [tmp_path / "1", tmp_path / "2"]
+    for i, shard in enumerate(shards, 1):
+        syndiff(*command, *count, "--out", shard, "--shard", f"{i}/2")
+    merged = syndiff("merge", *shards, *data, *count, "--out", tmp_path / "merged")
+    for outcome, out in ((whole, tmp_path / "whole"), (merged, tmp_path / "merged")):
+        assert outcome.status == 2 and "Asked for 3 synthetic samples" in outcome.err, outcome.err
+        assert (out / "synthesis.html").is_file()
 
 
 def test_a_negative_seed_is_refused(syndiff, phantom, tmp_path):

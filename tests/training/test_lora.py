@@ -297,6 +297,7 @@ def test_what_cannot_be_taught(data: Path, sdxl: Path, tmp_path: Path) -> None:
             changes["captions"] = {"sequence-001-frame-001": "a polyp"}
         with pytest.raises(SyndiffError, match=message):
             tiny_adapt(tmp_path / str(number), data, sdxl, **changes)
+        assert not (tmp_path / str(number)).exists()
 
 
 @pytest.mark.parametrize(

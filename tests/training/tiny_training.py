@@ -8,7 +8,8 @@ import torch
 from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.data.loading import CaseArrays
 from syndiff.models.segmenter_settings import SegmenterSettings
-from syndiff.training.segmentation import train
+from syndiff.training.loop import fit
+from syndiff.training.segmentation import SegmentationTask
 from syndiff.training.settings import TrainingSettings
 
 MODEL = SegmenterSettings(image_size=32, pretrained=False, condition_channels=16, denoiser_channels=16)
@@ -27,8 +28,8 @@ def bright_squares(count: int, seed: int, size: int = 32) -> CaseArrays:
     return CaseArrays(ids, images + 150 * masks, masks, source=torch.zeros(count, dtype=torch.int64))
 
 
-def tiny_train(run: Path, **changes: Any) -> Path:
-    """`train` on bright squares with tiny settings; `changes` replace any of its arguments."""
+def tiny_train(run: Path, *, stop_after: int | None = None, **changes: Any) -> Path:
+    """`fit` on bright squares with tiny settings; `changes` replace any of the task's arguments."""
     arguments: dict[str, Any] = {
         "model_settings": MODEL,
         "settings": TRAINING,
@@ -36,6 +37,7 @@ def tiny_train(run: Path, **changes: Any) -> Path:
         "train_cases": bright_squares(5, 0),
         "val_cases": bright_squares(3, 1),
         "seed": 0,
-        "progress": False,
+        **changes,
     }
-    return train(run, **{**arguments, **changes})
+    task = SegmentationTask(**arguments)
+    return fit(run, task, task.settings, seed=task.seed, stop_after=stop_after, progress=False)

@@ -139,6 +139,7 @@ class Merge:
         from syndiff.synthesis.shards import merge
 
         dataset = DatasetFolder.open(self.data)
-        summary = merge(self.shards, self.out, dataset, count=self.count, backgrounds=self.backgrounds)
+        summary = merge(self.shards, self.out, dataset, count=self.count, least=0, backgrounds=self.backgrounds)
         say(f"{summary}\n{summary.table}")
         say(f"Page: {build_synthesis_page(self.out)}")
+        summary.check(self.count)  # not before: the page shows why there are too few

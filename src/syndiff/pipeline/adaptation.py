@@ -34,7 +34,7 @@ from syndiff.training.inpainting_pool import EncodedCrops, encode_crops
 from syndiff.training.inpainting_settings import AdaptSettings
 from syndiff.training.loop import Task, check_machine, fit
 from syndiff.training.pace import steps_within, warn_of_shortfall
-from syndiff.training.run_folder import open_run
+from syndiff.training.run_folder import check_run, open_run
 
 log = logging.getLogger("syndiff")
 
@@ -225,22 +225,21 @@ def adapt_compact(
     }
     if start:
         about["start"] = start.about
-    open_run(
-        out,
-        {
-            "seed": seed,
-            "learned_from": about,
-            "inpainter": {**asdict(model_settings), "channels": list(model_settings.channels)},
-            "adapt": asdict(settings),
-        },
-    )
-    if start:
-        start.keep_splits(out)
-    split.write(out / "split.json")
+    config = {
+        "seed": seed,
+        "learned_from": about,
+        "inpainter": {**asdict(model_settings), "channels": list(model_settings.channels)},
+        "adapt": asdict(settings),
+    }
+    check_run(out, config)
     if _is_finished(out, settings):  # crops take a minute to encode
         return best_checkpoint(out)
     autoencoder = load_autoencoder(model_settings.autoencoder, revision=model_settings.autoencoder_revision or None)
     autoencoder = autoencoder.to(default_device())
+    open_run(out, config)
+    if start:
+        start.keep_splits(out)
+    split.write(out / "split.json")
 
     def encoded(lesions: Lesions, count: int, *, training: bool) -> EncodedCrops:
         return encode_crops(

@@ -21,10 +21,10 @@ from syndiff.presets import Settings
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.calibration import step_seconds
 from syndiff.training.checkpoints import best_checkpoint
-from syndiff.training.loop import Task, check_machine
+from syndiff.training.loop import Task, check_machine, fit
 from syndiff.training.pace import steps_within
-from syndiff.training.run_folder import open_run
-from syndiff.training.segmentation import SegmentationTask, train
+from syndiff.training.run_folder import check_run, open_run
+from syndiff.training.segmentation import SegmentationTask
 
 KINDS: tuple[Kind, ...] = ("control", "diffusion")
 """What a run trains."""
@@ -79,33 +79,26 @@ def train_segmenter(
     training = replace(settings.training, steps=steps)
     check_machine(training)
     elsewhere = sorted(_behind(synthetic) - {split.dataset}) if synthetic else []
-    config = replace(settings, training=training).plain()
-    open_run(
-        run,
-        {
-            "seed": seed,
-            "data": {
-                "dataset": split.dataset,
-                "split": split.hash,
-                "synthetic": _identity(synthetic) if synthetic else "none",
-                "train": len(train_cases),
-                "val": len(val_cases),
-                **({"learned_elsewhere": elsewhere} if elsewhere else {}),
-            },
-            **{section: config[section] for section in ("model", "training", "augmentation")},
+    plain = replace(settings, training=training).plain()
+    config = {
+        "seed": seed,
+        "data": {
+            "dataset": split.dataset,
+            "split": split.hash,
+            "synthetic": _identity(synthetic) if synthetic else "none",
+            "train": len(train_cases),
+            "val": len(val_cases),
+            **({"learned_elsewhere": elsewhere} if elsewhere else {}),
         },
+        **{section: plain[section] for section in ("model", "training", "augmentation")},
+    }
+    check_run(run, config)
+    task = SegmentationTask(
+        settings.model, training, settings.augmentation, train_cases=train_cases, val_cases=val_cases, seed=seed
     )
+    open_run(run, config)
     split.write(run / "split.json")
-    return train(
-        run,
-        model_settings=settings.model,
-        settings=training,
-        augmentation=settings.augmentation,
-        train_cases=train_cases,
-        val_cases=val_cases,
-        seed=seed,
-        progress=progress,
-    )
+    return fit(run, task, training, seed=seed, progress=progress)
 
 
 def _identity(added: Path) -> str:

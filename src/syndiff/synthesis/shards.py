@@ -104,7 +104,13 @@ def mark(folder: SynthesisFolder, shard: Shard, batch_size: int) -> None:
 
 
 def merge(
-    shards: Sequence[Path], out: Path, origin: DatasetFolder, *, count: int, backgrounds: str = ""
+    shards: Sequence[Path],
+    out: Path,
+    origin: DatasetFolder,
+    *,
+    count: int,
+    least: int | None = None,
+    backgrounds: str = "",
 ) -> SynthesisSummary:
     """Make `out` the folder that one whole synthesis of `count` accepted samples would have made, byte for byte.
 
@@ -113,7 +119,8 @@ def merge(
 
     Raises SyndiffError for a missing shard, other `backgrounds` than the shards', shards made with different settings,
     shards whose attempts end too early (with what to run on), a folder in use, an `out` that holds something else, and,
-    as `synthesize` does, when all attempts that are made at most did not give `count` accepted samples.
+    as `synthesize` does, when all attempts that are made at most did not give `least` accepted samples, which is
+    `count` where it is not given.
     """
     with ExitStack() as stack:
         opened = []
@@ -136,7 +143,7 @@ def merge(
         account = Acceptance.of(folder)
         finish(folder, origin, str(sample.backend["name"]), account, backgrounds=backgrounds)
     summary = SynthesisSummary(out, account)
-    summary.check(count)
+    summary.check(count if least is None else min(count, least))
     return summary
 
 

@@ -33,7 +33,7 @@ from syndiff.training.lora_batch import LoraCases
 from syndiff.training.lora_objective import LoraObjective, embed_captions
 from syndiff.training.lora_pictures import paint_probe
 from syndiff.training.lora_settings import LoraSettings
-from syndiff.training.run_folder import environment, open_run
+from syndiff.training.run_folder import check_run, environment, open_run
 
 
 def adapt_lora(
@@ -76,7 +76,8 @@ def adapt_lora(
             f"lora setting batch_size: {settings.batch_size} cannot be divided among {accelerator.num_processes} "
             f"processes x {settings.accumulation} parts; make it a multiple of {share}."
         )
-    open_run(out, {"lora": {**asdict(settings), "targets": list(settings.targets)}, **made})
+    config = {"lora": {**asdict(settings), "targets": list(settings.targets)}, **made}
+    check_run(out, config)
     checkpoint = find_checkpoint(out, "last")
     result = out / LORA_FILE
     if checkpoint is not None and int(checkpoint.name) == settings.steps and (out / "lora.json").is_file():
@@ -84,6 +85,7 @@ def adapt_lora(
 
     # 2. The networks: everything is frozen but the factors that are added to the U-Net.
     pipeline, objective = _prepare(folder, [cases, probes], settings, seed, accelerator.device)
+    open_run(out, config)
     trained = {name: p for name, p in pipeline.unet.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(trained.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     timesteps = objective.timesteps

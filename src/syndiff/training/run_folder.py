@@ -21,12 +21,30 @@ _LIBRARIES = (
 )
 
 
+_CONFIG = "config.yaml"
+
+
 def open_run(run: Path, config: Mapping[str, Any], argv: Sequence[str] = ()) -> None:
-    """Create `run` with config.yaml, command.txt and environment.json, or check that it was made with `config`.
+    """Create `run` with config.yaml, command.txt and environment.json where `check_run` finds no run there yet.
+
+    Call it once nothing in `config` can be refused any more: the folder will refuse the corrected settings.
+    """
+    check_run(run, config)
+    if (run / _CONFIG).is_file():
+        return
+    write_json(run / "environment.json", environment())
+    command = list(argv or sys.argv)
+    name = Path(command[0]).name.replace("__main__.py", "syndiff")  # `python -m syndiff`
+    write_text(run / "command.txt", shlex.join([name, *command[1:]]) + "\n")
+    write_text(run / _CONFIG, yaml.safe_dump(dict(config), sort_keys=False))
+
+
+def check_run(run: Path, config: Mapping[str, Any]) -> None:
+    """Check that `run` was made with `config`, or that there is no run yet; writes nothing.
 
     Raises SyndiffError when the folder holds other settings (every difference is shown), or something else altogether.
     """
-    path = run / "config.yaml"
+    path = run / _CONFIG
     if path.is_file():
         stored = yaml.safe_load(path.read_text()) or {}
         before, now = dict(_flat(stored)), dict(_flat(config))
@@ -49,11 +67,6 @@ def open_run(run: Path, config: Mapping[str, Any], argv: Sequence[str] = ()) -> 
         raise SyndiffError(
             f"{run} exists and is not a run folder (no config.yaml); give an empty or new folder as --out."
         )
-    write_json(run / "environment.json", environment())
-    command = list(argv or sys.argv)
-    name = Path(command[0]).name.replace("__main__.py", "syndiff")  # `python -m syndiff`
-    write_text(run / "command.txt", shlex.join([name, *command[1:]]) + "\n")
-    write_text(path, yaml.safe_dump(dict(config), sort_keys=False))
 
 
 def environment() -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The segmenter's training: augmented cases, the step's noise, and validation by Dice."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from syndiff.models.hardware import default_device
 from syndiff.models.prediction import mean_dice, model_description
 from syndiff.models.segmenter import DiffusionSegmenter, initialise
 from syndiff.models.segmenter_settings import SegmenterSettings
-from syndiff.training.loop import case_indices, derived_seed, fit
+from syndiff.training.loop import case_indices, derived_seed
 from syndiff.training.objective import Batch, SegmentationObjective, backbone_of, draw_randomness
 from syndiff.training.settings import TrainingSettings
 
@@ -97,22 +96,3 @@ class SegmentationTask:
     def describe(self, *, step: int, score: float | None) -> dict[str, Any]:
         """`model_description` of the segmenter."""
         return model_description(self.model_settings, self.model, step=step, val_dice=score)
-
-
-def train(
-    run: Path,
-    *,
-    model_settings: SegmenterSettings,
-    settings: TrainingSettings,
-    augmentation: AugmentationSettings,
-    train_cases: CaseArrays,
-    val_cases: CaseArrays,
-    seed: int,
-    stop_after: int | None = None,
-    progress: bool = True,
-) -> Path:
-    """Train a segmenter or a control with `fit`; returns the best checkpoint's folder, by validation Dice."""
-    task = SegmentationTask(
-        model_settings, settings, augmentation, train_cases=train_cases, val_cases=val_cases, seed=seed
-    )
-    return fit(run, task, settings, seed=seed, stop_after=stop_after, progress=progress)
