@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.files import read_json, write_text
+from syndiff.documents import read_json
+from syndiff.files import write_text
 from syndiff.report.content import Content, read_content
 from syndiff.report.words import limits, table_markdown, verdict
 

@@ -198,7 +198,7 @@ def test_a_loss_that_is_not_finite_names_the_step(syndiff, phantom, split_file, 
     [
         ("model.image_sise=64", "did you mean image_size"),
         ("modle.image_size=64", "did you mean model"),
-        ("model.image_size=large", "expected int"),
+        ("model.image_size=large", "expected a whole number"),
         ("model.objective=z1", "noise+latent"),
         ("model.image_size=50", "multiple of 32"),
         ("training.steps=0", "steps"),
@@ -209,7 +209,7 @@ def test_a_loss_that_is_not_finite_names_the_step(syndiff, phantom, split_file, 
         ("nonsense", "section.name=value"),
         ("run.minutes=3", "no effect"),
         ("model.autoencoder=[a", "YAML"),
-        ("training.steps=true", "expected int"),
+        ("training.steps=true", "expected a whole number"),
     ],
 )
 def test_a_wrong_setting_is_explained(setting, word, syndiff, phantom, split_file, tmp_path):

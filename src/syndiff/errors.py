@@ -1,7 +1,13 @@
 """The one error a user meets: what was found, what was expected, how to mend it."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
+from typing import Any
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxset = 3, 6, 6, 6, 6
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
 class SyndiffError(ValueError):
@@ -16,3 +22,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint for a misspelt word, " (did you mean 'x'?)", or nothing when none of `known` is like it."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def shown(value: Any) -> str:
+    """A value for a message: as `repr` writes it, but short, however large or deep it is."""
+    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 300:
+        return f"a whole number of {value.bit_length()} bits"  # Python itself refuses to write the longest ones
+    return _SHORT.repr(value)

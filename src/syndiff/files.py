@@ -1,4 +1,10 @@
-"""Files written whole or not at all, folders locked, and JSON read with errors that name the file."""
+"""Files written whole or not at all and never over somebody else's; folders that belong to one verb and one process.
+
+The rule of ownership: **no verb replaces or removes a file that it did not make.** A folder that a verb writes bears
+its mark (`MARK`, which tells the kind of folder); one that holds anything and bears no mark, or another kind's, is
+refused (`claimed`). A single file that a user names as output is replaced only where it shows that the same verb made
+it (`write_output`).
+"""
 
 import contextlib
 import errno
@@ -8,18 +14,28 @@ import json
 import logging
 import os
 import platform
-import tempfile
-from collections.abc import Iterable, Iterator
+import secrets
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from syndiff.errors import SyndiffError
+from syndiff.documents import read_json
+from syndiff.errors import SyndiffError, shown
+
+MARK = ".syndiff.json"
+"""In a folder that SynDiff writes: which kind of folder it is."""
+
+_LOCK = ".lock"
+_TEMPORARY = ".syndiff-*.tmp"
+"""Short, so that every name that the file system takes can be written; locked for as long as its writer lives."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` atomically: readers see the old file or the whole new one.
 
-    Raises OSError (disk full, no permission); nothing is left behind then.
+    The user's umask decides who may read it. Raises OSError (disk full, no permission); nothing is left behind then.
+    Raises SyndiffError where `path` is a device, a pipe or another thing that is no file.
     """
     write_parts(path, (content,))
 
@@ -27,17 +43,21 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_parts(path: Path, parts: Iterable[bytes]) -> None:
     """Write the concatenation of `parts` as `write_bytes` does, holding one of them at a time in memory."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    if path.exists() and not path.is_file():
+        raise SyndiffError(f"{path} is {_what(path)}, no file, and is not written over; give another path.")
+    temporary = path.parent / _TEMPORARY.replace("*", secrets.token_hex(4))
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
+            _lock_temporary(file)
             for part in parts:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+            temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename, error.filename2 = str(path), None  # the name that the user knows
         raise
 
 
@@ -51,14 +71,79 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; a missing or damaged one is a `SyndiffError` that names it."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise SyndiffError(f"{path} does not exist.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SyndiffError(f"{path} is not valid JSON ({error}). Restore it or delete it and start again.") from None
+def write_output(path: Path, content: bytes, *, made_by_us: Callable[[bytes], bool], what: str) -> None:
+    """Write a single file that the user named, over nothing but what the same verb made before.
+
+    `made_by_us` is asked about the first 4 KiB of a file that is there; `what` names what is written, such as "a
+    contact sheet". Raises SyndiffError for a file of another origin, and as `write_bytes` does.
+    """
+    check_output(path, made_by_us=made_by_us, what=what)
+    write_bytes(path, content)
+
+
+def check_output(path: Path, *, made_by_us: Callable[[bytes], bool], what: str) -> None:
+    """The refusals of `write_output`, before anything is computed; writes nothing."""
+    if not path.exists():
+        return
+    if path.is_dir():
+        raise SyndiffError(f"{path} is a folder; {what} is a file: give a path such as {path / 'name'}.")
+    if path.is_file():
+        with path.open("rb") as file:
+            if made_by_us(file.read(4096)):
+                return
+    raise SyndiffError(
+        f"{path} exists and is not {what} that this verb made, so it is not replaced; give another path, or remove it."
+    )
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, kind: str, *, known: Callable[[Path], bool] | None = None) -> Iterator[None]:
+    """Hold `folder` for writing while the context lasts: no other process is in it, nobody else's files are.
+
+    `kind` says what the folder is, such as "a synthetic dataset"; it is written into its mark. An empty or a new
+    folder is taken. `known` recognises a folder of the kind that bears no mark (made by an earlier version). What a
+    killed process left half-written in it is removed, and the folder itself if nothing was written after all.
+
+    Raises SyndiffError for a folder in use, of another kind, or that holds files of another origin.
+    """
+    with locked(folder):
+        try:
+            check_claim(folder, kind, known=known)
+            if not (folder / MARK).is_file():
+                write_json(folder / MARK, {"kind": kind})
+            sweep(folder)
+            yield
+        finally:
+            if {path.name for path in folder.iterdir()} <= {_LOCK, MARK}:
+                (folder / MARK).unlink(missing_ok=True)
+
+
+def check_claim(folder: Path, kind: str, *, known: Callable[[Path], bool] | None = None) -> None:
+    """The refusals of `claimed` but for a folder in use; writes nothing."""
+    if folder.exists() and not folder.is_dir():
+        raise SyndiffError(f"{folder} is {_what(folder)}, no folder; give another --out.")
+    mark = folder / MARK
+    if mark.is_file():
+        content = read_json(mark)
+        found = content.get("kind") if isinstance(content, dict) else content
+        if found == kind:
+            return
+        there = found if isinstance(found, str) else shown(found)
+        raise SyndiffError(f"{folder} is {there}, not {kind}; give another --out.")
+    strange = sorted(path.name for path in _entries(folder))
+    if strange and not (known and known(folder)):
+        raise SyndiffError(
+            f"{folder} is not {kind} but holds other files (such as {strange[0]}), which would be mixed up or lost; "
+            "give a new or empty folder as --out."
+        )
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in `folder` and below; those of living ones stay."""
+    for path in folder.rglob(_TEMPORARY):
+        with contextlib.suppress(OSError), path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 @contextlib.contextmanager
@@ -66,13 +151,28 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep every other process out of `folder` while the context lasts; a SyndiffError when one is in there.
 
     The lock is the system's and ends with the process, however it ends; the file it hangs on is removed when
-    the context is left, and one that a kill left behind locks nothing. A file system without locks (some
-    network ones) gives a warning.
+    the context is left, and one that a kill left behind locks nothing. Folders that were made for it and are empty
+    in the end are removed. A file system without locks (some network ones) gives a warning.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / ".lock"
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        with _lock_in(folder):
+            yield
+    finally:
+        with contextlib.suppress(OSError):  # not empty: something was written
+            for path in made:
+                path.rmdir()
+
+
+@contextlib.contextmanager
+def _lock_in(folder: Path) -> Iterator[None]:
+    path = folder / _LOCK
     while True:
-        file = path.open("a+")
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("a+", encoding="utf-8")
+        except FileNotFoundError:
+            continue  # another process has just removed the empty folder
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -107,3 +207,20 @@ def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    """What lies in a folder, but for the traces of a process that was killed before it wrote anything."""
+    if folder.is_dir():
+        yield from (p for p in folder.iterdir() if p.name != _LOCK and not p.match(_TEMPORARY))
+
+
+def _lock_temporary(file: BinaryIO) -> None:
+    with contextlib.suppress(OSError):  # a file system without locks: `sweep` leaves the file alone there
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _what(path: Path) -> str:
+    mode = path.stat().st_mode
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFREG: "a file", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")

@@ -5,8 +5,9 @@ from dataclasses import asdict
 import pytest
 import torch
 
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, write_json
+from syndiff.files import write_json
 from syndiff.models.inpainter import InpaintingModel, initialise_inpainter, load_inpainter
 from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.models.tensors import trainable_state, write_tensors

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, write_json
+from syndiff.files import write_json
 from syndiff.report.content import ARMS, flatten, read_content
 
 Run = tuple[Path, DatasetFolder]

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from tiny_training import MODEL, TRAINING, bright_squares, tiny_train
 
 from syndiff.data.augmentation_settings import AugmentationSettings
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, sha256
+from syndiff.files import sha256
 from syndiff.models.prediction import load_segmenter
 from syndiff.models.segmenter import initialise
 from syndiff.training.checkpoints import find_checkpoint

@@ -17,8 +17,9 @@ from tiny_lora import SETTINGS, tiny_adapt
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.phantom import write_phantom
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, sha256
+from syndiff.files import sha256
 from syndiff.models.pipeline_folder import find_pipeline
 from syndiff.training.lora import lora_tensors, rate_factor
 from syndiff.training.lora_batch import LoraCases

@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_training import MODEL, TRAINING, tiny_train
 
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, write_json
+from syndiff.files import write_json
 from syndiff.training.checkpoints import find_checkpoint, load_state
 from syndiff.training.loop import Journal
 

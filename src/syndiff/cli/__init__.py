@@ -1,6 +1,7 @@
 """The command line: one verb, one dataclass with `run()`. Heavy imports happen inside the verb that needs them."""
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -8,7 +9,9 @@ from typing import Annotated, Any
 
 import tyro
 
+from syndiff.cli.common import check_seed
 from syndiff.cli.data import Data
+from syndiff.cli.interruption import Interruption, chosen_verb, stopped_sentence
 from syndiff.cli.jobs import Demo, Doctor, Run, ShowSettings
 from syndiff.cli.segmentation import Evaluate, Predict, Train
 from syndiff.cli.studies import Study
@@ -37,6 +40,7 @@ def main(args: list[str] | None = None) -> None:
     """Parse, run, and turn a user's mistake into one sentence and exit status 2."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     log.setLevel(logging.INFO)
+    _check_interpreter()
     verb: Any = tyro.cli(
         Verb,
         prog="syndiff",
@@ -44,24 +48,45 @@ def main(args: list[str] | None = None) -> None:
         args=_settings_together(sys.argv[1:] if args is None else args),
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
-    try:
-        verb.run()
-    except SyndiffError as error:
-        fail(str(error))
-    except BrokenPipeError:  # `syndiff settings | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes at its end
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in _USER_OS_ERRORS:
-            raise
-        fail(_os_sentence(error))
-    except ModuleNotFoundError as error:
-        if error.name not in _EXTRA_OF:
-            raise
-        fail(f"{error.name} is not installed; this needs it: pip install 'syndiff[{_EXTRA_OF[error.name]}]'.")
-    except KeyboardInterrupt:
-        print("Stopped. The same command goes on from the last checkpoint.", file=sys.stderr)
-        sys.exit(130)
+    with Interruption() as interruption:
+        try:
+            if hasattr(chosen := chosen_verb(verb), "seed"):
+                check_seed(chosen.seed)
+            verb.run()
+        except SyndiffError as error:
+            fail(str(error))
+        except BrokenPipeError:  # `syndiff settings | head`: nobody reads on
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
+            sys.exit(1)
+        except ModuleNotFoundError as error:
+            if error.name not in _EXTRA_OF:
+                raise
+            fail(f"{error.name} is not installed; this needs it: pip install 'syndiff[{_EXTRA_OF[error.name]}]'.")
+        except (Exception, KeyboardInterrupt) as error:
+            if interruption.signal:  # whatever a library made of it
+                print(f"Stopped. {stopped_sentence(chosen)}", file=sys.stderr)
+                sys.exit(128 + interruption.signal)
+            sentence = _path_sentence(error)
+            if sentence is None:
+                raise
+            fail(sentence)
+
+
+def _check_interpreter() -> None:
+    """Names of files and texts are UTF-8, and `--help` and `settings` are made from docstrings."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that this terminal cannot show
+    if sys.getfilesystemencoding() != "utf-8":
+        fail(
+            f"Python reads file names as {sys.getfilesystemencoding()} here, so that names with accents cannot be read "
+            "or written; unset PYTHONUTF8, or set LC_ALL=C.UTF-8."
+        )
+    if sys.flags.optimize > 1:
+        fail(
+            "PYTHONOPTIMIZE=2 (python -OO) takes the documentation away that --help and settings are made from; unset "
+            "it, or set it to 1."
+        )
 
 
 def _settings_together(args: list[str]) -> list[str]:
@@ -82,7 +107,7 @@ def _settings_together(args: list[str]) -> list[str]:
 _EXTRA_OF = {"monai": "controls", "peft": "sdxl", "transformers": "sdxl"}
 """Libraries that not everybody installs, and the extra that brings them."""
 
-_USER_OS_ERRORS = {
+_MENDS = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
     errno.EFBIG: "the file would be larger than this system allows; raise the limit or choose another --out",
@@ -92,12 +117,28 @@ _USER_OS_ERRORS = {
     errno.ENOTDIR: "a part of the path is a file, not a folder; choose another path",
     errno.EISDIR: "that is a folder; a file was expected",
     errno.EEXIST: "it exists already and is not a folder; choose another path",
+    errno.ENOENT: "it does not exist, or a link in its path leads nowhere; check the path",
+    errno.ELOOP: "links in this path lead in a circle; remove one of them or choose another path",
+    errno.ENAMETOOLONG: "this name is longer than the file system allows; choose a shorter one",
+    errno.EMFILE: "too many files are open at once; raise the limit (ulimit -n)",
+    errno.EIO: "the disk or the network drive reports an error; check it, then run the same command again",
+    errno.ESTALE: "the network drive has lost this file; mount it again, then run the same command again",
 }
 
 
-def _os_sentence(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    return f"{where}{_USER_OS_ERRORS[error.errno or 0]}."
+def _path_sentence(error: BaseException) -> str | None:
+    """What went wrong between SynDiff and the file system, in words; None for an error of another kind."""
+    text = str(error)
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        return f"{where}{_MENDS.get(error.errno or 0) or error.strerror or text}."
+    if isinstance(error, RuntimeError) and "home directory" in text:  # Path.expanduser
+        return f"~ in a path cannot be replaced ({text}); write the path out."
+    if isinstance(error, RuntimeError) and text.startswith("Symlink loop"):  # Path.resolve
+        return f"{text.removeprefix('Symlink loop from ')}: {_MENDS[errno.ELOOP]}."
+    if isinstance(error, ValueError) and "null byte" in text:
+        return "a path holds a NUL character; write it without."
+    return None
 
 
 def fail(message: str) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syndiff.errors import SyndiffError
+from syndiff.errors import SyndiffError, shown
 
 
 @dataclass(kw_only=True)
@@ -35,16 +35,11 @@ class Configured(Preset):
     seed: int = 0
     """Seed of everything drawn at random."""
 
-    def settings(self) -> Any:
-        """The settings, once the seed is known to be one."""
-        check_seed(self.seed)
-        return super().settings()
-
 
 def check_seed(seed: int) -> None:
-    """A seed is 0 or more."""
-    if seed < 0:
-        raise SyndiffError(f"--seed is {seed}; expected 0 or more.")
+    """A seed is 0 or more, and what every generator of random numbers takes."""
+    if not 0 <= seed < 2**63:
+        raise SyndiffError(f"--seed is {shown(seed)}; expected a whole number from 0 to {2**63 - 1}.")
 
 
 def say(text: str) -> None:

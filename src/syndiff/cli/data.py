@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from syndiff.cli.common import check_seed, say
+from syndiff.cli.common import say
 from syndiff.errors import SyndiffError
 
 
@@ -54,7 +54,6 @@ class SplitVerb:
         from syndiff.data.splits import make_split
         from syndiff.pipeline.arms import describe_split
 
-        check_seed(self.seed)
         if self.out.exists():
             raise SyndiffError(f"{self.out} exists already; delete it or give another --out.")
         split = make_split(DatasetFolder.open(self.data), method=self.method, seed=self.seed)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from syndiff.cli.common import Configured, check_seed, say
+from syndiff.cli.common import Configured, say
 from syndiff.models.segmenter_settings import PeerKind
 from syndiff.studies.choices import Side, Source
 
@@ -114,7 +114,6 @@ class Timesteps:
         """Score what is missing and print the table."""
         from syndiff.studies.timesteps import timesteps
 
-        check_seed(self.seed)
         say(timesteps(self.runs, self.data, self.out, sweep=self.timesteps, side=self.side, seed=self.seed))
 
 
@@ -139,7 +138,6 @@ class Steps:
         """Score what is missing and print the table."""
         from syndiff.studies.steps import steps
 
-        check_seed(self.seed)
         say(steps(self.runs, self.data, self.out, counts=self.steps, side=self.side, seed=self.seed))
 
 
@@ -166,7 +164,6 @@ class Uncertainty:
         """Ask, judge, print the table."""
         from syndiff.studies.uncertainty import uncertainty
 
-        check_seed(self.seed)
         say(
             uncertainty(
                 self.runs,

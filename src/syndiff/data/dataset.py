@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.readers import IMAGE_EXTENSIONS, foreground, read_image, read_mask_values
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError, did_you_mean
-from syndiff.files import read_json, sha256, write_parts
+from syndiff.files import sha256, write_parts
 
 DESCRIPTION_KEYS = frozenset({"images", "size", "groups", "reference", "notes", "description", "source"})
 """Keys of dataset.json that are kept for people: any value is allowed, none is read."""

@@ -25,8 +25,9 @@ from tqdm import tqdm
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.readers import read_image, read_mask_values
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, write_json, write_text
+from syndiff.files import write_json, write_text
 
 MAX_FILE_BYTES = 10_000_000
 """Largest picture that is taken from an archive, unpacked."""

@@ -22,8 +22,9 @@ import numpy as np
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.readers import read_mask
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, write_json
+from syndiff.files import write_json
 
 SHARES = (0.70, 0.15, 0.15)
 """Intended shares of train, val and test, in cases and (by groups) in lesion area."""

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, sha256
+from syndiff.files import sha256
 from syndiff.models.compact_autoencoder import CompactAutoencoder
 from syndiff.models.hub import brief, find_weights
 from syndiff.models.latent_grid import DOWNSAMPLING

@@ -11,8 +11,8 @@ from syndiff import __version__
 from syndiff.diffusion.samplers import Correction, ddim
 from syndiff.diffusion.schedule import NoiseSchedule
 from syndiff.diffusion.smooth_latent import SmoothLatent
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json
 from syndiff.models.autoencoder import check_same_autoencoder, load_autoencoder
 from syndiff.models.caption_encoder import CaptionEncoder
 from syndiff.models.hardware import channels_last

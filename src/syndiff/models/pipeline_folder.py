@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, sha256
+from syndiff.files import sha256
 
 DEFAULT_MODEL = "diffusers/stable-diffusion-xl-1.0-inpainting-0.1"
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from syndiff import __version__
 from syndiff.data.loading import CaseArrays
 from syndiff.data.resize import resize_image, restore_probability
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json
 from syndiff.models.autoencoder import check_same_autoencoder
 from syndiff.models.control import PlainNetwork
 from syndiff.models.folding import fold_batch_norms

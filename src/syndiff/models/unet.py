@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json
 from syndiff.models.hub import brief, find_weights
 
 _FILES = [f"{folder}{name}" for folder in ("", "unet/") for name in ("config.json", "diffusion_pytorch_model*")]

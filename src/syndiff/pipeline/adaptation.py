@@ -16,7 +16,8 @@ from tqdm import tqdm
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
-from syndiff.files import read_json, write_json
+from syndiff.documents import read_json
+from syndiff.files import write_json
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.caption_encoder import check_caption_length
 from syndiff.models.hardware import default_device

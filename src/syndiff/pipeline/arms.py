@@ -9,10 +9,11 @@ from typing import Any
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split, make_split
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import evaluate
 from syndiff.evaluation.timing import time_predictors
-from syndiff.files import read_json, sha256, write_json
+from syndiff.files import sha256, write_json
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.pipeline.painting import check_painter, data_of, open_synthetic

@@ -8,8 +8,9 @@ import yaml
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, sha256
+from syndiff.files import sha256
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.presets import Settings
 from syndiff.synthesis.album import FOREIGN

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from syndiff.data.splits import Split
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, sha256
+from syndiff.files import sha256
 from syndiff.models.inpainter import InpaintingModel, load_inpainter
 from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.pipeline.painting import START, check_history, compact_checkpoint, run_of

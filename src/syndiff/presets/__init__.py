@@ -1,18 +1,17 @@
 """Presets and configuration files: data, never code; every value is checked against the class that owns it."""
 
-import contextlib
 import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import typeguard
-import yaml
 
 from syndiff.data.augmentation_settings import AugmentationSettings
-from syndiff.errors import SyndiffError
+from syndiff.documents import parse_yaml, read_yaml
+from syndiff.errors import SyndiffError, shown
 from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.synthesis.gates.settings import GatesSettings
@@ -132,7 +131,7 @@ def load_settings(preset: str, config: Path | None = None, overrides: Sequence[s
             if section not in sections:
                 raise SyndiffError(f"{origin}: unknown section {section!r}{_suggest(section, sections)}.")
             if not isinstance(values, Mapping):
-                raise SyndiffError(f"{origin}: section {section} must hold names and values, found {values!r}.")
+                raise SyndiffError(f"{origin}: section {section} must hold names and values, found {shown(values)}.")
             hints = get_type_hints(sections[section])
             for name, value in values.items():
                 merged[section][name] = _checked(origin, section, name, value, hints)
@@ -158,29 +157,31 @@ def _checked(origin: str, section: str, name: str, value: Any, hints: Mapping[st
         raise SyndiffError(f"{origin}: unknown setting {section}.{name}{_suggest(name, hints)}.")
     if isinstance(value, list):
         value = tuple(value)
-    if isinstance(value, bool) and "on" in getattr(hints[name], "__args__", ()):
-        value = "on" if value else "off"  # YAML reads these words as true and false
     if isinstance(value, bool) and hints[name] is not bool:
         value = str(value).lower()  # Python counts True as a number; a user does not
-    if hints[name] is float and isinstance(value, str):
-        with contextlib.suppress(ValueError):  # YAML reads 1e-4, written without a point, as text
-            value = float(value)
     try:
         typeguard.check_type(value, hints[name])
     except typeguard.TypeCheckError:
-        kind = getattr(hints[name], "__name__", None) or str(hints[name])
-        expected = kind if kind != "Literal" else f"one of {', '.join(map(str, hints[name].__args__))}"
-        raise SyndiffError(f"{origin}: {section}.{name} is {value!r}, expected {expected}.") from None
+        raise SyndiffError(
+            f"{origin}: {section}.{name} is {shown(value)}, expected {_in_words(hints[name])}."
+        ) from None
     return value
 
 
+def _in_words(kind: Any) -> str:
+    """A setting's type, for people."""
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    if kind in words:
+        return words[kind]
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, get_args(kind)))}"
+    if get_origin(kind) is tuple:
+        return f"a list, such as [a, b], each {_in_words(get_args(kind)[0])}"
+    return str(kind)
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise SyndiffError(f"configuration {path} does not exist.") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SyndiffError(f"configuration {path} is not valid YAML: {error}") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise SyndiffError(f"configuration {path} must hold sections such as model: and training:.")
     return content
@@ -190,11 +191,8 @@ def _parse_override(item: str) -> dict[str, Any]:
     path, equals, text = item.partition("=")
     section, dot, name = path.partition(".")
     if not equals or not dot:
-        raise SyndiffError(f"--set {item!r}: expected section.name=value, for example training.steps=500.")
-    try:
-        return {section: {name: yaml.safe_load(text)}}
-    except yaml.YAMLError:
-        raise SyndiffError(f"--set {item!r}: the value cannot be read as YAML; put it in quotes.") from None
+        raise SyndiffError(f"--set {shown(item)}: expected section.name=value, for example training.steps=500.")
+    return {section: {name: parse_yaml(text, f"--set {shown(item)}: the value", mend="Put it in quotes.")}}
 
 
 def _suggest(word: object, known: Mapping[str, Any]) -> str:

@@ -12,10 +12,10 @@ import yaml
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow, compare, read_per_case
 from syndiff.evaluation.statistics import Difference, Interval
-from syndiff.files import read_json
 from syndiff.synthesis.manifest import Sample, read_manifest
 
 ARMS = ("control", "real", "real+synthetic")

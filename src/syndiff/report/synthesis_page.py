@@ -10,8 +10,9 @@ from PIL import Image
 
 from syndiff import __version__
 from syndiff.data.readers import read_image
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, write_bytes, write_parts
+from syndiff.files import write_bytes, write_parts
 from syndiff.report.figures import jpeg
 from syndiff.report.page import environment
 from syndiff.synthesis.manifest import Sample, read_manifest

@@ -19,9 +19,10 @@ from matplotlib.figure import Figure
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow, evaluate, read_per_case
-from syndiff.files import read_json, sha256, write_bytes
+from syndiff.files import sha256, write_bytes
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.studies.choices import Side
 

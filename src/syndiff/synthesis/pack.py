@@ -10,9 +10,8 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
-import yaml
-
 from syndiff.data.attributes import FrameAttributes, MaskAttributes
+from syndiff.documents import read_yaml
 from syndiff.errors import SyndiffError, did_you_mean
 
 _FOLDER = Path(__file__).parent / "packs"
@@ -105,15 +104,12 @@ def read_pack(name_or_path: str) -> Pack:
     path = _FOLDER / f"{name_or_path}.yaml" if name_or_path in BUILT_IN else Path(name_or_path).expanduser()
     try:
         content = path.read_bytes()
-        tree = yaml.safe_load(content)
     except (FileNotFoundError, IsADirectoryError):
         raise SyndiffError(
             f"There is no prompt pack {name_or_path!r}{did_you_mean(name_or_path, BUILT_IN)}; "
             f"expected {', '.join(BUILT_IN)} or the path of a YAML file."
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SyndiffError(f"{path} is not valid YAML: {error}") from None
-    return _Reader(path).pack(tree, hashlib.sha256(content).hexdigest())
+    return _Reader(path).pack(read_yaml(path), hashlib.sha256(content).hexdigest())
 
 
 class _Reader:

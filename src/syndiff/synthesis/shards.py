@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import locked, read_json, write_bytes
+from syndiff.files import locked, write_bytes
 from syndiff.synthesis.album import lesion_free
 from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.finish import SynthesisSummary, finish

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, write_json, write_text
+from syndiff.files import write_json, write_text
 from syndiff.models.tensors import read_tensors, write_tensors
 
 

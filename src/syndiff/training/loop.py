@@ -14,8 +14,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, write_text
+from syndiff.files import write_text
 from syndiff.models.hardware import has_fast_bf16
 from syndiff.models.tensors import check_fit, trainable_state
 from syndiff.training.checkpoints import (

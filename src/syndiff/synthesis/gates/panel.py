@@ -11,8 +11,9 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, write_json
+from syndiff.files import write_json
 from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.gates import statistics
 from syndiff.synthesis.gates.agreement import agreement

@@ -9,8 +9,9 @@ from PIL import Image
 from scipy import ndimage
 
 from syndiff.data.readers import to_unit
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, sha256
+from syndiff.files import sha256
 from syndiff.synthesis.gates.region import GateInput
 
 _MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from syndiff.data.crops import Box, crop_box, cut, paste
 from syndiff.data.readers import to_unit
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import read_json, sha256
+from syndiff.files import sha256
 from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import InpaintingModel, load_inpainter
 from syndiff.synthesis.inpainters.base import InpaintRequest

@@ -1,0 +1,193 @@
+"""JSON and YAML, written by people or by SynDiff: read strictly, or refused with a sentence that names the file.
+
+A key that stands twice is refused, since one of the two values would vanish. YAML is read by its core schema (1.2):
+`true` and `false`, decimal numbers, `null`, text. So `010` is ten, and `on`, `1:30` and `2025-07-15` are text.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from syndiff.errors import SyndiffError, shown
+
+MAX_VALUES, MAX_DEPTH = 20_000, 30
+"""Values of a YAML document once its aliases are written out, and how deep they may be nested."""
+
+OWN = "SynDiff wrote this file: restore it from a copy, or make what it belongs to again in another folder."
+WRITTEN_BY_HAND = "Mend it in a text editor and save it as UTF-8."
+
+
+def read_json(path: Path, *, mend: str = OWN) -> Any:
+    """Read a JSON file. `mend` says what to do about a damaged one.
+
+    Raises SyndiffError for a file that is missing, damaged, no UTF-8, or nested too deeply, and for a key that stands
+    twice in one object and numbers that are not finite.
+    """
+    try:
+        return json.loads(_text(path, mend), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except FileNotFoundError:
+        raise SyndiffError(f"{path} does not exist.") from None
+    except RecursionError:
+        raise SyndiffError(f"{path} is not valid JSON (nested too deeply). {mend}") from None
+    except SyndiffError:
+        raise
+    except ValueError as error:  # also numbers of thousands of digits
+        raise SyndiffError(f"{path} is not valid JSON ({error}). {mend}") from None
+
+
+def read_object(path: Path, kinds: Mapping[str, type | tuple[type, ...]], *, mend: str = OWN) -> dict[str, Any]:
+    """Read a JSON file that holds an object with at least the keys of `kinds`, whose values are of these types.
+
+    Raises SyndiffError as `read_json` does, and for another content, naming the first key that is wrong.
+    """
+    return check_object(path, read_json(path, mend=mend), kinds, mend=mend)
+
+
+def check_object(
+    path: Path, content: Any, kinds: Mapping[str, type | tuple[type, ...]], *, mend: str = OWN
+) -> dict[str, Any]:
+    """`content`, read from `path`, where it is an object with the keys of `kinds`; a number may be whole for float."""
+    if not isinstance(content, dict):
+        raise SyndiffError(f"{path} holds {shown(content)}; expected an object with {', '.join(kinds)}. {mend}")
+    for name, kind in kinds.items():
+        allowed = kind if isinstance(kind, tuple) else (kind,)
+        allowed = (*allowed, int) if float in allowed else allowed
+        if name not in content:
+            raise SyndiffError(f"{path} lacks {name!r}. {mend}")
+        value = content[name]
+        if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+            words = " or ".join(_WORDS.get(each, each.__name__) for each in allowed)
+            raise SyndiffError(f"{path}: {name} is {shown(value)}, expected {words}. {mend}")
+    return content
+
+
+_WORDS: dict[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def read_yaml(path: Path, *, mend: str = WRITTEN_BY_HAND) -> Any:
+    """Read a YAML file; see the module for what its words mean.
+
+    Raises SyndiffError for a file that is missing, damaged or no UTF-8, a key that stands twice, and more than
+    `MAX_VALUES` values (aliases written out) or `MAX_DEPTH` levels.
+    """
+    try:
+        return parse_yaml(_text(path, mend), str(path), mend=mend)
+    except FileNotFoundError:
+        raise SyndiffError(f"{path} does not exist.") from None
+
+
+def parse_yaml(text: str, origin: str, *, mend: str = WRITTEN_BY_HAND) -> Any:
+    """The value that `text` holds; `origin` names it in errors, which are those of `read_yaml`."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _measure(node)
+        return loader.construct_document(node)
+    except RecursionError:
+        raise SyndiffError(f"{origin} is not valid YAML (nested too deeply). {mend}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        told = " ".join(str(error).split())
+        raise SyndiffError(f"{origin} is not valid YAML ({told[:300]}). {mend}") from None
+    finally:
+        loader.dispose()
+
+
+def _text(path: Path, mend: str) -> str:
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SyndiffError(f"{path} is stored as UTF-16, expected UTF-8. {mend}")
+    try:
+        return content.decode("utf-8-sig")  # some editors begin a file with a mark
+    except UnicodeDecodeError as error:
+        raise SyndiffError(f"{path} is no UTF-8 text ({error.reason} at byte {error.start}). {mend}") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f"the key {shown(key)} stands twice; keep one")
+        content[key] = value
+    return content
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+class _Loader(yaml.SafeLoader):
+    """The core schema of YAML 1.2, and no key twice."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's own form
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str | int | float | bool) or key is None:
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {shown(key)} stands twice; keep one", key_node.start_mark
+                    )
+                seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _decimal(loader: _Loader, node: yaml.ScalarNode) -> int:
+    return int(loader.construct_scalar(node))
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
+    ("merge", r"<<", "<"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), list(_first))
+_Loader.add_constructor("tag:yaml.org,2002:int", _decimal)
+
+
+def _measure(root: yaml.Node) -> None:
+    """Raise ValueError for a document that is too large once its aliases are written out, or that holds itself."""
+    sizes: dict[int, int | None] = {}
+
+    def size(node: yaml.Node, depth: int) -> int:
+        if depth > MAX_DEPTH:
+            raise ValueError(f"nested more than {MAX_DEPTH} levels deep")
+        known = sizes.get(id(node), 0)
+        if known is None:
+            raise ValueError("an alias stands within what it names")
+        if known:
+            return known
+        sizes[id(node)] = None
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.MappingNode):
+            children = [child for pair in node.value for child in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            children = node.value
+        total = 1 + sum(size(child, depth + 1) for child in children)
+        if total > MAX_VALUES:
+            raise ValueError(f"more than {MAX_VALUES:,} values with its aliases written out")
+        sizes[id(node)] = total
+        return total
+
+    size(root, 0)
