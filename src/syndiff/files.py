@@ -106,9 +106,10 @@ def claimed(folder: Path, kind: str, *, known: Callable[[Path], bool] | None = N
 
     Raises SyndiffError for a folder in use, of another kind, or that holds files of another origin.
     """
+    check_claim(folder, kind, known=known)  # before anything, even a lock, is put into it
     with locked(folder):
+        check_claim(folder, kind, known=known)
         try:
-            check_claim(folder, kind, known=known)
             if not (folder / MARK).is_file():
                 write_json(folder / MARK, {"kind": kind})
             sweep(folder)

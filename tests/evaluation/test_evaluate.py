@@ -12,7 +12,7 @@ from scipy.ndimage import binary_erosion
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.evaluate import CaseRow, compare, evaluate, read_per_case, write_per_case
+from syndiff.evaluation.evaluate import CaseRow, compare, evaluate, per_case_table, read_per_case
 from syndiff.evaluation.metrics import case_metrics
 from syndiff.models.predictor import Prediction, Predictor
 from syndiff.studies.table import tabulate
@@ -107,13 +107,13 @@ def test_rows_come_back_as_written(dataset: DatasetFolder, tmp_path: Path) -> No
     assert third.metrics == case_metrics(RedThreshold(150).predict(image, case_id="c3").mask, target)
     assert third.seconds > 0
     assert fifth.metrics.recall is None
-    write_per_case(tmp_path / "again.csv", [third, fifth])
+    (tmp_path / "again.csv").write_bytes(per_case_table([third, fifth]))
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "per_case.csv").read_bytes()
 
 
 def test_odd_names_survive_the_table(tmp_path: Path) -> None:
     row = CaseRow('a, "b"\nü', None, case_metrics(np.eye(3, dtype=bool), np.eye(3, dtype=bool)), 0.1)
-    write_per_case(tmp_path / "rows.csv", [row])
+    (tmp_path / "rows.csv").write_bytes(per_case_table([row]))
     assert read_per_case(tmp_path / "rows.csv") == [row]
 
 
@@ -199,7 +199,7 @@ def test_marking_a_frame_without_a_lesion_costs_something_beside_who_leaves_it_e
     files = [tmp_path / "loud" / "per_case.csv", tmp_path / "quiet.csv"]
     loud, nothing = read_per_case(files[0]), np.zeros((HEIGHT, WIDTH), bool)
     quiet = [*loud[:5], replace(loud[5], metrics=case_metrics(nothing, nothing))]
-    write_per_case(files[1], quiet)
+    (files[1]).write_bytes(per_case_table(quiet))
     assert (loud[5].metrics.hd95, quiet[5].metrics.hd95) == (50, None)
     found = compare(*files)["metrics"]["hd95"]
     assert (found["mean"], found["cases"]) == (pytest.approx(50 / 6), 6)

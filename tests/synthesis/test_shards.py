@@ -1,6 +1,5 @@
 """Shards of a synthesis make exactly what one run makes, whatever happens to them on the way."""
 
-import os
 import re
 import signal
 import subprocess
@@ -17,7 +16,6 @@ from painters import Grey
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
-from syndiff.files import locked
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.finish import SynthesisSummary
 from syndiff.synthesis.shards import Shard, merge
@@ -136,16 +134,6 @@ def test_a_killed_shard_goes_on_and_a_second_process_is_refused(make_dataset: Ma
     merge_all(dataset, shards, tmp_path / "merged", 9)
     make(dataset, tmp_path / "whole", 9)
     assert content(tmp_path / "merged") == content(tmp_path / "whole")
-
-
-def test_a_lock_ends_with_its_context_and_keeps_only_others_out(tmp_path: Path) -> None:
-    for _ in range(2):
-        with locked(tmp_path / "new"):
-            with pytest.raises(SyndiffError, match=f"in use by process {os.getpid()}"), locked(tmp_path / "new"):
-                pass
-            with locked(tmp_path / "other"):
-                pass
-        assert not (tmp_path / "new").exists()  # nothing was written into it
 
 
 def test_shards_that_do_not_fit_together_are_named(make_dataset: Maker, tmp_path: Path) -> None:

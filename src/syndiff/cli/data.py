@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from syndiff.cli.common import say
-from syndiff.errors import SyndiffError
+from syndiff.files import check_output
 
 
 @dataclass(kw_only=True)
@@ -24,8 +24,10 @@ class Inspect:
     def run(self) -> None:
         """Inspect, print, draw."""
         from syndiff.data.dataset import DatasetFolder
-        from syndiff.data.inspection import contact_sheet, inspect
+        from syndiff.data.inspection import check_sheet, contact_sheet, inspect
 
+        if self.out is not None:
+            check_sheet(self.out)
         dataset = DatasetFolder.open(self.data)
         verdict = inspect(dataset, progress=True)
         say(verdict.text())
@@ -54,8 +56,7 @@ class SplitVerb:
         from syndiff.data.splits import make_split
         from syndiff.pipeline.arms import describe_split
 
-        if self.out.exists():
-            raise SyndiffError(f"{self.out} exists already; delete it or give another --out.")
+        check_output(self.out, made_by_us=lambda _: False, what="a split")
         split = make_split(DatasetFolder.open(self.data), method=self.method, seed=self.seed)
         split.write(self.out)
         say(f"{describe_split(split)}\nWritten to {self.out}")

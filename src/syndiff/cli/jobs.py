@@ -1,7 +1,6 @@
 """`syndiff run`, `demo`, `settings` and `doctor`: the whole job, what can be set, whether this machine can do it."""
 
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,12 +58,9 @@ class Demo(Configured):
         from syndiff.pipeline.run import run_pipeline
 
         data = self.out.with_name(self.out.name + "-phantom")
-        if not data.exists():
+        if not (data / "dataset.json").is_file():
             log.info(f"rendering the phantom into {data}")
-            building = data.with_name(f".{data.name}.partial")
-            shutil.rmtree(building, ignore_errors=True)  # left by a kill
-            write_phantom(building, seed=self.seed)
-            building.replace(data)
+            write_phantom(data, seed=self.seed)
         say(run_pipeline(data, self.out, settings, seed=self.seed))
 
 

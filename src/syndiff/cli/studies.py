@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from syndiff.cli.common import Configured, say
+from syndiff.files import claimed
 from syndiff.models.segmenter_settings import PeerKind
 from syndiff.studies.choices import Side, Source
 
@@ -240,5 +241,11 @@ class Study:
     ) = field()
 
     def run(self) -> None:
-        """Run the chosen study."""
-        self.verb.run()
+        """Run the chosen study, alone in its folder."""
+        with claimed(self.verb.out, "the folder of a study", known=_of_a_study):
+            self.verb.run()
+
+
+def _of_a_study(folder: Path) -> bool:
+    """Whether a folder without a mark is a study's all the same, made before there were marks."""
+    return any((folder / name).exists() for name in ("study/config.yaml", "cells", "steering.json", "uncertainty.json"))

@@ -10,13 +10,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 from tqdm import tqdm
 
 from syndiff.data.dataset import Case, DatasetFolder
 from syndiff.data.readers import conversion, read_image, read_mask_values, read_mode
 from syndiff.errors import SyndiffError
-from syndiff.files import sha256, write_bytes
+from syndiff.files import check_output, sha256, write_output
 
 Key = TypeVar("Key")
 
@@ -25,6 +26,7 @@ AREA_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 _CONNECTIVITY = np.ones((3, 3), bool)  # pixels that touch at a corner are one lesion
 _SHOWN = 10  # how many problems are written out
 _CELL_WIDTH, _CELL_HEIGHT, _LABEL_HEIGHT, _COLUMNS = 240, 180, 18, 6
+_MADE_BY = "SynDiff data inspect"  # in every sheet, so that it may be drawn anew
 _OUTLINE = (0, 255, 255)  # cyan is found neither in the bowel nor in stained tissue
 
 
@@ -265,7 +267,7 @@ def contact_sheet(dataset: DatasetFolder, path: Path, *, count: int = 24, seed: 
     `count` cases (or all, when there are fewer) are drawn at random, one from each of `count` equal stretches
     of the sorted cases; the same seed gives the same cases and bytes.
 
-    Raises SyndiffError for a case that cannot be read and a `count` below 1.
+    Raises SyndiffError for a case that cannot be read, a `count` below 1, and a `path` that holds another file.
     """
     if count < 1:
         raise SyndiffError(f"A contact sheet of {count} cases was asked for; expected 1 or more.")
@@ -285,8 +287,19 @@ def contact_sheet(dataset: DatasetFolder, path: Path, *, count: int = 24, seed: 
         middle = (left + _CELL_WIDTH // 2, top + _CELL_HEIGHT + _LABEL_HEIGHT // 2)
         pen.text(middle, label, fill="black", font=ImageFont.load_default(12), anchor="mm")
     content = io.BytesIO()
-    sheet.save(content, "PNG")
-    write_bytes(path, content.getvalue())
+    made = PngInfo()
+    made.add_text("Software", _MADE_BY)
+    sheet.save(content, "PNG", pnginfo=made)
+    write_output(path, content.getvalue(), made_by_us=_is_sheet, what="a contact sheet")
+
+
+def check_sheet(path: Path) -> None:
+    """Raise SyndiffError where `contact_sheet` would not write to `path`: another file is there."""
+    check_output(path, made_by_us=_is_sheet, what="a contact sheet")
+
+
+def _is_sheet(start: bytes) -> bool:
+    return _MADE_BY.encode() in start
 
 
 def _tile(image: NDArray[np.uint8] | NDArray[np.uint16], mask: NDArray[np.bool_]) -> Image.Image:

@@ -1,7 +1,9 @@
 """A predictor against the annotations of chosen cases: one row per case, a summary, and paired comparison."""
 
 import csv
+import hashlib
 import io
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -14,12 +16,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.metrics import CaseMetrics, case_metrics, overlap
 from syndiff.evaluation.statistics import METHOD, Difference, bootstrap_mean, paired_difference
-from syndiff.files import write_bytes, write_json, write_text
+from syndiff.files import claimed, sha256, write_bytes, write_json
 from syndiff.models.predictor import Predictor
 
+KIND = "an evaluation"
 METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
 COMPARED = ("dice", "iou", "hd95")
 _SETTINGS: dict[str, Any] = {"confidence": 0.95, "resamples": 10_000, "seed": 0}
@@ -52,7 +56,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Predict each case at its original size, compare, and write the results into the folder `out`.
 
-    Writes per_case.csv, summary.json (last, so that its presence means the evaluation is complete) and,
+    Writes per_case.csv, summary.json (last, with the SHA-256 of per_case.csv: see `finished`) and,
     with `keep_predictions`, the predicted masks as masks/<case>.png (0 and 255). Nothing is written before
     the last case is done. Returns the summary.
 
@@ -60,48 +64,60 @@ def evaluate(
     fingerprint: of the dataset, where the caller knows it already; None computes it, reading every file.
     provenance: what else the figures depend on (weights, seed); stored, so that a later call can tell.
 
-    Raises SyndiffError when there is no case or one is listed twice, or when `out` cannot be written or
-    is the dataset itself.
+    Raises SyndiffError when there is no case or one is listed twice, for a tolerance that is not above 0 and finite,
+    and when `out` is in use or holds something else than an evaluation.
     """
     if not case_ids:
         raise SyndiffError(f"There is no case of {dataset.name} to evaluate; check the split.")
     if len(set(case_ids)) < len(case_ids):
         raise SyndiffError(f"A case of {dataset.name} is listed twice for evaluation; list every case once.")
-    if out.resolve() == dataset.root.resolve():
-        raise SyndiffError(f"{out} is the dataset itself; choose another folder for the results.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SyndiffError(f"{out} cannot be made ({error}); choose another folder for the results.") from None
+    if not 0 < tolerance < math.inf:
+        raise SyndiffError(f"tolerance is {tolerance}; expected a number of pixels above 0.")
+    with claimed(out, KIND, known=lambda folder: (folder / "per_case.csv").is_file()):
+        rows: list[CaseRow] = []
+        pictures: dict[str, bytes] = {}
+        for case_id in tqdm(case_ids, desc=f"evaluate {predictor.name}", unit="case", disable=not progress):
+            case = dataset[case_id]
+            image, target = dataset.load(case)
+            start = time.perf_counter()
+            prediction = predictor.predict(image, case_id=case.id)
+            seconds = time.perf_counter() - start
+            assert prediction.mask.shape == target.shape, f"{predictor.name} changed the size of {case.id}"
+            metrics = case_metrics(prediction.mask, target, tolerance=tolerance)
+            rows.append(CaseRow(case.id, case.group, metrics, seconds))
+            if keep_predictions:
+                pictures[case.id] = _png(prediction.mask)
 
-    rows: list[CaseRow] = []
-    pictures: dict[str, bytes] = {}
-    for case_id in tqdm(case_ids, desc=f"evaluate {predictor.name}", unit="case", disable=not progress):
-        case = dataset[case_id]
-        image, target = dataset.load(case)
-        start = time.perf_counter()
-        prediction = predictor.predict(image, case_id=case.id)
-        seconds = time.perf_counter() - start
-        assert prediction.mask.shape == target.shape, f"{predictor.name} changed the size of {case.id}"
-        metrics = case_metrics(prediction.mask, target, tolerance=tolerance)
-        rows.append(CaseRow(case.id, case.group, metrics, seconds))
-        if keep_predictions:
-            pictures[case.id] = _png(prediction.mask)
+        summary = {
+            "predictor": predictor.name,
+            "dataset": {"name": dataset.name, "fingerprint": fingerprint or dataset.fingerprint()},
+            **summarize(rows),
+            "tolerance": tolerance,
+            "masks": "masks" if keep_predictions else None,
+            "provenance": dict(provenance or {}),
+            "per_case": hashlib.sha256(table := per_case_table(rows)).hexdigest(),
+        }
+        for case_id, picture in pictures.items():
+            write_bytes(out / "masks" / f"{case_id}.png", picture)
+        write_bytes(out / "per_case.csv", table)
+        write_json(out / "summary.json", summary)
+        return summary
 
-    summary = {
-        "predictor": predictor.name,
-        "dataset": {"name": dataset.name, "fingerprint": fingerprint or dataset.fingerprint()},
-        **summarize(rows),
-        "tolerance": tolerance,
-        "masks": "masks" if keep_predictions else None,
-        "provenance": dict(provenance or {}),
-    }
-    (out / "summary.json").unlink(missing_ok=True)
-    for case_id, picture in pictures.items():
-        write_bytes(out / "masks" / f"{case_id}.png", picture)
-    write_per_case(out / "per_case.csv", rows)
-    write_json(out / "summary.json", summary)
-    return summary
+
+def finished(out: Path, **expected: Any) -> bool:
+    """Whether `out` holds a finished evaluation whose summary holds the values `expected`, and the table it is of.
+
+    An evaluation that replaces an earlier one leaves the earlier summary until its own is written; what was killed in
+    between is told by the table, which is no longer that summary's.
+    """
+    if not (out / "summary.json").is_file():
+        return False
+    summary = read_object(out / "summary.json", {})
+    return (
+        all(summary.get(name) == value for name, value in expected.items())
+        and (out / "per_case.csv").is_file()
+        and sha256(out / "per_case.csv") == summary.get("per_case")
+    )
 
 
 def summarize(rows: Sequence[CaseRow]) -> dict[str, Any]:
@@ -179,14 +195,14 @@ def side_by_side(tables: Sequence[Sequence[CaseRow]], name: str) -> list[list[fl
     return [[0.0 if j and v is None else v for v, j in zip(column, judged, strict=True)] for column in values]
 
 
-def write_per_case(path: Path, rows: Sequence[CaseRow]) -> None:
-    """Write one CSV line per case, atomically; an empty cell means not applicable (or no group)."""
+def per_case_table(rows: Sequence[CaseRow]) -> bytes:
+    """The content of per_case.csv: a line for each case; an empty cell means not applicable (or no group)."""
     text = io.StringIO()
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({"case": row.case, "group": row.group, **vars(row.metrics), "seconds": row.seconds})
-    write_text(path, text.getvalue())
+    return text.getvalue().encode()
 
 
 def read_per_case(path: Path) -> list[CaseRow]:

@@ -35,7 +35,7 @@ from syndiff.training.inpainting_pool import EncodedCrops, encode_crops
 from syndiff.training.inpainting_settings import AdaptSettings
 from syndiff.training.loop import Task, check_machine, fit
 from syndiff.training.pace import steps_within, warn_of_shortfall
-from syndiff.training.run_folder import check_run, open_run
+from syndiff.training.run_folder import check_run, claimed_run, open_run
 
 log = logging.getLogger("syndiff")
 
@@ -112,19 +112,20 @@ def adapt_sdxl(
     chosen, lora = settings.synthesis, settings.lora
     if lora.random_masks and not lora.background_caption:
         lora = replace(lora, background_caption=grammar.background.text)
-    file = adapt_lora(
-        out,
-        dataset=dataset,
-        case_ids=split.train,
-        captions=caption_cases(dataset, (*split.train, *split.val), grammar, progress=True),
-        model=chosen.model or DEFAULT_MODEL,
-        revision=chosen.revision or None,
-        variant=settings.sdxl.variant or None,
-        probe_ids=split.val,
-        settings=lora,
-        seed=seed,
-    )
-    split.write(out / "split.json")  # beside the LoRA, for whoever asks what it has seen
+    with claimed_run(out, "adapt"):
+        file = adapt_lora(
+            out,
+            dataset=dataset,
+            case_ids=split.train,
+            captions=caption_cases(dataset, (*split.train, *split.val), grammar, progress=True),
+            model=chosen.model or DEFAULT_MODEL,
+            revision=chosen.revision or None,
+            variant=settings.sdxl.variant or None,
+            probe_ids=split.val,
+            settings=lora,
+            seed=seed,
+        )
+        split.write(out / "split.json")  # beside the LoRA, for whoever asks what it has seen
     return file
 
 
@@ -232,46 +233,47 @@ def adapt_compact(
         "inpainter": {**asdict(model_settings), "channels": list(model_settings.channels)},
         "adapt": asdict(settings),
     }
-    check_run(out, config)
-    if _is_finished(out, settings):  # crops take a minute to encode
-        return best_checkpoint(out)
-    autoencoder = load_autoencoder(model_settings.autoencoder, revision=model_settings.autoencoder_revision or None)
-    autoencoder = autoencoder.to(default_device())
-    open_run(out, config)
-    if start:
-        start.keep_splits(out)
-    split.write(out / "split.json")
+    with claimed_run(out, "adapt"):
+        check_run(out, config)
+        if _is_finished(out, settings):  # crops take a minute to encode
+            return best_checkpoint(out)
+        autoencoder = load_autoencoder(model_settings.autoencoder, revision=model_settings.autoencoder_revision or None)
+        autoencoder = autoencoder.to(default_device())
+        open_run(out, config)
+        if start:
+            start.keep_splits(out)
+        split.write(out / "split.json")
 
-    def encoded(lesions: Lesions, count: int, *, training: bool) -> EncodedCrops:
-        return encode_crops(
-            LesionCrops(dataset, lesions, background=background, progress=progress),
-            autoencoder,
-            count=count,
-            size=model_settings.crop_size,
-            settings=settings,
-            entropy=(seed, int(training)),
-            augment=training,
-            progress=progress,
-        )
+        def encoded(lesions: Lesions, count: int, *, training: bool) -> EncodedCrops:
+            return encode_crops(
+                LesionCrops(dataset, lesions, background=background, progress=progress),
+                autoencoder,
+                count=count,
+                size=model_settings.crop_size,
+                settings=settings,
+                entropy=(seed, int(training)),
+                augment=training,
+                progress=progress,
+            )
 
-    train, val = encoded(train_lesions, settings.crops, training=True), encoded(val_lesions, PROBES, training=False)
+        train, val = encoded(train_lesions, settings.crops, training=True), encoded(val_lesions, PROBES, training=False)
 
-    def task() -> InpaintingTask:
-        return InpaintingTask(
-            model_settings,
-            settings,
-            train=train,
-            val=val,
-            vocabulary=vocabulary,
-            about=about,
-            seed=seed,
-            start=start.model if start else None,
-        )
+        def task() -> InpaintingTask:
+            return InpaintingTask(
+                model_settings,
+                settings,
+                train=train,
+                val=val,
+                vocabulary=vocabulary,
+                about=about,
+                seed=seed,
+                start=start.model if start else None,
+            )
 
-    settings = replace(settings, steps=_plan_steps(out / "plan.json", settings, task))
-    best = fit(out, task(), settings, seed=seed, progress=progress)
-    warn_of_shortfall(out, settings.minutes)
-    return best
+        settings = replace(settings, steps=_plan_steps(out / "plan.json", settings, task))
+        best = fit(out, task(), settings, seed=seed, progress=progress)
+        warn_of_shortfall(out, settings.minutes)
+        return best
 
 
 def _vocabulary(grammar: Grammar, lesions: Lesions, start: Start | None) -> list[str]:

@@ -11,7 +11,7 @@ from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split, make_split
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.evaluate import evaluate
+from syndiff.evaluation.evaluate import evaluate, finished
 from syndiff.evaluation.timing import time_predictors
 from syndiff.files import sha256, write_json
 from syndiff.models.prediction import SegmenterPredictor
@@ -24,7 +24,7 @@ from syndiff.training.calibration import step_seconds
 from syndiff.training.checkpoints import best_checkpoint
 from syndiff.training.loop import Task, check_machine, fit
 from syndiff.training.pace import steps_within
-from syndiff.training.run_folder import check_run, open_run
+from syndiff.training.run_folder import check_run, claimed_run, open_run
 from syndiff.training.segmentation import SegmentationTask
 
 KINDS: tuple[Kind, ...] = ("control", "diffusion")
@@ -93,13 +93,14 @@ def train_segmenter(
         },
         **{section: plain[section] for section in ("model", "training", "augmentation")},
     }
-    check_run(run, config)
-    task = SegmentationTask(
-        settings.model, training, settings.augmentation, train_cases=train_cases, val_cases=val_cases, seed=seed
-    )
-    open_run(run, config)
-    split.write(run / "split.json")
-    return fit(run, task, training, seed=seed, progress=progress)
+    with claimed_run(run, "train"):
+        check_run(run, config)
+        task = SegmentationTask(
+            settings.model, training, settings.augmentation, train_cases=train_cases, val_cases=val_cases, seed=seed
+        )
+        open_run(run, config)
+        split.write(run / "split.json")
+        return fit(run, task, training, seed=seed, progress=progress)
 
 
 def _identity(added: Path) -> str:
@@ -136,12 +137,8 @@ def evaluate_runs(
         out = run / "eval" / folder_name(dataset.name)
         predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed)
         provenance = {"weights": sha256(checkpoint / "model.safetensors"), "step": int(checkpoint.name), "seed": seed}
-        summary = read_json(out / "summary.json") if (out / "summary.json").is_file() else {}
-        if (
-            summary.get("provenance") != provenance
-            or summary.get("tolerance") != tolerance
-            or summary["dataset"]["fingerprint"] != dataset_fingerprint
-        ):
+        judged = {"name": dataset.name, "fingerprint": dataset_fingerprint}
+        if not finished(out, provenance=provenance, tolerance=tolerance, dataset=judged):
             fresh = True
             evaluate(
                 predictor,

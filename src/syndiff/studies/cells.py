@@ -21,7 +21,7 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.evaluate import CaseRow, evaluate, read_per_case
+from syndiff.evaluation.evaluate import CaseRow, evaluate, finished, read_per_case
 from syndiff.files import sha256, write_bytes
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.studies.choices import Side
@@ -68,10 +68,11 @@ def diffusion_settings(run: Path, checkpoint: Path) -> dict[str, Any]:
 def case_scores(
     cell: Path, checkpoint: Path, predictor: SegmenterPredictor, dataset: DatasetFolder, split: Split, side: Side
 ) -> list[CaseRow]:
-    """A segmenter's scores on one side of the split, kept in `cell`/<side> for as long as weights and seed stay."""
+    """A segmenter's scores on one side of the split, kept in `cell`/<side> while weights, seed and dataset stay."""
     provenance = {"weights": sha256(checkpoint / "model.safetensors"), "seed": predictor.seed}
     out = cell / side
-    if not (out / "summary.json").is_file() or read_json(out / "summary.json")["provenance"] != provenance:
+    judged = {"name": dataset.name, "fingerprint": split.fingerprint}
+    if not finished(out, provenance=provenance, dataset=judged):
         cases = getattr(split, side)
         evaluate(predictor, dataset, cases, out, fingerprint=split.fingerprint, provenance=provenance, progress=False)
     return read_per_case(out / "per_case.csv")

@@ -1,5 +1,6 @@
 """Captions of real cases: the grammar's words, measured. What a text-conditioned painter learns its words from."""
 
+import codecs
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tqdm import tqdm
 
 from syndiff.data.dataset import Case, DatasetFolder, write_table
 from syndiff.errors import SyndiffError
+from syndiff.files import check_output
 from syndiff.synthesis.grammar import Caption, Grammar
 
 
@@ -33,10 +35,11 @@ def write_captions(
     """Caption every case into the table `path` (`case,caption`), whole or not at all.
 
     Returns, for each slot, how often each of its words was used. Raises SyndiffError when `path` exists, unless
-    `replace`, and for a case that cannot be read.
+    `replace` and it is such a table, and for a case that cannot be read.
     """
-    if path.exists() and not replace:
+    if path.is_file() and not replace:
         raise SyndiffError(f"{path} exists already; add --force to write it anew, or give another --out.")
+    check_output(path, made_by_us=_is_captions, what="a table of captions (case,caption)")
     rows: list[tuple[str, str | None]] = []
     used: Counter[tuple[str, str]] = Counter()
     for case in tqdm(dataset.cases, desc="caption", unit="case", disable=not progress):
@@ -48,3 +51,7 @@ def write_captions(
     return {
         name: {word.text: used[name, word.text] for word in slots[name].words} for name in grammar.pack.caption.names
     }
+
+
+def _is_captions(start: bytes) -> bool:
+    return start.removeprefix(codecs.BOM_UTF8).startswith(b"case,caption")

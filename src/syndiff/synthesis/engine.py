@@ -7,13 +7,12 @@ from tqdm import tqdm
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
-from syndiff.files import locked
 from syndiff.synthesis.finish import SynthesisSummary, finish
 from syndiff.synthesis.gates.acceptance import Acceptance
 from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
-from syndiff.synthesis.manifest import SynthesisFolder, sample_id
+from syndiff.synthesis.manifest import SynthesisFolder, claimed_folder, sample_id
 from syndiff.synthesis.placement import PlacementRules
 from syndiff.synthesis.shards import WHOLE, Shard, mark, most_attempts
 from syndiff.synthesis.studio import BackgroundLesion, Studio
@@ -71,8 +70,8 @@ def synthesize(
     )
     if not count >= 1:
         raise SyndiffError(f"count is {count}; expected 1 or more.")
-    with locked(Path(out)):
-        return _fill(SynthesisFolder(Path(out)), studio, count, least, shard, progress)
+    with claimed_folder(Path(out)) as folder:
+        return _fill(folder, studio, count, least, shard, progress)
 
 
 def _fill(

@@ -4,6 +4,7 @@ Order of writing, each step whole or not at all: a sample's pictures, its line i
 end of the run the tables and dataset.json. Only the manifest says what exists.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -20,7 +21,10 @@ from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder, write_table
 from syndiff.errors import SyndiffError
-from syndiff.files import write_bytes, write_json
+from syndiff.files import claimed, write_bytes, write_json
+
+KIND = "a synthetic dataset"
+"""What the mark of such a folder says (`files.claimed`)."""
 
 PREFIX = "synthetic-"
 """Every id starts with it, so synthetic cases never collide with real ones."""
@@ -72,7 +76,7 @@ class Pictures:
 
 
 class SynthesisFolder:
-    """A synthetic dataset folder, opened for going on where it stopped; the caller holds its lock (`files.locked`).
+    """A synthetic dataset folder, opened for going on where it stopped; the caller has claimed it (`claimed_folder`).
 
     A manifest line cut short by a crash is dropped, so its sample is made again. Raises SyndiffError for any
     other damage to the manifest, and for a folder that holds images of another origin.
@@ -81,10 +85,9 @@ class SynthesisFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.manifest = root / "manifest.jsonl"
-        root.mkdir(parents=True, exist_ok=True)
         if self.manifest.exists():
             _drop_cut_line(self.manifest)
-        strange = next((p for p in self._files() if not p.name.lstrip(".").startswith(PREFIX)), None)
+        strange = next((path for path in self._files() if _index(path.name.lstrip(".").split(".")[0]) is None), None)
         if strange:
             raise SyndiffError(
                 f"{strange} was not made by synthesize; give an empty or new folder for the synthetic cases."
@@ -165,6 +168,22 @@ class SynthesisFolder:
     def _files(self) -> Iterator[Path]:
         for name in _PICTURES:
             yield from sorted((self.root / name).glob("*"))  # temporary files too: their names start with a dot
+
+
+@contextlib.contextmanager
+def claimed_folder(root: Path) -> Iterator[SynthesisFolder]:
+    """A synthetic dataset folder, new or to go on with, which this process alone writes into.
+
+    Raises SyndiffError for a folder in use and for one that holds files of another origin; nothing is touched then.
+    """
+    with claimed(root, KIND, known=_has_samples):
+        yield SynthesisFolder(root)
+
+
+def _has_samples(root: Path) -> bool:
+    """Whether a folder without a mark is a synthetic dataset all the same, made before there were marks."""
+    manifest = root / "manifest.jsonl"
+    return manifest.is_file() and next(read_manifest(manifest), None) is not None
 
 
 def read_manifest(path: Path) -> Iterator[Sample]:

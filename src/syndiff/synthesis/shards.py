@@ -18,7 +18,7 @@ from syndiff.synthesis.album import lesion_free
 from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.finish import SynthesisSummary, finish
 from syndiff.synthesis.gates.acceptance import Acceptance
-from syndiff.synthesis.manifest import Sample, SynthesisFolder, differences, flat, sample_id
+from syndiff.synthesis.manifest import Sample, SynthesisFolder, claimed_folder, differences, flat, sample_id
 
 FILE = "shard.json"
 """Marks a folder as one shard of a synthesis; a whole synthesis has none."""
@@ -131,8 +131,7 @@ def merge(
         ordered, batch_size = _in_order(opened)
         needed = _needed(ordered, batch_size, count)
         _check_backgrounds(ordered[0], origin, backgrounds)
-        stack.enter_context(locked(out))
-        folder = SynthesisFolder(out)
+        folder = stack.enter_context(claimed_folder(out))
         mark(folder, WHOLE, batch_size)
         done = _already_there(folder, ordered, batch_size, needed)
         folder.begin()

@@ -4,7 +4,8 @@ import statistics
 import time
 from collections.abc import Mapping
 
-from syndiff.training.loop import Task, backpropagate, draw_batch, make_optimizer, this_process
+from syndiff.training.loop import Task, backpropagate, draw_batch, make_optimizer
+from syndiff.training.run_folder import this_process
 from syndiff.training.settings import OptimisationSettings
 
 

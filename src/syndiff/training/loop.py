@@ -27,6 +27,7 @@ from syndiff.training.checkpoints import (
     unpack_optimizer,
 )
 from syndiff.training.ema import MovingAverage
+from syndiff.training.run_folder import this_process
 from syndiff.training.settings import OptimisationSettings
 
 log = logging.getLogger("syndiff")
@@ -174,11 +175,6 @@ def fit(
     best_checkpoint = find_checkpoint(run, "best") or find_checkpoint(run, "last")
     assert best_checkpoint is not None  # the last step always leaves one
     return best_checkpoint
-
-
-def this_process() -> Accelerator:
-    """This process among those that `accelerate launch` or torchrun started, and its device."""
-    return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
 
 
 def check_machine(settings: OptimisationSettings) -> str:

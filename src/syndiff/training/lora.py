@@ -28,12 +28,12 @@ from syndiff.training.checkpoints import (
     save_checkpoint,
     unpack_optimizer,
 )
-from syndiff.training.loop import Journal, autocast, this_process
+from syndiff.training.loop import Journal, autocast
 from syndiff.training.lora_batch import LoraCases
 from syndiff.training.lora_objective import LoraObjective, embed_captions
 from syndiff.training.lora_pictures import paint_probe
 from syndiff.training.lora_settings import LoraSettings
-from syndiff.training.run_folder import check_run, environment, open_run
+from syndiff.training.run_folder import check_run, environment, open_run, this_process
 
 
 def adapt_lora(

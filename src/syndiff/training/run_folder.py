@@ -1,5 +1,6 @@
 """A run folder says what made it; the same command resumes it, a changed setting is refused."""
 
+import contextlib
 import os
 import platform
 import shlex
@@ -11,10 +12,11 @@ from typing import Any
 
 import torch
 import yaml
+from accelerate import Accelerator
 
 from syndiff import __version__
 from syndiff.errors import SyndiffError
-from syndiff.files import write_json, write_text
+from syndiff.files import claimed, write_json, write_text
 
 _LIBRARIES = (
     *("accelerate", "diffusers", "kornia", "numpy", "peft", "pillow", "safetensors", "scipy", "torch", "transformers"),
@@ -22,6 +24,24 @@ _LIBRARIES = (
 
 
 _CONFIG = "config.yaml"
+
+
+@contextlib.contextmanager
+def claimed_run(run: Path, verb: str) -> Iterator[None]:
+    """Hold the run folder of `syndiff <verb>` while the context lasts, against all but the processes of one training.
+
+    Raises SyndiffError for a folder in use, and for one that another verb or somebody else made.
+    """
+    if not this_process().is_main_process:
+        yield
+        return
+    with claimed(run, f"a run folder of `syndiff {verb}`", known=lambda folder: (folder / _CONFIG).is_file()):
+        yield
+
+
+def this_process() -> Accelerator:
+    """This process among those that `accelerate launch` or torchrun started, and its device."""
+    return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
 
 
 def open_run(run: Path, config: Mapping[str, Any], argv: Sequence[str] = ()) -> None:

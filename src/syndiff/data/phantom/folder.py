@@ -9,7 +9,7 @@ from PIL import Image
 
 from syndiff.data.phantom.sequence import render_sequence
 from syndiff.errors import SyndiffError
-from syndiff.files import write_bytes, write_json, write_text
+from syndiff.files import claimed, write_bytes, write_json, write_text
 
 PNG_EFFORT = 4  # of zlib: half the time of its default for some percent of size
 SMALLEST_SIDE = 64  # pixels; below it a small polyp is a handful of them
@@ -31,8 +31,14 @@ def write_phantom(
             f"A phantom of height {height} and width {width} was asked for; both must be at least {SMALLEST_SIDE}, "
             "and neither more than twice the other."
         )
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise SyndiffError(f"{root} already holds something; a phantom is only written into a new or empty folder.")
+    if (root / "dataset.json").is_file():
+        raise SyndiffError(f"{root} already holds a dataset; a phantom is only written into a new or empty folder.")
+    with claimed(root, "a phantom"):
+        _write(root, groups, frames, height, width, seed)
+
+
+def _write(root: Path, groups: int, frames: int, height: int, width: int, seed: int) -> None:
+    """Write the files, or those that a killed process left unwritten; dataset.json, the last, completes them."""
     group_lines, caption_lines = ["case,group"], ["case,caption"]
     for group in range(groups):
         for index, frame in enumerate(render_sequence(seed, group, frames, height, width)):

@@ -1,0 +1,130 @@
+"""No verb replaces or removes a file that it did not make, and no two processes write into one folder."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from syndiff.files import locked, sha256
+
+TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=2", "training.batch_size=2"]
+COPY = ["--inpainter", "copy_paste", "--gates", "off"]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture
+def split(syndiff, phantom: Path, tmp_path: Path) -> Path:
+    assert syndiff("data", "split", "--data", phantom, "--out", tmp_path / "split.json").status == 0
+    return tmp_path / "split.json"
+
+
+@pytest.mark.parametrize("victim", ["groups.csv", "dataset.json", "image", "mask"])
+def test_outputs_in_a_dataset_folder_replace_nothing(syndiff, phantom: Path, victim: str) -> None:
+    path = next((phantom / f"{victim}s").iterdir()) if victim in ("image", "mask") else phantom / victim
+    before = content(phantom)
+    for command in (["inspect"], ["caption", "--force"], ["split"]):
+        outcome = syndiff("data", *command, "--data", phantom, "--out", path)
+        assert outcome.status == 2 and path.name in outcome.err and "not replaced" in outcome.err
+    assert content(phantom) == before
+
+
+def test_what_a_verb_made_it_makes_anew(syndiff, phantom: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        assert syndiff("data", "inspect", "--data", phantom, "--out", tmp_path / "sheet.png").status == 0
+        assert syndiff("data", "caption", "--data", phantom, "--force").status == 0
+
+
+def foreign_pictures(folder: Path, phantom: Path) -> None:
+    """A dataset whose pictures happen to be called as synthetic ones are, with tables of its own and no manifest."""
+    shutil.copytree(phantom, folder)
+    (folder / "manifest.jsonl").unlink(missing_ok=True)
+    for kind in ("images", "masks"):
+        for index, path in enumerate(sorted((folder / kind).iterdir())):
+            path.rename(path.with_name(f"synthetic-{index:06d}.png"))
+
+
+def foreign_manifest(folder: Path, phantom: Path) -> None:
+    foreign_pictures(folder, phantom)
+    (folder / "manifest.jsonl").write_text('{"audio_filepath": "a.wav"}\n')
+
+
+def empty_manifest(folder: Path, phantom: Path) -> None:
+    foreign_pictures(folder, phantom)
+    (folder / "manifest.jsonl").write_text("")
+
+
+@pytest.mark.parametrize("make", [foreign_pictures, foreign_manifest, empty_manifest])
+def test_synthesize_leaves_other_peoples_folders_alone(
+    syndiff, phantom: Path, split: Path, tmp_path: Path, make: Callable[[Path, Path], None]
+) -> None:
+    make(tmp_path / "theirs", phantom)
+    before = content(tmp_path / "theirs")
+    command = ["synthesize", "--data", phantom, "--split", split, "--count", "1", *COPY]
+    outcome = syndiff(*command, "--out", tmp_path / "theirs")
+    assert outcome.status == 2 and "theirs" in outcome.err
+    assert content(tmp_path / "theirs") == before
+
+
+def test_a_picture_put_into_a_synthetic_folder_is_not_removed(
+    syndiff, phantom: Path, split: Path, tmp_path: Path
+) -> None:
+    command = ["synthesize", "--data", phantom, "--split", split, "--out", tmp_path / "synthetic", *COPY]
+    assert syndiff(*command, "--count", "1").status == 0
+    mine = tmp_path / "synthetic" / "images" / "synthetic-mine.png"
+    mine.write_bytes(b"by hand")
+    outcome = syndiff(*command, "--count", "2")
+    assert outcome.status == 2 and "synthetic-mine.png" in outcome.err and mine.read_bytes() == b"by hand"
+
+
+@pytest.mark.parametrize("verb", ["train", "adapt", "synthesize", "run", "demo", "study"])
+def test_a_folder_of_something_else_is_refused_and_one_in_use_too(
+    syndiff, phantom: Path, split: Path, tmp_path: Path, verb: str
+) -> None:
+    out = tmp_path / "out"
+    data = ["--data", phantom]
+    command = {
+        "train": ["train", *data, "--split", split, *TINY],
+        "adapt": ["adapt", *data, "--split", split, "--minutes", "0.01"],
+        "synthesize": ["synthesize", *data, "--split", split, "--count", "1", *COPY],
+        "run": ["run", *data, *TINY, "run.minutes=0", "synthesis.inpainter=copy_paste"],
+        "demo": ["demo", *TINY, "run.minutes=0", "synthesis.inpainter=copy_paste"],
+        "study": ["study", "peers", *data, "--kinds", "diffusion", *TINY, "run.minutes=0"],
+    }[verb]
+    if verb == "demo":
+        shutil.copytree(phantom, tmp_path / "out-phantom")  # it is there: nothing to render
+    out.mkdir()
+    (out / "thesis.txt").write_text("years of work")
+    outcome = syndiff(*command, "--out", out)
+    assert outcome.status == 2 and "thesis.txt" in outcome.err and content(out) == {"thesis.txt": b"years of work"}
+    (out / "thesis.txt").unlink()
+    with locked(out):
+        outcome = syndiff(*command, "--out", out)
+        assert outcome.status == 2 and "in use by process" in outcome.err
+        assert [path.name for path in out.iterdir()] == [".lock"]
+
+
+def test_an_evaluation_that_cannot_be_keeps_the_earlier_one(
+    syndiff, phantom: Path, split: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert syndiff("train", "--data", phantom, "--split", split, "--out", run, *TINY).status == 0
+    (run / "checkpoints" / "notes.txt").write_text("mine")
+    command = ["evaluate", "--run", run, "--data", phantom]
+    assert syndiff(*command).status == 0
+    before = content(run / "eval")
+    for tolerance in ("inf", "nan", "0"):
+        outcome = syndiff(*command, "--tolerance", tolerance)
+        assert outcome.status == 2 and "tolerance" in outcome.err
+    with locked(next((run / "eval").iterdir())):
+        assert "in use by process" in syndiff(*command, "--tolerance", "3").err
+    assert content(run / "eval") == before
+    table = next((run / "eval").rglob("per_case.csv"))
+    table.write_bytes(table.read_bytes().replace(b"0.", b"0.1"))  # as after a kill between the table and its summary
+    assert syndiff(*command).status == 0
+    summary = json.loads((table.parent / "summary.json").read_text())
+    assert summary["per_case"] == sha256(table) and summary["tolerance"] == 2.0, "judged anew"
