@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from syndiff.data.readers import to_unit
+from syndiff.data.seen import Seen
 from syndiff.studies import steering as study
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 
@@ -17,7 +18,7 @@ class Obedient:
 
     name, margin, batch_size, copies = "obedient", 0.0, 3, False
     paints_from_text = reads_captions = reads_outline = True
-    libraries = ()
+    libraries, seen = (), Seen()
 
     def __init__(self, deaf: bool) -> None:
         self.deaf = deaf

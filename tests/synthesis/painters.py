@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from syndiff.data.readers import to_unit
+from syndiff.data.seen import Seen
 from syndiff.synthesis.inpainters.base import InpaintRequest
 
 
@@ -14,6 +15,7 @@ class Grey:
     """Paints a grey that the seed chooses; every `fails`-th request, by its seed, comes back black."""
 
     name, margin, libraries = "grey", 0.2, ("scipy",)
+    seen = Seen()
     copies, paints_from_text, reads_captions = False, True, False
 
     def __init__(

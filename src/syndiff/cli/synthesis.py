@@ -94,7 +94,7 @@ class Synthesize(Configured):
         split = Split.read(self.split)
         split.check(dataset)
         inpainter = make_inpainter(chosen)
-        check_inpainter(chosen, split)
+        check_inpainter(chosen, split, dataset)
         options: dict[str, Any] = {
             "count": self.count,
             "seed": self.seed,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.readers import IMAGE_EXTENSIONS, foreground, read_image, read_mask_values
+from syndiff.data.readers import IMAGE_EXTENSIONS, foreground, image_content, read_image, read_mask_values
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError, did_you_mean
 from syndiff.files import sha256, write_parts
@@ -141,6 +141,16 @@ class DatasetFolder:
         if self.classes:
             return f"0 and the class {_some(self.classes)} that dataset.json declares"
         return "0 for background and one other value for foreground"
+
+    def content(self, case: Case) -> str:
+        """What identifies the case's picture, read once: see `image_content`."""
+        if case.id not in self._contents:
+            self._contents[case.id] = image_content(read_image(case.image))
+        return self._contents[case.id]
+
+    @functools.cached_property
+    def _contents(self) -> dict[str, str]:
+        return {}
 
     def fingerprint(self) -> str:
         """SHA-256 (hexadecimal) over the sorted case ids with the bytes of image and mask, and the group."""

@@ -10,6 +10,7 @@ import torch
 from tqdm import tqdm
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.readers import image_content
 from syndiff.data.resize import resize_image, resize_mask
 
 
@@ -24,6 +25,8 @@ class CaseArrays:
     """uint8, (n, 1, size, size), 0 or 1."""
     source: torch.Tensor
     """int64, (n,): which of the sources each case is from, counted from 0."""
+    contents: tuple[str, ...] = ()
+    """What identifies each picture (`image_content`); empty for arrays that were never files."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -41,10 +44,12 @@ def load_cases(sources: Sequence[tuple[DatasetFolder, Sequence[str]]], size: int
     source = torch.repeat_interleave(torch.arange(len(sources)), torch.tensor([len(ids) for _, ids in sources]))
     images = np.empty((len(jobs), 3, size, size), np.uint8)
     masks = np.empty((len(jobs), 1, size, size), np.uint8)
+    contents = [""] * len(jobs)
 
     def read(index: int) -> None:
         dataset, case = jobs[index]
         image, mask = dataset.load(case)
+        contents[index] = image_content(image)
         images[index] = resize_image(image, size).transpose(2, 0, 1)
         masks[index, 0] = resize_mask(mask, size)
 
@@ -53,4 +58,6 @@ def load_cases(sources: Sequence[tuple[DatasetFolder, Sequence[str]]], size: int
         readings = pool.map(read, range(len(jobs)))
         for _ in tqdm(readings, total=len(jobs), desc="reading", unit="case", disable=not progress):
             pass
-    return CaseArrays(tuple(case.id for _, case in jobs), torch.from_numpy(images), torch.from_numpy(masks), source)
+    return CaseArrays(
+        tuple(case.id for _, case in jobs), torch.from_numpy(images), torch.from_numpy(masks), source, tuple(contents)
+    )

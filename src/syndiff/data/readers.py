@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -74,6 +75,13 @@ def read_mask_values(path: Path) -> NDArray:
                 "a mask holds one number per pixel: save it as grey values, 0 for background."
             )
     return np.ascontiguousarray(grey)
+
+
+def image_content(image: NDArray[np.uint8] | NDArray[np.uint16]) -> str:
+    """SHA-256 (hexadecimal) of a decoded picture: what it shows, whatever file, name or lossless format it is from."""
+    digest = hashlib.sha256(f"{image.dtype} {image.shape}".encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
 
 
 def foreground(values: NDArray, threshold: int | None) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
 from syndiff.documents import read_json
@@ -125,7 +126,8 @@ def adapt_sdxl(
             settings=lora,
             seed=seed,
         )
-        split.write(out / "split.json")  # beside the LoRA, for whoever asks what it has seen
+        Seen.of(dataset, split.train, split.val).write(out)
+    split.write(out / "split.json")  # beside the LoRA, for whoever asks what it has seen
     return file
 
 
@@ -243,6 +245,7 @@ def adapt_compact(
         if start:
             start.keep_splits(out)
         split.write(out / "split.json")
+        (Seen.of(dataset, split.train, split.val) | (Seen.read(start.run) if start else None)).write(out)
 
         def encoded(lesions: Lesions, count: int, *, training: bool) -> EncodedCrops:
             return encode_crops(

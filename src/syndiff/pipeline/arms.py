@@ -8,6 +8,7 @@ from typing import Any
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.loading import CaseArrays, load_cases
+from syndiff.data.seen import Seen
 from syndiff.data.splits import Split, make_split
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
@@ -100,7 +101,14 @@ def train_segmenter(
         )
         open_run(run, config)
         split.write(run / "split.json")
+        _seen(train_cases, val_cases, synthetic).write(run)
         return fit(run, task, training, seed=seed, progress=progress)
+
+
+def _seen(train_cases: CaseArrays, val_cases: CaseArrays, added: Path | None) -> Seen:
+    """The pictures that a training sees, and those behind the painted ones among them."""
+    learned, chosen = (dict(zip(cases.contents, cases.ids, strict=False)) for cases in (train_cases, val_cases))
+    return Seen(learned, chosen) | (Seen.read(added) if added else None)
 
 
 def _identity(added: Path) -> str:
@@ -175,7 +183,7 @@ def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, se
                 f"its name, {split.dataset}. Leave --external out, or give the other dataset a name of its own in "
                 "dataset.json."
             )
-        _refuse_learned(run, dataset.name)
+        _refuse_learned(run, dataset)
     else:
         if dataset.name != split.dataset and dataset.fingerprint() != split.fingerprint:
             raise SyndiffError(
@@ -184,6 +192,11 @@ def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, se
             )
         split.check(dataset)
         cases, files = split.test, split.fingerprint
+        if known := (Seen.read(run) or Seen()).among(dataset, cases):
+            log.warning(
+                f"{len(known)} of {len(cases)} test cases are pictures that {run} has learned from under another name "
+                f"(such as {known[0]}): its score is flattered. Remove the copies and split anew."
+            )
     (summary,) = evaluate_runs([run], dataset, cases, dataset_fingerprint=files, tolerance=tolerance, seed=seed)
     lines = [f"{len(cases)} cases of {dataset.name}"]
     for name, score in summary["metrics"].items():
@@ -192,13 +205,26 @@ def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, se
     return "\n".join([*lines, f"Written to {run / 'eval' / folder_name(dataset.name)}"])
 
 
-def _refuse_learned(run: Path, dataset: str) -> None:
-    """Raise SyndiffError where a dataset of this name stands behind what was added to the run's real cases."""
-    if folder_name(dataset) in map(folder_name, data_of(run).get("learned_elsewhere", ())):
+def _refuse_learned(run: Path, dataset: DatasetFolder) -> None:
+    """Raise SyndiffError where the run has seen pictures of `dataset`, or a dataset of its name stands behind it."""
+    if folder_name(dataset.name) in map(folder_name, data_of(run).get("learned_elsewhere", ())):
         raise SyndiffError(
-            f"{run} has learned from {dataset} too: cases of it, or painted by an inpainter that was taught there, "
-            "were added to its training cases. Judge it on a dataset that nothing of it has seen, or judge a run "
-            "without the added cases."
+            f"{run} has learned from {dataset.name} too: cases of it, or painted by an inpainter that was taught "
+            "there, were added to its training cases. Judge it on a dataset that nothing of it has seen, or judge a "
+            "run without the added cases."
+        )
+    seen = Seen.read(run)
+    if seen is None:
+        log.warning(
+            f"{run} was made before its pictures were kept by their content: whether it has seen cases of "
+            f"{dataset.root} under another name cannot be told."
+        )
+        return
+    if known := seen.among(dataset, (case.id for case in dataset.cases)):
+        raise SyndiffError(
+            f"{run} has seen {len(known)} of the {len(dataset.cases)} pictures of {dataset.root} (such as {known[0]}): "
+            "it, or an inpainter behind its synthetic cases, was trained or chosen on them. Judge it on a dataset that "
+            "nothing of it has seen, or on the test cases of its own split, without --external."
         )
 
 

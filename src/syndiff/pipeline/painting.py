@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
@@ -54,10 +55,11 @@ def compact_checkpoint(model: str) -> Path:
     return checkpoint
 
 
-def check_inpainter(settings: Settings, split: Split) -> None:
+def check_inpainter(settings: Settings, split: Split, dataset: DatasetFolder) -> None:
     """Raise SyndiffError for an inpainter, or a LoRA of it, that `split` does not clear of its held-out cases.
 
-    What `adapt` writes names its split; weights from elsewhere say nothing of where they come from and pass.
+    What `adapt` writes names its split and what it has seen; weights from elsewhere say nothing of where they come from
+    and pass.
     """
     chosen = settings.synthesis
     if chosen.inpainter == "compact":
@@ -65,6 +67,9 @@ def check_inpainter(settings: Settings, split: Split) -> None:
     elif chosen.inpainter == "sdxl":
         for name in settings.sdxl.loras:
             _check_lora(name, split)
+    if chosen.inpainter != "copy_paste":
+        seen = make_inpainter(settings).seen
+        seen.refuse_held_out(f"synthesis settings: the inpainter {chosen.model or chosen.inpainter}", dataset, split)
 
 
 def _check_compact(model: Path, split: Split) -> None:
@@ -124,13 +129,13 @@ def make_gates(
         split.train,
         settings.gates,
         painter=Painter(margin=inpainter.margin, feather=settings.synthesis.feather, copies=inpainter.copies),
-        predictor=_judge_of(settings, split),
+        predictor=_judge_of(settings, split, dataset),
         val_ids=split.val,
         kept=out / "gates.json",
     )
 
 
-def check_judge(settings: Settings, split: Split) -> Path | None:
+def check_judge(settings: Settings, split: Split, dataset: DatasetFolder) -> Path | None:
     """The best checkpoint of the run that `gates.segmenter` names, if it names one and the gates are on.
 
     Raises SyndiffError unless that run's own split shows that it was trained on nothing but real cases of this one's
@@ -141,6 +146,8 @@ def check_judge(settings: Settings, split: Split) -> Path | None:
     run = Path(settings.gates.segmenter)
     checkpoint = best_checkpoint(run)
     _refuse_leak(f"gates settings: segmenter {run}", run, split)
+    if seen := Seen.read(run):
+        seen.refuse_held_out(f"gates settings: segmenter {run}", dataset, split)
     about = data_of(run)
     if "synthetic" not in about:
         raise SyndiffError(
@@ -162,8 +169,8 @@ def data_of(run: Path) -> Mapping[str, Any]:
     return yaml.safe_load(config.read_text()).get("data", {}) if config.is_file() else {}
 
 
-def _judge_of(settings: Settings, split: Split) -> Segmenter | None:
-    checkpoint = check_judge(settings, split)
+def _judge_of(settings: Settings, split: Split, dataset: DatasetFolder) -> Segmenter | None:
+    checkpoint = check_judge(settings, split, dataset)
     if checkpoint is None:
         return None
     return Segmenter(
@@ -214,6 +221,8 @@ def check_painter(folder: Path, dataset: DatasetFolder, split: Split) -> None:
     sample = next(read_manifest(folder / "manifest.jsonl"), None)
     if sample is None:
         return
+    if seen := Seen.read(folder):
+        seen.refuse_held_out(f"{folder}, or the inpainter that painted it,", dataset, split)
     # written before it was told: anything with weights may have learned here
     untold = [split.dataset] if sample.backend["hash"] else []
     if not {split.dataset, dataset.name} & {*sample.backend.get("learned_from", untold)}:

@@ -65,9 +65,9 @@ def run_pipeline(
     if adapts:  # what can be refused is refused before anything is written
         check_captions(dataset, split, grammar, settings.painter.caption_length)
     else:
-        check_inpainter(settings, split)
+        check_inpainter(settings, split, dataset)
     if Path(settings.gates.segmenter).resolve() not in {(out / arm).resolve() for arm in ("control", "real")}:
-        check_judge(settings, split)  # else it is trained before it judges
+        check_judge(settings, split, dataset)  # else it is trained before it judges
     check_machine(settings.training)
     if adapts:
         check_machine(settings.adapt)

@@ -14,7 +14,7 @@ from syndiff.data.loading import load_cases
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
-from syndiff.files import sha256, write_json, write_text
+from syndiff.files import write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.pipeline.adaptation import adapt_compact, check_captions
 from syndiff.pipeline.arms import describe_split, planned_split, train_segmenter
@@ -142,7 +142,7 @@ def low_data(
     split = few_groups(dataset, whole, groups, seed)
     if elsewhere is not None:
         painter = replace(settings.synthesis, inpainter="compact", model=str(elsewhere))
-        check_inpainter(replace(settings, synthesis=painter), split)
+        check_inpainter(replace(settings, synthesis=painter), split, dataset)
     if others is not None:
         _check_others(others, dataset, round(max(shares) * len(split.train)))
     if min(shares) * len(split.train) < 1:
@@ -220,8 +220,8 @@ def _check_others(others: Path, dataset: DatasetFolder, wanted: int) -> None:
         raise SyndiffError(
             f"--others {others} is a synthetic dataset (it has a manifest.jsonl); give one of real cases."
         )
-    own = {sha256(case.image) for case in dataset.cases}
-    shared = next((case.id for case in other.cases if sha256(case.image) in own), None)
+    own = {dataset.content(case) for case in dataset.cases}
+    shared = next((case.id for case in other.cases if other.content(case) in own), None)
     if other.name == dataset.name or shared is not None:
         found = f"has its name, {dataset.name}" if shared is None else f"holds images of it, such as {shared}"
         raise SyndiffError(

@@ -60,7 +60,7 @@ def steering(data: Path, split_file: Path, out: Path, settings: Settings, *, cou
     dataset, split = DatasetFolder.open(data), Split.read(split_file)
     split.check(dataset)
     inpainter = make_inpainter(settings)
-    check_inpainter(settings, split)
+    check_inpainter(settings, split, dataset)
     if not inpainter.paints_from_text:
         raise SyndiffError(f"{inpainter.name} paints nothing from text; choose the inpainter compact or sdxl.")
     grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)

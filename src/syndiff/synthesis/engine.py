@@ -99,6 +99,7 @@ def _fill(
     if not shard.has_enough(accepted, done, count):
         check_prompts(studio.grammar, studio.inpainter)
         folder.begin()
+        studio.seen.write(folder.root)
         if studio.gates:
             studio.gates.write(folder.root / "gates.json")
         bar = tqdm(total=wanted, initial=accepted, desc=studio.inpainter.name, unit="sample", disable=not progress)

@@ -31,7 +31,7 @@ PREFIX = "synthetic-"
 
 _PICTURES = ("images", "masks", "rejected/images", "rejected/masks")
 _TABLES = ("groups.csv", "captions.csv", "acceptance.json", "dataset.json", "contact_sheet.png", "synthesis.html")
-_OTHERS = ("gates.json", "shard.json")
+_OTHERS = ("gates.json", "shard.json", "seen.json")
 
 
 @dataclass(frozen=True, kw_only=True)

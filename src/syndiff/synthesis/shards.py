@@ -135,8 +135,9 @@ def merge(
         mark(folder, WHOLE, batch_size)
         done = _already_there(folder, ordered, batch_size, needed)
         folder.begin()
-        if (kept := ordered[0].root / "gates.json").is_file():  # the others' are the same: the manifests' bounds are
-            write_bytes(folder.root / kept.name, kept.read_bytes())
+        for name in ("gates.json", "seen.json"):  # the others' are the same: the manifests' settings are
+            if (kept := ordered[0].root / name).is_file():
+                write_bytes(folder.root / name, kept.read_bytes())
         for index, (sample, origin_folder) in enumerate(_attempts(ordered, batch_size, needed)):
             if index >= done:
                 folder.adopt(sample, origin_folder)

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.readers import image_content, read_image
+from syndiff.data.seen import Seen
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album, lesion_free
 from syndiff.synthesis.compositing import composite
@@ -100,6 +102,13 @@ class Studio:
         libraries = sorted({*_LIBRARIES, *inpainter.libraries})
         self.versions = {library: importlib.metadata.version(library) for library in libraries}
         self.versions["python"] = platform.python_version()
+
+    @property
+    def seen(self) -> Seen:
+        """The pictures behind the samples: frames, those that lent lesions, and those that the inpainter has seen."""
+        foreign = self.album.backgrounds if self.backgrounds else ()
+        frames = {image_content(read_image(case.image)): case.id for case in foreign}
+        return Seen.of(self.dataset, (case.id for case in self.album.cases)) | Seen(frames) | self.inpainter.seen
 
     def check_made_alike(self, sample: Sample, manifest: Path) -> None:
         """Raise SyndiffError when an existing sample was made with other settings; warn of other versions."""

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.data.seen import Seen
+
 
 @dataclass(frozen=True)
 class InpaintRequest:
@@ -62,6 +64,10 @@ class Inpainter(Protocol):
     @property
     def reads_captions(self) -> bool:
         """Whether it learned its words from captions, so that prompts must be worded as these are."""
+
+    @property
+    def seen(self) -> Seen:
+        """The pictures that it is known to have learned from or to have been chosen on."""
 
     def check_prompt(self, text: str) -> None:
         """Raise SyndiffError, showing what would be lost, when it cannot take in the whole of a prompt."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from syndiff.data.crops import Box, crop_box, cut, paste
 from syndiff.data.readers import to_unit
+from syndiff.data.seen import Seen
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
@@ -62,6 +63,11 @@ class Compact:
     def batch_size(self) -> int:
         """Samples painted at once."""
         return self.settings.batch_size
+
+    @property
+    def seen(self) -> Seen:
+        """What its run folder tells."""
+        return Seen.read(self.checkpoint.resolve().parent.parent) or Seen()
 
     def describe(self) -> dict[str, Any]:
         """Name the weights by their hash: the folder may be moved."""

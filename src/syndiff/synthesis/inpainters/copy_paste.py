@@ -9,6 +9,7 @@ from scipy import sparse
 from scipy.sparse import linalg
 
 from syndiff.data.readers import to_unit
+from syndiff.data.seen import Seen
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.outline import surroundings
 
@@ -32,6 +33,11 @@ class CopyPaste:
 
     def check_prompt(self, text: str) -> None:
         """Any prompt will do: it is recorded, not read."""
+
+    @property
+    def seen(self) -> Seen:
+        """It has learned nothing."""
+        return Seen()
 
     def describe(self) -> dict[str, Any]:
         """Name the backend; it has no weights."""

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from syndiff.data.crops import crop_box, cut, paste
 from syndiff.data.readers import to_unit
+from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.models.lora import LoraFile, find_lora, load_loras
@@ -65,6 +67,11 @@ class Sdxl:
         """Raise SyndiffError when a text encoder would cut the end off `text`; loads the tokenizers only."""
         for tokenizer in self._tokenizers:
             check_prompt_length(tokenizer, text)
+
+    @property
+    def seen(self) -> Seen:
+        """What the LoRAs' run folders tell; of the pipeline itself nothing is known."""
+        return reduce(or_, (Seen.read(lora.path.parent) or Seen() for lora in self._loras), Seen())
 
     def describe(self) -> dict[str, Any]:
         """Name the model with what identifies its bytes: the hub's commit, or a hash of a local folder."""

@@ -1,0 +1,75 @@
+"""What a model has seen, picture by picture, so that it is judged on nothing else.
+
+A picture is known by its content (`DatasetFolder.content`): a copy under another name, in another folder or in another
+lossless format is the same picture. `seen.json` lies in the folder of everything that learns or is painted and is
+carried along: from an inpainter to what it paints, from there to the segmenter that is trained on it.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.splits import Split
+from syndiff.documents import read_object
+from syndiff.errors import SyndiffError
+from syndiff.files import write_json
+
+FILE = "seen.json"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Pictures by content, each with a name for people: those learned from, those that a checkpoint was chosen on."""
+
+    learned: Mapping[str, str] = field(default_factory=dict)
+    chosen: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dataset: DatasetFolder, learned: Iterable[str], chosen: Iterable[str] = ()) -> Self:
+        """The pictures of these cases; every one is decoded."""
+        return cls(_named(dataset, learned), _named(dataset, chosen))
+
+    @classmethod
+    def read(cls, folder: Path) -> Self | None:
+        """What lies in `folder`; None where it was made before such files were kept."""
+        path = folder / FILE
+        if not path.is_file():
+            return None
+        content = read_object(path, {"learned": dict, "chosen": dict})
+        return cls(content["learned"], content["chosen"])
+
+    def write(self, folder: Path) -> None:
+        """Keep it in `folder`."""
+        write_json(
+            folder / FILE, {"learned": dict(sorted(self.learned.items())), "chosen": dict(sorted(self.chosen.items()))}
+        )
+
+    def __or__(self, other: "Seen | None") -> "Seen":
+        if other is None:
+            return self
+        return Seen({**other.learned, **self.learned}, {**other.chosen, **self.chosen})
+
+    def among(self, dataset: DatasetFolder, cases: Iterable[str]) -> list[str]:
+        """Those of `cases` whose picture was seen, each with the name that it was seen under."""
+        every = {**self.chosen, **self.learned}
+        return _matches(dataset, cases, every)
+
+    def refuse_held_out(self, what: str, dataset: DatasetFolder, split: Split) -> None:
+        """Raise SyndiffError where `what` has learned from pictures that `split` holds back, or was chosen on test."""
+        leaked = _matches(dataset, (*split.val, *split.test), self.learned) + _matches(dataset, split.test, self.chosen)
+        if leaked:
+            raise SyndiffError(
+                f"{what} has seen pictures that this split keeps for validation or test ({len(leaked)}, such as "
+                f"{leaked[0]}); what has seen them leaks. Make it anew with this split."
+            )
+
+
+def _named(dataset: DatasetFolder, cases: Iterable[str]) -> dict[str, str]:
+    return {dataset.content(dataset[case]): f"{dataset.name}: {case}" for case in sorted(cases)}
+
+
+def _matches(dataset: DatasetFolder, cases: Iterable[str], seen: Mapping[str, str]) -> list[str]:
+    found = ((case, seen.get(dataset.content(dataset[case]))) for case in cases)
+    return [f"{case} = {name}" for case, name in found if name is not None]
