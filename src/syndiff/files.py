@@ -121,16 +121,17 @@ def claimed(folder: Path, kind: str, *, known: Callable[[Path], bool] | None = N
 
 def check_claim(folder: Path, kind: str, *, known: Callable[[Path], bool] | None = None) -> None:
     """The refusals of `claimed` but for a folder in use; writes nothing."""
-    if folder.exists() and not folder.is_dir():
-        raise SyndiffError(f"{folder} is {_what(folder)}, no folder; give another --out.")
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise SyndiffError(f"{there} is {_what(there)}, no folder; give another --out.")
     mark = folder / MARK
     if mark.is_file():
         content = read_json(mark)
         found = content.get("kind") if isinstance(content, dict) else content
         if found == kind:
             return
-        there = found if isinstance(found, str) else shown(found)
-        raise SyndiffError(f"{folder} is {there}, not {kind}; give another --out.")
+        made = found if isinstance(found, str) else shown(found)
+        raise SyndiffError(f"{folder} is {made}, not {kind}; give another --out.")
     strange = sorted(path.name for path in _entries(folder))
     if strange and not (known and known(folder)):
         raise SyndiffError(

@@ -86,11 +86,15 @@ def test_summary_holds_what_the_cases_say(dataset: DatasetFolder, tmp_path: Path
         "empty_targets": 1,
     }
     assert summary["masks"] is None
-    assert sorted(path.name for path in (tmp_path / "eval").iterdir()) == ["per_case.csv", "summary.json"]
+    assert sorted(path.name for path in (tmp_path / "eval").iterdir()) == [
+        ".syndiff.json",
+        "per_case.csv",
+        "summary.json",
+    ]
 
 
 def test_finding_nothing_is_counted_and_costs_the_diagonal(dataset: DatasetFolder, tmp_path: Path) -> None:
-    summary = evaluate(RedThreshold(255), dataset, ALL, tmp_path, progress=False)
+    summary = evaluate(RedThreshold(255), dataset, ALL, tmp_path / "eval", progress=False)
     assert summary["counts"]["missed_cases"] == summary["counts"]["missed_lesions"] == 5
     hd95 = summary["metrics"]["hd95"]
     assert (hd95["mean"], hd95["cases"], hd95["not_applicable"]) == (50, 5, 1)
@@ -100,15 +104,15 @@ def test_finding_nothing_is_counted_and_costs_the_diagonal(dataset: DatasetFolde
 
 
 def test_rows_come_back_as_written(dataset: DatasetFolder, tmp_path: Path) -> None:
-    evaluate(RedThreshold(150), dataset, ["c3", "c5"], tmp_path, progress=False)
-    third, fifth = read_per_case(tmp_path / "per_case.csv")
+    evaluate(RedThreshold(150), dataset, ["c3", "c5"], tmp_path / "eval", progress=False)
+    third, fifth = read_per_case(tmp_path / "eval" / "per_case.csv")
     image, target = dataset.load(dataset["c3"])
     assert (third.case, third.group) == ("c3", "video1")
     assert third.metrics == case_metrics(RedThreshold(150).predict(image, case_id="c3").mask, target)
     assert third.seconds > 0
     assert fifth.metrics.recall is None
     (tmp_path / "again.csv").write_bytes(per_case_table([third, fifth]))
-    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "per_case.csv").read_bytes()
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "eval" / "per_case.csv").read_bytes()
 
 
 def test_odd_names_survive_the_table(tmp_path: Path) -> None:
@@ -137,7 +141,7 @@ def test_cases_without_groups_are_resampled_one_by_one(tmp_path: Path) -> None:
 
 def test_a_known_fingerprint_and_tolerance_are_recorded(dataset: DatasetFolder, tmp_path: Path) -> None:
     loose, strict = (
-        evaluate(RedThreshold(150), dataset, ["c1"], tmp_path, fingerprint="f", tolerance=t, progress=False)
+        evaluate(RedThreshold(150), dataset, ["c1"], tmp_path / "eval", fingerprint="f", tolerance=t, progress=False)
         for t in (1.0, 0.0)
     )
     assert loose["dataset"]["fingerprint"] == "f"
@@ -167,10 +171,10 @@ def test_senseless_case_lists_are_refused(dataset: DatasetFolder, tmp_path: Path
 
 
 def test_results_never_land_on_annotations_or_under_a_file(dataset: DatasetFolder, tmp_path: Path) -> None:
-    with pytest.raises(SyndiffError, match="dataset itself"):
+    with pytest.raises(SyndiffError, match="is not an evaluation but holds"):
         evaluate(RedThreshold(150), dataset, ALL, dataset.root / "images" / "..", progress=False)
     (tmp_path / "file").write_text("")
-    with pytest.raises(SyndiffError, match="cannot be made"):
+    with pytest.raises(SyndiffError, match="no folder"):
         evaluate(RedThreshold(150), dataset, ALL, tmp_path / "file" / "eval", progress=False)
 
 
@@ -241,8 +245,8 @@ def test_compare_refuses_other_cases_groups_and_annotations(dataset: DatasetFold
 def test_a_damaged_table_is_named(
     dataset: DatasetFolder, tmp_path: Path, change: Callable[[str], str], words: str
 ) -> None:
-    evaluate(RedThreshold(150), dataset, ["c0", "c1"], tmp_path, progress=False)
-    table = tmp_path / "per_case.csv"
+    evaluate(RedThreshold(150), dataset, ["c0", "c1"], tmp_path / "eval", progress=False)
+    table = tmp_path / "eval" / "per_case.csv"
     table.write_text(change(table.read_text()))
     with pytest.raises(SyndiffError, match=f"per_case.csv.*{words}"):
         read_per_case(table)
@@ -267,7 +271,7 @@ def test_real_masks_against_themselves_eroded(cvc: Path, tmp_path: Path) -> None
 
     dataset = DatasetFolder.open(cvc)
     cases = [case.id for case in dataset.cases[::40]]
-    summary = evaluate(Annotator(), dataset, cases, tmp_path, fingerprint="not read", progress=False)
+    summary = evaluate(Annotator(), dataset, cases, tmp_path / "eval", fingerprint="not read", progress=False)
     assert summary["metrics"]["precision"]["mean"] == 1
     assert summary["metrics"]["nsd"]["mean"] > 0.99  # thin spikes of a mask erode whole
     assert summary["metrics"]["hd95"]["mean"] <= 2

@@ -50,7 +50,7 @@ def ask(syndiff, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     def call(inpainter, *more):
         monkeypatch.setattr(study, "make_inpainter", lambda settings: inpainter)
-        monkeypatch.setattr(study, "check_inpainter", lambda settings, split: None)
+        monkeypatch.setattr(study, "check_inpainter", lambda settings, split, dataset: None)
         out = tmp_path / "steering"
         return syndiff("study", "steering", "--data", phantom, "--split", split, "--out", out, *more), out
 

@@ -17,6 +17,7 @@ from scipy import ndimage
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.readers import to_unit
+from syndiff.data.seen import Seen
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.finish import SynthesisSummary
@@ -45,7 +46,7 @@ def samples(out: Path) -> list[Sample]:
 class Faulty:
     """Paints grey, but fails in a way that the request's seed chooses."""
 
-    name, margin, batch_size, libraries = "faulty", 0.0, 2, ("scipy",)
+    name, margin, batch_size, libraries, seen = "faulty", 0.0, 2, ("scipy",), Seen()
     copies, paints_from_text, reads_captions, reads_outline = False, True, False, False
 
     def __init__(self, *faults: str) -> None:
@@ -166,7 +167,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(make_dataset: Maker, tmp_path: P
     moments = [
         lambda: any((out / "masks").glob("*")),  # the first picture is there or being written
         lambda: (out / "manifest.jsonl").exists() and b"000004" in (out / "manifest.jsonl").read_bytes(),
-        lambda: any((out / "images").glob(".synthetic-00001*")),  # a picture half written
+        lambda: any((out / "images").glob(".syndiff-*")),  # a picture half written
     ]
     for moment in moments:
         run = subprocess.Popen([sys.executable, "-c", RUN, str(dataset.root), str(out)])
@@ -277,7 +278,7 @@ def test_impossible_requests(make_dataset: Maker, tmp_path: Path, changes: dict[
 def test_a_folder_of_other_images_is_left_alone(make_dataset: Maker) -> None:
     dataset = make_dataset()
     before = content(dataset.root)
-    with pytest.raises(SyndiffError, match=r"c0\.png was not made by synthesize"):
+    with pytest.raises(SyndiffError, match="not a synthetic dataset but holds other files"):
         make(dataset, dataset.root, 2)
     assert content(dataset.root) == before
 

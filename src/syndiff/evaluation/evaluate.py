@@ -64,15 +64,15 @@ def evaluate(
     fingerprint: of the dataset, where the caller knows it already; None computes it, reading every file.
     provenance: what else the figures depend on (weights, seed); stored, so that a later call can tell.
 
-    Raises SyndiffError when there is no case or one is listed twice, for a tolerance that is not above 0 and finite,
+    Raises SyndiffError when there is no case or one is listed twice, for a tolerance that is negative or not finite,
     and when `out` is in use or holds something else than an evaluation.
     """
     if not case_ids:
         raise SyndiffError(f"There is no case of {dataset.name} to evaluate; check the split.")
     if len(set(case_ids)) < len(case_ids):
         raise SyndiffError(f"A case of {dataset.name} is listed twice for evaluation; list every case once.")
-    if not 0 < tolerance < math.inf:
-        raise SyndiffError(f"tolerance is {tolerance}; expected a number of pixels above 0.")
+    if not 0 <= tolerance < math.inf:
+        raise SyndiffError(f"tolerance is {tolerance}; expected a number of pixels, 0 or more.")
     with claimed(out, KIND, known=lambda folder: (folder / "per_case.csv").is_file()):
         rows: list[CaseRow] = []
         pictures: dict[str, bytes] = {}
