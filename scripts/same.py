@@ -1,0 +1,174 @@
+"""Does a refactoring change a number? The same small jobs at two revisions on this machine, compared value by value.
+
+    make same REV=<commit>
+
+Runs the command line of REV and of the working tree on a small phantom: a whole run with its own inpainter and gates, a
+training with each objective, a LoRA on a tiny SDXL pipeline and a synthesis with it, copy and paste, evaluation and
+prediction. Compares losses, validation scores, weights, pictures, manifests, bounds of gates and scores of cases.
+Times, versions, paths and hashes over settings are left out. A key or a setting that was renamed since REV stands in
+`RENAMED`; a value that changes is a failure.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+
+ROOT = Path(__file__).resolve().parents[1]
+PICTURES = {".png", ".tif", ".jpg"}
+LEFT_OUT = {"seconds", "versions", "prompts", "hash", "captions", "split", "fingerprint", "weights", "sources"}
+"""Keys whose values are times, versions, or hashes that cover the names of settings."""
+
+RENAMED: dict[str, str] = {}
+"""Settings (section.name) and keys of files as REV calls them, and as the working tree does."""
+
+TRAIN = ["model.image_size=32", "training.coarse_share=0", "training.batch_size=4", "model.denoiser_channels=16"]
+TRAIN += ["model.condition_channels=16", "training.validate_every=4", "training.checkpoint_every=4"]
+STEPS = ["training.steps=8"]
+PAINTER = ["painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_layers=1", "compact.steps=2"]
+ADAPT = ["adapt.minutes=0", "adapt.steps=6", "adapt.crops=16", "adapt.batch_size=2", "adapt.warmup=1"]
+LORA = [
+    "lora.rank=2",
+    "lora.steps=4",
+    "lora.resolution=64",
+    "lora.batch_size=2",
+    "lora.warmup=1",
+    "lora.picture_steps=0",
+]
+SDXL = ["sdxl.resolution=64", "sdxl.steps=2", "gates.mode=report"]
+
+
+def jobs(data: Path, pipeline: Path, out: Path) -> Iterator[list[str]]:
+    """The command lines, in the words of the working tree, each after those whose results it needs."""
+    split, given = str(out / "split.json"), ["--data", str(data)]
+    yield ["data", "split", *given, "--out", split]
+    run = [*TRAIN, *STEPS, "run.minutes=0", "synthesis.share=0.3", *PAINTER, *ADAPT, "gates.quantile=0.001"]
+    yield ["run", *given, "--out", str(out / "run"), "--set", *run]
+    for objective in ("z0", "v", "noise+latent"):
+        schedule = ["model.zero_terminal_snr=false"] if objective == "noise+latent" else []
+        chosen = [*TRAIN, *STEPS, f"model.objective={objective}", *schedule]
+        yield ["train", *given, "--split", split, "--out", str(out / f"train-{objective}"), "--set", *chosen]
+    yield ["evaluate", *given, "--run", str(out / "train-v")]
+    images = ["--images", str(data / "images"), "--views", "1"]
+    yield ["predict", "--run", str(out / "train-z0"), *images, "--out", str(out / "predicted")]
+    made = [*given, "--split", split, "--count", "3"]
+    yield ["synthesize", *made, "--out", str(out / "copied"), "--inpainter", "copy_paste"]
+    sdxl = ["--inpainter", "sdxl", "--model", str(pipeline)]
+    yield ["adapt", *given, "--split", split, "--out", str(out / "lora"), *sdxl, "--set", *LORA]
+    loras = f"sdxl.loras=[{out / 'lora'}]"
+    yield ["synthesize", *made, "--out", str(out / "painted"), *sdxl, "--set", *SDXL, loras]
+
+
+def run_jobs(tree: Path, data: Path, pipeline: Path, out: Path, renamed: dict[str, str]) -> None:
+    """Run every job with the sources of `tree`; one that fails ends the comparison."""
+    environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "OMP_NUM_THREADS": "1"}
+    for job in jobs(data, pipeline, out):
+        words = [_translated(word, renamed) for word in job]
+        done = subprocess.run(
+            [sys.executable, "-m", "syndiff", *words], capture_output=True, text=True, env=environment, cwd=out
+        )
+        if done.returncode:
+            sys.exit(f"{tree}: syndiff {' '.join(words)} failed:\n{done.stderr[-3000:]}")
+
+
+def _translated(word: str, renamed: dict[str, str]) -> str:
+    name, equals, value = word.partition("=")
+    return f"{renamed.get(name, name)}{equals}{value}"
+
+
+def facts(out: Path, renamed: dict[str, str]) -> dict[str, Any]:
+    """Every value of a folder of results that must not change, by a name that says where it stands."""
+    found: dict[str, Any] = {}
+    for path in sorted(out.rglob("*")):
+        name = str(path.relative_to(out))
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if path.suffix in PICTURES and path.name not in ("contact_sheet.png", "inspection.png"):
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif path.name in ("metrics.jsonl", "manifest.jsonl"):
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                found |= {f"{name}:{number}:{key}": value for key, value in _flat(json.loads(line), renamed)}
+        elif path.name in ("gates.json", "acceptance.json", "summary.json", "split.json"):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found |= {f"{name}:{key}": value for key, value in _flat(content, renamed)}
+        elif path.name == "per_case.csv":
+            with path.open(newline="", encoding="utf-8") as file:
+                for row in csv.DictReader(file):
+                    found |= {f"{name}:{row['case']}:{key}": value for key, value in _flat(row, renamed)}
+        elif path.suffix == ".safetensors" and "training_state" not in path.parts:
+            for tensor, value in load_file(path).items():
+                found[f"{name}:{tensor}"] = hashlib.sha256(value.tobytes()).hexdigest()
+    return found
+
+
+def _flat(content: Any, renamed: dict[str, str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if key not in LEFT_OUT:
+                yield from _flat(value, renamed, f"{prefix}{renamed.get(key, key)}.")
+    elif not (isinstance(content, str) and content.startswith("/")):
+        yield prefix.removesuffix("."), content
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What is not the same, in words."""
+    lines = [f"only at REV: {name}" for name in sorted(before.keys() - now.keys())]
+    lines += [f"only now: {name}" for name in sorted(now.keys() - before.keys())]
+    both = sorted(before.keys() & now.keys())
+    return lines + [f"{name}: {before[name]} at REV, {now[name]} now" for name in both if before[name] != now[name]]
+
+
+def prepare(folder: Path) -> tuple[Path, Path]:
+    """A phantom and a tiny SDXL pipeline, the same for both revisions."""
+    sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+    from syndiff.data.phantom import write_phantom
+    from tiny_pipelines import save_tiny_pipeline
+
+    write_phantom(folder / "phantom", groups=8, frames=2, height=96, width=112, seed=0)
+    return folder / "phantom", save_tiny_pipeline(folder / "pipeline")
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Compare, print, exit with 1 where a value has changed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("revision", help="the commit to compare the working tree with")
+    options = parser.parse_args(args)
+    with tempfile.TemporaryDirectory(prefix="same-") as temporary:
+        folder = Path(temporary)
+        data, pipeline = prepare(folder)
+        tree = folder / "rev"
+        subprocess.run(
+            ["git", "-C", str(ROOT), "worktree", "add", "-q", "--detach", str(tree), options.revision], check=True
+        )
+        backwards = {now: before for before, now in RENAMED.items()}
+        try:
+            trees = {"before": (tree, backwards), "now": (ROOT, dict[str, str]())}
+            for name in trees:
+                (folder / name).mkdir()
+            with ThreadPoolExecutor(2) as pool:
+                waiting = [
+                    pool.submit(run_jobs, source, data, pipeline, folder / name, names)
+                    for name, (source, names) in trees.items()
+                ]
+                for each in waiting:
+                    each.result()
+        finally:
+            subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", str(tree)], check=True)
+        before, now = facts(folder / "before", RENAMED), facts(folder / "now", {})
+    changed = differences(before, now)
+    print("\n".join([*changed[:100], f"{len(now)} values compared with {options.revision}, {len(changed)} differ"]))
+    sys.exit(1 if changed else 0)
+
+
+if __name__ == "__main__":
+    main()
