@@ -7,12 +7,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help install demo test lint lock clean
+.PHONY: help install demo test lint same lock clean
 
 help:
 	@echo "make demo     the whole pipeline on built-in images; the report is runs/demo/report.html"
 	@echo "make test     style, types, floors and tests"
 	@echo "make lint     style, types and floors only"
+	@echo "make same     REV=<commit>: small jobs there and here give the same numbers (five minutes)"
 	@echo "make install  only make .venv"
 	@echo "make lock     rewrite requirements.lock from what .venv holds"
 	@echo "make clean    remove caches and build products; .venv and runs/ stay"
@@ -42,6 +43,9 @@ lint: $(INSTALLED)
 # a process for each core, each with one thread: the tests' small networks gain nothing from more
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto --dist loadfile
+
+same: $(INSTALLED)
+	$(BIN)/python scripts/same.py $(REV)
 
 lock:
 	(sed '/^#/!d' requirements.lock && $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//') > .lock

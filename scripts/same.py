@@ -116,6 +116,9 @@ def _flat(content: Any, renamed: dict[str, str], prefix: str = "") -> Iterator[t
         for key, value in content.items():
             if key not in LEFT_OUT:
                 yield from _flat(value, renamed, f"{prefix}{renamed.get(key, key)}.")
+    elif isinstance(content, list) and any(isinstance(item, dict) for item in content):
+        for number, item in enumerate(content):
+            yield from _flat(item, renamed, f"{prefix}{number}.")
     elif not (isinstance(content, str) and content.startswith("/")):
         yield prefix.removesuffix("."), content
 
