@@ -111,6 +111,63 @@ def test_a_bad_dataset_is_refused_before_anything_is_written(mistake, syndiff, p
     assert not [p for p in leftovers if "checkpoints" in p.parts or p.name == "split.json"]
 
 
+def mixed_values(data: Path) -> None:
+    (data / "dataset.json").unlink()
+    for number, path in enumerate(sorted((data / "masks").iterdir())):
+        Image.fromarray((np.asarray(Image.open(path)) > 127) * np.uint8(1 + number % 2)).save(path)
+
+
+VERBS = [
+    "data split", "data caption", "train", "evaluate", "adapt", "synthesize", "merge", "run",
+    "study peers", "study timesteps", "study steps", "study uncertainty", "study low-data", "study steering",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", [all_masks_empty, mixed_values], ids=lambda mistake: mistake.__name__)
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_only_the_whole_set_shows_is_refused_by_every_verb(verb, mistake, syndiff, phantom, tmp_path):
+    mistake(phantom)
+    out, absent = tmp_path / "out", tmp_path / "absent"
+    given = {
+        "data split": ["--out", out],
+        "data caption": [],
+        "train": ["--split", absent, "--out", out],
+        "evaluate": ["--run", absent],
+        "adapt": ["--split", absent, "--out", out],
+        "synthesize": ["--split", absent, "--out", out, "--count", 1],
+        "merge": [absent, "--out", out, "--count", 1],
+        "study peers": ["--out", out, "--minutes", 1, "--kinds", "diffusion"],
+        "study steering": ["--split", absent, "--out", out],
+        "study low-data": ["--out", out],
+        "run": ["--out", out, *RUN],
+    }
+    runs = ["--runs", absent, "--out", out]
+    outcome = syndiff(*verb.split(), "--data", phantom, *given.get(verb, runs))
+    assert outcome.status == 2 and "Traceback" not in outcome.err
+    words = "all masks are empty" if mistake is all_masks_empty else "different values (1 in"
+    assert "is not usable" in outcome.err and words in outcome.err, outcome.err
+    assert not out.exists()
+
+
+def test_inspect_says_each_problem_once(syndiff, phantom):
+    mixed_values(phantom)
+    outcome = syndiff("data", "inspect", "--data", phantom)
+    assert outcome.status == 2
+    assert (outcome.out + outcome.err).count("different values (1 in") == 1
+    assert "is not usable; its problems are listed above" in outcome.err
+
+
+def test_other_labels_are_neither_scored_nor_trained_on_under_the_old_split(syndiff, phantom, split_file, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "split.json").write_bytes(split_file.read_bytes())
+    described = json.loads((phantom / "dataset.json").read_text())
+    (phantom / "dataset.json").write_text(json.dumps({**described, "mask_threshold": 254}))
+    for command in (["evaluate", "--run", run], ["train", "--split", split_file, "--out", tmp_path / "new", *TINY]):
+        outcome = syndiff(*command, "--data", phantom)
+        assert outcome.status == 2 and "(mask_threshold, classes) have changed" in outcome.err, outcome.err
+
+
 def convert_to(mode: str) -> Callable[[Path], None]:
     def change(data: Path) -> None:
         path = first(data, "images")

@@ -29,7 +29,7 @@ def read_json(path: Path, *, mend: str = OWN) -> Any:
     twice in one object and numbers that are not finite.
     """
     try:
-        return json.loads(_text(path, mend), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return json.loads(read_text(path, mend=mend), object_pairs_hook=_unique, parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise SyndiffError(f"{path} does not exist.") from None
     except RecursionError:
@@ -84,7 +84,7 @@ def read_yaml(path: Path, *, mend: str = WRITTEN_BY_HAND) -> Any:
     `MAX_VALUES` values (aliases written out) or `MAX_DEPTH` levels.
     """
     try:
-        return parse_yaml(_text(path, mend), str(path), mend=mend)
+        return parse_yaml(read_text(path, mend=mend), str(path), mend=mend)
     except FileNotFoundError:
         raise SyndiffError(f"{path} does not exist.") from None
 
@@ -107,12 +107,16 @@ def parse_yaml(text: str, origin: str, *, mend: str = WRITTEN_BY_HAND) -> Any:
         loader.dispose()
 
 
-def _text(path: Path, mend: str) -> str:
+def read_text(path: Path, *, mend: str = WRITTEN_BY_HAND) -> str:
+    """Read a UTF-8 text file, with or without the mark that some editors begin it with.
+
+    Raises SyndiffError for another encoding and OSError for a file that cannot be read.
+    """
     content = path.read_bytes()
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise SyndiffError(f"{path} is stored as UTF-16, expected UTF-8. {mend}")
     try:
-        return content.decode("utf-8-sig")  # some editors begin a file with a mark
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise SyndiffError(f"{path} is no UTF-8 text ({error.reason} at byte {error.start}). {mend}") from None
 

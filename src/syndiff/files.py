@@ -205,6 +205,16 @@ def _lock_in(folder: Path) -> Iterator[None]:
         file.close()
 
 
+def check_regular(path: Path) -> None:
+    """Raise SyndiffError unless `path`, or what it links to, is a regular file: a pipe would be waited for for ever."""
+    if path.is_symlink() and not path.exists():
+        raise SyndiffError(
+            f"{path} is a link to {os.fsdecode(path.readlink())}, which does not exist; mend or remove it."
+        )
+    if path.exists() and not path.is_file():
+        raise SyndiffError(f"{path} is {_what(path)}; a regular file was expected: remove it or put the file there.")
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with path.open("rb") as file:

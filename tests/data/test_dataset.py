@@ -74,10 +74,10 @@ def test_extensions_may_differ_and_other_entries_are_left_alone(root: Path) -> N
     for name in (".DS_Store", "._a.png"):
         (root / "images" / name).touch()
     (root / "instances").mkdir()
-    (root / "images" / "d.bmp").touch()
+    (root / "images" / "d.gif").touch()
     dataset = DatasetFolder.open(root)
     assert [case.id for case in dataset.cases] == ["a", "b", "c", "v1.2"]
-    assert dataset.ignored == (root / "images" / "d.bmp",)
+    assert dataset.ignored == (root / "images" / "d.gif",)
 
 
 def test_load_gives_image_and_mask(root: Path) -> None:
@@ -100,6 +100,34 @@ def test_the_fingerprint_follows_bytes_and_groups_but_not_the_place(root: Path, 
     add(moved, "b", image=np.zeros((8, 9, 3), np.uint8))
     seen.add(DatasetFolder.open(moved).fingerprint())
     assert len(seen) == 4
+
+
+@pytest.mark.parametrize("settings", [{"mask_threshold": 50}, {"classes": {"255": "polyp"}}])
+def test_the_fingerprint_follows_what_decides_which_values_are_foreground(root: Path, settings: dict) -> None:
+    before = DatasetFolder.open(root).fingerprint()
+    describe(root, name="another name", modality="endoscopy")
+    assert DatasetFolder.open(root).fingerprint() == before
+    describe(root, **settings)
+    assert DatasetFolder.open(root).fingerprint() != before
+
+
+def test_the_content_of_an_image_is_its_picture_not_its_file(tmp_path: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (8, 9, 3)).astype(np.uint8)
+    add(tmp_path, "one", image=image)
+    for name, extension, orientation in (("two", "bmp", 1), ("three", "tif", 1), ("turned", "png", 3)):
+        add(tmp_path, name)
+        (tmp_path / "images" / f"{name}.png").unlink()
+        exif = Image.Exif()
+        exif[274] = orientation
+        stored = image if orientation == 1 else image[::-1, ::-1]
+        Image.fromarray(stored).save(tmp_path / "images" / f"{name}.{extension}", exif=exif)
+    add(tmp_path, "other", image=image[::-1])
+    add(tmp_path, "deep", image=image[..., 0].astype(np.uint16))
+    add(tmp_path, "grey", image=image[..., 0])
+    dataset = DatasetFolder.open(tmp_path)
+    found = {case.id: dataset.content(case) for case in dataset.cases}
+    assert found["one"] == found["two"] == found["three"] == found["turned"]
+    assert len(set(found.values())) == 4 and all(len(value) == 64 for value in found.values())
 
 
 @pytest.mark.real
@@ -158,10 +186,22 @@ def test_unexpected_mask_values_ask_for_a_threshold(
     assert "mask_threshold" in message and str(tmp_path / "dataset.json") in message
 
 
+def test_a_renumbered_palette_is_no_class_number(root: Path) -> None:
+    picture = Image.fromarray((FOREGROUND == 0).astype(np.uint8), "P")
+    picture.putpalette([255, 0, 0, 0, 0, 0])
+    picture.save(root / "masks" / "a.png")
+    dataset = DatasetFolder.open(root)
+    np.testing.assert_array_equal(dataset.load(dataset["a"])[1], FOREGROUND > 0)
+    describe(root, classes={"1": "polyp"})
+    dataset = DatasetFolder.open(root)
+    with pytest.raises(SyndiffError, match=r"masks/a.png has a colour palette whose black.* is not index 0"):
+        dataset.load(dataset["a"])
+
+
 def test_a_mask_of_another_size_names_both(root: Path) -> None:
     add(root, "a", mask=FOREGROUND, image=np.zeros((9, 8, 3), np.uint8))
     dataset = DatasetFolder.open(root)
-    with pytest.raises(SyndiffError, match=r"masks/a.png is 9x8 .*images/a.png is 8x9"):
+    with pytest.raises(SyndiffError, match=r"masks/a.png is 9x8 .*images/a.png is 8x9, as after a quarter turn"):
         dataset.load(dataset["a"])
 
 
@@ -176,7 +216,7 @@ def test_folders_that_are_no_dataset(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     assert "no masks/ folder" in refusal(tmp_path)
     (tmp_path / "masks").mkdir()
-    (tmp_path / "images" / "a.bmp").touch()
+    (tmp_path / "images" / "a.gif").touch()
     assert "holds no images" in refusal(tmp_path)
 
 
@@ -210,8 +250,12 @@ def test_two_files_for_one_case(root: Path, folder: str) -> None:
         ("{header}\na\n", "line 2: found 'a'"),
         ("{header}\na,1,2\n", "line 2: found 'a,1,2'"),
         ("{header}\na, \n", "line 2"),
-        ("{header}\na,\xff\n", "no UTF-8 CSV"),
-        ('{header}\na,"1\n', "no UTF-8 CSV"),
+        ("{header}\na,\xff\n", "no UTF-8 text"),
+        ("{header}\na,\0\n", "line 2: holds a NUL character"),
+        ("\xff\xfec\0a\0", "stored as UTF-16"),
+        ("PK\x03\x04....", "a spreadsheet's own file"),
+        ("case;group\na;1\n", "with a comma between the columns"),
+        ('{header}\na,"1\n', "line 2: unexpected end of data; a field that begins with a quote must end"),
     ],
 )
 def test_tables_that_do_not_fit(root: Path, name: str, content: str, expected: str) -> None:
@@ -225,16 +269,22 @@ def test_tables_that_do_not_fit(root: Path, name: str, content: str, expected: s
     "content, expected",
     [
         ("{", "not valid JSON"),
-        ("[]", "must be a JSON object"),
+        ("[]", "holds []; it must be a JSON object"),
         ('{"mask_treshold": 127}', "did you mean 'mask_threshold'?"),
         ('{"name": 3}', "name is 3; expected text"),
-        ('{"mask_threshold": "127"}', 'mask_threshold is "127"'),
-        ('{"mask_threshold": true}', "mask_threshold is true"),
+        ('{"mask_threshold": "127"}', "mask_threshold is '127'"),
+        ('{"mask_threshold": true}', "mask_threshold is True"),
         ('{"mask_threshold": 0.5}', "mask_threshold is 0.5"),
         ('{"mask_threshold": -1}', "mask_threshold is -1"),
-        ('{"classes": ["polyp"]}', 'classes is ["polyp"]'),
+        ('{"classes": ["polyp"]}', "classes is ['polyp']"),
         ('{"classes": {"polyp": 1}}', "expected names by mask value"),
         ('{"classes": {"1": "polyp", "2": "tool"}}', "one foreground"),
+        ('{"classes": {"1": "polyp", "01": "tool"}}', "expected names by mask value"),
+        ('{"classes": {"' + "1" * 5000 + '": "polyp"}}', "expected names by mask value"),
+        ('{"name": ""}', "text of 1 to 200 bytes"),
+        ('{"name": "' + "x" * 300 + '"}', "text of 1 to 200 bytes"),
+        ('{"name": "\\ud800"}', "expected text"),
+        ('{"mask_threshold": 127,}', "Mend it in a text editor"),
     ],
 )
 def test_descriptions_that_do_not_fit(root: Path, content: str, expected: str) -> None:

@@ -8,8 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from syndiff.data.contact_sheet import contact_sheet
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.inspection import Inspection, contact_sheet, inspect
+from syndiff.data.inspection import Inspection, inspect
 from syndiff.errors import SyndiffError
 
 
@@ -117,23 +118,76 @@ def test_notes_say_what_is_worth_knowing(tmp_path: Path) -> None:
     shaded[0] = 60
     add(tmp_path, "b", shaded, np.ones((40, 50), bool))
     add(tmp_path, "c", 255 - squares(4), np.full((40, 50), 4000, np.uint16))
-    (tmp_path / "images" / "d.webp").touch()
+    (tmp_path / "images" / "d.gif").touch()
     result = inspected(tmp_path, mask_threshold=127)
     notes = " ".join(result.notes)
     assert result.usable
     for words in (
         "Groups are unknown",
-        "Ignored in images/ and masks/: d.webp",
+        "Ignored in images/ and masks/: d.gif",
         "1-bit black and white and converted to RGB: b.png",
         "1 of 3 masks hold more than two values",
         "background and foreground exchanged",
         "16-bit images reach 4000 of 65535",
-        "same image file under several names: a = c",
+        "same image under several names: a = c",
     ):
         assert words in notes
     assert result.pixels == {"16-bit grey": 2, "1-bit black and white": 1}
     (tmp_path / "groups.csv").write_text("case,group\na,1\nb,1\nc,2\n")
     assert any("needs three groups; there are 2" in note for note in inspected(tmp_path, mask_threshold=0).notes)
+
+
+def noted(root: Path, **settings: object) -> str:
+    return " ".join(inspected(root, **settings).notes)
+
+
+def test_a_few_odd_masks_among_good_ones_are_named(tmp_path: Path) -> None:
+    for number in range(8):
+        add(tmp_path, f"good-{number}", squares(4 + number))
+    add(tmp_path, "full", squares() + 255)
+    add(tmp_path, "inverted", 255 - squares(4))
+    nearly = squares() + 255
+    nearly[:, ::49] = nearly[::39] = 0
+    nearly[0, 0] = 255
+    add(tmp_path, "nearly", nearly)
+    notes = noted(tmp_path, mask_threshold=127)
+    assert "cover the whole image: full." in notes
+    assert "look inverted, since they hold most of the border and of the image: inverted." in notes
+    assert "good-" not in notes and "identical" not in notes
+    assert "from 0.8 % to 100 %" in inspected(tmp_path, mask_threshold=127).text()
+
+
+def test_identical_masks_for_all_cases_are_noted(tmp_path: Path) -> None:
+    for case in "abc":
+        add(tmp_path, case, squares(6))
+    assert "All masks are identical" in noted(tmp_path)
+
+
+def test_an_orientation_of_one_of_the_two_is_noted_where_nothing_else_shows_it(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    for case, orientation, size in (("half", 3, (50, 40)), ("mirror", 2, (50, 40)), ("square", 6, (40, 40))):
+        add(tmp_path, case, squares(4, height=40, width=size[0]))
+        exif[274] = orientation
+        path = tmp_path / "images" / f"{case}.png"
+        Image.open(path).save(path, exif=exif)
+    add(tmp_path, "both", squares(4))
+    exif[274] = 3
+    for folder in ("images", "masks"):
+        Image.open(tmp_path / folder / "both.png").save(tmp_path / folder / "both.png", exif=exif)
+    assert "turns or mirrors the image but not its mask, or the reverse: half, mirror, square." in noted(tmp_path)
+
+
+def test_copies_are_found_by_their_picture_and_told_apart_by_group(tmp_path: Path) -> None:
+    for case in "abc":
+        add(tmp_path, case, squares(4 + ord(case) % 3))
+    picture = Image.open(tmp_path / "images" / "a.png")
+    picture.save(tmp_path / "images" / "b.bmp")
+    (tmp_path / "images" / "b.png").unlink()
+    (tmp_path / "groups.csv").write_text("case,group\na,p1\nb,p2\nc,P 2\n")
+    notes = noted(tmp_path)
+    assert "same image under several names: a = b." in notes
+    assert "in different groups, which a split by group does not keep together: a (p1) = b (p2)." in notes
+    assert "differ only in capitals or spaces: 'P 2' = 'p2'." in notes
 
 
 def test_the_contact_sheet_shows_images_with_their_outline(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from syndiff.data.readers import MAX_PIXELS, read_image, read_mask, read_mask_values, to_unit
+from syndiff.data.decoding import MAX_PIXELS
+from syndiff.data.readers import read_image, read_mask, read_mask_values, to_unit
 from syndiff.errors import SyndiffError
 
 ANY = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -247,7 +248,7 @@ def test_files_that_are_no_pictures(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "gif", "GIF")
     (tmp_path / "gif").rename(tmp_path / "gif.png")
     for name in ("empty.png", "text.jpg", "gif.png"):
-        assert "no PNG, JPEG or TIFF" in refusal(tmp_path / name)
+        assert "no PNG, JPEG, TIFF, BMP or WebP" in refusal(tmp_path / name)
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "tif"])
@@ -266,11 +267,11 @@ def encoded(extension: str) -> bytes:
         planes = random_image(3, 8, 8, dtype=np.uint16)
         tifffile.imwrite(content, planes, photometric="rgb", planarconfig="separate")
     else:
-        Image.fromarray(random_image(8, 8, 3)).save(content, {"jpg": "JPEG", "png": "PNG", "tif": "TIFF"}[extension])
+        Image.fromarray(random_image(8, 8, 3)).save(content, Image.registered_extensions()[f".{extension}"])
     return content.getvalue()
 
 
-ENCODED = {extension: encoded(extension) for extension in ("png", "jpg", "tif", "deep.png", "deep.tif")}
+ENCODED = {extension: encoded(extension) for extension in ("png", "jpg", "tif", "bmp", "webp", "deep.png", "deep.tif")}
 
 
 @settings(ANY, max_examples=100)

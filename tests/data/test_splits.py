@@ -184,6 +184,22 @@ def test_a_split_that_does_not_fit_the_dataset_is_refused(tmp_path: Path) -> Non
         split.check(dataset)
 
 
+def test_another_threshold_is_another_dataset_to_a_split(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, [2, 3, 4])
+    split = make_split(dataset, seed=3)
+    (tmp_path / "dataset.json").write_text(json.dumps({"name": dataset.name, "mask_threshold": 200}))
+    with pytest.raises(SyndiffError, match=r"mask_threshold.*made the split.*--method group --seed 3"):
+        split.check(DatasetFolder.open(tmp_path))
+    again = make_split(DatasetFolder.open(tmp_path), seed=3)
+    assert dataclasses.replace(again, fingerprint=split.fingerprint) == split
+
+
+def test_the_published_list_may_begin_with_the_mark_of_an_editor(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, None, cases=6)
+    (tmp_path / "pranet-test.txt").write_text("000\n003\n", encoding="utf-8-sig")
+    assert make_split(dataset, method="pranet").test == ("000", "003")
+
+
 @pytest.mark.real
 def test_cvc_sequences_stay_whole_and_balanced(cvc: Path) -> None:
     dataset = DatasetFolder.open(cvc)

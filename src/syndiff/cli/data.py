@@ -23,15 +23,18 @@ class Inspect:
 
     def run(self) -> None:
         """Inspect, print, draw."""
+        from syndiff.data.contact_sheet import check_sheet, contact_sheet
         from syndiff.data.dataset import DatasetFolder
-        from syndiff.data.inspection import check_sheet, contact_sheet, inspect
+        from syndiff.data.inspection import inspect
+        from syndiff.errors import SyndiffError
 
         if self.out is not None:
             check_sheet(self.out)
         dataset = DatasetFolder.open(self.data)
         verdict = inspect(dataset, progress=True)
         say(verdict.text())
-        verdict.raise_for_problems()
+        if not verdict.usable:
+            raise SyndiffError(f"{self.data} is not usable; its problems are listed above.")
         if self.out is not None:
             contact_sheet(dataset, self.out, seed=self.seed)
             say(f"Contact sheet: {self.out}")
@@ -52,12 +55,12 @@ class SplitVerb:
 
     def run(self) -> None:
         """Split and say who is where."""
-        from syndiff.data.dataset import DatasetFolder
+        from syndiff.data.inspection import open_checked
         from syndiff.data.splits import make_split
         from syndiff.pipeline.arms import describe_split
 
         check_output(self.out, made_by_us=lambda _: False, what="a split")
-        split = make_split(DatasetFolder.open(self.data), method=self.method, seed=self.seed)
+        split = make_split(open_checked(self.data), method=self.method, seed=self.seed)
         split.write(self.out)
         say(f"{describe_split(split)}\nWritten to {self.out}")
 
@@ -98,11 +101,11 @@ class CaptionVerb:
 
     def run(self) -> None:
         """Measure, write, say how often each word was used."""
-        from syndiff.data.dataset import DatasetFolder
+        from syndiff.data.inspection import open_checked
         from syndiff.synthesis.captions import write_captions
         from syndiff.synthesis.grammar import Grammar
 
-        dataset = DatasetFolder.open(self.data)
+        dataset = open_checked(self.data)
         grammar = Grammar.for_dataset(dataset, self.prompts)
         out = self.out or self.data / "captions.csv"
         for slot, words in write_captions(dataset, grammar, out, replace=self.force, progress=True).items():

@@ -79,7 +79,7 @@ class Synthesize(Configured):
         chosen.refuse("synthesize", "synthesis.share")
         chosen.refuse_all_but("synthesize", "synthesis", "gates", "compact", "sdxl")
 
-        from syndiff.data.dataset import DatasetFolder
+        from syndiff.data.inspection import open_checked
         from syndiff.data.splits import Split
         from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter
         from syndiff.report.synthesis_page import build_synthesis_page
@@ -90,7 +90,7 @@ class Synthesize(Configured):
 
         shard = Shard.parse(self.shard)
         settings = chosen.synthesis
-        dataset = DatasetFolder.open(self.data)
+        dataset = open_checked(self.data)
         split = Split.read(self.split)
         split.check(dataset)
         inpainter = make_inpainter(chosen)
@@ -134,11 +134,11 @@ class Merge:
 
     def run(self) -> None:
         """Merge and account for every attempt."""
-        from syndiff.data.dataset import DatasetFolder
+        from syndiff.data.inspection import open_checked
         from syndiff.report.synthesis_page import build_synthesis_page
         from syndiff.synthesis.shards import merge
 
-        dataset = DatasetFolder.open(self.data)
+        dataset = open_checked(self.data)
         summary = merge(self.shards, self.out, dataset, count=self.count, least=0, backgrounds=self.backgrounds)
         say(f"{summary}\n{summary.table}")
         say(f"Page: {build_synthesis_page(self.out)}")

@@ -1,6 +1,7 @@
-"""Does this dataset hold what it promises? Every file is read; the verdict is text, the sheet a picture."""
+"""Does this dataset hold what it promises? Every file is read once, before anything is made of any."""
 
-import io
+import hashlib
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,15 +10,21 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
-from tqdm import tqdm
 
 from syndiff.data.dataset import Case, DatasetFolder
-from syndiff.data.readers import conversion, read_image, read_mask_values, read_mode
+from syndiff.data.listing import printable
+from syndiff.data.parallel import in_threads
+from syndiff.data.readers import (
+    StoredImage,
+    StoredMask,
+    conversion,
+    distinct,
+    image_content,
+    read_stored_image,
+    read_stored_mask,
+)
 from syndiff.errors import SyndiffError
-from syndiff.files import check_output, sha256, write_output
 
 Key = TypeVar("Key")
 
@@ -25,9 +32,8 @@ AREA_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 _CONNECTIVITY = np.ones((3, 3), bool)  # pixels that touch at a corner are one lesion
 _SHOWN = 10  # how many problems are written out
-_CELL_WIDTH, _CELL_HEIGHT, _LABEL_HEIGHT, _COLUMNS = 240, 180, 18, 6
-_MADE_BY = "SynDiff data inspect"  # in every sheet, so that it may be drawn anew
-_OUTLINE = (0, 255, 255)  # cyan is found neither in the bowel nor in stained tissue
+_NEARLY_ALL = 0.95  # of an image: no lesion is so large
+log = logging.getLogger("syndiff")
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ class Inspection:
     def _area_text(self) -> str:
         if not self.lesion_area:
             return "none"
-        low, five, _, half, _, ninety_five, high = (f"{100 * share:.2g} %" for share in self.lesion_area)
+        low, five, _, half, _, ninety_five, high = map(_percent, self.lesion_area)
         return f"median {half} of the image, from {low} to {high} (nine in ten: {five} to {ninety_five})"
 
     def _lesions_text(self) -> str:
@@ -110,33 +116,62 @@ class Inspection:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What one readable case showed."""
+    """What one readable case showed. `border` is the foreground's share of the outermost pixels, in [0, 1]."""
 
     case: Case
     size: tuple[int, int]
     mode: str
     bits: int
     brightest: int
-    image_hash: str
+    content: str
+    turned: tuple[int, int]  # EXIF orientations of image and mask
     mask_values: tuple[int, ...]  # distinct, sorted
     one_bit_mask: bool
+    mask_content: bytes
     area: float
+    border: float
     lesions: int
+
+    @property
+    def looks_inverted(self) -> bool:
+        """Whether the foreground holds most of the border and of the image, as a background does."""
+        return 0.5 < self.area < 1 and self.border > 0.5
+
+
+def open_checked(root: Path, *, progress: bool = True, whole: bool = False) -> DatasetFolder:
+    """Open a dataset folder and read every file of it once: the entrance of every verb that reads annotated cases.
+
+    The notes of the inspection are logged, or its whole text. `progress` shows a bar on standard error.
+    Raises SyndiffError as `DatasetFolder.open` does, and for the problems that the inspection found.
+    """
+    dataset = DatasetFolder.open(root)
+    verdict = inspect(dataset, progress=progress)
+    verdict.raise_for_problems()
+    if whole:
+        log.info(verdict.text())
+    else:
+        for note in verdict.notes:
+            log.info("%s: %s", dataset.root, note)
+    return dataset
 
 
 def inspect(dataset: DatasetFolder, progress: bool = False) -> Inspection:
     """Read every image and mask of a dataset and judge it. `progress` shows a bar on standard error.
 
     Damaged files, masks of another size, unexpected mask values and an all-empty mask set are reported in
-    the result, never raised.
+    the result, never raised. At most four cases are in memory at once.
     """
-    facts: list[_Facts] = []
-    problems: list[str] = []
-    for case in tqdm(dataset.cases, desc="inspect", unit="case", disable=not progress):
+
+    def read(case: Case) -> _Facts | SyndiffError:
         try:
-            facts.append(_read(dataset, case))
+            image, mask = read_stored_image(case.image), read_stored_mask(case.mask)
+            return _facts(case, image, mask, dataset.foreground(case, image.samples, mask))
         except SyndiffError as error:
-            problems.append(str(error))
+            return error
+
+    read_cases = list(in_threads(read, dataset.cases, name="inspect", progress=progress))
+    facts = [found for found in read_cases if isinstance(found, _Facts)]
+    dataset.contents.update({fact.case.id: fact.content for fact in facts})
     areas = [fact.area for fact in facts if fact.area > 0]
     return Inspection(
         name=dataset.name,
@@ -149,25 +184,31 @@ def inspect(dataset: DatasetFolder, progress: bool = False) -> Inspection:
         lesion_area=tuple(np.quantile(areas, AREA_QUANTILES).tolist()) if areas else (),
         lesions=_count(facts, lambda fact: fact.lesions),
         empty_masks=tuple(fact.case.id for fact in facts if fact.area == 0),
-        problems=(*problems, *_set_problems(dataset, facts)),
+        problems=(
+            *(str(found) for found in read_cases if isinstance(found, SyndiffError)),
+            *_set_problems(dataset, facts),
+        ),
         notes=tuple(_notes(dataset, facts)),
     )
 
 
-def _read(dataset: DatasetFolder, case: Case) -> _Facts:
-    image, values = read_image(case.image), read_mask_values(case.mask)
-    mask = dataset.foreground(case, image, values)
+def _facts(case: Case, image: StoredImage, mask: StoredMask, lesion: NDArray[np.bool_]) -> _Facts:
+    height, width = lesion.shape
+    border = np.concatenate([lesion[0], lesion[-1], lesion[:, 0], lesion[:, -1]])
     return _Facts(
         case=case,
-        size=(image.shape[1], image.shape[0]),
-        mode=read_mode(case.image),
-        bits=8 * image.itemsize,
-        brightest=int(image.max()),
-        image_hash=sha256(case.image),
-        mask_values=tuple(int(value) for value in np.unique(values)),
-        one_bit_mask=values.dtype == np.bool_,
-        area=float(mask.mean()),
-        lesions=int(ndimage.label(mask, _CONNECTIVITY)[1]),
+        size=(width, height),
+        mode=image.mode,
+        bits=8 * image.samples.itemsize,
+        brightest=int(image.samples.max()),
+        content=image_content(image.samples),
+        turned=(image.orientation, mask.orientation),
+        mask_values=tuple(distinct(mask.values)),
+        one_bit_mask=mask.values.dtype == np.bool_,
+        mask_content=hashlib.sha256(np.packbits(lesion).data).digest(),
+        area=float(lesion.mean()),
+        border=float(border.mean()),
+        lesions=int(ndimage.label(lesion, _CONNECTIVITY)[1]),
     )
 
 
@@ -196,48 +237,99 @@ def _set_problems(dataset: DatasetFolder, facts: Sequence[_Facts]) -> list[str]:
 
 
 def _notes(dataset: DatasetFolder, facts: Sequence[_Facts]) -> Iterable[str]:
+    yield from _group_notes(dataset)
+    if dataset.ignored:
+        yield f"Ignored in images/ and masks/: {_names(path.name for path in dataset.ignored)}."
+    yield from _image_notes(facts)
+    yield from _mask_notes(dataset, facts)
+    yield from _duplicates(facts)
+
+
+def _group_notes(dataset: DatasetFolder) -> Iterable[str]:
     if not dataset.has_groups:
         yield (
             "Groups are unknown: cases count as independent. Frames of one patient or video would then fall "
             "on both sides of a split and flatter every result; if you know them, list them in groups.csv "
             "(case,group)."
         )
-    elif len(groups := {case.group for case in dataset.cases}) < 3:
+        return
+    groups = {str(case.group) for case in dataset.cases}
+    if len(groups) < 3:
         yield f"A split into training, validation and test needs three groups; there are {len(groups)}."
-    if dataset.ignored:
-        yield f"Ignored in images/ and masks/: {_names(path.name for path in dataset.ignored)}."
-    if empty := [fact.case.id for fact in facts if fact.area == 0]:
-        yield f"Empty masks: {_names(empty)}."
+    spellings = defaultdict(list)
+    for group in sorted(groups):
+        spellings["".join(group.casefold().split())].append(group)
+    if alike := [" = ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]:
+        yield (
+            f"Groups that differ only in capitals or spaces: {_names(alike)}. They count as several; if each is one "
+            "patient or video, spell it alike in groups.csv."
+        )
+
+
+def _image_notes(facts: Sequence[_Facts]) -> Iterable[str]:
     by_mode = defaultdict(list)
     for fact in facts:
         by_mode[conversion(fact.mode)].append(fact.case.image.name)
     for colours, names in by_mode.items():
         if colours:
             yield f"Stored as {colours} and converted to RGB: {_names(names)}."
-    if grey := [fact.case.mask.name for fact in facts if len(fact.mask_values) > 2]:
-        yield (
-            f"{len(grey)} of {len(facts)} masks hold more than two values; mask_threshold "
-            f"{dataset.mask_threshold} decides which are foreground."
-        )
-    if facts and np.median([fact.area for fact in facts]) > 0.5:
-        yield "Most masks cover more than half of the image: are background and foreground exchanged?"
     deep = [fact.brightest for fact in facts if fact.bits == 16]
     if deep and max(deep) < 2**14:
         yield (
             f"16-bit images reach {max(deep)} of 65535 only and will look dark to a model; "
             "stretch them to the full range."
         )
-    yield from _duplicates(facts)
+    # where a quarter turn of an oblong picture was meant for one of the two, the sizes differ
+    unsure = [
+        fact.case.id
+        for fact in facts
+        if fact.turned[0] != fact.turned[1] and (max(fact.turned) < 5 or fact.size[0] == fact.size[1])
+    ]
+    if unsure:
+        yield (
+            f"An EXIF orientation turns or mirrors the image but not its mask, or the reverse: {_names(unsure)}. "
+            "Look whether they lie on each other; if not, save both without it."
+        )
+
+
+def _mask_notes(dataset: DatasetFolder, facts: Sequence[_Facts]) -> Iterable[str]:
+    if empty := [fact.case.id for fact in facts if fact.area == 0]:
+        yield f"Empty masks: {_names(empty)}."
+    if grey := [fact.case.mask.name for fact in facts if len(fact.mask_values) > 2]:
+        yield (
+            f"{len(grey)} of {len(facts)} masks hold more than two values ({_names(grey)}); mask_threshold "
+            f"{dataset.mask_threshold} decides which are foreground."
+        )
+    if full := [fact.case.id for fact in facts if fact.area == 1]:
+        yield f"Masks that cover the whole image: {_names(full)}."
+    if facts and np.median([fact.area for fact in facts]) > 0.5:
+        yield "Most masks cover more than half of the image: are background and foreground exchanged?"
+    else:
+        inverted = [fact.case.id for fact in facts if fact.looks_inverted]
+        if inverted:
+            yield (
+                f"Masks that look inverted, since they hold most of the border and of the image: {_names(inverted)}. "
+                "Are background and foreground exchanged there?"
+            )
+        large = [fact.case.id for fact in facts if _NEARLY_ALL <= fact.area < 1 and fact.case.id not in inverted]
+        if large:
+            yield f"Masks that cover nearly the whole image: {_names(large)}."
+    if len(facts) > 1 and len({fact.mask_content for fact in facts}) == 1 and facts[0].area > 0:
+        yield "All masks are identical: were they exported from different images?"
 
 
 def _duplicates(facts: Sequence[_Facts]) -> Iterable[str]:
-    by_hash = defaultdict(list)
+    by_content = defaultdict(list)
     for fact in facts:
-        by_hash[fact.image_hash].append(fact.case)
-    copies = [cases for cases in by_hash.values() if len(cases) > 1]
+        by_content[fact.content].append(fact.case)
+    copies = [cases for cases in by_content.values() if len(cases) > 1]
     if copies:
         pairs = _names(" = ".join(case.id for case in cases) for cases in copies)
-        yield f"The same image file under several names: {pairs}. On both sides of a split it would leak."
+        yield f"The same image under several names: {pairs}. On both sides of a split it would leak."
+    apart = [cases for cases in copies if len({case.group for case in cases}) > 1]
+    if apart:
+        pairs = _names(" = ".join(f"{case.id} ({case.group})" for case in cases) for cases in apart)
+        yield f"Copies of one image in different groups, which a split by group does not keep together: {pairs}."
 
 
 def _count(facts: Iterable[_Facts], key: Callable[[_Facts], Key]) -> dict[Key, int]:
@@ -255,62 +347,12 @@ def _most_common(counts: dict[str, int], shown: int = 3) -> str:
     return (", ".join(listed[:shown]) + rest) or "none"
 
 
+def _percent(share: float) -> str:
+    """In [0, 1], with two digits."""
+    return f"{float(f'{100 * share:.2g}'):g} %"
+
+
 def _names(names: Iterable[str], shown: int = 5) -> str:
-    listed = list(names)
+    listed = [printable(name) for name in names]
     rest = f" and {len(listed) - shown} more" if len(listed) > shown else ""
     return ", ".join(listed[:shown]) + rest
-
-
-def contact_sheet(dataset: DatasetFolder, path: Path, *, count: int = 24, seed: int = 0) -> None:
-    """Draw cases with their masks outlined in cyan as a grid of thumbnails, and write it to `path` as PNG.
-
-    `count` cases (or all, when there are fewer) are drawn at random, one from each of `count` equal stretches
-    of the sorted cases; the same seed gives the same cases and bytes.
-
-    Raises SyndiffError for a case that cannot be read, a `count` below 1, and a `path` that holds another file.
-    """
-    if count < 1:
-        raise SyndiffError(f"A contact sheet of {count} cases was asked for; expected 1 or more.")
-    count = min(count, len(dataset.cases))
-    stretches = (np.arange(count) + np.random.default_rng(seed).random(count)) / count
-    chosen = [dataset.cases[int(position * len(dataset.cases))] for position in stretches]
-    columns = min(_COLUMNS, count)
-    rows = -(-count // columns)
-    sheet = Image.new("RGB", (columns * _CELL_WIDTH, rows * (_CELL_HEIGHT + _LABEL_HEIGHT)), "white")
-    pen = ImageDraw.Draw(sheet)
-    for index, case in enumerate(chosen):
-        tile = _tile(*dataset.load(case))
-        left = index % columns * _CELL_WIDTH
-        top = index // columns * (_CELL_HEIGHT + _LABEL_HEIGHT)
-        sheet.paste(tile, (left + (_CELL_WIDTH - tile.width) // 2, top + (_CELL_HEIGHT - tile.height) // 2))
-        label = case.id if len(case.id) <= 32 else f"{case.id[:31]}…"
-        middle = (left + _CELL_WIDTH // 2, top + _CELL_HEIGHT + _LABEL_HEIGHT // 2)
-        pen.text(middle, label, fill="black", font=ImageFont.load_default(12), anchor="mm")
-    content = io.BytesIO()
-    made = PngInfo()
-    made.add_text("Software", _MADE_BY)
-    sheet.save(content, "PNG", pnginfo=made)
-    write_output(path, content.getvalue(), made_by_us=_is_sheet, what="a contact sheet")
-
-
-def check_sheet(path: Path) -> None:
-    """Raise SyndiffError where `contact_sheet` would not write to `path`: another file is there."""
-    check_output(path, made_by_us=_is_sheet, what="a contact sheet")
-
-
-def _is_sheet(start: bytes) -> bool:
-    return _MADE_BY.encode() in start
-
-
-def _tile(image: NDArray[np.uint8] | NDArray[np.uint16], mask: NDArray[np.bool_]) -> Image.Image:
-    """A thumbnail that fits a cell, the outline drawn just outside of the mask."""
-    if image.dtype == np.uint16:  # often 10 or 12 bits in 16: shown by its own brightest value
-        image = (image / max(1, int(image.max())) * 255).astype(np.uint8)
-    height, width = mask.shape
-    scale = min((_CELL_WIDTH - 6) / width, (_CELL_HEIGHT - 6) / height)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    tile = np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
-    # the share of foreground under every pixel: even a lesion of one pixel keeps an outline
-    inside = np.asarray(Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0
-    tile[ndimage.binary_dilation(inside, _CONNECTIVITY) & ~inside] = _OUTLINE
-    return Image.fromarray(tile)

@@ -1,15 +1,13 @@
 """All cases of a training run, read once, resized and kept in memory as bytes."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.parallel import in_threads
 from syndiff.data.readers import image_content
 from syndiff.data.resize import resize_image, resize_mask
 
@@ -53,11 +51,8 @@ def load_cases(sources: Sequence[tuple[DatasetFolder, Sequence[str]]], size: int
         images[index] = resize_image(image, size).transpose(2, 0, 1)
         masks[index, 0] = resize_mask(mask, size)
 
-    # Pillow decodes and resizes without the interpreter's lock, so threads are enough.
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        readings = pool.map(read, range(len(jobs)))
-        for _ in tqdm(readings, total=len(jobs), desc="reading", unit="case", disable=not progress):
-            pass
+    for _ in in_threads(read, range(len(jobs)), name="reading", progress=progress):
+        pass
     return CaseArrays(
         tuple(case.id for _, case in jobs), torch.from_numpy(images), torch.from_numpy(masks), source, tuple(contents)
     )

@@ -1,27 +1,20 @@
-"""Image and mask files as arrays: 8- and 16-bit PNG, JPEG and TIFF, upright, or refused with a sentence."""
+"""Image and mask files as arrays: 8- and 16-bit PNG, JPEG, TIFF, BMP and WebP, upright, or refused with a sentence."""
 
-import contextlib
 import functools
 import hashlib
 import logging
-import sys
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
+from PIL import ImageFile
 
+from syndiff.data.decoding import Decoded, array, decode, deep_samples, unsupported
 from syndiff.errors import SyndiffError
 
-MAX_PIXELS = 100_000_000
-"""Images of more pixels are refused before anything is decoded (decompression bombs)."""
+IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 
-IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff"})
-
-_FORMATS = ("PNG", "JPEG", "TIFF")
-_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR = 274, 258, 262, 284
 _CONVERTED = {
     "1": "1-bit black and white",
     "P": "palette colours",
@@ -30,51 +23,91 @@ _CONVERTED = {
     "YCbCr": "YCbCr colours",
 }
 _PLAIN = frozenset({"L", "LA", "RGB", "RGBA", "RGBX"})
-
-# Pillow keeps one byte of each 16-bit colour sample, the high one. Read in the other byte order it
-# keeps the low one, so decoding twice gives all 16 bits in every compression that Pillow knows.
-_SWAPPED = {f"{mode};16{order}": f"{mode};16{other}" for mode in ("RGB", "RGBA", "RGBX")
-            for order, other in ("LB", "BL", "NB" if sys.byteorder == "little" else "NL")}  # fmt: skip
+_ROUNDING = 4  # lossy WebP has no grey: decoding makes red, green and blue of one number differ by so much
+_CLEAR = 0.75  # this share of the border's pixels must agree on what the background is
 
 
-def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Read a picture as HxWx3, `uint8` or `uint16` as it is stored, upright by its EXIF orientation.
+@dataclass(frozen=True)
+class StoredImage:
+    """An image file: `samples` HxWx3, `uint8` or `uint16`, upright.
+
+    `mode` is Pillow's name of the stored colour mode, `orientation` the EXIF one that was undone (1: none).
+    """
+
+    samples: NDArray[np.uint8] | NDArray[np.uint16]
+    mode: str
+    orientation: int
+
+
+@dataclass(frozen=True)
+class StoredMask:
+    """A mask file: `values` HxW, an integer type, or `bool` for a 1-bit file, upright; 0 is the background.
+
+    `orientation` is the EXIF one that was undone (1: none). `renumbered`: the file is a colour palette whose black is
+    not index 0, so two indices were exchanged and are no class numbers.
+    """
+
+    values: NDArray
+    orientation: int
+    renumbered: bool = False
+
+
+def read_stored_image(path: Path) -> StoredImage:
+    """Read a picture as it is stored, upright by its EXIF orientation.
 
     Grey becomes three equal channels and alpha is dropped. CMYK, YCbCr, palette and 1-bit pictures are
     converted to 8-bit RGB and a warning names the file.
 
-    Raises SyndiffError for a file that is missing, damaged, of another format, of more than
-    `MAX_PIXELS` pixels, of several pages, or of samples other than 8- or 16-bit integers.
+    Raises SyndiffError for a file that is missing, damaged, of another format, of more pixels or bytes than
+    `decoding` allows, of several pages, or of samples other than 8- or 16-bit integers.
     """
-    samples = _decode(path, _image_samples)
+    decoded = decode(path, _image_samples)
+    samples = decoded.samples
     if samples.ndim == 2:
         samples = samples[..., None]
     if samples.shape[2] < 3:
         samples = samples[..., :1].repeat(3, axis=2)
-    return np.ascontiguousarray(samples[..., :3])
+    return StoredImage(np.ascontiguousarray(samples[..., :3]), decoded.mode, decoded.orientation)
+
+
+def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """The samples of `read_stored_image` (HxWx3), which says what is refused."""
+    return read_stored_image(path).samples
+
+
+def read_stored_mask(path: Path) -> StoredMask:
+    """Read a mask as the numbers that are stored in it, upright by its EXIF orientation.
+
+    An RGB mask must have equal channels. A palette of greys is read as its grey values, one of colours as its indices
+    (with a warning), black being the background whatever its index. In a TIFF whose zero is white the value that holds
+    most of the border is the background (with a warning where that is not black).
+
+    Raises SyndiffError as `read_stored_image` does, for coloured pixels, for a shape that lies in the transparency,
+    and where the background cannot be told.
+    """
+    decoded = decode(path, _mask_samples)
+    if decoded.palette is not None:
+        values, renumbered = _from_palette(decoded.samples, decoded.palette, path)
+    else:
+        values, renumbered = _grey(decoded.samples, path), False
+    if decoded.step > 1:
+        values = values // decoded.step
+    _check_alpha(values, _alpha(decoded, values), path)
+    if decoded.white_is_zero:
+        values = _dark_ground(values, decoded.step, path)
+    return StoredMask(np.ascontiguousarray(values), decoded.orientation, renumbered)
 
 
 def read_mask_values(path: Path) -> NDArray:
-    """Read a mask as the values that are stored in it: HxW, an integer type, or `bool` for a 1-bit file.
+    """The values of `read_stored_mask` (HxW), which says what is refused."""
+    return read_stored_mask(path).values
 
-    An RGB mask must have equal channels; alpha is dropped. A palette mask is read as grey values when its
-    palette is grey, else as palette indices (with a warning). Upright by its EXIF orientation.
 
-    Raises SyndiffError as `read_image` does, and for a mask with coloured pixels.
-    """
-    samples = _decode(path, _mask_samples)
-    if samples.ndim == 2:
-        return samples
-    grey = samples[..., 0]
-    if samples.shape[2] >= 3:
-        coloured = (samples[..., 1] != grey) | (samples[..., 2] != grey)
-        if coloured.any():
-            y, x = np.argwhere(coloured)[0]
-            raise SyndiffError(
-                f"{path} is a coloured mask (RGB {tuple(samples[y, x, :3].tolist())} at x={x}, y={y}); "
-                "a mask holds one number per pixel: save it as grey values, 0 for background."
-            )
-    return np.ascontiguousarray(grey)
+def distinct(values: NDArray) -> list[int]:
+    """The different values of a mask, sorted."""
+    if values.dtype in (np.uint8, np.uint16):
+        return np.flatnonzero(np.bincount(values.ravel())).tolist()
+    return [int(value) for value in np.unique(values)]
 
 
 def image_content(image: NDArray[np.uint8] | NDArray[np.uint16]) -> str:
@@ -94,15 +127,9 @@ def foreground(values: NDArray, threshold: int | None) -> NDArray[np.bool_]:
 def read_mask(path: Path, threshold: int | None) -> NDArray[np.bool_]:
     """Read a mask as HxW booleans: True above `threshold`, or above 0 when it is None.
 
-    Raises SyndiffError as `read_mask_values` does. `DatasetFolder.load` also checks the values.
+    Raises SyndiffError as `read_stored_mask` does. `DatasetFolder.load` also checks the values.
     """
     return foreground(read_mask_values(path), threshold)
-
-
-def read_mode(path: Path) -> str:
-    """Pillow's name of the stored colour mode ("L", "RGB", "CMYK", "1", ...), from the header alone."""
-    with _opened(path) as picture:
-        return picture.mode
 
 
 def to_unit(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32]:
@@ -115,153 +142,126 @@ def conversion(mode: str) -> str | None:
     return _CONVERTED.get(mode)
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """Open a picture and check its header; whatever goes wrong until it is closed becomes a SyndiffError."""
-    try:
-        # given a path, Pillow maps a turned TIFF into memory with its sides exchanged; given a file it reads
-        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
-            if pages > 1:
-                raise SyndiffError(f"{path} holds {pages} pages; save every page as a file of its own.")
-            yield picture
-    except SyndiffError:
-        raise
-    except FileNotFoundError:
-        raise SyndiffError(f"{path} does not exist.") from None
-    except PermissionError:
-        raise SyndiffError(f"{path} may not be read; give yourself read permission.") from None
-    except Image.DecompressionBombError:
-        raise SyndiffError(
-            f"{path} has more than {MAX_PIXELS:,} pixels, the most that is read; scale it down or cut it into tiles."
-        ) from None
-    except UnidentifiedImageError:
-        raise SyndiffError(
-            f"{path} is damaged, or is no PNG, JPEG or TIFF of one, three or four channels; "
-            "copy it again or export it as PNG."
-        ) from None
-    except MemoryError:
-        raise SyndiffError(f"{path} does not fit into memory; scale it down or free memory.") from None
-    except Exception as error:  # damaged bytes make the decoders raise nearly anything
-        raise SyndiffError(
-            f"{path} is damaged or cut off ({str(error) or type(error).__name__}); copy or export it again."
-        ) from None
-
-
-def _decode(path: Path, samples: Callable[[ImageFile.ImageFile, Path], NDArray]) -> NDArray:
-    """What `samples` takes from the picture, turned upright."""
-    with _opened(path) as picture:
-        array = samples(picture, path)
-        # asked after decoding: Pillow turns a TIFF upright while it decodes it, and drops the tag then
-        return _upright(array, picture.getexif().get(_ORIENTATION, 1))
-
-
 def _image_samples(picture: ImageFile.ImageFile, path: Path) -> NDArray:
-    deep = _deep_samples(picture, path)
+    deep = deep_samples(picture, path)
     if deep is not None:
         return deep
     if picture.mode in _CONVERTED:
-        _say_converted(path, picture.mode)
+        _say_once(path, f"is stored as {_CONVERTED[picture.mode]}: converted to 8-bit RGB.")
     elif picture.mode not in _PLAIN:
-        raise _unsupported(path, picture.mode)
-    return _array(picture.convert("RGB"))
+        raise unsupported(path, picture.mode)
+    return array(picture.convert("RGB"))
 
 
 def _mask_samples(picture: ImageFile.ImageFile, path: Path) -> NDArray:
-    deep = _deep_samples(picture, path)
+    deep = deep_samples(picture, path)
     if deep is not None:
         return deep
-    if picture.mode in ("1", "I") or picture.mode in _PLAIN:
-        return _array(picture)
-    if picture.mode == "P":
-        indices = _array(picture)
-        palette = np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3)
-        colours = palette[np.unique(indices)]
-        if (colours == colours[:, :1]).all():
-            return palette[indices, 0]
-        _say_palette_mask(path)
-        return indices
-    raise _unsupported(path, picture.mode)
+    if picture.mode not in ("1", "I", "P") and picture.mode not in _PLAIN:
+        raise unsupported(path, picture.mode)
+    samples = array(picture)
+    if picture.format == "WEBP" and np.ptp(samples[..., :3], axis=2).max() <= _ROUNDING:
+        return np.concatenate([samples[..., 1:2]] * 3 + [samples[..., 3:]], axis=2)
+    return samples
 
 
-def _deep_samples(picture: ImageFile.ImageFile, path: Path) -> NDArray[np.uint16] | None:
-    """The 16-bit samples of a picture, HxW or HxWxC; None when it holds fewer bits."""
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        tags = picture.tag_v2
-        if max(tags.get(_BITS_PER_SAMPLE, (1,))) == 16 and (tags.get(_PLANAR, 1) == 2 or tags.get(_PHOTOMETRIC) == 0):
-            return _tifffile_samples(path)  # Pillow misreads both
-    if picture.mode.startswith("I;16"):
-        return _array(picture).astype(np.uint16)
-    # some pictures are decoded in several tiles, all stored alike
-    arguments = picture.tile[0].args if picture.tile else ""
-    rawmode = arguments[0] if isinstance(arguments, tuple) else arguments
-    if picture.mode == "I" or not isinstance(rawmode, str) or ";16" not in rawmode:
-        return None
-    if rawmode not in _SWAPPED:
-        raise SyndiffError(f"{path} stores 16-bit {rawmode[:-4]} samples; save it as 16-bit grey or RGB.")
-    with path.open("rb") as file, Image.open(file, formats=_FORMATS) as again:
-        again.tile = [
-            tile._replace(
-                args=(_SWAPPED[rawmode], *tile.args[1:]) if isinstance(tile.args, tuple) else _SWAPPED[rawmode]
-            )
-            for tile in again.tile
-        ]
-        low = _array(again)
-    return _array(picture).astype(np.uint16) << 8 | low
-
-
-def _tifffile_samples(path: Path) -> NDArray[np.uint16]:
-    """16-bit samples of a TIFF with one plane per channel, or with white as zero."""
-    with tifffile.TiffFile(path) as file:
-        page = file.pages.first
-        if page.dtype != np.uint16:
-            raise SyndiffError(f"{path} stores samples of type {page.dtype}; save it with 8- or 16-bit unsigned ones.")
-        try:
-            samples = page.asarray()
-        except ValueError as error:
-            if "imagecodecs" in str(error):
-                raise SyndiffError(
-                    f"{path} is a 16-bit TIFF with separate planes or white as zero, which is read only "
-                    "without compression or deflated; save it again without compression."
-                ) from None
-            raise
-        if page.planarconfig == 2 and samples.ndim == 3:
-            samples = np.moveaxis(samples, 0, -1)
-        if page.photometric == 0:
-            samples = np.iinfo(np.uint16).max - samples
+def _grey(samples: NDArray, path: Path) -> NDArray:
+    """The one number of each pixel."""
+    if samples.ndim == 2:
         return samples
+    grey = samples[..., 0]
+    if samples.shape[2] >= 3:
+        coloured = (samples[..., 1] != grey) | (samples[..., 2] != grey)
+        if coloured.any():
+            y, x = np.argwhere(coloured)[0]
+            raise SyndiffError(
+                f"{path} is a coloured mask (RGB {tuple(samples[y, x, :3].tolist())} at x={x}, y={y}); "
+                "a mask holds one number per pixel: save it as grey values, 0 for background."
+            )
+    return grey
 
 
-def _array(picture: Image.Image) -> NDArray:
-    """A picture's samples as Pillow decodes them."""
-    picture.load()  # may still turn it, and NumPy asks for the size before it asks for the data
-    return np.asarray(picture)
+def _from_palette(indices: NDArray, palette: NDArray[np.uint8], path: Path) -> tuple[NDArray, bool]:
+    """Grey values of a grey palette, else indices with 0 for black; and whether indices were exchanged for that."""
+    used = distinct(indices)
+    if used[-1] >= len(palette):
+        raise SyndiffError(
+            f"{path} uses the palette index {used[-1]} but its palette has {len(palette)} colours; export it again."
+        )
+    colours = [tuple(colour) for colour in palette[used].tolist()]
+    if twice := next((colour for colour in colours if colours.count(colour) > 1), None):
+        same = [str(index) for index, colour in zip(used, colours, strict=True) if colour == twice]
+        raise SyndiffError(
+            f"{path} has a palette that gives the indices {' and '.join(same[:3])} the same colour (RGB {twice}), so "
+            "what it marks cannot be told from what is seen; save the mask as grey values, 0 for background."
+        )
+    if all(red == green == blue for red, green, blue in colours):
+        return palette[indices, 0], False
+    black = used[colours.index((0, 0, 0))] if (0, 0, 0) in colours else 0
+    if palette[black].any():
+        raise SyndiffError(
+            f"{path} has a colour palette without black (RGB {', '.join(map(str, colours[:3]))}), so which colour is "
+            "the background cannot be told; save the mask as grey values, 0 for background."
+        )
+    _say_once(path, f"is a mask with a colour palette: its palette indices are read, {black} (black) as background.")
+    if black == 0:
+        return indices, False
+    exchanged = np.arange(len(palette), dtype=indices.dtype)
+    exchanged[[0, black]] = black, 0
+    return exchanged[indices], True
 
 
-def _upright(array: NDArray, orientation: int) -> NDArray:
-    """Undo an EXIF/TIFF orientation (1 to 8; anything else means upright) on HxW or HxWxC."""
-    if orientation in (5, 6, 7, 8):
-        array = array.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return np.ascontiguousarray(array)
+def _alpha(decoded: Decoded, values: NDArray) -> NDArray | None:
+    """How opaque each pixel is (HxW, 0 is fully transparent); None where the file does not say."""
+    samples, declared = decoded.samples, decoded.transparency
+    if decoded.mode in ("LA", "RGBA"):
+        return samples[..., -1]
+    if isinstance(declared, bytes):  # of a palette
+        return np.frombuffer(declared.ljust(256, b"\xff"), np.uint8)[samples]
+    if isinstance(declared, tuple):
+        return (samples[..., :3] != declared).any(axis=2)
+    if declared is None:
+        return None
+    stored = samples if decoded.palette is not None else values
+    return stored != (declared > 0 if stored.dtype == np.bool_ else declared)
 
 
-def _unsupported(path: Path, mode: str) -> SyndiffError:
-    return SyndiffError(f"{path} is stored in mode {mode}; save it as 8- or 16-bit grey or RGB.")
+def _check_alpha(values: NDArray, alpha: NDArray | None, path: Path) -> None:
+    """Refuse a mask whose shape, or a part of it, lies in the transparency alone."""
+    if alpha is None:
+        return
+    if (values == values.flat[0]).all() and (alpha != alpha.flat[0]).any():
+        raise SyndiffError(
+            f"{path} has one colour everywhere and holds its shape in the transparency, which is not read; export the "
+            "mask without transparency: white where the lesion is, black elsewhere."
+        )
+    hidden = (alpha == 0) & (values != 0)
+    if hidden.any():
+        y, x = np.argwhere(hidden)[0]
+        raise SyndiffError(
+            f"{path} marks pixels that are fully transparent (such as x={x}, y={y}, value {values[y, x]}), so whether "
+            "they belong to the lesion cannot be told; export the mask without transparency, 0 for background."
+        )
+
+
+def _dark_ground(values: NDArray, step: int, path: Path) -> NDArray:
+    """Mask values of a TIFF whose zero is white, as they are shown, or exchanged where the border is white.
+
+    Some programs set that tag and mean that 0 is the background, others mean that white is the lesion.
+    """
+    white = 1 if values.dtype == np.bool_ else np.iinfo(values.dtype).max // step
+    border = np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+    if (border == 0).mean() >= _CLEAR:
+        return values
+    if (border == white).mean() >= _CLEAR:
+        _say_once(path, "is a TIFF whose zero is white, and its border is white: white is taken as background.")
+        return ~values if values.dtype == np.bool_ else white - values
+    raise SyndiffError(
+        f"{path} is a TIFF whose zero is white, and neither black nor white holds most of its border, so which one is "
+        "the background cannot be told; save the mask as PNG, 0 for background."
+    )
 
 
 @functools.cache  # once per file, however often it is read
-def _say_converted(path: Path, mode: str) -> None:
-    logging.getLogger("syndiff").warning("%s is stored as %s: converted to 8-bit RGB.", path, _CONVERTED[mode])
-
-
-@functools.cache
-def _say_palette_mask(path: Path) -> None:
-    logging.getLogger("syndiff").warning(
-        "%s is a mask with a colour palette: its palette indices are read, 0 as background.", path
-    )
+def _say_once(path: Path, words: str) -> None:
+    logging.getLogger("syndiff").warning("%s %s", path, words)

@@ -21,10 +21,11 @@ from typing import Any, Self
 import numpy as np
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.listing import nfc
 from syndiff.data.readers import read_mask
-from syndiff.documents import read_json
+from syndiff.documents import read_json, read_text
 from syndiff.errors import SyndiffError
-from syndiff.files import write_json
+from syndiff.files import check_regular, write_json
 
 SHARES = (0.70, 0.15, 0.15)
 """Intended shares of train, val and test, in cases and (by groups) in lesion area."""
@@ -119,8 +120,11 @@ class Split:
         if found != self.fingerprint:
             raise SyndiffError(
                 f"the split was made for {self.dataset} with fingerprint {self.fingerprint[:12]}, but "
-                f"{dataset.root} has {found[:12]}: images, masks or groups have changed since. "
-                "Restore them or make the split anew with `syndiff data split`."
+                f"{dataset.root} has {found[:12]}: images, masks, groups, or the settings of masks in dataset.json "
+                "(mask_threshold, classes) have changed since, or an earlier version, which did not look at these "
+                "settings, made the split. Restore them, or make it anew: the same method and seed divide the same "
+                f"cases alike (`syndiff data split --data {dataset.root} --method {self.method} --seed {self.seed} "
+                "--out FILE`)."
             )
 
     def _placed(self) -> Iterable[tuple[str, str]]:
@@ -230,7 +234,8 @@ def _by_group(dataset: DatasetFolder, generator: np.random.Generator) -> tuple[l
 def _pranet_test(dataset: DatasetFolder) -> set[str]:
     path = dataset.root / PRANET_LIST
     try:
-        test = set(path.read_text().split())
+        check_regular(path)
+        test = {nfc(case_id) for case_id in read_text(path).split()}
     except FileNotFoundError:
         raise SyndiffError(
             f"{path} does not exist. The pranet split needs its list of test cases there, one id a line."

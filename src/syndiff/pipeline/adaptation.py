@@ -14,6 +14,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.inspection import open_checked
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
@@ -81,7 +82,7 @@ def adapt(data: Path, split_file: Path, out: Path, settings: Settings, *, seed: 
         settings.refuse_all_but(verb, *common, "synthesis.model", "painter", "adapt")
         if settings.adapt.minutes:
             settings.refuse("adapt while adapt.minutes is above 0", "adapt.steps")
-    dataset = DatasetFolder.open(data)
+    dataset = open_checked(data)
     split = Split.read(split_file)
     split.check(dataset)
     grammar = Grammar.for_dataset(dataset, chosen.prompts)

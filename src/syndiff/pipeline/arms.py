@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.inspection import open_checked
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split, make_split
@@ -172,7 +173,7 @@ def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, se
     Raises SyndiffError for an external dataset that is the run's own or has its name, since their results share a
     folder, and for one that stands behind the run's synthetic cases.
     """
-    dataset = DatasetFolder.open(data)
+    dataset = open_checked(data)
     split = Split.read(run / "split.json")
     if external:
         cases = tuple(case.id for case in dataset.cases)
@@ -237,7 +238,7 @@ def train_verb(
         settings.refuse("train without --synthetic", "training.real_share")
     if settings.model.kind != "diffusion":
         settings.refuse(f"train with model.kind={settings.model.kind}", *idle_without_diffusion(settings.model.kind))
-    dataset = DatasetFolder.open(data)
+    dataset = open_checked(data)
     split = Split.read(split_file)
     split.check(dataset)
     sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]

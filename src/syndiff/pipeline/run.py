@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
+from syndiff.data.contact_sheet import contact_sheet
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.inspection import contact_sheet, inspect
+from syndiff.data.inspection import open_checked
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split
 from syndiff.models.segmenter_settings import Kind, SegmenterSettings
@@ -54,13 +55,10 @@ def run_pipeline(
     if inpainter:
         inpainter.describe()  # looks for its weights now, not after two trainings
     stage(1, "inspect", str(data))
-    dataset = DatasetFolder.open(data)
+    dataset = open_checked(data, whole=True)
     grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
     if inpainter:
         check_prompts(grammar, inpainter)
-    verdict = inspect(dataset, progress=True)
-    verdict.raise_for_problems()
-    log.info(verdict.text())
     split = planned_split(dataset, out / "split.json", method=split_method, seed=seed)
     if adapts:  # what can be refused is refused before anything is written
         check_captions(dataset, split, grammar, settings.painter.caption_length)

@@ -10,6 +10,7 @@ from typing import Literal, Self, get_args
 import numpy as np
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.inspection import open_checked
 from syndiff.data.loading import load_cases
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
@@ -137,7 +138,7 @@ def low_data(
         raise SyndiffError(f"--shares {' '.join(map(str, shares))}: expected each whole percentage once.")
     # 1. A few groups of the training side; validation stays what it is.
     check_machine(settings.training)
-    dataset = DatasetFolder.open(data)
+    dataset = open_checked(data)
     whole = planned_split(dataset, out / "whole_split.json", method="auto", seed=seed)
     split = few_groups(dataset, whole, groups, seed)
     if elsewhere is not None:
@@ -215,7 +216,7 @@ def _chosen(sources: Sequence[Source], folders: Mapping[str, Path | None]) -> tu
 
 def _check_others(others: Path, dataset: DatasetFolder, wanted: int) -> None:
     """Raise SyndiffError for a folder with images of the study's own dataset, for a painted one, and one too small."""
-    other = DatasetFolder.open(others)
+    other = open_checked(others)
     if (others / "manifest.jsonl").exists():
         raise SyndiffError(
             f"--others {others} is a synthetic dataset (it has a manifest.jsonl); give one of real cases."

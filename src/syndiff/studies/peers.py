@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.inspection import open_checked
 from syndiff.data.loading import load_cases
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
@@ -76,7 +77,7 @@ def peers(
         if kind in PEERS:
             PEERS[kind]()  # a library that is missing shows here, not after hours of training
     check_machine(settings.training)
-    dataset = DatasetFolder.open(data)
+    dataset = open_checked(data)
     arms: tuple[Kind, ...] = (REFERENCE, *kinds)
     about = {"kinds": list(arms), "splits": splits, "split_method": split_method, "minutes": settings.run.minutes}
     config = settings.plain()

@@ -14,7 +14,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from syndiff.data.attributes import measure_lesion
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
@@ -57,7 +57,7 @@ def steering(data: Path, split_file: Path, out: Path, settings: Settings, *, cou
     settings.refuse("study steering", "synthesis.share", "synthesis.background_lesion", "synthesis.backgrounds")
     if count < 2:
         raise SyndiffError(f"--count is {count}; expected 2 or more.")
-    dataset, split = DatasetFolder.open(data), Split.read(split_file)
+    dataset, split = open_checked(data), Split.read(split_file)
     split.check(dataset)
     inpainter = make_inpainter(settings)
     check_inpainter(settings, split, dataset)

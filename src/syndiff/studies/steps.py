@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.inspection import open_checked
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
@@ -39,7 +39,7 @@ def steps(runs: Sequence[Path], data: Path, out: Path, *, counts: Sequence[int],
         raise SyndiffError(
             f"--steps {' '.join(map(str, counts))}: expected numbers above 1, each once; one step is always scored."
         )
-    dataset = DatasetFolder.open(data)
+    dataset = open_checked(data)
     names = names_of(runs)
     split = same_split(runs, dataset)
     cases = getattr(split, side)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.inspection import open_checked
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.statistics import Interval, bootstrap_mean
 from syndiff.files import sha256, write_json, write_text
@@ -31,7 +31,7 @@ def timesteps(runs: Sequence[Path], data: Path, out: Path, *, sweep: Sequence[in
     Raises SyndiffError for a run without a trained diffusion segmenter, runs of different splits, and timesteps outside
     of a model's schedule.
     """
-    dataset = DatasetFolder.open(data)
+    dataset = open_checked(data)
     names = names_of(runs)
     split = same_split(runs, dataset)
     if not sweep:

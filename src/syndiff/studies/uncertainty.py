@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.inspection import open_checked
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.metrics import case_metrics
 from syndiff.evaluation.statistics import bootstrap, bootstrap_mean
@@ -55,7 +56,7 @@ def uncertainty(
         raise SyndiffError(f"--members is {members}; expected 2, 4 or 8, which flips and quarter turns can make.")
     if not 0 < wrong_below <= 1:
         raise SyndiffError(f"--wrong-below is {wrong_below}; expected a Dice above 0 and up to 1.")
-    dataset = DatasetFolder.open(data)
+    dataset = open_checked(data)
     names = names_of(runs)
     split = same_split(runs, dataset)
     cases = getattr(split, side)

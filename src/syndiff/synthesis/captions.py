@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from tqdm import tqdm
 
-from syndiff.data.dataset import Case, DatasetFolder, write_table
+from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.tables import write_table
 from syndiff.errors import SyndiffError
 from syndiff.files import check_output
 from syndiff.synthesis.grammar import Caption, Grammar

@@ -19,7 +19,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from syndiff.data.dataset import DatasetFolder, write_table
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.tables import write_table
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, write_bytes, write_json
 

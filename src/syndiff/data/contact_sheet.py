@@ -1,0 +1,74 @@
+"""Cases of a dataset with their masks outlined, as one picture to look at."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+from scipy import ndimage
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.errors import SyndiffError
+from syndiff.files import check_output, write_output
+
+_CONNECTIVITY = np.ones((3, 3), bool)
+_CELL_WIDTH, _CELL_HEIGHT, _LABEL_HEIGHT, _COLUMNS = 240, 180, 18, 6
+_MADE_BY = "SynDiff data inspect"  # in every sheet, so that it may be drawn anew
+_OUTLINE = (0, 255, 255)  # cyan is found neither in the bowel nor in stained tissue
+
+
+def contact_sheet(dataset: DatasetFolder, path: Path, *, count: int = 24, seed: int = 0) -> None:
+    """Draw cases with their masks outlined in cyan as a grid of thumbnails, and write it to `path` as PNG.
+
+    `count` cases (or all, when there are fewer) are drawn at random, one from each of `count` equal stretches
+    of the sorted cases; the same seed gives the same cases and bytes.
+
+    Raises SyndiffError for a case that cannot be read, a `count` below 1, and a `path` that holds another file.
+    """
+    if count < 1:
+        raise SyndiffError(f"A contact sheet of {count} cases was asked for; expected 1 or more.")
+    count = min(count, len(dataset.cases))
+    stretches = (np.arange(count) + np.random.default_rng(seed).random(count)) / count
+    chosen = [dataset.cases[int(position * len(dataset.cases))] for position in stretches]
+    columns = min(_COLUMNS, count)
+    rows = -(-count // columns)
+    sheet = Image.new("RGB", (columns * _CELL_WIDTH, rows * (_CELL_HEIGHT + _LABEL_HEIGHT)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for index, case in enumerate(chosen):
+        tile = _tile(*dataset.load(case))
+        left = index % columns * _CELL_WIDTH
+        top = index // columns * (_CELL_HEIGHT + _LABEL_HEIGHT)
+        sheet.paste(tile, (left + (_CELL_WIDTH - tile.width) // 2, top + (_CELL_HEIGHT - tile.height) // 2))
+        label = case.id if len(case.id) <= 32 else f"{case.id[:31]}…"
+        middle = (left + _CELL_WIDTH // 2, top + _CELL_HEIGHT + _LABEL_HEIGHT // 2)
+        pen.text(middle, label, fill="black", font=ImageFont.load_default(12), anchor="mm")
+    content = io.BytesIO()
+    made = PngInfo()
+    made.add_text("Software", _MADE_BY)
+    sheet.save(content, "PNG", pnginfo=made)
+    write_output(path, content.getvalue(), made_by_us=_is_sheet, what="a contact sheet")
+
+
+def check_sheet(path: Path) -> None:
+    """Raise SyndiffError where `contact_sheet` would not write to `path`: another file is there."""
+    check_output(path, made_by_us=_is_sheet, what="a contact sheet")
+
+
+def _is_sheet(start: bytes) -> bool:
+    return _MADE_BY.encode() in start
+
+
+def _tile(image: NDArray[np.uint8] | NDArray[np.uint16], mask: NDArray[np.bool_]) -> Image.Image:
+    """A thumbnail that fits a cell, the outline drawn just outside of the mask."""
+    if image.dtype == np.uint16:  # often 10 or 12 bits in 16: shown by its own brightest value
+        image = (image / max(1, int(image.max())) * 255).astype(np.uint8)
+    height, width = mask.shape
+    scale = min((_CELL_WIDTH - 6) / width, (_CELL_HEIGHT - 6) / height)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    tile = np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+    # the share of foreground under every pixel: even a lesion of one pixel keeps an outline
+    inside = np.asarray(Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0
+    tile[ndimage.binary_dilation(inside, _CONNECTIVITY) & ~inside] = _OUTLINE
+    return Image.fromarray(tile)
