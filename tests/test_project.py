@@ -1,5 +1,6 @@
 """What a fresh clone relies on: a lock that fits pyproject.toml, a choice of index, links that lead somewhere."""
 
+import ast
 import os
 import re
 import subprocess
@@ -74,3 +75,20 @@ def test_the_tests_that_pages_name_exist() -> None:
                     assert found[2] in defined[file], f"{page}: {file}::{found[2]}"
                     named += 1
     assert named > 10
+
+
+def test_texts_are_read_and_written_as_utf_8() -> None:
+    """Without `encoding` the machine's locale would decide."""
+    for path in (ROOT / "src").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute | ast.Name):
+                named = any(keyword.arg == "encoding" for keyword in call.keywords)
+                assert named or not _is_text(call), f"{path}, line {call.lineno}: no encoding"
+
+
+def _is_text(call: ast.Call) -> bool:
+    """Whether a call reads or writes text: `x.read_text()`, `x.write_text(...)`, `x.open()` or `x.open("a")`."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    given = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+    opens = name == "open" and (not call.args or (given and "b" not in given[0] and len(given[0]) <= 2))
+    return name in ("read_text", "write_text") or bool(opens)

@@ -10,6 +10,9 @@ def main() -> None:
 
     try:
         command_line()
+    except KeyboardInterrupt:  # between the command line's own handling and its end
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
     finally:
         _quiet()
 

@@ -7,7 +7,7 @@ A key that stands twice is refused, since one of the two values would vanish. YA
 import codecs
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from syndiff.errors import SyndiffError, shown
 
 MAX_VALUES, MAX_DEPTH = 20_000, 30
 """Values of a YAML document once its aliases are written out, and how deep they may be nested."""
+
+Kinds = Mapping[str, type | tuple[type, ...]]
+"""Keys that an object must have, and the types that their values may be of."""
 
 OWN = "SynDiff wrote this file: restore it from a copy, or make what it belongs to again in another folder."
 WRITTEN_BY_HAND = "Mend it in a text editor and save it as UTF-8."
@@ -29,18 +32,25 @@ def read_json(path: Path, *, mend: str = OWN) -> Any:
     twice in one object and numbers that are not finite.
     """
     try:
-        return json.loads(read_text(path, mend=mend), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return _parse_json(path.read_bytes(), str(path), mend)
     except FileNotFoundError:
         raise SyndiffError(f"{path} does not exist.") from None
-    except RecursionError:
-        raise SyndiffError(f"{path} is not valid JSON (nested too deeply). {mend}") from None
-    except SyndiffError:
-        raise
-    except ValueError as error:  # also numbers of thousands of digits
-        raise SyndiffError(f"{path} is not valid JSON ({error}). {mend}") from None
 
 
-def read_object(path: Path, kinds: Mapping[str, type | tuple[type, ...]], *, mend: str = OWN) -> dict[str, Any]:
+def read_objects(path: Path, kinds: Kinds, *, mend: str = OWN, drop_cut: bool = False) -> Iterator[dict[str, Any]]:
+    """Read JSON lines, one at a time: a file with an object a line, each as `read_object` asks for it.
+
+    With `drop_cut` a last line without an end is left out: the writer was killed, and will write it again. Raises
+    SyndiffError as `read_object` does, naming the line.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not (drop_cut and not line.endswith(b"\n")):
+                where = f"{path}, line {number}"
+                yield check_object(where, _parse_json(line, where, mend), kinds, mend=mend)
+
+
+def read_object(path: Path, kinds: Kinds, *, mend: str = OWN) -> dict[str, Any]:
     """Read a JSON file that holds an object with at least the keys of `kinds`, whose values are of these types.
 
     Raises SyndiffError as `read_json` does, and for another content, naming the first key that is wrong.
@@ -48,21 +58,20 @@ def read_object(path: Path, kinds: Mapping[str, type | tuple[type, ...]], *, men
     return check_object(path, read_json(path, mend=mend), kinds, mend=mend)
 
 
-def check_object(
-    path: Path, content: Any, kinds: Mapping[str, type | tuple[type, ...]], *, mend: str = OWN
-) -> dict[str, Any]:
-    """`content`, read from `path`, where it is an object with the keys of `kinds`; a number may be whole for float."""
+def check_object(origin: Path | str, content: Any, kinds: Kinds, *, mend: str = OWN) -> dict[str, Any]:
+    """`content`, read from `origin`, where it is an object with the keys of `kinds`; a float may be a whole number."""
     if not isinstance(content, dict):
-        raise SyndiffError(f"{path} holds {shown(content)}; expected an object with {', '.join(kinds)}. {mend}")
+        keys = f" with {', '.join(kinds)}" if kinds else ""
+        raise SyndiffError(f"{origin} holds {shown(content)}; expected an object{keys}. {mend}")
     for name, kind in kinds.items():
         allowed = kind if isinstance(kind, tuple) else (kind,)
         allowed = (*allowed, int) if float in allowed else allowed
         if name not in content:
-            raise SyndiffError(f"{path} lacks {name!r}. {mend}")
+            raise SyndiffError(f"{origin} lacks {name!r}. {mend}")
         value = content[name]
         if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
             words = " or ".join(_WORDS.get(each, each.__name__) for each in allowed)
-            raise SyndiffError(f"{path}: {name} is {shown(value)}, expected {words}. {mend}")
+            raise SyndiffError(f"{origin}: {name} is {shown(value)}, expected {words}. {mend}")
     return content
 
 
@@ -91,7 +100,10 @@ def read_yaml(path: Path, *, mend: str = WRITTEN_BY_HAND) -> Any:
 
 def parse_yaml(text: str, origin: str, *, mend: str = WRITTEN_BY_HAND) -> Any:
     """The value that `text` holds; `origin` names it in errors, which are those of `read_yaml`."""
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:  # a character that no YAML may hold
+        raise SyndiffError(f"{origin} is not valid YAML ({' '.join(str(error).split())}). {mend}") from None
     try:
         node = loader.get_single_node()
         if node is None:
@@ -112,13 +124,27 @@ def read_text(path: Path, *, mend: str = WRITTEN_BY_HAND) -> str:
 
     Raises SyndiffError for another encoding and OSError for a file that cannot be read.
     """
-    content = path.read_bytes()
+    return _text(path.read_bytes(), str(path), mend)
+
+
+def _parse_json(content: bytes, origin: str, mend: str) -> Any:
+    try:
+        return json.loads(_text(content, origin, mend), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise SyndiffError(f"{origin} is not valid JSON (nested too deeply). {mend}") from None
+    except SyndiffError:
+        raise
+    except ValueError as error:  # also numbers of thousands of digits
+        raise SyndiffError(f"{origin} is not valid JSON ({error}). {mend}") from None
+
+
+def _text(content: bytes, origin: str, mend: str) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise SyndiffError(f"{path} is stored as UTF-16, expected UTF-8. {mend}")
+        raise SyndiffError(f"{origin} is stored as UTF-16, expected UTF-8. {mend}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise SyndiffError(f"{path} is no UTF-8 text ({error.reason} at byte {error.start}). {mend}") from None
+        raise SyndiffError(f"{origin} is no UTF-8 text ({error.reason} at byte {error.start}). {mend}") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

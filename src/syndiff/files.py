@@ -31,6 +31,17 @@ _TEMPORARY = ".syndiff-*.tmp"
 """Short, so that every name that the file system takes can be written; locked for as long as its writer lives."""
 
 
+def expanded(path: str | Path) -> Path:
+    """A path that a user typed, with ~ and ~name as home directories; the shell leaves them in --out=~/x and in YAML.
+
+    Raises SyndiffError where there is no such user, or no home directory.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise SyndiffError(f"{path}: there is no such home directory; write the path out, or as ./{path}.") from None
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` atomically: readers see the old file or the whole new one.
 
@@ -56,7 +67,7 @@ def write_parts(path: Path, parts: Iterable[bytes]) -> None:
             temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename == str(temporary):
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):  # None: a full disk, say
             error.filename, error.filename2 = str(path), None  # the name that the user knows
         raise
 
@@ -71,6 +82,22 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def append_json(path: Path, content: Any) -> None:
+    """Add a line of JSON to a file, on the disk when this returns; a kill may leave it cut (`drop_cut_line`)."""
+    with path.open("ab") as file:
+        file.write(json.dumps(content, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def drop_cut_line(path: Path) -> None:
+    """Remove the end of a file of lines that a kill cut short, if it was."""
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
 def write_output(path: Path, content: bytes, *, made_by_us: Callable[[bytes], bool], what: str) -> None:
     """Write a single file that the user named, over nothing but what the same verb made before.
 
@@ -83,7 +110,7 @@ def write_output(path: Path, content: bytes, *, made_by_us: Callable[[bytes], bo
 
 def check_output(path: Path, *, made_by_us: Callable[[bytes], bool], what: str) -> None:
     """The refusals of `write_output`, before anything is computed; writes nothing."""
-    if not path.exists():
+    if not os.path.lexists(path):  # a link that leads nowhere is somebody's too
         return
     if path.is_dir():
         raise SyndiffError(f"{path} is a folder; {what} is a file: give a path such as {path / 'name'}.")

@@ -4,6 +4,10 @@ import csv
 import dataclasses
 import io
 import json
+import os
+import random
+import shutil
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -175,6 +179,84 @@ def test_a_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limi
     archive = write_zip(tmp_path / "k.zip", members)
     assert archive.stat().st_size < 20_000
     assert_refused(tmp_path, r"unpacks to far more.*stopped at Kvasir-SEG/images/bb2\.jpg", archive=archive)
+
+
+@pytest.mark.usefixtures("three")
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_damage_anywhere_is_one_sentence(tmp_path: Path, method: int) -> None:
+    """Bits flipped, bytes lost and bytes added, half of them in the directory at the archive's end."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in {**kvasir_members(), "Kvasir-SEG/\u00e9.txt": b"x"}.items():
+            archive.writestr(name, content)
+    whole = buffer.getvalue()
+    directory = whole.rindex(b"PK\x05\x06") - 700
+    damaged = tmp_path / "k.zip"
+    for seed in range(150):
+        draw = random.Random(seed)
+        content, start = bytearray(whole), draw.choice([0, directory])
+        for _ in range(draw.choice([1, 1, 20])):
+            content[draw.randrange(start, len(content))] ^= 1 << draw.randrange(8)
+        if seed % 3 == 0:
+            spot = draw.randrange(start, len(content))
+            content[spot : spot + draw.randrange(100)] = draw.randbytes(draw.randrange(20))
+        damaged.write_bytes(content)
+        try:
+            shutil.rmtree(fetch("kvasir-seg", tmp_path / "data", archive=damaged, accept_licence=True).root)
+        except SyndiffError as error:
+            assert len(str(error)) < 1000
+        assert list(tmp_path.iterdir()) == [damaged]
+
+
+@pytest.mark.usefixtures("three")
+def test_what_is_called_a_zip(tmp_path: Path) -> None:
+    members = kvasir_members()
+    with tarfile.open(tmp_path / "tar.zip", "w") as tar:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    assert_refused(tmp_path, "not a whole zip", archive=tmp_path / "tar.zip")
+    (tmp_path / "empty.zip").write_bytes(b"")
+    assert_refused(tmp_path, "not a whole zip", archive=tmp_path / "empty.zip")
+    os.mkfifo(tmp_path / "pipe.zip")
+    assert_refused(tmp_path, "neither a file nor a folder", archive=tmp_path / "pipe.zip")
+    inner = write_zip(tmp_path / "inner.zip", members).read_bytes()
+    nested = write_zip(tmp_path / "nested.zip", {"all/inner.zip": inner})
+    assert_refused(tmp_path, r"another archive, all/inner\.zip: unpack", archive=nested)
+
+
+@pytest.mark.usefixtures("three")
+def test_members_that_are_not_what_they_should_be(tmp_path: Path) -> None:
+    members = kvasir_members()
+    twice = write_zip(tmp_path / "twice.zip", members)
+    with zipfile.ZipFile(twice, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("Kvasir-SEG/images/aa1.jpg", picture(1))
+    assert_refused(tmp_path, r"Kvasir-SEG/images/aa1\.jpg twice", archive=twice)
+
+    both = write_zip(tmp_path / "both.zip", members | {"old/images/aa1.jpg": picture(1)})
+    assert_refused(tmp_path, r"both Kvasir-SEG/images/aa1\.jpg and old/images/aa1\.jpg", archive=both)
+
+    del members["Kvasir-SEG/kavsir_bboxes.json"]  # now the first member is an image; its flag stands in two places
+    locked = bytearray(write_zip(tmp_path / "locked.zip", members).read_bytes())
+    locked[6] |= 1
+    locked[locked.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "locked.zip").write_bytes(locked)
+    assert_refused(tmp_path, r"cannot be read \(it asks for a password.*Unpack it", archive=tmp_path / "locked.zip")
+
+    del members["Kvasir-SEG/masks/bb2.jpg"]
+    folder = write_zip(tmp_path / "folder.zip", members | {"Kvasir-SEG/masks/bb2.jpg/": b""})
+    assert_refused(tmp_path, "3 images in images/ and 2 masks", archive=folder)
+
+    long = write_zip(tmp_path / "long.zip", members | {f"masks/{'b' * 300}.jpg": picture(1)})
+    assert_refused(tmp_path, "3 images in images/ and 2 masks", archive=long)
+
+
+@pytest.mark.usefixtures("three")
+def test_folders_made_for_nothing_are_removed(tmp_path: Path) -> None:
+    with pytest.raises(SyndiffError, match="does not exist"):
+        fetch("kvasir-seg", tmp_path / "new" / "er" / "data", archive=tmp_path / "absent.zip", accept_licence=True)
+    assert not list(tmp_path.iterdir())
 
 
 def cvc_zip(cvc: Path, path: Path, frames: list[int], altered: int | None = None) -> Path:

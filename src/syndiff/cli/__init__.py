@@ -5,6 +5,8 @@ import io
 import logging
 import os
 import sys
+from dataclasses import fields
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -17,6 +19,7 @@ from syndiff.cli.segmentation import Evaluate, Predict, Train
 from syndiff.cli.studies import Study
 from syndiff.cli.synthesis import Adapt, Merge, Synthesize
 from syndiff.errors import SyndiffError
+from syndiff.files import expanded
 
 log = logging.getLogger("syndiff")
 
@@ -50,8 +53,10 @@ def main(args: list[str] | None = None) -> None:
     )
     with Interruption() as interruption:
         try:
-            if hasattr(chosen := chosen_verb(verb), "seed"):
+            chosen = chosen_verb(verb)
+            if hasattr(chosen, "seed"):
                 check_seed(chosen.seed)
+            _expand_paths(chosen)
             verb.run()
         except SyndiffError as error:
             fail(str(error))
@@ -70,6 +75,16 @@ def main(args: list[str] | None = None) -> None:
             if sentence is None:
                 raise
             fail(sentence)
+
+
+def _expand_paths(verb: Any) -> None:
+    """~ and ~name in every path of the command line, which the shell leaves in --out=~/x."""
+    for item in fields(verb):
+        value = getattr(verb, item.name)
+        if isinstance(value, Path):
+            setattr(verb, item.name, expanded(value))
+        elif isinstance(value, tuple) and all(isinstance(each, Path) for each in value):
+            setattr(verb, item.name, tuple(map(expanded, value)))
 
 
 def _check_interpreter() -> None:
@@ -132,10 +147,9 @@ def _path_sentence(error: BaseException) -> str | None:
     if isinstance(error, OSError):
         where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
         return f"{where}{_MENDS.get(error.errno or 0) or error.strerror or text}."
-    if isinstance(error, RuntimeError) and "home directory" in text:  # Path.expanduser
-        return f"~ in a path cannot be replaced ({text}); write the path out."
     if isinstance(error, RuntimeError) and text.startswith("Symlink loop"):  # Path.resolve
-        return f"{text.removeprefix('Symlink loop from ')}: {_MENDS[errno.ELOOP]}."
+        where = text.removeprefix("Symlink loop from ").strip("'")
+        return f"{where}: {_MENDS[errno.ELOOP]}."
     if isinstance(error, ValueError) and "null byte" in text:
         return "a path holds a NUL character; write it without."
     return None

@@ -26,7 +26,8 @@ _STOPPED = {
 class Interruption:
     """Context manager: SIGINT and SIGTERM raise KeyboardInterrupt and are remembered in `signal`.
 
-    One that was ignored before (as under nohup) stays ignored.
+    A second one, while the first is still being cleaned up after, ends the process at once. One that was ignored before
+    (as under nohup) stays ignored.
     """
 
     def __init__(self) -> None:
@@ -45,8 +46,16 @@ class Interruption:
             signal.signal(number, handler)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
+        if self.signal:
+            die(number)
         self.signal = number
         raise KeyboardInterrupt
+
+
+def die(number: int) -> None:
+    """End this process as the signal does where nobody handles it."""
+    signal.signal(number, signal.SIG_DFL)
+    signal.raise_signal(number)
 
 
 def chosen_verb(verb: Any) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from syndiff.cli.common import Configured, Preset, say
+from syndiff.errors import SyndiffError
 
 log = logging.getLogger("syndiff")
 
@@ -57,6 +58,8 @@ class Demo(Configured):
         from syndiff.data.phantom import write_phantom
         from syndiff.pipeline.run import run_pipeline
 
+        if not self.out.name:
+            raise SyndiffError(f"--out is {self.out}; give a folder with a name of its own, such as runs/demo.")
         data = self.out.with_name(self.out.name + "-phantom")
         if not (data / "dataset.json").is_file():
             log.info(f"rendering the phantom into {data}")

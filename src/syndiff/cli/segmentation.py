@@ -1,5 +1,6 @@
 """`syndiff train`, `evaluate` and `predict`: one segmenter."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -61,14 +62,18 @@ class Evaluate:
 
 @dataclass(kw_only=True)
 class Predict:
-    """Segment images with a trained run: one mask PNG for each image, at the image's own size."""
+    """Segment images with a trained run: one mask PNG for each image, at the image's own size.
+
+    The same command goes on where it stopped and predicts only what is new. A mask that somebody changed is never
+    replaced. Exit status 1 says that an image could not be read, or that a changed mask was kept; each is named.
+    """
 
     run_folder: Annotated[Path, tyro.conf.arg(name="run")]
     """Run folder of `syndiff train`, or one arm of `syndiff run`."""
     images: Path
     """An image, or a folder of images."""
     out: Path
-    """Folder for the masks."""
+    """Folder for the masks: new or empty, or one of an earlier `syndiff predict` of the same run and settings."""
     timestep: int | None = None
     """Timestep that sampling starts from; the default is the model's own."""
     steps: int | None = None
@@ -82,7 +87,7 @@ class Predict:
         """Predict every image."""
         from syndiff.deploy.predict import predict_images
 
-        count = predict_images(
+        result = predict_images(
             self.run_folder,
             self.images,
             self.out,
@@ -91,4 +96,8 @@ class Predict:
             views=self.views,
             seed=self.seed,
         )
-        say(f"{count} masks written to {self.out}")
+        say(result.summary(self.out))
+        for problem in result.problems:
+            print(problem, file=sys.stderr)
+        if result.problems:
+            sys.exit(1)

@@ -5,6 +5,7 @@ up to a limit in size; the whole is checked before the folder gets its name. Pic
 """
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import itertools
@@ -12,8 +13,8 @@ import re
 import tempfile
 import urllib.request
 import zipfile
-import zlib
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,7 +27,7 @@ from tqdm import tqdm
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.readers import read_image, read_mask_values
 from syndiff.documents import read_json
-from syndiff.errors import SyndiffError
+from syndiff.errors import SyndiffError, shown
 from syndiff.files import write_json, write_text
 
 MAX_FILE_BYTES = 10_000_000
@@ -149,12 +150,11 @@ def fetch(
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SyndiffError(f"{out} exists already and is not an empty folder. Choose another --out or remove it.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+    with _folder_beside(out) as temporary:
         if archive is None:
-            archive = Path(temporary) / "download.zip"
+            archive = temporary / "download.zip"
             _download(source, archive, progress)
-        made = Path(temporary) / out.name
+        made = temporary / out.name
         with _opened(archive) as entries:
             _unpack(entries, source, archive, made)
         dataset = DatasetFolder.open(made)
@@ -163,6 +163,20 @@ def fetch(
             out.rmdir()
         made.rename(out)
     return DatasetFolder.open(out)
+
+
+@contextlib.contextmanager
+def _folder_beside(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out`; folders made for it go with it unless `out` is there in the end."""
+    made = [path for path in out.parents if not path.exists()]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".syndiff-") as temporary:
+            yield Path(temporary)
+    finally:
+        with contextlib.suppress(OSError):  # not empty: `out` was made, or somebody else wrote there
+            for path in made:
+                path.rmdir()
 
 
 def pixel_checksum(pixels: NDArray[Any]) -> str:
@@ -199,32 +213,61 @@ def _chunks(source: PublicSet, by_hand: str, progress: bool) -> Iterator[bytes]:
                         raise SyndiffError(f"{source.url} is far larger than {source.title} should be. {by_hand}")
                     bar.update(len(chunk))
                     yield chunk
-    except (OSError, http.client.HTTPException) as error:
-        raise SyndiffError(f"{source.url} cannot be downloaded ({error}). {by_hand}") from None
+    except SyndiffError:
+        raise
+    except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a header that is no number
+        raise SyndiffError(f"{source.url} cannot be downloaded ({_short(error)}). {by_hand}") from None
     if received < total:
         raise SyndiffError(f"{source.url} broke off after {received} of {total} bytes. Try again. {by_hand}")
 
 
 @contextlib.contextmanager
 def _opened(archive: Path) -> Iterator[Entries]:
-    """List a zip or an unpacked folder; damage met while reading becomes a SyndiffError."""
+    """List a zip or an unpacked folder; what is wrong with it, now or when an entry is read, is a SyndiffError."""
     if archive.is_dir():
         files = (path for path in archive.rglob("*") if path.is_file())
         yield {PurePosixPath(path.relative_to(archive).as_posix()): _file_reader(path) for path in files}
         return
     if not archive.is_file():
-        raise SyndiffError(f"{archive} does not exist. --archive must name a zip or the folder unpacked from it.")
+        found = "is neither a file nor a folder" if archive.exists() else "does not exist"
+        raise SyndiffError(f"{archive} {found}. --archive must name a zip or the folder unpacked from it.")
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(archive.open("rb"))
+        with _reading(archive):
+            opened = stack.enter_context(zipfile.ZipFile(file))
+            infos = [info for info in opened.infolist() if not info.is_dir()]
+        paths = [PurePosixPath(info.filename) for info in infos]
+        twice = [path for path, count in Counter(paths).items() if count > 1]
+        if twice:
+            raise SyndiffError(
+                f"{archive} holds {_name(twice[0])} twice, so that nobody can say which is meant. Download it again, "
+                "or unpack it and pass the folder as --archive."
+            )
+        yield {path: _member_reader(archive, opened, info) for path, info in zip(paths, infos, strict=True)}
+
+
+@contextlib.contextmanager
+def _reading(archive: Path) -> Iterator[None]:
+    """Around whatever reads bytes of a zip: all that zipfile and zlib make of damage becomes a SyndiffError."""
     try:
-        with zipfile.ZipFile(archive) as opened:
-            infos = (info for info in opened.infolist() if not info.is_dir())
-            yield {PurePosixPath(info.filename): _member_reader(opened, info) for info in infos}
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        yield
+    except (NotImplementedError, RuntimeError) as error:  # a method or version that zipfile lacks; a password
         raise SyndiffError(
-            f"{archive} is not a whole zip file ({error}). Download it again, or, if it is of another kind, "
+            f"{archive} cannot be read ({_short(error)}). Unpack it and pass the folder instead."
+        ) from None
+    except Exception as error:  # damaged bytes make zipfile raise nearly anything
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # the disk's fault
+            raise
+        raise SyndiffError(
+            f"{archive} is not a whole zip file ({_short(error)}). Download it again, or, if it is of another kind, "
             "unpack it and pass the folder as --archive."
         ) from None
-    except (NotImplementedError, RuntimeError) as error:  # a method zipfile lacks; a password
-        raise SyndiffError(f"{archive} cannot be read ({error}). Unpack it and pass the folder instead.") from None
+
+
+def _short(error: Exception) -> str:
+    """What an exception says, without the kilobytes of an archive that some of them quote."""
+    text = str(error) or type(error).__name__
+    return text if len(text) <= 120 else f"{text[:120]}..."
 
 
 def _file_reader(path: Path) -> Callable[[], bytes]:
@@ -235,24 +278,29 @@ def _file_reader(path: Path) -> Callable[[], bytes]:
     return read
 
 
-def _member_reader(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], bytes]:
+def _member_reader(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], bytes]:
     def read() -> bytes:
-        # Stops at the limit whatever size the header claims.
-        with opened.open(info) as member:
-            return member.read(MAX_FILE_BYTES + 1)
+        with _reading(archive):
+            if info.flag_bits & 1:
+                raise RuntimeError("it asks for a password")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise NotImplementedError(f"compressed by method {info.compress_type}")  # zipfile does not bound those
+            # Stops at the limit whatever size the header claims.
+            with opened.open(info) as member:
+                return member.read(MAX_FILE_BYTES + 1)
 
     return read
 
 
 def _unpack(entries: Entries, source: PublicSet, archive: Path, made: Path) -> None:
     """Write the dataset folder `made` from the pictures of the right folders; everything else is left."""
-    images = _pick(entries, source.image_folder, source.suffixes)
-    masks = _pick(entries, source.mask_folder, source.suffixes)
+    images = _pick(entries, archive, source.image_folder, source.suffixes)
+    masks = _pick(entries, archive, source.mask_folder, source.suffixes)
     if len(images) != source.cases or images.keys() != masks.keys():
         raise SyndiffError(
             f"{archive} holds {len(images)} images in {source.image_folder}/ and {len(masks)} masks in "
             f"{source.mask_folder}/; {source.title} has {source.cases} of each, named alike. "
-            "Download it again or unpack it whole."
+            f"Download it again or unpack it whole.{_archive_inside(entries)}"
         )
     total = 0
     for folder, picked in (("images", images), ("masks", masks)):
@@ -262,7 +310,7 @@ def _unpack(entries: Entries, source: PublicSet, archive: Path, made: Path) -> N
             total += len(content)
             if len(content) > MAX_FILE_BYTES or total > MAX_TOTAL_BYTES:
                 raise SyndiffError(
-                    f"{archive} unpacks to far more than {source.title} should (stopped at {path}). "
+                    f"{archive} unpacks to far more than {source.title} should (stopped at {_name(path)}). "
                     f"Download it again from {source.page}."
                 )
             (made / folder / f"{case_id}{path.suffix.lower()}").write_bytes(content)
@@ -272,16 +320,30 @@ def _unpack(entries: Entries, source: PublicSet, archive: Path, made: Path) -> N
         write_text(made / "groups.csv", "\n".join(["case,group", *rows]) + "\n")
 
 
-def _pick(entries: Entries, folder: str, suffixes: tuple[str, ...]) -> dict[str, PurePosixPath]:
+def _pick(entries: Entries, archive: Path, folder: str, suffixes: tuple[str, ...]) -> dict[str, PurePosixPath]:
     """Find the pictures that lie directly in a folder of this name, by case id, in the order of the ids."""
     picked: dict[str, PurePosixPath] = {}
     for suffix in suffixes:
         for path in sorted(entries):
             inside = path.parent.name.lower() == folder and "__MACOSX" not in path.parts
             # The stem becomes a file name of ours: letters and digits, nothing that could lead elsewhere.
-            if inside and path.suffix.lower() == suffix and re.fullmatch(r"[A-Za-z0-9]+", path.stem):
-                picked.setdefault(path.stem, path)
+            if not inside or path.suffix.lower() != suffix or not re.fullmatch(r"[A-Za-z0-9]{1,100}", path.stem):
+                continue
+            other = picked.setdefault(path.stem, path)
+            if other != path and other.suffix.lower() == suffix:
+                raise SyndiffError(f"{archive} holds both {_name(other)} and {_name(path)}; remove one of them.")
     return dict(sorted(picked.items(), key=lambda item: (len(item[0]), item[0])))
+
+
+def _name(path: PurePosixPath) -> str:
+    """A path within an archive, for a message."""
+    text = str(path)
+    return text if len(text) <= 120 and text.isprintable() else shown(text)
+
+
+def _archive_inside(entries: Entries) -> str:
+    inside = [path for path in entries if path.suffix.lower() in (".zip", ".rar", ".7z", ".tar", ".gz")]
+    return f" It holds another archive, {_name(inside[0])}: unpack that one and pass the folder." if inside else ""
 
 
 def _check_pictures(dataset: DatasetFolder, source: PublicSet, archive: Path, progress: bool) -> None:

@@ -141,7 +141,7 @@ def _processor() -> str:
     """The CPU's model name; Linux tells it in /proc/cpuinfo, elsewhere Python knows the family at best."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
             key, _, value = line.partition(":")
             if key.strip() == "model name":
                 return value.strip()

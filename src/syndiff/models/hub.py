@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from syndiff.errors import SyndiffError
+from syndiff.files import expanded
 
 
 def find_weights(
@@ -14,7 +15,7 @@ def find_weights(
     `what` is the setting in the words of an error ("autoencoder"), `names` its choices that are no folder ("'compact',
     nor "), `files` the patterns to fetch. With `fetch` off nothing is fetched and what is not in the cache is None.
     """
-    folder = Path(source).expanduser()
+    folder = expanded(source)
     if folder.is_dir():
         if revision is not None:
             raise SyndiffError(f"{what}_revision {revision!r} has no effect on {source}: only a hub id has revisions.")

@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import safe_open
 
 from syndiff.errors import SyndiffError
-from syndiff.files import sha256
+from syndiff.files import expanded, sha256
 from syndiff.models.pipeline_folder import check_whole, first_line
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -37,7 +37,7 @@ def find_lora(name: str, weight: float) -> LoraFile:
 
     Raises SyndiffError when there is none, when it is pickled or damaged, and when it holds no LoRA.
     """
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.is_dir():
         path = path / LORA_FILE
     if not path.is_file():

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import sha256
+from syndiff.files import expanded, sha256
 
 DEFAULT_MODEL = "diffusers/stable-diffusion-xl-1.0-inpainting-0.1"
 
@@ -101,7 +101,7 @@ def find_pipeline(model: str, revision: str | None = None, variant: str | None =
     Raises SyndiffError for a folder that is missing, incomplete or of another architecture, for pickled weights
     and foreign code, and for a model that cannot be fetched.
     """
-    folder = Path(model).expanduser()
+    folder = expanded(model)
     if folder.is_dir():
         if revision:
             raise SyndiffError(

@@ -19,7 +19,7 @@ from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
 from syndiff.documents import read_json
-from syndiff.files import write_json
+from syndiff.files import expanded, write_json
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.caption_encoder import check_caption_length
 from syndiff.models.hardware import default_device
@@ -138,7 +138,7 @@ def plan_sdxl(dataset: DatasetFolder, split: Split, *, grammar: Grammar, setting
 
     chosen, lora = settings.synthesis, settings.lora
     model = chosen.model or DEFAULT_MODEL
-    if Path(model).expanduser().is_dir():
+    if expanded(model).is_dir():
         find_pipeline(model, chosen.revision or None, settings.sdxl.variant or None)
         model += ", complete on this disk"
     captions = caption_cases(dataset, split.train, grammar, progress=True)

@@ -11,7 +11,7 @@ from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import sha256
+from syndiff.files import expanded, sha256
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.presets import Settings
 from syndiff.synthesis.album import FOREIGN
@@ -46,7 +46,7 @@ def compact_checkpoint(model: str) -> Path:
     how = "teach it your images with `syndiff adapt --data DIR --split FILE --out RUN`, then give --model RUN"
     if not model:
         raise SyndiffError(f"The inpainter compact has no weights of its own: {how}.")
-    checkpoint = find_checkpoint(Path(model), "best") or Path(model)
+    checkpoint = find_checkpoint(expanded(model), "best") or expanded(model)
     if not (checkpoint / "model.json").is_file():
         raise SyndiffError(
             f"{model} holds no inpainter (neither checkpoints/best, which appears with the first validation, nor "
@@ -63,7 +63,7 @@ def check_inpainter(settings: Settings, split: Split, dataset: DatasetFolder) ->
     """
     chosen = settings.synthesis
     if chosen.inpainter == "compact":
-        _check_compact(Path(chosen.model), split)
+        _check_compact(expanded(chosen.model), split)
     elif chosen.inpainter == "sdxl":
         for name in settings.sdxl.loras:
             _check_lora(name, split)
@@ -102,7 +102,7 @@ def check_history(what: str, run: Path | None, learned: Mapping[str, Any], split
 
 
 def _check_lora(name: str, split: Split) -> None:
-    what, path = f"sdxl settings: the LoRA {name}", Path(name).expanduser().resolve()
+    what, path = f"sdxl settings: the LoRA {name}", expanded(name).resolve()
     folder = path if path.is_dir() else path.parent
     if not (folder / "lora.json").is_file():
         return  # from elsewhere
@@ -143,7 +143,7 @@ def check_judge(settings: Settings, split: Split, dataset: DatasetFolder) -> Pat
     """
     if settings.gates.mode == "off" or not settings.gates.segmenter:
         return None
-    run = Path(settings.gates.segmenter)
+    run = expanded(settings.gates.segmenter)
     checkpoint = best_checkpoint(run)
     _refuse_leak(f"gates settings: segmenter {run}", run, split)
     if seen := Seen.read(run):
@@ -166,7 +166,7 @@ def check_judge(settings: Settings, split: Split, dataset: DatasetFolder) -> Pat
 def data_of(run: Path) -> Mapping[str, Any]:
     """What config.yaml of a segmenter's run folder says of its data; nothing where there is none."""
     config = run / "config.yaml"
-    return yaml.safe_load(config.read_text()).get("data", {}) if config.is_file() else {}
+    return yaml.safe_load(config.read_text(encoding="utf-8")).get("data", {}) if config.is_file() else {}
 
 
 def _judge_of(settings: Settings, split: Split, dataset: DatasetFolder) -> Segmenter | None:

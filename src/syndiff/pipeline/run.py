@@ -14,6 +14,7 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split
+from syndiff.files import expanded
 from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.pipeline.adaptation import adapt_compact, check_captions
 from syndiff.pipeline.arms import describe_split, evaluate_runs, plan_steps, planned_split, train_segmenter
@@ -64,7 +65,7 @@ def run_pipeline(
         check_captions(dataset, split, grammar, settings.painter.caption_length)
     else:
         check_inpainter(settings, split, dataset)
-    if Path(settings.gates.segmenter).resolve() not in {(out / arm).resolve() for arm in ("control", "real")}:
+    if expanded(settings.gates.segmenter).resolve() not in {(out / arm).resolve() for arm in ("control", "real")}:
         check_judge(settings, split, dataset)  # else it is trained before it judges
     check_machine(settings.training)
     if adapts:

@@ -7,7 +7,6 @@ end of the run the tables and dataset.json. Only the manifest says what exists.
 import contextlib
 import io
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -22,7 +21,7 @@ from PIL import Image
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.tables import write_table
 from syndiff.errors import SyndiffError
-from syndiff.files import claimed, write_bytes, write_json
+from syndiff.files import append_json, claimed, drop_cut_line, write_bytes, write_json
 
 KIND = "a synthetic dataset"
 """What the mark of such a folder says (`files.claimed`)."""
@@ -87,7 +86,7 @@ class SynthesisFolder:
         self.root = root
         self.manifest = root / "manifest.jsonl"
         if self.manifest.exists():
-            _drop_cut_line(self.manifest)
+            drop_cut_line(self.manifest)
         strange = next((path for path in self._files() if _index(path.name.lstrip(".").split(".")[0]) is None), None)
         if strange:
             raise SyndiffError(
@@ -143,11 +142,7 @@ class SynthesisFolder:
         return next((p for p in (images / f"{sample.id}{e}" for e in (".png", ".tif")) if p.is_file()), None)
 
     def _record(self, sample: Sample) -> None:
-        line = json.dumps(vars(sample), ensure_ascii=False, allow_nan=False) + "\n"
-        with self.manifest.open("ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        append_json(self.manifest, vars(sample))
 
     def finish(self, origin: DatasetFolder, inpainter: str) -> None:
         """Write groups.csv (when groups are known), captions.csv (the prompts) and, last, dataset.json."""
@@ -202,13 +197,6 @@ def read_manifest(path: Path) -> Iterator[Sample]:
                     "restore the file or synthesize into another folder."
                 )
             yield Sample(**content)
-
-
-def _drop_cut_line(path: Path) -> None:
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
 
 
 def _encode(image: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[bytes, str]:

@@ -13,6 +13,7 @@ from typing import Any
 from syndiff.data.attributes import FrameAttributes, MaskAttributes
 from syndiff.documents import read_yaml
 from syndiff.errors import SyndiffError, did_you_mean
+from syndiff.files import expanded
 
 _FOLDER = Path(__file__).parent / "packs"
 
@@ -101,7 +102,7 @@ def read_pack(name_or_path: str) -> Pack:
     missing keys, words of another form, bounds that do not increase, weights that are not positive, templates with
     unknown slots, and slots that no template names.
     """
-    path = _FOLDER / f"{name_or_path}.yaml" if name_or_path in BUILT_IN else Path(name_or_path).expanduser()
+    path = _FOLDER / f"{name_or_path}.yaml" if name_or_path in BUILT_IN else expanded(name_or_path)
     try:
         content = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):

@@ -48,7 +48,9 @@ def save_checkpoint(
     if best:
         write_text(folder / "best", final.name)
     write_text(folder / "last", final.name)
-    kept = {(folder / pointer).read_text() for pointer in ("last", "best") if (folder / pointer).is_file()}
+    kept = {
+        (folder / pointer).read_text(encoding="utf-8") for pointer in ("last", "best") if (folder / pointer).is_file()
+    }
     for old in folder.iterdir():
         if old.is_dir() and old.name not in kept:
             shutil.rmtree(old)
@@ -59,7 +61,7 @@ def save_checkpoint(
 def find_checkpoint(run: Path, pointer: str) -> Path | None:
     """Folder that `last` or `best` points to, or None before the first checkpoint."""
     try:
-        name = (run / "checkpoints" / pointer).read_text(errors="replace").strip()
+        name = (run / "checkpoints" / pointer).read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
         return None
     folder = run / "checkpoints" / name

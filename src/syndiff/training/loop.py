@@ -236,13 +236,13 @@ class Journal:
     def __init__(self, path: Path, step: int, *, writes: bool = True) -> None:
         self.path, self.writes = path, writes
         if writes:
-            lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
             write_text(path, "".join(line + "\n" for line in lines if _step_of(line) <= step))
 
     def write(self, **entry: Any) -> None:
         """Append one line."""
         if self.writes:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
 
 

@@ -66,7 +66,7 @@ def check_run(run: Path, config: Mapping[str, Any]) -> None:
     """
     path = run / _CONFIG
     if path.is_file():
-        stored = yaml.safe_load(path.read_text()) or {}
+        stored = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         before, now = dict(_flat(stored)), dict(_flat(config))
         changed = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
         if changed:

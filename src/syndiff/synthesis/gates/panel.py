@@ -13,7 +13,7 @@ from tqdm import tqdm
 from syndiff.data.dataset import Case, DatasetFolder
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
-from syndiff.files import write_json
+from syndiff.files import expanded, write_json
 from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.gates import statistics
 from syndiff.synthesis.gates.agreement import agreement
@@ -85,7 +85,7 @@ class Gates:
         cases = [dataset[case_id] for case_id in sorted(set(case_ids))]
         unseen = [dataset[case_id] for case_id in sorted(set(val_ids))] if predictor else []
         painter = painter or Painter()
-        text = TextImage(Path(settings.text_model)) if settings.text_model else None
+        text = TextImage(expanded(settings.text_model)) if settings.text_model else None
         calibrated_on = {
             "cases": len(cases),
             "fingerprint": fingerprint(cases, dataset),

@@ -1,0 +1,222 @@
+"""Predicting into a folder: nobody's file is replaced, the same command goes on, a bad image does not stop the rest."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from syndiff.files import write_json
+from syndiff.models.prediction import model_description
+from syndiff.models.segmenter import initialise
+from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.models.tensors import trainable_state, write_tensors
+
+
+def write_run(folder: Path, seed: int) -> Path:
+    """A checkpoint with untrained weights."""
+    settings = SegmenterSettings(image_size=32, pretrained=False, condition_channels=8, denoiser_channels=8)
+    model = initialise(settings, seed)
+    write_tensors(folder / "model.safetensors", trainable_state(model))
+    write_json(folder / "model.json", model_description(settings, model, step=7, val_dice=0.5))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return write_run(tmp_path_factory.mktemp("run"), 0)
+
+
+def draw(path: Path, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (20, 24 + seed, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path):
+    return [draw(tmp_path / "images" / f"i{seed}.png", seed) for seed in range(4)]
+
+
+@pytest.fixture
+def predict(syndiff, run, images, tmp_path):
+    def call(*more, images=images[0].parent, out=tmp_path / "masks", run=run):
+        return syndiff("predict", "--run", run, "--images", images, "--out", out, *more)
+
+    return call
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def test_annotations_are_never_replaced(predict, phantom):
+    before = contents(phantom / "masks")
+    outcome = predict(images=phantom / "images", out=phantom / "masks")
+    assert outcome.status == 2 and "holds other files" in outcome.err
+    assert contents(phantom / "masks") == before
+
+
+def test_the_same_command_predicts_only_what_is_missing_or_new(predict, images, tmp_path):
+    assert "4 masks written" in predict().out
+    masks = tmp_path / "masks"
+    first = contents(masks)
+    assert len({first[f"i{number}.png"] for number in range(4)}) == 4
+    (masks / "i2.png").unlink()
+    draw(images[3], seed=9)
+    images[0].unlink()  # its mask stays
+    draw(images[0].with_name("j.png"))
+    again = predict()
+    assert again.status == 0 and "3 masks written" in again.out and "1 were there already" in again.out
+    second = contents(masks)
+    assert {name: second[name] for name in ("i0.png", "i1.png", "i2.png")} == {
+        name: first[name] for name in ("i0.png", "i1.png", "i2.png")
+    }
+    assert second["i3.png"] != first["i3.png"] and "j.png" in second
+    assert "0 masks written" in predict().out and contents(masks) == second
+
+
+@pytest.mark.parametrize("image_changed", [False, True])
+def test_a_mask_corrected_by_hand_is_kept_and_named(predict, images, tmp_path, image_changed):
+    predict()
+    mask = tmp_path / "masks" / "i1.png"
+    Image.new("L", (24, 20), 255).save(mask)
+    corrected = mask.read_bytes()
+    if image_changed:
+        draw(images[1], seed=9)
+    outcome = predict()
+    assert outcome.status == 1 and str(mask) in outcome.err and "by hand" in outcome.err
+    assert mask.read_bytes() == corrected
+    mask.rename(tmp_path / "mine.png")
+    assert predict().status == 0 and mask.exists()
+
+
+def test_a_kill_between_a_mask_and_its_line_costs_nothing(predict, tmp_path):
+    predict()
+    masks = tmp_path / "masks"
+    whole = contents(masks)
+    journal = masks / "predictions.jsonl"
+    for kept in range(len(whole["predictions.jsonl"])):
+        if kept % 190 == 0:  # cut anywhere, within a line or between two
+            journal.write_bytes(whole["predictions.jsonl"][:kept])
+            assert predict().status == 0
+            assert contents(masks) == whole
+
+
+@pytest.mark.parametrize("more", [["--seed", 1], ["--views", 2], ["--steps", 2], ["--timestep", 50]])
+def test_other_settings_are_refused_with_both_values(predict, tmp_path, more):
+    predict()
+    before = contents(tmp_path / "masks")
+    outcome = predict(*more)
+    assert outcome.status == 2 and f"is now {more[1]}" in outcome.err and f"{more[0][2:]} was " in outcome.err
+    assert contents(tmp_path / "masks") == before
+
+
+def test_other_weights_are_refused(predict, tmp_path):
+    predict()
+    outcome = predict(run=write_run(tmp_path / "other", seed=1))
+    assert outcome.status == 2 and "weights was" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "line", ["hello", "[1]", '{"image": "a.png"}', '{"mask": "a.png", "mask": "b.png"}', "\udcff", "[" * 9999]
+)
+def test_a_damaged_record_is_a_sentence(predict, tmp_path, line):
+    predict()
+    with (tmp_path / "masks" / "predictions.jsonl").open("ab") as file:
+        file.write(os.fsencode(line) + b"\n")
+    outcome = predict()
+    assert outcome.status == 2 and "predictions.jsonl, line 6" in outcome.err
+
+
+def test_unreadable_images_do_not_stop_the_others(predict, images, tmp_path):
+    folder = images[0].parent
+    images[1].write_bytes(images[1].read_bytes()[:200])
+    (folder / "dangling.png").symlink_to("nowhere.png")
+    (folder / "loop.png").symlink_to("loop.png")
+    os.mkfifo(folder / "pipe.png")
+    (folder / os.fsdecode(b"\xff.png")).write_bytes(images[0].read_bytes())
+    outcome = predict()
+    assert outcome.status == 1 and "3 masks written" in outcome.out
+    for name in ("i1.png", "dangling.png", "loop.png", "pipe.png", "UTF-8"):
+        assert name in outcome.err
+    assert sorted(contents(tmp_path / "masks")) == [".syndiff.json", "i0.png", "i2.png", "i3.png", "predictions.jsonl"]
+    again = predict()
+    assert again.status == 1 and "3 were there already" in again.out
+
+
+def test_what_is_not_read_is_named(predict, images):
+    folder = images[0].parent
+    for name in ("note.txt", "scan.dcm", ".hidden"):
+        (folder / name).write_text("x", encoding="utf-8")
+    draw(folder / "patient 1" / "a.png")
+    outcome = predict()
+    assert outcome.status == 0
+    assert "Not read: files of other kinds (2: note.txt, scan.dcm), sub-folders (1: patient 1)" in outcome.out
+    for path in images:
+        path.unlink()
+    empty = predict()
+    assert empty.status == 2 and "sub-folders (1: patient 1)" in empty.err
+
+
+def test_two_images_of_one_stem_are_both_named(predict, images):
+    Image.open(images[2]).save(images[2].with_suffix(".jpg"))
+    outcome = predict()
+    assert outcome.status == 2 and "i2.jpg and i2.png" in outcome.err
+
+
+def test_a_pipe_is_no_image(predict, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    outcome = predict(images=tmp_path / "pipe")
+    assert outcome.status == 2 and "pipe is a pipe" in outcome.err
+
+
+def test_masks_beside_their_images(predict, images, tmp_path):
+    """The folder of the images is refused under any of its names; one inside of it is no image."""
+    folder = images[0].parent
+    before = contents(folder)
+    (tmp_path / "link").symlink_to(folder)
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "a.png").symlink_to(images[0])
+    for given in (folder, tmp_path / "link", linked, images[0]):
+        for out in (folder, tmp_path / "link"):
+            outcome = predict(images=given, out=out)
+            assert outcome.status == 2 and "overwrite" in outcome.err
+    assert contents(folder) == before
+    assert predict(images=linked).status == 0
+    for _ in range(2):
+        inside = predict(out=folder / "masks")
+        assert inside.status == 0 and "Not read" not in inside.out
+    assert contents(folder) == before
+
+
+def test_nothing_is_left_where_nothing_could_be_predicted(predict, images, tmp_path):
+    for path in images:
+        path.write_bytes(b"hello")
+    assert predict().status == 1
+    assert not (tmp_path / "masks").exists()
+
+
+def test_the_umask_decides_who_may_read_the_masks(predict, tmp_path):
+    before = os.umask(0o077)
+    try:
+        assert predict().status == 0
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "masks").iterdir()} == {0o600}
+
+
+def test_a_link_under_the_name_of_a_mask_is_left_alone(predict, images, tmp_path):
+    predict()
+    mask = tmp_path / "masks" / "i0.png"
+    shutil.move(mask, tmp_path / "elsewhere.png")
+    for target in ("nowhere", tmp_path / "images"):
+        mask.symlink_to(target)
+        outcome = predict()
+        assert outcome.status == 1 and str(mask) in outcome.err and mask.is_symlink()
+        mask.unlink()
+    assert predict().status == 0 and json.loads((tmp_path / "masks" / ".syndiff.json").read_text(encoding="utf-8"))
