@@ -5,14 +5,18 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from syndiff.data import inspection
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.inspection import open_checked
 from syndiff.data.phantom import write_phantom
-from syndiff.data.splits import Split
+from syndiff.data.splits import Split, make_split
+from syndiff.pipeline import adaptation
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.checkpoints import best_checkpoint
 
@@ -205,14 +209,30 @@ def test_a_caption_that_would_be_cut_is_found_before_anything_is_learned(
         assert not (tmp_path / "run").exists(), "a longer caption_length would be refused as another setting"
 
 
-def test_the_test_cases_are_never_read(syndiff, phantom: Path, split: Path, tmp_path: Path) -> None:
-    """Neither by the inpainter nor by captions, gates or placement: their images cannot even be opened."""
+def test_the_test_cases_are_never_read(
+    syndiff, phantom: Path, split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither by the inpainter nor by captions, gates or placement: once they are checked, they cannot be opened."""
     kept = Split.read(split).test
-    for case in kept:
-        next((phantom / "images").glob(f"{case}.*")).write_bytes(b"never read")
+    whole = {path: path.read_bytes() for path in (phantom / "images").iterdir() if path.stem in kept}
+
+    def destroy() -> None:
+        for path in whole:
+            path.write_bytes(b"never read")
+
+    def checked_and_destroyed(root: Path, **options: Any) -> DatasetFolder:
+        for path, content in whole.items():
+            path.write_bytes(content)
+        dataset = open_checked(root, **options)
+        destroy()
+        return dataset
+
+    destroy()
     split.unlink()
-    assert syndiff("data", "split", "--data", phantom, "--out", split).status == 0
+    make_split(DatasetFolder.open(phantom)).write(split)
     assert kept and Split.read(split).test == kept
+    for module in (inspection, adaptation):
+        monkeypatch.setattr(module, "open_checked", checked_and_destroyed)
     given = ["--data", phantom, "--split", split]
     learned = syndiff("adapt", *given, "--out", tmp_path / "adapted", *TINY)
     assert learned.status == 0, learned.err
