@@ -298,7 +298,7 @@ def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split
         ("adapt", ["--set", "lora.rank=5"], "lora.rank has no effect"),
         ("adapt", ["--inpainter", "sdxl", "--minutes", "5"], "adapt.minutes has no effect on"),
         ("adapt", ["--set", "painter.autoencoder=/nowhere/kl-f8"], "/nowhere/kl-f8"),
-        ("adapt", ["--set", "painter.crop_size=50"], "crop_size: found 50, expected a multiple of 32"),
+        ("adapt", ["--set", "painter.crop_size=50"], "crop_size is 50, expected 64 to 1024, a multiple of 32"),
     ],
 )
 def test_mistakes_are_said(

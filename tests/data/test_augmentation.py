@@ -168,5 +168,5 @@ def test_probability_leaves_some_cases_untouched() -> None:
     ],
 )
 def test_a_setting_out_of_range_is_named(name: str, value: object) -> None:
-    with pytest.raises(SyndiffError, match=f"{name} is .*must be"):
+    with pytest.raises(SyndiffError, match=f"augmentation.{name} is .*expected "):
         AugmentationSettings(**{name: value})  # type: ignore[arg-type]

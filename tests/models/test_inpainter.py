@@ -137,8 +137,8 @@ def test_folders_that_hold_something_else_are_named(model, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"crop_size": 100}, "crop_size: found 100, expected a multiple of 32"),
-        ({"autoencoder": "mask"}, "autoencoder: found mask, expected one that knows pictures"),
+        ({"crop_size": 100}, "crop_size is 100, expected 64 to 1024, a multiple of 32"),
+        ({"autoencoder": "mask"}, "autoencoder is 'mask', expected one that knows pictures"),
         ({"channels": (32, 32, 40)}, "channels"),
         ({"caption_channels": 6}, "caption_channels"),
         ({"caption_length": 1}, "caption_length"),

@@ -441,7 +441,7 @@ def test_offloading_needs_a_graphics_card(tiny: Path) -> None:
     ("given", "message"),
     [
         ("sdxl.strength=often", r"sdxl\.strength is 'often'"),
-        ("sdxl.strength=1.5", r"strength is 1\.5; expected"),
+        ("sdxl.strength=1.5", r"strength is 1\.5, expected"),
         ("sdxl.scheduler=magic", "expected one of model, ddim"),
         ("sdxl.loras=[a.safetensors, a.safetensors]", "each file once"),
     ],

@@ -304,10 +304,10 @@ def test_what_cannot_be_taught(data: Path, sdxl: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"steps": 0}, "steps: 0 is out of range"),
-        ({"resolution": 100}, "resolution: 100"),
-        ({"batch_size": 3, "accumulation": 2}, "accumulation: 2"),
-        ({"least_context": 3, "most_context": 2}, "most_context: 2"),
+        ({"steps": 0}, "lora.steps is 0, expected 1 to "),
+        ({"resolution": 100}, "resolution is 100, expected 8 to 8192, a multiple of 8"),
+        ({"batch_size": 3, "accumulation": 2}, "accumulation is 2, expected a divisor of batch_size"),
+        ({"least_context": 3, "most_context": 2}, "least_context is 3, expected no more than most_context, which is 2"),
         ({"targets": ()}, "targets"),
         ({"random_masks": 0, "background_caption": "mucosa"}, "no effect with random_masks 0"),
     ],

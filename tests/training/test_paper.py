@@ -227,13 +227,14 @@ class TestMemory:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        (["model.image_size=144"], "image_size: found 144, expected a multiple of 128"),
+        (["model.image_size=144"], "image_size is 144, expected 32 to 2048, a multiple of 32"),
+        (["model.image_size=160"], "image_size is 160, expected a multiple of 128"),
         (["model.inference_timestep=1000"], "0 to 999"),
         (["model.inference_timestep=50", "model.inference_steps=52"], "1 to 51 from timestep 50"),
         (["model.denoiser_channels=48"], "multiple of 32"),
         (["model.unet_heads=7"], "divisor of denoiser_channels"),
         (["model.unet_attention=[3]"], "downsamplings of its levels, 1, 2, 4, 8, 16"),
-        (["model.unet_multipliers=[1]"], "two levels"),
+        (["model.unet_multipliers=[1]"], "2 to 8 values"),
         (["model.encoder_dropout=1.0"], "below 1"),
         (
             ["model.encoder=efficientnet-lite0"],

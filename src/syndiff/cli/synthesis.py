@@ -81,6 +81,7 @@ class Synthesize(Configured):
 
         from syndiff.data.inspection import open_checked
         from syndiff.data.splits import Split
+        from syndiff.pipeline.early import check_synthesis
         from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter
         from syndiff.report.synthesis_page import build_synthesis_page
         from syndiff.synthesis.dry_run import dry_run
@@ -95,6 +96,7 @@ class Synthesize(Configured):
         split.check(dataset)
         inpainter = make_inpainter(chosen)
         check_inpainter(chosen, split, dataset)
+        check_synthesis(dataset, split, chosen, inpainter, seed=self.seed)
         options: dict[str, Any] = {
             "count": self.count,
             "seed": self.seed,

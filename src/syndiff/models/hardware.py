@@ -1,5 +1,6 @@
 """What this machine computes well."""
 
+import os
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,16 @@ def has_fast_bf16() -> bool:
 def default_device() -> torch.device:
     """CUDA when present, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def memory_bytes() -> int | None:
+    """Memory of the device that computes: the first GPU's, else this machine's; None where that cannot be told."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return None
 
 
 def channels_last(module: M) -> M:

@@ -234,7 +234,7 @@ def load_inpainter(checkpoint: Path) -> InpaintingModel:
     """
     described = read_json(checkpoint / "model.json")
     try:
-        settings = InpaintingSettings(**{**described["model"], "channels": tuple(described["model"]["channels"])})
+        settings = InpaintingSettings(**described["model"])
         model = initialise_inpainter(settings, described["vocabulary"], 0)
     except (KeyError, TypeError) as error:
         raise SyndiffError(

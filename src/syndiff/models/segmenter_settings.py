@@ -1,25 +1,29 @@
 """What a segmenter is; how it is trained belongs to `TrainingSettings`."""
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
+from syndiff.bounds import Bounds, Length, Section, ShareBelowOne
 from syndiff.errors import SyndiffError
+from syndiff.models.inpainter_settings import Variance
 from syndiff.models.latent_grid import DOWNSAMPLING
 
 PeerKind = Literal["unet", "attention-unet", "segresnet"]
 Kind = Literal["diffusion", "control", PeerKind]
+_Multiplier = Annotated[int, Bounds(1, 64)]
+_Downsampling = Annotated[int, Bounds(1, 128)]
 VIEWS = (1, 2, 4, 8)
 """1: the image itself; 2: with its mirror image; 4: both flips; 8: all flips and quarter turns of a square."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmenterSettings:
+class SegmenterSettings(Section):
     """Everything that rebuilds a segmenter; stored beside its weights.
 
     Attributes:
         kind: "diffusion" for the one-step segmenter, "control" for the plain U-Net on the same backbone; MONAI's
             "unet", "attention-unet" and "segresnet", from random weights, to compare with.
-        image_size: side in pixels that images are resized to; a multiple of 32, and of 8 times the U-Net's coarsest
+        image_size: side in pixels that images are resized to; for the U-Net a multiple of 8 times its coarsest
             downsampling (128 for the paper's).
         encoder: the vision encoder tau_theta: "efficientnet-lite0", or "autoencoder", the paper's trainable copy of the
             frozen autoencoder's own encoder with a 1x1 convolution (an AutoencoderKL only).
@@ -58,69 +62,58 @@ class SegmenterSettings:
         inference_views: flips and quarter turns of an image whose predictions are averaged: 1, 2, 4 or 8.
     """
 
+    section = "model"
+
     kind: Kind = "diffusion"
-    image_size: int = 128
+    image_size: Annotated[int, Bounds(32, 2048, multiple=32)] = 128
     encoder: Literal["efficientnet-lite0", "autoencoder"] = "efficientnet-lite0"
-    encoder_dropout: float = 0.0
-    control_dropout: float = 0.0
+    encoder_dropout: ShareBelowOne = 0.0
+    control_dropout: ShareBelowOne = 0.0
     pretrained: bool = True
     autoencoder: str = "compact"
     autoencoder_revision: str = ""
     latent_scaling: Literal["own", "measured"] = "own"
-    condition_channels: int = 96
+    condition_channels: Annotated[int, Bounds(1, 4096)] = 96
     denoiser: Literal["compact", "unet"] = "compact"
-    denoiser_channels: int = 96
-    unet_multipliers: tuple[int, ...] = (1, 2, 2, 4, 4)
-    unet_blocks: int = 2
-    unet_attention: tuple[int, ...] = (1, 2, 4, 8)
-    unet_heads: int = 8
-    unet_context: int = 0
+    denoiser_channels: Annotated[int, Bounds(8, 4096, multiple=8)] = 96
+    unet_multipliers: Annotated[tuple[_Multiplier, ...], Length(2, 8)] = (1, 2, 2, 4, 4)
+    unet_blocks: Annotated[int, Bounds(1, 16)] = 2
+    unet_attention: Annotated[tuple[_Downsampling, ...], Length(0, 8)] = (1, 2, 4, 8)
+    unet_heads: Annotated[int, Bounds(1, 256)] = 8
+    unet_context: Annotated[int, Bounds(0, 8192)] = 0
     denoiser_weights: str = ""
     denoiser_weights_revision: str = ""
     denoiser_extra_inputs: Literal["zero", "halve"] = "zero"
     objective: Literal["noise+latent", "z0", "v"] = "z0"
     norm: Literal["l1", "l2"] = "l1"
-    latent_weight: float = 1.0
-    timesteps: int = 1000
-    beta_start: float = 0.0015
-    beta_end: float = 0.0155
+    latent_weight: Annotated[float, Bounds(0, 1_000_000)] = 1.0
+    timesteps: Annotated[int, Bounds(2, 100_000)] = 1000
+    beta_start: Variance = 0.0015
+    beta_end: Variance = 0.0155
     zero_terminal_snr: bool = True
-    inference_timestep: int = -1
-    inference_steps: int = 1
+    inference_timestep: Annotated[int, Bounds(-1, 99_999)] = -1
+    inference_steps: Annotated[int, Bounds(1, 100_000)] = 1
     inference_clamp: bool = False
-    inference_views: int = 1
+    inference_views: Annotated[int, Bounds(1, 8)] = 1
 
     def __post_init__(self) -> None:
-        for name in ("unet_multipliers", "unet_attention"):  # JSON knows lists only
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        super().__post_init__()
+        self.check_order("beta_start", "beta_end", apart=True)
         start = self.first_timestep
         expected = {
-            "kind": (self.kind in get_args(Kind), f"one of {', '.join(get_args(Kind))}"),
-            "image_size": (
-                self.image_size >= self._grain and self.image_size % self._grain == 0,
-                f"a multiple of {self._grain}, such as {max(self._grain, 128)} or 256",
-            ),
-            "encoder": (self.encoder in ("efficientnet-lite0", "autoencoder"), "efficientnet-lite0 or autoencoder"),
-            "encoder_dropout": (0 <= self.encoder_dropout < 1, "at least 0 and below 1"),
-            "control_dropout": (0 <= self.control_dropout < 1, "at least 0 and below 1"),
-            "latent_scaling": (self.latent_scaling in ("own", "measured"), "own or measured"),
-            "denoiser": (self.denoiser in ("compact", "unet"), "compact or unet"),
-            "condition_channels": (self.condition_channels >= 1, "1 or more"),
-            "denoiser_channels": (self.denoiser_channels >= 8 and self.denoiser_channels % 8 == 0, "a multiple of 8"),
+            "image_size": (self.image_size % self._grain == 0, f"a multiple of {self._grain} with this U-Net"),
             **(self._unet_limits() if self.denoiser == "unet" else {}),
-            "latent_weight": (self.latent_weight >= 0, "0 or more"),
-            "timesteps": (self.timesteps >= 2, "2 or more"),
-            "inference_timestep": (0 <= start < self.timesteps, f"0 to {self.timesteps - 1}, or -1 for the last"),
-            "inference_steps": (1 <= self.inference_steps <= start + 1, f"1 to {start + 1} from timestep {start}"),
+            "inference_timestep": (start < self.timesteps, f"0 to {self.timesteps - 1}, or -1 for the last"),
+            "inference_steps": (self.inference_steps <= start + 1, f"1 to {start + 1} from timestep {start}"),
             "inference_views": (self.inference_views in VIEWS, "1, 2, 4 or 8"),
         }
         for name, (valid, words) in expected.items():
             if not valid:
-                raise SyndiffError(f"model setting {name}: found {getattr(self, name)}, expected {words}.")
+                raise self.refuse(name, words)
         if self.kind == "diffusion":  # what it is compared with has its settings
             self._refuse_what_does_not_fit()
         if self.kind in get_args(PeerKind) and self.control_dropout:
-            raise SyndiffError(f"model setting control_dropout: it has no effect with kind {self.kind}; leave it out.")
+            raise SyndiffError(f"model.control_dropout: it has no effect with kind {self.kind}; leave it out.")
 
     @property
     def _grain(self) -> int:
@@ -130,32 +123,22 @@ class SegmenterSettings:
     def _unet_limits(self) -> dict[str, tuple[bool, str]]:
         levels = [2**level for level in range(len(self.unet_multipliers))]
         return {
-            "denoiser_channels": (
-                self.denoiser_channels >= 32 and self.denoiser_channels % 32 == 0,
-                "a multiple of 32 for a U-Net",
-            ),
-            "unet_multipliers": (
-                len(levels) >= 2 and min(self.unet_multipliers, default=0) >= 1,
-                "two levels or more, each a multiple of 1 or more",
-            ),
-            "unet_blocks": (self.unet_blocks >= 1, "1 or more"),
+            "denoiser_channels": (self.denoiser_channels % 32 == 0, "a multiple of 32 for a U-Net"),
             "unet_attention": (
                 len(set(self.unet_attention) - set(levels)) == 0,
                 f"some of the downsamplings of its levels, {', '.join(map(str, levels))}",
             ),
             "unet_heads": (
-                self.unet_heads >= 1 and self.denoiser_channels % self.unet_heads == 0,
+                self.denoiser_channels % self.unet_heads == 0,
                 f"a divisor of denoiser_channels, which is {self.denoiser_channels}",
             ),
-            "unet_context": (self.unet_context >= 0, "0 or more"),
-            "denoiser_extra_inputs": (self.denoiser_extra_inputs in ("zero", "halve"), "zero or halve"),
         }
 
     def _refuse_what_does_not_fit(self) -> None:
         """Raise SyndiffError for a setting that does not go with the others, or has no effect beside them."""
         if self.objective == "noise+latent" and self.zero_terminal_snr:
             raise SyndiffError(
-                "model setting zero_terminal_snr: true cannot be used with objective noise+latent, whose clean latent "
+                "model.zero_terminal_snr: true cannot be used with objective noise+latent, whose clean latent "
                 "would be divided by zero at the last timestep. Set model.zero_terminal_snr=false too, or choose the "
                 "objective z0 or v."
             )
@@ -173,9 +156,7 @@ class SegmenterSettings:
         }
         for name, (used, beside) in needs.items():
             if not used and getattr(self, name) != usual[name]:
-                raise SyndiffError(
-                    f"model setting {name}: {getattr(self, name)} has no effect with {beside}; leave it out."
-                )
+                raise SyndiffError(f"model.{name}: {getattr(self, name)} has no effect with {beside}; leave it out.")
 
     @property
     def coarse_size(self) -> int:

@@ -21,12 +21,12 @@ from syndiff.data.words import tokenize
 from syndiff.documents import read_json
 from syndiff.files import expanded, write_json
 from syndiff.models.autoencoder import load_autoencoder
-from syndiff.models.caption_encoder import check_caption_length
 from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import initialise_inpainter
 from syndiff.models.inpainter_settings import InpaintingSettings
+from syndiff.pipeline.early import check_adaptation
 from syndiff.pipeline.starting import Start
-from syndiff.presets import Settings
+from syndiff.presets import Settings, in_full
 from syndiff.synthesis.captions import caption_case
 from syndiff.synthesis.grammar import Grammar
 from syndiff.training.calibration import step_seconds
@@ -170,7 +170,7 @@ def plan_compact(
     start: Start | None = None,
 ) -> str:
     """What `adapt_compact` would learn, in words."""
-    check_captions(dataset, split, grammar, model_settings.caption_length)
+    check_adaptation(dataset, split, grammar, model_settings, fetch=False)
     lesions = caption_lesions(dataset, (*split.train, *split.val), grammar, progress=True)
     training = [caption for case_id in split.train for _, caption in lesions[case_id]]
     example = f", such as {training[0]!r}" if training else ""
@@ -184,16 +184,6 @@ def plan_compact(
         f"{len(model.vocabulary)} words, {parameters / 1e6:.1f} M trained parameters, {long} of "
         f"{settings.batch_size} crops at {model_settings.crop_size} pixels{origin}\nnothing was written"
     )
-
-
-def check_captions(dataset: DatasetFolder, split: Split, grammar: Grammar, length: int) -> None:
-    """Raise SyndiffError when a compact inpainter of this `caption_length` could not read what it is to learn from.
-
-    That is the longest captions of the grammar, and those that the dataset brings for training and validation cases.
-    """
-    own = (dataset[case_id].caption for case_id in (*split.train, *split.val))
-    for caption in (*grammar.longest(measured_only=True), *own):
-        check_caption_length(caption or "", length)
 
 
 def adapt_compact(
@@ -215,7 +205,7 @@ def adapt_compact(
     """
     background = grammar.background.text
     check_machine(settings)
-    check_captions(dataset, split, grammar, model_settings.caption_length)
+    check_adaptation(dataset, split, grammar, model_settings, fetch=True)
     train_lesions = caption_lesions(dataset, split.train, grammar, progress=progress)
     val_lesions = caption_lesions(dataset, split.val, grammar, progress=progress)
     vocabulary = _vocabulary(grammar, {**train_lesions, **val_lesions}, start)
@@ -233,7 +223,11 @@ def adapt_compact(
     config = {
         "seed": seed,
         "learned_from": about,
-        "inpainter": {**asdict(model_settings), "channels": list(model_settings.channels)},
+        "inpainter": {
+            **asdict(model_settings),
+            "channels": list(model_settings.channels),
+            "autoencoder": in_full(model_settings.autoencoder),
+        },
         "adapt": asdict(settings),
     }
     with claimed_run(out, "adapt"):

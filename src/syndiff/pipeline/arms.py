@@ -18,6 +18,7 @@ from syndiff.evaluation.timing import time_predictors
 from syndiff.files import sha256, write_json
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter_settings import Kind, SegmenterSettings
+from syndiff.pipeline.early import check_segmenters
 from syndiff.pipeline.painting import check_painter, data_of, open_synthetic
 from syndiff.pipeline.training_plan import training_plan
 from syndiff.presets import Settings
@@ -82,7 +83,7 @@ def train_segmenter(
     training = replace(settings.training, steps=steps)
     check_machine(training)
     elsewhere = sorted(_behind(synthetic) - {split.dataset}) if synthetic else []
-    plain = replace(settings, training=training).plain()
+    plain = replace(settings, training=training).recorded()
     config = {
         "seed": seed,
         "data": {
@@ -250,6 +251,7 @@ def train_verb(
         cases = sum(len(ids) for _, ids in sources)
         plan = training_plan(settings.model, settings.training, cases)
         return f"{describe_split(split)}\n{cases} cases to train on\n{plan}\n\nnothing was written or downloaded"
+    check_segmenters(settings, [settings.model.kind], fetch=True)
     size = settings.model.image_size
     train_cases = load_cases(sources, size, progress=True)
     val_cases = load_cases([(dataset, split.val)], size, progress=True)

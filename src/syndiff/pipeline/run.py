@@ -14,11 +14,14 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split
+from syndiff.errors import SyndiffError
 from syndiff.files import expanded
 from syndiff.models.segmenter_settings import Kind, SegmenterSettings
-from syndiff.pipeline.adaptation import adapt_compact, check_captions
+from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.arms import describe_split, evaluate_runs, plan_steps, planned_split, train_segmenter
+from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
 from syndiff.pipeline.painting import check_inpainter, check_judge, make_gates, make_inpainter, open_synthetic
+from syndiff.pipeline.stages import IDENTIFIED, SYNTHESIS, SYNTHETIC, is_of, may_change, set_aside
 from syndiff.presets import Settings
 from syndiff.report.content import read_content
 from syndiff.report.page import build_report
@@ -28,10 +31,11 @@ from syndiff.synthesis.engine import check_prompts, synthesize
 from syndiff.synthesis.grammar import Grammar
 from syndiff.training.loop import check_machine
 from syndiff.training.pace import warn_of_shortfall
-from syndiff.training.run_folder import open_run
+from syndiff.training.run_folder import check_run, claimed_run, open_run
 
 log = logging.getLogger("syndiff")
 Sources = Sequence[tuple[DatasetFolder, Sequence[str]]]
+ARMS: dict[str, Kind] = {"control": "control", "real": "diffusion", "real+synthetic": "diffusion"}
 
 
 def run_pipeline(
@@ -41,6 +45,10 @@ def run_pipeline(
 
     Arms: the control, the one-step segmenter on real cases, and the same on real and synthetic cases, all trained for
     the same time. Only the split's training cases are shown to the synthesis; the test cases are read once, at the end.
+    Settings of stages that have not begun may differ from those that `out` was made with.
+
+    Raises SyndiffError before `out` is made for everything that settings, split and files can tell; and at the end,
+    with the report of the other two arms written, where no synthetic case was accepted.
     """
     # 1. Are the settings, the inpainter and the dataset usable, and how is it divided?
     settings.refuse("run (it trains a control and segmenters)", "model.kind")
@@ -61,22 +69,32 @@ def run_pipeline(
     if inpainter:
         check_prompts(grammar, inpainter)
     split = planned_split(dataset, out / "split.json", method=split_method, seed=seed)
-    if adapts:  # what can be refused is refused before anything is written
-        check_captions(dataset, split, grammar, settings.painter.caption_length)
-    else:
+    config = settings.recorded()
+    if settings.run.minutes:
+        del config["training"]["steps"]  # plan.json has the steps
+    config = {"data": str(data), "split": split_method, "seed": seed, **config}
+    free = may_change(out)
+    changed = check_run(out, config, may_change=free, identified=IDENTIFIED)
+    check_synthesis(dataset, split, settings, inpainter, seed=seed)
+    if not adapts:
         check_inpainter(settings, split, dataset)
     if expanded(settings.gates.segmenter).resolve() not in {(out / arm).resolve() for arm in ("control", "real")}:
         check_judge(settings, split, dataset)  # else it is trained before it judges
-    check_machine(settings.training)
+    check_segmenters(settings, ARMS.values(), fetch=not dry_run)
     if adapts:
         check_machine(settings.adapt)
+        check_adaptation(dataset, split, grammar, settings.painter, fetch=not dry_run)
     if dry_run:
         return _plan_in_words(dataset, split, settings)
-    config = settings.plain()
-    if settings.run.minutes:
-        del config["training"]["steps"]  # plan.json has the steps
-    open_run(out, {"data": str(data), "split": split_method, "seed": seed, **config})
-    with log_file(out / "log.txt"):
+    with claimed_run(out, "run"), log_file(out / "log.txt"):
+        aside = None
+        if (out / SYNTHETIC).is_dir() and any(is_of(name, SYNTHESIS) for name in changed):
+            aside = set_aside(out / SYNTHETIC)  # before config.yaml says otherwise: a kill must not come between
+        open_run(out, config, may_change=free, identified=IDENTIFIED)
+        if changed:
+            log.info("settings changed, no stage has used them yet: " + "; ".join(changed.values()))
+        if aside:
+            log.info(f"{out / SYNTHETIC}, of which nothing was accepted, was renamed {aside.name}")
         contact_sheet(dataset, out / "inspection.png", seed=seed)
         stage(2, "split", split_method)
         split.write(out / "split.json")
@@ -88,23 +106,18 @@ def run_pipeline(
         train_cases = load_cases(real, size, progress=True)
         val_cases = load_cases([(dataset, split.val)], size, progress=True)
         steps = plan_steps(out / "plan.json", settings, train_cases)
-        arms: dict[str, Kind] = {
-            "control": "control",
-            "real": "diffusion",
-            "real+synthetic": "diffusion",
-        }
 
         def train_arm(number: int, arm: str, cases: CaseArrays) -> None:
-            stage(number, f"train {arm}", f"{steps[arms[arm]]} steps")
-            model = replace(settings.model, kind=arms[arm])
+            stage(number, f"train {arm}", f"{steps[ARMS[arm]]} steps")
+            model = replace(settings.model, kind=ARMS[arm])
             train_segmenter(
                 out / arm,
                 replace(settings, model=model),
-                steps[arms[arm]],
+                steps[ARMS[arm]],
                 split,
                 cases,
                 val_cases,
-                synthetic=out / "synthetic" if arm == "real+synthetic" else None,
+                synthetic=out / SYNTHETIC if arm == "real+synthetic" else None,
                 seed=seed,
             )
             warn_of_shortfall(out / arm, settings.run.minutes)
@@ -132,28 +145,29 @@ def run_pipeline(
             dataset,
             split.train,
             inpainter,
-            out / "synthetic",
+            out / SYNTHETIC,
             count=count,
-            least=1,
+            least=0,
             seed=seed,
             feather=settings.synthesis.feather,
             grain=settings.synthesis.grain,
             grammar=grammar,
-            gates=make_gates(settings, inpainter, dataset, split, out / "synthetic"),
+            gates=make_gates(settings, inpainter, dataset, split, out / SYNTHETIC),
             background_lesion=settings.synthesis.background_lesion,
             backgrounds=settings.synthesis.backgrounds,
         )
         log.info(f"{summary}\n{summary.table}\nto browse them: {build_synthesis_page(out / 'synthetic')}")
         if summary.accepted < count:
             log.warning(f"Only {summary.accepted} of the {count} synthetic cases that were asked for were accepted.")
-        synthetic = open_synthetic(out / "synthetic", split)
-        both = load_cases([*real, (synthetic, [case.id for case in synthetic.cases])], size, progress=True)
-        train_arm(7, "real+synthetic", both)
+        if summary.accepted:
+            synthetic = open_synthetic(out / SYNTHETIC, split)
+            both = load_cases([*real, (synthetic, [case.id for case in synthetic.cases])], size, progress=True)
+            train_arm(7, "real+synthetic", both)
 
         # 4. The test cases, once.
         stage(8, "evaluate", f"{len(split.test)} test cases")
         evaluate_runs(
-            [out / arm for arm in arms],
+            [out / arm for arm in ARMS if summary.accepted or arm != "real+synthetic"],
             dataset,
             split.test,
             dataset_fingerprint=split.fingerprint,
@@ -166,7 +180,16 @@ def run_pipeline(
         report = build_report(out, dataset)
         table = table_text(read_content(out, dataset))
         log.info(f"peak memory {peak_memory_gib():.1f} GiB")
-    return f"{table}\n\nReport: {report}"
+        told = f"{table}\n\nReport: {report}"
+        if not summary.accepted:
+            log.info(told)
+            raise SyndiffError(
+                f"no synthetic case was accepted, so real+synthetic was not trained: {summary}. "
+                f"{summary.account.mend()}"
+                f"The report {report} holds the other arms. Correct the settings of synthesis, gates or the inpainter "
+                f"(--set) and give the same command again: it goes on there with a new {SYNTHETIC}/."
+            )
+    return told
 
 
 def stage(number: int, name: str, detail: str) -> None:
@@ -175,10 +198,10 @@ def stage(number: int, name: str, detail: str) -> None:
 
 
 class log_file:
-    """Context manager: everything logged is also appended to a file."""
+    """Context manager: everything logged is also appended to a file, which is made for the first line."""
 
     def __init__(self, path: Path) -> None:
-        self._make: Callable[[], logging.Handler] = lambda: logging.FileHandler(path, encoding="utf-8")
+        self._make: Callable[[], logging.Handler] = lambda: logging.FileHandler(path, encoding="utf-8", delay=True)
 
     def __enter__(self) -> None:
         self._handler = self._make()

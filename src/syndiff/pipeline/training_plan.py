@@ -1,15 +1,17 @@
 """What a training would do, take and fetch, in words: counted on shapes, so that nothing is allocated or downloaded."""
 
+from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import outline_autoencoder
 from syndiff.models.efficientnet import imagenet_weights_file
-from syndiff.models.hardware import has_fast_bf16
+from syndiff.models.hardware import has_fast_bf16, memory_bytes
 from syndiff.models.peers import PEERS
 from syndiff.models.segmenter import DiffusionSegmenter
 from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.models.unet import UNetDenoiser, UNetWeights
-from syndiff.training.loop import check_precision
+from syndiff.training.loop import check_machine, check_precision
 from syndiff.training.memory import Memory, Part, count_memory, outline
 from syndiff.training.objective import SegmentationObjective
+from syndiff.training.run_folder import this_process
 from syndiff.training.settings import TrainingSettings
 
 GIB = 2**30
@@ -22,11 +24,7 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
     another shape, a precision that the graphics card lacks.
     """
     warning = check_precision(training.precision)
-    bf16 = training.precision == "bf16" or (training.precision == "auto" and has_fast_bf16())
-    autoencoder, here = outline_autoencoder(model.autoencoder, revision=model.autoencoder_revision or None)
-    objective, parts = outline(model, training, autoencoder)
-    weights = _weights(model, objective, here)
-    memory = count_memory(model, training, objective, bf16=bf16)
+    bf16, parts, weights, memory = _counted(model, training)
     images = training.steps * training.batch_size
     lines = [
         f"{training.steps:,} steps of {training.batch_size} images at {_sizes(model, training)}: {images:,} images "
@@ -47,6 +45,32 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
         *(f"  {line}" for line in weights),
     ]
     return "\n".join([*lines, *(["", warning] if warning else [])])
+
+
+def check_training(model: SegmenterSettings, training: TrainingSettings) -> None:
+    """Raise SyndiffError for what `training_plan` refuses, and for a training that this machine cannot hold.
+
+    Nothing is allocated, fetched or written. A batch that several processes share is not judged by its size.
+    """
+    check_machine(training)
+    *_, memory = _counted(model, training)
+    there = memory_bytes()
+    if there is not None and this_process().num_processes == 1 and memory.total > there:
+        raise SyndiffError(
+            f"the training of the kind {model.kind} would take about {memory.total / GIB:,.0f} GiB of memory, and this "
+            f"machine has {there / GIB:,.0f} (an estimate: `syndiff train --dry-run` shows its parts). Lower "
+            f"training.batch_size (now {training.batch_size}), model.image_size ({model.image_size}) or the model's "
+            "channels."
+        )
+
+
+def _counted(model: SegmenterSettings, training: TrainingSettings) -> tuple[bool, list[Part], list[str], Memory]:
+    """Whether it computes in bf16, its parts, where their weights come from, and its memory."""
+    bf16 = training.precision == "bf16" or (training.precision == "auto" and has_fast_bf16())
+    autoencoder, here = outline_autoencoder(model.autoencoder, revision=model.autoencoder_revision or None)
+    objective, parts = outline(model, training, autoencoder)
+    weights = _weights(model, objective, here)
+    return bf16, parts, weights, count_memory(model, training, objective, bf16=bf16)
 
 
 def _sizes(model: SegmenterSettings, training: TrainingSettings) -> str:

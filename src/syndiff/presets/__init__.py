@@ -1,14 +1,12 @@
 """Presets and configuration files: data, never code; every value is checked against the class that owns it."""
 
 import difflib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
-import typeguard
-
+from syndiff.bounds import Bounds, Section, kinds_of
 from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.documents import parse_yaml, read_yaml
 from syndiff.errors import SyndiffError, shown
@@ -20,7 +18,7 @@ from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.inpainting_settings import AdaptSettings
 from syndiff.training.lora_settings import LoraSettings
-from syndiff.training.settings import TrainingSettings
+from syndiff.training.settings import Minutes, TrainingSettings
 
 _FOLDER = Path(__file__).parent
 _REVISIONS = {
@@ -30,10 +28,16 @@ _REVISIONS = {
     "synthesis.model": "synthesis.revision",
 }
 """Settings that name weights, and those that name a revision of them."""
+_PLACES = (
+    *("model.autoencoder", "model.denoiser_weights", "painter.autoencoder"),
+    *("synthesis.model", "synthesis.backgrounds", "synthesis.prompts"),
+    *("gates.segmenter", "gates.text_model", "sdxl.loras"),
+)
+"""Settings that may name a folder or a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings:
+class RunSettings(Section):
     """What only the whole pipeline decides.
 
     Attributes:
@@ -42,15 +46,10 @@ class RunSettings:
         tolerance: pixels within which two surfaces agree, for the normalised surface Dice.
     """
 
-    minutes: float = 10.0
-    tolerance: float = 2.0
+    section = "run"
 
-    def __post_init__(self) -> None:
-        if not (0 <= self.minutes < math.inf and 0 < self.tolerance < math.inf):
-            raise SyndiffError(
-                f"run settings: found minutes={self.minutes} and tolerance={self.tolerance}; minutes must be 0 or "
-                "more, tolerance above 0."
-            )
+    minutes: Minutes = 10.0
+    tolerance: Annotated[float, Bounds(0, 10_000, above=True)] = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +104,24 @@ class Settings:
             if section != "chosen"
         }
 
+    def recorded(self) -> dict[str, Any]:
+        """`plain`, with the folders and files of this machine that settings name written out in full.
+
+        So a run folder says what made it, wherever it is read.
+        """
+        values = self.plain()
+        for place in _PLACES:
+            section, name = place.split(".")
+            found = values[section][name]
+            values[section][name] = [in_full(each) for each in found] if isinstance(found, list) else in_full(found)
+        return values
+
+
+def in_full(place: str) -> str:
+    """The whole path of what lies on this machine; a name on the hub, or of what is shipped, as it is."""
+    path = Path(place).expanduser()
+    return str(path.resolve()) if place and path.exists() else place
+
 
 def _names(chosen: str, names: Sequence[str]) -> bool:
     return chosen in names or chosen.split(".")[0] in names
@@ -132,9 +149,8 @@ def load_settings(preset: str, config: Path | None = None, overrides: Sequence[s
                 raise SyndiffError(f"{origin}: unknown section {section!r}{_suggest(section, sections)}.")
             if not isinstance(values, Mapping):
                 raise SyndiffError(f"{origin}: section {section} must hold names and values, found {shown(values)}.")
-            hints = get_type_hints(sections[section])
             for name, value in values.items():
-                merged[section][name] = _checked(origin, section, name, value, hints)
+                merged[section][name] = _checked(origin, sections[section], name, value)
     chosen = frozenset(
         f"{section}.{name}" for _, layer in layers[shipped:] for section in layer for name in layer[section]
     )
@@ -152,32 +168,13 @@ def _preset_layers(preset: str) -> list[tuple[str, dict[str, Any]]]:
     return [*(_preset_layers(base) if base else []), (f"preset {preset}", content)]
 
 
-def _checked(origin: str, section: str, name: str, value: Any, hints: Mapping[str, Any]) -> Any:
-    if name not in hints:
-        raise SyndiffError(f"{origin}: unknown setting {section}.{name}{_suggest(name, hints)}.")
-    if isinstance(value, list):
-        value = tuple(value)
-    if isinstance(value, bool) and hints[name] is not bool:
-        value = str(value).lower()  # Python counts True as a number; a user does not
+def _checked(origin: str, section: type[Section], name: str, value: Any) -> Any:
+    if name not in (known := kinds_of(section)):
+        raise SyndiffError(f"{origin}: unknown setting {section.section}.{name}{_suggest(name, known)}.")
     try:
-        typeguard.check_type(value, hints[name])
-    except typeguard.TypeCheckError:
-        raise SyndiffError(
-            f"{origin}: {section}.{name} is {shown(value)}, expected {_in_words(hints[name])}."
-        ) from None
-    return value
-
-
-def _in_words(kind: Any) -> str:
-    """A setting's type, for people."""
-    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    if kind in words:
-        return words[kind]
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(str, get_args(kind)))}"
-    if get_origin(kind) is tuple:
-        return f"a list, such as [a, b], each {_in_words(get_args(kind)[0])}"
-    return str(kind)
+        return section.checked(name, value, known[name])
+    except SyndiffError as error:
+        raise SyndiffError(f"{origin}: {error}") from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import docstring_parser
 import yaml
 
+from syndiff.bounds import Section, in_words, kinds_of
 from syndiff.errors import SyndiffError
 from syndiff.presets import Settings
 
@@ -15,7 +16,7 @@ _WIDTH = 100
 
 
 def describe(settings: Settings, sections: Sequence[str] = ()) -> str:
-    """`section.name = value` of every setting with what it means below, for all sections or the named ones.
+    """`section.name = value` of every setting with what it means and may be below, for all sections or the named ones.
 
     Raises SyndiffError for a section that does not exist.
     """
@@ -31,13 +32,13 @@ def describe(settings: Settings, sections: Sequence[str] = ()) -> str:
     )
 
 
-def _section(section: str, owner: type, values: dict[str, Any]) -> list[str]:
-    meanings, hints = meanings_of(owner), get_type_hints(owner)
+def _section(section: str, owner: type[Section], values: dict[str, Any]) -> list[str]:
+    meanings, kinds = meanings_of(owner), kinds_of(owner)
     lines = []
     for name, value in values.items():
         lines.append(f"{section}.{name} = {_written(value)}")
-        choices = [str(choice) for choice in get_args(hints[name]) if isinstance(choice, str)]
-        about = meanings[name] + (f" One of {', '.join(choices)}." if choices else "")
+        allowed = in_words(kinds[name])
+        about = meanings[name] + (f" {allowed[0].upper()}{allowed[1:]}." if kinds[name] not in (str, bool) else "")
         lines += textwrap.wrap(about, _WIDTH, initial_indent="    ", subsequent_indent="    ")
     return lines
 

@@ -97,12 +97,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Synthesis:
-    """The synthetic dataset and what its manifest says.
+    """The synthetic dataset (None where nothing was accepted) and what its manifest says.
 
     backends: names of the inpainters. samples: the accepted ones. rejected: how many, for each reason.
     """
 
-    dataset: DatasetFolder
+    dataset: DatasetFolder | None
     backends: tuple[str, ...]
     samples: tuple[Sample, ...]
     rejected: dict[str, int]
@@ -268,10 +268,11 @@ def _compare(first: str, second: str, tables: Mapping[str, Path]) -> Comparison:
 
 def _read_synthesis(folder: Path) -> Synthesis:
     every = list(read_manifest(_made(folder / "manifest.jsonl", "synthesize")))
+    samples = tuple(sample for sample in every if sample.accepted)
     return Synthesis(
-        dataset=DatasetFolder.open(folder),
+        dataset=DatasetFolder.open(folder) if samples else None,
         backends=tuple(dict.fromkeys(sample.backend["name"] for sample in every)),
-        samples=tuple(sample for sample in every if sample.accepted),
+        samples=samples,
         rejected=dict(Counter(sample.reason or "" for sample in every if not sample.accepted).most_common()),
     )
 

@@ -140,7 +140,7 @@ def _card(content: Content, row: CaseRow) -> Card:
 
 def _samples(content: Content) -> list[Card]:
     """Accepted synthetic cases at even distances through the manifest: a sample without a choice of taste."""
-    if content.synthesis is None:
+    if content.synthesis is None or content.synthesis.dataset is None:
         return []
     every, cards = content.synthesis.samples, []
     for index in range(min(_SAMPLES_SHOWN, len(every))):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from syndiff.evaluation.statistics import Difference, Interval
-from syndiff.report.content import LABELS, Arm, Content, Timing
+from syndiff.report.content import LABELS, Arm, Content, Synthesis, Timing
 from syndiff.training.pace import shortfall
 
 _ALPHA = 0.05
@@ -110,6 +110,8 @@ def verdict(content: Content) -> list[tuple[str, str]]:
                 + _chance(gain.differences["dice"], "Synthetic cases helped", "Synthetic cases did harm"),
             )
         )
+    elif content.synthesis is not None and not content.synthesis.samples:
+        answers.append(("What did synthetic cases add?", _nothing_accepted(content.synthesis)))
     control = content.comparison("real", "control")
     if control is not None:
         name = _segmenter(content.arms["real"])
@@ -148,7 +150,7 @@ def limits(content: Content) -> list[str]:
         "Each arm was trained once, from one seed. The intervals do not hold the luck of training: another seed "
         "would move every number, and with it small differences between arms."
     )
-    if content.synthesis is not None:
+    if content.synthesis is not None and content.synthesis.samples:
         found.append(_about_synthesis(content))
     found += _about_the_model(content.main)
     if content.main.counts["empty_targets"]:
@@ -257,6 +259,15 @@ def _speed(content: Content) -> str:
     ratio = timing.total.median / control.timing.total.median
     compared = f"{ratio:.1f} times as long as" if ratio >= 1 else f"{1 / ratio:.1f} times as fast as"
     return f"{text} That is {compared} the control ({control.timing.total.median:.0f} ms)."
+
+
+def _nothing_accepted(synthesis: Synthesis) -> str:
+    reasons = ", ".join(f"{reason} {count}" for reason, count in synthesis.rejected.items())
+    return (
+        f"This run cannot say: none of {sum(synthesis.rejected.values())} painted cases was accepted ({reasons}), so "
+        f"there is no arm {LABELS['real+synthetic']}. With other settings of synthesis or gates the same command goes "
+        "on there."
+    )
 
 
 def _added(content: Content) -> str:

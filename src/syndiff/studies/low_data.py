@@ -17,8 +17,9 @@ from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.files import write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.pipeline.adaptation import adapt_compact, check_captions
+from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.arms import describe_split, planned_split, train_segmenter
+from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
 from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter, open_synthetic
 from syndiff.presets import Settings
 from syndiff.studies.cells import case_scores, in_processes, mean_dice
@@ -26,7 +27,6 @@ from syndiff.studies.choices import Side, Source
 from syndiff.studies.table import as_markdown, tabulate
 from syndiff.synthesis.engine import synthesize
 from syndiff.synthesis.grammar import Grammar
-from syndiff.training.loop import check_machine
 from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
@@ -137,7 +137,6 @@ def low_data(
     if len({f"{share:.0%}" for share in shares}) < len(shares):
         raise SyndiffError(f"--shares {' '.join(map(str, shares))}: expected each whole percentage once.")
     # 1. A few groups of the training side; validation stays what it is.
-    check_machine(settings.training)
     dataset = open_checked(data)
     whole = planned_split(dataset, out / "whole_split.json", method="auto", seed=seed)
     split = few_groups(dataset, whole, groups, seed)
@@ -152,13 +151,15 @@ def low_data(
         )
     if {"own", "own-ungated"} & set(sources):
         grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
-        check_captions(dataset, split, grammar, settings.painter.caption_length)
+        check_adaptation(dataset, split, grammar, settings.painter, fetch=True)
+        check_synthesis(dataset, split, settings, None, seed=seed)
+    check_segmenters(settings, ["diffusion"], fetch=True)
     about = {"groups": groups, "steps": steps, "shares": list(shares), "elsewhere": str(elsewhere or "")}
     if asked:
         about["sources"] = list(sources)
     if others is not None:
         about["others"] = str(others)
-    open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **settings.plain()})
+    open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **settings.recorded()})
     whole.write(out / "whole_split.json")
     split.write(out / "split.json")
     log.info(describe_split(split))

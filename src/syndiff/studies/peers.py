@@ -17,11 +17,11 @@ from syndiff.models.peers import PEERS
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter_settings import Kind
 from syndiff.pipeline.arms import describe_split, idle_without_diffusion, obtain_split, plan_steps, train_segmenter
+from syndiff.pipeline.early import check_segmenters
 from syndiff.presets import Settings
 from syndiff.studies.cells import case_scores, in_processes, mean_dice, part_of_the_threads
 from syndiff.studies.choices import Side
 from syndiff.studies.table import as_markdown, tabulate
-from syndiff.training.loop import check_machine
 from syndiff.training.pace import warn_of_shortfall
 from syndiff.training.run_folder import open_run
 
@@ -76,11 +76,11 @@ def peers(
     for kind in kinds:
         if kind in PEERS:
             PEERS[kind]()  # a library that is missing shows here, not after hours of training
-    check_machine(settings.training)
     dataset = open_checked(data)
     arms: tuple[Kind, ...] = (REFERENCE, *kinds)
     about = {"kinds": list(arms), "splits": splits, "split_method": split_method, "minutes": settings.run.minutes}
-    config = settings.plain()
+    check_segmenters(settings, arms, fetch=True)
+    config = settings.recorded()
     if settings.run.minutes:
         del config["training"]["steps"]  # plan.json has the steps
     used = {section: config[section] for section in ("model", "training", "augmentation")}

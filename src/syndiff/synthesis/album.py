@@ -111,17 +111,25 @@ class Album:
         low, high = np.quantile(sizes, _QUANTILES)
         return float(low), float(high)
 
+    def check_backgrounds(self) -> None:
+        """Raise SyndiffError for a frame of the backgrounds whose mask marks a lesion."""
+        for case in self.backgrounds:
+            if case.id.startswith(FOREIGN):
+                self._check_free(case)
+
     def _load(self, case: Case) -> Frame:
         if not case.id.startswith(FOREIGN):
             return Frame(case, *self.dataset.load(case))
+        self._check_free(case)
         image = read_image(case.image)
-        own = read_mask(case.mask, self.dataset.mask_threshold) if case.mask != case.image else None
-        if own is not None and own.any():
+        return Frame(case, image, np.zeros(image.shape[:2], bool))
+
+    def _check_free(self, case: Case) -> None:
+        if case.mask != case.image and read_mask(case.mask, self.dataset.mask_threshold).any():
             raise SyndiffError(
                 f"{case.mask} marks a lesion, but synthesis.backgrounds is for frames without any: remove the "
                 "case there, or the mask when it is wrong. Frames with lesions belong into the dataset."
             )
-        return Frame(case, image, np.zeros(image.shape[:2], bool))
 
     def _cut_out(self, case: Case) -> tuple[Lesion, ...]:
         frame = self.frame(case)

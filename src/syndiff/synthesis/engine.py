@@ -14,8 +14,9 @@ from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.manifest import SynthesisFolder, claimed_folder, sample_id
 from syndiff.synthesis.placement import PlacementRules
+from syndiff.synthesis.places import BackgroundLesion
 from syndiff.synthesis.shards import WHOLE, Shard, mark, most_attempts
-from syndiff.synthesis.studio import BackgroundLesion, Studio
+from syndiff.synthesis.studio import Studio
 
 
 def synthesize(
@@ -51,8 +52,8 @@ def synthesize(
     shards and never dataset.json; `shards.merge` unites them.
 
     Raises SyndiffError for fewer than two cases, a folder made with other settings or holding other images, one
-    that another process writes into, a dataset without lesions, an inpainter that cannot do what
-    `background_lesion` asks, prompts that it cannot read, and when 5 x count + 20 attempts did not give `least`
+    that another process writes into, a dataset without lesions or without a place for one, an inpainter that cannot
+    do what `background_lesion` asks, prompts that it cannot read, and when 5 x count + 20 attempts did not give `least`
     accepted samples, `count` where it is None (the accepted ones are a complete dataset folder all the same).
     """
     studio = Studio(
@@ -98,6 +99,7 @@ def _fill(
     wanted = -(-count // shard.count)
     if not shard.has_enough(accepted, done, count):
         check_prompts(studio.grammar, studio.inpainter)
+        studio.places.check()
         folder.begin()
         studio.seen.write(folder.root)
         if studio.gates:

@@ -1,13 +1,14 @@
 """What is painted, with what, and how much of it."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from syndiff.bounds import Bounds, Section
 from syndiff.errors import SyndiffError
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynthesisSettings:
+class SynthesisSettings(Section):
     """Settings of the synthetic part of a training set.
 
     Attributes:
@@ -30,9 +31,11 @@ class SynthesisSettings:
             the dataset's class.
     """
 
+    section = "synthesis"
+
     inpainter: Literal["compact", "copy_paste", "sdxl"] = "compact"
-    share: float = 0.2
-    feather: float = 3.0
+    share: Annotated[float, Bounds(0, 100, above=True)] = 0.2
+    feather: Annotated[float, Bounds(0, 1000)] = 3.0
     grain: bool = True
     background_lesion: Literal["keep", "remove", "restyle", "replace"] = "keep"
     backgrounds: str = ""
@@ -41,16 +44,14 @@ class SynthesisSettings:
     prompts: str = ""
 
     def __post_init__(self) -> None:
-        if self.share <= 0 or self.feather < 0:
-            raise SyndiffError(
-                f"synthesis settings: found share={self.share} and feather={self.feather}; share must be above 0, "
-                "feather 0 or more."
-            )
+        super().__post_init__()
         if self.inpainter == "copy_paste" and (self.model or self.revision):
             raise SyndiffError(
                 f"synthesis settings: model={self.model!r} and revision={self.revision!r} have no effect with "
                 "copy_paste; leave them out or set inpainter to compact or sdxl."
             )
+        if self.inpainter == "copy_paste" and self.background_lesion != "keep":
+            raise self.refuse("background_lesion", "keep: copy_paste moves real lesions and paints nothing from text")
         if self.inpainter == "compact" and self.revision:
             raise SyndiffError(
                 f"synthesis settings: revision={self.revision!r} has no effect with compact, whose model is a folder; "

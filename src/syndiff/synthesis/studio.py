@@ -6,19 +6,16 @@ import logging
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
 from itertools import count as count_from
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.dataset import DatasetFolder
 from syndiff.data.readers import image_content, read_image
 from syndiff.data.seen import Seen
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.album import Album, lesion_free
 from syndiff.synthesis.compositing import composite
 from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.gates.paint import failed_paint
@@ -28,13 +25,12 @@ from syndiff.synthesis.grain import match_grain
 from syndiff.synthesis.grammar import Grammar, Prompt
 from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
 from syndiff.synthesis.manifest import Pictures, Sample, differences, flat, sample_id
-from syndiff.synthesis.placement import OwnLesions, Placement, PlacementRules, place, restyle
+from syndiff.synthesis.placement import Placement, PlacementRules
+from syndiff.synthesis.places import BackgroundLesion, Places
 from syndiff.synthesis.shards import WHOLE, Shard
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
-BackgroundLesion = OwnLesions | Literal["restyle"]
 
-_ROUND = 64  # attempts that lend each other their frames' lesions
 _LIBRARIES = ("syndiff", "numpy", "pillow", "scipy", "tifffile")
 
 
@@ -67,24 +63,34 @@ class Studio:
         background_lesion: BackgroundLesion = "keep",
         backgrounds: str = "",
     ) -> None:
-        cases = [dataset[case_id] for case_id in sorted(set(case_ids))]
-        _check(cases, seed, feather)
+        for name, value in (("seed", seed), ("feather", feather)):
+            if not value >= 0:
+                raise SyndiffError(f"{name} is {value}; expected 0 or more.")
         if background_lesion != "keep" and not inpainter.paints_from_text:
             raise SyndiffError(
                 f"background_lesion is {background_lesion!r}, but {inpainter.name} moves real lesions and "
                 "paints nothing from text; set it to keep, or choose an inpainter that paints from text."
             )
-        frames = lesion_free(Path(backgrounds)) if backgrounds else ()
-        self.album = Album(dataset, cases, frames)
+        self.places = Places(
+            dataset,
+            case_ids,
+            seed=seed,
+            margin=inpainter.margin,
+            at_once=inpainter.reads_outline,
+            rules=rules,
+            background_lesion=background_lesion,
+            backgrounds=backgrounds,
+        )
+        self.album = self.places.album
         self.dataset, self.inpainter = dataset, inpainter
-        self.seed, self.feather, self.grain, self.rules = seed, feather, grain, rules
+        self.seed, self.feather, self.grain = seed, feather, grain
         self.grammar, self.gates = grammar, gates
         self.background_lesion, self.backgrounds = background_lesion, backgrounds
         backend = inpainter.describe()
         settings = {
             "seed": seed,
-            "sources": fingerprint(cases, dataset),
-            "backgrounds": fingerprint(frames, dataset) if frames else None,
+            "sources": fingerprint(self.album.cases, dataset),
+            "backgrounds": fingerprint(self.album.backgrounds, dataset) if backgrounds else None,
             "background_lesion": background_lesion,
             "feather": feather,
             "grain": grain,
@@ -148,27 +154,10 @@ class Studio:
 
     def plan(self, index: int) -> Plan | None:
         """What attempt `index` will paint and where; None when no place is found."""
-        placing, painting = (
-            np.random.default_rng(child) for child in np.random.SeedSequence((self.seed, index)).spawn(2)
-        )
-        first = self._deal(self.album.backgrounds, index)
-        lenders = self._lenders(index)
-        margin, rules = self.inpainter.margin, self.rules
-        if self.background_lesion == "restyle":
-            placement = restyle(self.album, first, placing, margin=margin, rules=rules)
-        else:
-            placement = place(
-                self.album,
-                first,
-                placing,
-                margin=margin,
-                rules=rules,
-                lenders=lenders,
-                own=self.background_lesion,
-                at_once=self.inpainter.reads_outline,
-            )
+        placement = self.places.of(index)
         if placement is None:
             return None
+        painting = np.random.default_rng(np.random.SeedSequence((self.seed, index)).spawn(2)[1])
         measured_only = self.inpainter.reads_captions
         prompt = self.grammar.prompt(index, self.seed, placement.lesion_mask, placement.image, measured_only)
         seed, removal_seed = (int(painting.integers(2**32)) for _ in range(2))
@@ -177,20 +166,6 @@ class Studio:
     def _as_read(self, prompt: Prompt) -> Prompt:
         """The prompt without what the inpainter does not read: one that learned from captions has no negative words."""
         return replace(prompt, negative="") if self.inpainter.reads_captions else prompt
-
-    def _lenders(self, index: int) -> list[Case]:
-        """The cases whose lesions attempt `index` tries first: those whose frames its round paints into.
-
-        So most cases are read once for all attempts of a round, however many cases there are, and an attempt still
-        knows its lesions from its index alone.
-        """
-        start, cases = index // _ROUND * _ROUND, self.album.cases
-        return [self._deal(cases, start + i) for i in range(min(_ROUND, len(cases)))]
-
-    def _deal(self, cases: Sequence[Case], index: int) -> Case:
-        """Case number `index` of an endless sequence in which each one comes once before one comes again."""
-        turn, place = divmod(index, len(cases))
-        return cases[_shuffled(len(cases), self.seed, turn)[place]]
 
     def paint(self, plans: Sequence[Plan]) -> list[tuple[Plan, NDArray[np.float32], str | None]]:
         """Paint the plans of a batch, after painting over the frames' own lesions where that is asked.
@@ -313,18 +288,3 @@ class Studio:
             reason="no place found for a lesion",
             versions=self.versions,
         )
-
-
-@lru_cache(maxsize=8)
-def _shuffled(count: int, seed: int, turn: int) -> NDArray[np.int64]:
-    return np.random.default_rng((seed, turn, 1)).permutation(count)
-
-
-def _check(cases: Sequence[Case], seed: int, feather: float) -> None:
-    if len(cases) < 2:
-        raise SyndiffError(
-            f"Synthesis moves lesions between training cases and needs at least two; found {len(cases)}."
-        )
-    for name, value, least in (("seed", seed, 0), ("feather", feather, 0)):
-        if not value >= least:
-            raise SyndiffError(f"{name} is {value}; expected {least} or more.")

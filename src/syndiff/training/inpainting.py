@@ -117,7 +117,7 @@ class InpaintingTask:
             "vocabulary": list(self.model.vocabulary),
             "painting": {
                 "context": round((self.settings.least_context + self.settings.most_context) / 2, 3),
-                "margin": round((self.settings.least_margin + self.settings.most_margin) / 2, 3),
+                "margin": self.settings.margin,
             },
             "autoencoder": {
                 "source": autoencoder.source,

@@ -20,6 +20,17 @@ LARGEST_FRAME = 448
 """Pixels of a frame's longer side that are kept in memory: crops are hardly ever sharper than that."""
 
 
+def has_lesion(image: NDArray[np.uint8] | NDArray[np.uint16], lesion: NDArray[np.bool_]) -> bool:
+    """Whether a lesion (HxW) of an image is large enough to be learned from."""
+    return _kept(image, lesion) is not None
+
+
+def _kept(image: NDArray[np.uint8] | NDArray[np.uint16], lesion: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """A lesion at the size at which frames are kept; None where hardly anything is left of it."""
+    _, part = resize_to(image, lesion, LARGEST_FRAME)
+    return part if part.sum() >= 16 else None
+
+
 @dataclass(frozen=True)
 class Lesion:
     """One connected lesion of frame number `frame`; `mask` is its part of the frame, at `box`."""
@@ -50,8 +61,8 @@ class LesionCrops:
             image, every = dataset.load(dataset[case_id])
             frame, mask = resize_to(image, every, LARGEST_FRAME)
             for lesion, caption in captions[case_id]:
-                _, part = resize_to(image, lesion, LARGEST_FRAME)
-                if part.sum() < 16:
+                part = _kept(image, lesion)
+                if part is None:
                     continue
                 box = crop_box(part, 1.0, 1)
                 self.lesions.append(Lesion(len(self.frames), box, part[box.slices], caption))

@@ -1,9 +1,13 @@
 """How the compact inpainter is trained; what it is belongs to `InpaintingSettings`."""
 
-import math
 from dataclasses import dataclass
+from typing import Annotated
 
-from syndiff.training.settings import OptimisationSettings
+from syndiff.bounds import Bounds, Share, ShareBelowOne
+from syndiff.training.settings import Minutes, OptimisationSettings, Rate, Steps
+
+_Context = Annotated[float, Bounds(1, 8)]
+_Margin = Annotated[float, Bounds(0, 2)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,31 +29,30 @@ class AdaptSettings(OptimisationSettings):
         hue: largest turn of its hue in degrees.
     """
 
-    minutes: float = 30.0
-    steps: int = 2000
-    learning_rate: float = 8e-4
-    ema: float = 0.995
-    validate_every: int = 200
-    crops: int = 4096
-    outside_weight: float = 0.1
-    background_share: float = 0.15
-    caption_dropout: float = 0.1
-    least_context: float = 1.5
-    most_context: float = 2.6
-    least_margin: float = 0.15
-    most_margin: float = 0.45
-    colour: float = 0.1
-    hue: float = 4.0
+    section = "adapt"
 
-    def _limits(self) -> dict[str, bool]:
-        return super()._limits() | {
-            "minutes": 0 <= self.minutes < math.inf,
-            "crops": self.crops >= 1,
-            "outside_weight": 0 <= self.outside_weight <= 1,
-            "background_share": 0 <= self.background_share < 1,
-            "caption_dropout": 0 <= self.caption_dropout < 1,
-            "least_context": 1 <= self.least_context <= self.most_context,
-            "most_context": self.most_context <= 8,
-            "least_margin": 0 <= self.least_margin <= self.most_margin,
-            "most_margin": self.most_margin <= 2,
-        }
+    minutes: Minutes = 30.0
+    steps: Steps = 2000
+    learning_rate: Rate = 8e-4
+    ema: ShareBelowOne = 0.995
+    validate_every: Steps = 200
+    crops: Annotated[int, Bounds(1, 1_000_000)] = 4096
+    outside_weight: Share = 0.1
+    background_share: ShareBelowOne = 0.15
+    caption_dropout: ShareBelowOne = 0.1
+    least_context: _Context = 1.5
+    most_context: _Context = 2.6
+    least_margin: _Margin = 0.15
+    most_margin: _Margin = 0.45
+    colour: ShareBelowOne = 0.1
+    hue: Annotated[float, Bounds(0, 180)] = 4.0
+
+    @property
+    def margin(self) -> float:
+        """How far around a lesion the inpainter paints, in radii of the lesion: the middle of what it has learned."""
+        return round((self.least_margin + self.most_margin) / 2, 3)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_order("least_context", "most_context")
+        self.check_order("least_margin", "most_margin")

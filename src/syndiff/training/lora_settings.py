@@ -1,13 +1,16 @@
 """How an inpainting pipeline is taught a user's images with LoRA."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from syndiff.bounds import Bounds, Length, Section, Share, ShareBelowOne
 from syndiff.errors import SyndiffError
+from syndiff.training.settings import Rate, Steps
 
 
 @dataclass(frozen=True, kw_only=True)
-class LoraSettings:
+class LoraSettings(Section):
     """One fine-tuning of a Stable Diffusion inpainting pipeline (1.5, 2 or XL).
 
     Attributes:
@@ -22,7 +25,7 @@ class LoraSettings:
         rank: of the two factors added to each layer.
         alpha: the factors' product is scaled by alpha / rank.
         targets: names (ends of names) of the U-Net's layers that are adapted: the attention's projections.
-        resolution: side in pixels of the crops, a multiple of 8: 1024 for SDXL, 512 for SD 1.5.
+        resolution: side in pixels of the crops: 1024 for SDXL, 512 for SD 1.5.
         least_context: least side of a crop, in lengths of the mask's longer side.
         most_context: largest side of a crop, in the same unit.
         smallest_crop: least side of a crop, in pixels of the frame.
@@ -40,68 +43,43 @@ class LoraSettings:
         checkpoint_every: steps between two checkpoints.
     """
 
-    steps: int = 2000
-    batch_size: int = 4
-    accumulation: int = 1
-    learning_rate: float = 1e-4
+    section = "lora"
+
+    steps: Steps = 2000
+    batch_size: Annotated[int, Bounds(1, 4096)] = 4
+    accumulation: Annotated[int, Bounds(1, 4096)] = 1
+    learning_rate: Rate = 1e-4
     schedule: Literal["constant", "cosine"] = "constant"
-    warmup: int = 100
-    weight_decay: float = 1e-2
-    clip: float = 1.0
-    rank: int = 16
-    alpha: float = 16.0
-    targets: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0")
-    resolution: int = 1024
-    least_context: float = 1.5
-    most_context: float = 4.0
-    smallest_crop: int = 128
-    random_masks: float = 0.25
+    warmup: Annotated[int, Bounds(0, 100_000_000)] = 100
+    weight_decay: Annotated[float, Bounds(0, 100)] = 1e-2
+    clip: Annotated[float, Bounds(0, math.inf, above=True)] = 1.0
+    rank: Annotated[int, Bounds(1, 4096)] = 16
+    alpha: Annotated[float, Bounds(0, 1_000_000, above=True)] = 16.0
+    targets: Annotated[tuple[str, ...], Length(1, 1000)] = ("to_q", "to_k", "to_v", "to_out.0")
+    resolution: Annotated[int, Bounds(8, 8192, multiple=8)] = 1024
+    least_context: Annotated[float, Bounds(1, 100)] = 1.5
+    most_context: Annotated[float, Bounds(1, 100)] = 4.0
+    smallest_crop: Annotated[int, Bounds(1, 100_000)] = 128
+    random_masks: ShareBelowOne = 0.25
     background_caption: str = ""
-    caption_dropout: float = 0.1
+    caption_dropout: Share = 0.1
     flips: bool = True
-    outside_weight: float = 0.1
-    min_snr: float = 0.0
+    outside_weight: Share = 0.1
+    min_snr: Annotated[float, Bounds(0, 1_000_000)] = 0.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     gradient_checkpointing: bool = False
-    validate_every: int = 250
-    pictures: int = 4
-    picture_steps: int = 20
-    checkpoint_every: int = 250
+    validate_every: Steps = 250
+    pictures: Annotated[int, Bounds(1, 1000)] = 4
+    picture_steps: Annotated[int, Bounds(0, 1000)] = 20
+    checkpoint_every: Steps = 250
 
     def __post_init__(self) -> None:
-        limits = {
-            "steps": self.steps >= 1,
-            "batch_size": self.batch_size >= 1,
-            "accumulation": self.accumulation >= 1 and self.batch_size % self.accumulation == 0,
-            "learning_rate": self.learning_rate > 0,
-            "schedule": self.schedule in ("constant", "cosine"),
-            "warmup": self.warmup >= 0,
-            "weight_decay": self.weight_decay >= 0,
-            "clip": self.clip > 0,
-            "rank": self.rank >= 1,
-            "alpha": self.alpha > 0,
-            "targets": len(self.targets) > 0,
-            "resolution": self.resolution > 0 and self.resolution % 8 == 0,
-            "least_context": self.least_context >= 1,
-            "most_context": self.most_context >= self.least_context,
-            "smallest_crop": self.smallest_crop >= 1,
-            "random_masks": 0 <= self.random_masks < 1,
-            "caption_dropout": 0 <= self.caption_dropout <= 1,
-            "outside_weight": 0 <= self.outside_weight <= 1,
-            "min_snr": self.min_snr >= 0,
-            "precision": self.precision in ("auto", "fp32", "bf16"),
-            "validate_every": self.validate_every >= 1,
-            "pictures": self.pictures >= 1,
-            "picture_steps": self.picture_steps >= 0,
-            "checkpoint_every": self.checkpoint_every >= 1,
-        }
-        for name, valid in limits.items():
-            if not valid:
-                raise SyndiffError(
-                    f"lora setting {name}: {getattr(self, name)} is out of range (see `syndiff settings lora`)."
-                )
+        super().__post_init__()
+        self.check_order("least_context", "most_context")
+        if self.batch_size % self.accumulation:
+            raise self.refuse("accumulation", f"a divisor of batch_size, which is {self.batch_size}")
         if self.background_caption and not self.random_masks:
             raise SyndiffError(
-                f"lora setting background_caption is {self.background_caption!r} and has no effect with random_masks "
+                f"lora.background_caption is {self.background_caption!r} and has no effect with random_masks "
                 "0; leave it out."
             )

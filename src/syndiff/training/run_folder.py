@@ -5,7 +5,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,13 @@ _LIBRARIES = (
 
 
 _CONFIG = "config.yaml"
+MayChange = Callable[[str], bool]
+"""Whether a setting, as section.name, may differ from the one that a run folder was made with."""
+
+
+def nothing_may(_: str) -> bool:
+    """No setting may."""
+    return False
 
 
 @contextlib.contextmanager
@@ -44,13 +51,24 @@ def this_process() -> Accelerator:
     return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
 
 
-def open_run(run: Path, config: Mapping[str, Any], argv: Sequence[str] = ()) -> None:
+def open_run(
+    run: Path,
+    config: Mapping[str, Any],
+    argv: Sequence[str] = (),
+    *,
+    may_change: MayChange = nothing_may,
+    identified: Sequence[str] = (),
+) -> None:
     """Create `run` with config.yaml, command.txt and environment.json where `check_run` finds no run there yet.
+
+    Of one that is there, config.yaml is written anew where settings changed that `may_change`.
 
     Call it once nothing in `config` can be refused any more: the folder will refuse the corrected settings.
     """
-    check_run(run, config)
+    changed = check_run(run, config, may_change=may_change, identified=identified)
     if (run / _CONFIG).is_file():
+        if changed:
+            write_text(run / _CONFIG, yaml.safe_dump(dict(config), sort_keys=False))
         return
     write_json(run / "environment.json", environment())
     command = list(argv or sys.argv)
@@ -59,8 +77,14 @@ def open_run(run: Path, config: Mapping[str, Any], argv: Sequence[str] = ()) -> 
     write_text(run / _CONFIG, yaml.safe_dump(dict(config), sort_keys=False))
 
 
-def check_run(run: Path, config: Mapping[str, Any]) -> None:
+def check_run(
+    run: Path, config: Mapping[str, Any], *, may_change: MayChange = nothing_may, identified: Sequence[str] = ()
+) -> dict[str, str]:
     """Check that `run` was made with `config`, or that there is no run yet; writes nothing.
+
+    Returns what changed among the settings that `may_change`, in words by name. The top-level entry `data` is for
+    people: the split knows the dataset by its content. So it is with the settings `identified` elsewhere, as long as
+    one is given there and here. Other folders and files are the same where they lie in the same place.
 
     Raises SyndiffError when the folder holds other settings (every difference is shown), or something else altogether.
     """
@@ -68,17 +92,19 @@ def check_run(run: Path, config: Mapping[str, Any]) -> None:
     if path.is_file():
         stored = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         before, now = dict(_flat(stored)), dict(_flat(config))
-        changed = [name for name in before.keys() | now.keys() if before.get(name) != now.get(name)]
-        if changed:
-            shown = "; ".join(
-                f"{name}: {before.get(name, 'absent')} there, {now.get(name, 'absent')} here"
-                for name in sorted(changed)[:8]
-            )
+        words = {
+            name: f"{name}: {before.get(name, 'absent')} there, {now.get(name, 'absent')} here"
+            for name in sorted(before.keys() | now.keys())
+            if name != "data" and not _same(before.get(name), now.get(name), identified=name in identified)
+        }
+        refused = [text for name, text in words.items() if not may_change(name)]
+        if refused:
+            shown = "; ".join(refused[:8])
             raise SyndiffError(
                 f"{run} was made with other settings ({shown}). Use the same settings to resume it, or another --out."
                 + (" What is absent, another version of syndiff did not have." if "absent" in shown else "")
             )
-        return
+        return words
     # A kill may have left the two files that come before config.yaml, whole or as hidden temporary files.
     begun = {"environment.json", "command.txt"}
     if run.exists() and (
@@ -87,6 +113,17 @@ def check_run(run: Path, config: Mapping[str, Any]) -> None:
         raise SyndiffError(
             f"{run} exists and is not a run folder (no config.yaml); give an empty or new folder as --out."
         )
+    return {}
+
+
+def _same(before: Any, now: Any, *, identified: bool) -> bool:
+    """Whether two values of a setting mean the same: equal, two paths to one place, or two that are told elsewhere."""
+    if before == now or (identified and before and now):
+        return True
+    if not (isinstance(before, str) and isinstance(now, str) and before and now):
+        return False
+    there, here = Path(before).expanduser(), Path(now).expanduser()
+    return there.exists() and here.exists() and there.samefile(here)
 
 
 def environment() -> dict[str, Any]:

@@ -1,13 +1,19 @@
 """How a network is trained; what it is belongs to the settings of its model."""
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from syndiff.errors import SyndiffError
+from syndiff.bounds import Bounds, Section, Share, ShareBelowOne
+
+Steps = Annotated[int, Bounds(1, 100_000_000)]
+Rate = Annotated[float, Bounds(0, 1000, above=True)]
+Weight = Annotated[float, Bounds(0, 1_000_000)]
+Minutes = Annotated[float, Bounds(0, 100_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimisationSettings:
+class OptimisationSettings(Section):
     """One training run, whatever is trained.
 
     Attributes:
@@ -24,39 +30,19 @@ class OptimisationSettings:
         checkpoint_every: steps between two checkpoints.
     """
 
-    steps: int = 1000
-    batch_size: int = 16
-    learning_rate: float = 1e-3
+    section = "training"
+
+    steps: Steps = 1000
+    batch_size: Annotated[int, Bounds(2, 4096)] = 16
+    learning_rate: Rate = 1e-3
     decay: Literal["cosine", "none"] = "cosine"
-    warmup: int = 50
-    weight_decay: float = 1e-2
-    ema: float = 0.99
-    clip: float = 1.0
+    warmup: Annotated[int, Bounds(0, 100_000_000)] = 50
+    weight_decay: Annotated[float, Bounds(0, 100)] = 1e-2
+    ema: ShareBelowOne = 0.99
+    clip: Annotated[float, Bounds(0, math.inf, above=True)] = 1.0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    validate_every: int = 100
-    checkpoint_every: int = 100
-
-    def __post_init__(self) -> None:
-        for name, valid in self._limits().items():
-            if not valid:
-                raise SyndiffError(
-                    f"training setting {name}: {getattr(self, name)} is out of range (see `syndiff settings`)."
-                )
-
-    def _limits(self) -> dict[str, bool]:
-        return {
-            "steps": self.steps >= 1,
-            "batch_size": self.batch_size >= 2,
-            "learning_rate": self.learning_rate > 0,
-            "decay": self.decay in ("cosine", "none"),
-            "warmup": self.warmup >= 0,
-            "weight_decay": self.weight_decay >= 0,
-            "ema": 0 <= self.ema < 1,
-            "clip": self.clip > 0,
-            "precision": self.precision in ("auto", "fp32", "bf16"),
-            "validate_every": self.validate_every >= 1,
-            "checkpoint_every": self.checkpoint_every >= 1,
-        }
+    validate_every: Steps = 100
+    checkpoint_every: Steps = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,21 +66,16 @@ class TrainingSettings(OptimisationSettings):
             instead of keeping it: less memory, a third more work. Only they have it.
     """
 
-    backbone_rate: float = 0.5
-    mask_weight: float = 1.0
-    guide_weight: float = 0.5
-    inference_share: float = 0.75
-    coarse_share: float = 0.0
-    real_share: float = 0.0
+    backbone_rate: Annotated[float, Bounds(0, 100)] = 0.5
+    mask_weight: Weight = 1.0
+    guide_weight: Weight = 0.5
+    inference_share: Share = 0.75
+    coarse_share: ShareBelowOne = 0.0
+    real_share: ShareBelowOne = 0.0
     ema_encoder: bool = True
     gradient_checkpointing: bool = False
 
-    def _limits(self) -> dict[str, bool]:
-        return super()._limits() | {
-            "backbone_rate": self.backbone_rate >= 0,
-            "mask_weight": self.mask_weight >= 0,
-            "guide_weight": self.guide_weight >= 0,
-            "inference_share": 0 <= self.inference_share <= 1,
-            "coarse_share": 0 <= self.coarse_share < 1,
-            "real_share": self.real_share == 0 or 1 <= round(self.real_share * self.steps) < self.steps,
-        }
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.real_share and not 1 <= round(self.real_share * self.steps) < self.steps:
+            raise self.refuse("real_share", f"0, or a share that leaves both parts one of the {self.steps} steps")

@@ -111,5 +111,5 @@ class Acceptance:
         return (
             f"The gate {name} refused most ({count}): the samples score from {scores.lowest:.3g} to "
             f"{scores.highest:.3g}, real lesions {scores.bounds}. To mend it, {_MENDS[name]}; or keep every sample "
-            "and only score it (--gates report). "
+            "and only score it (--set gates.mode=report). "
         )

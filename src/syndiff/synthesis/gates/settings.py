@@ -1,16 +1,18 @@
 """Which gates apply, and how strictly."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from syndiff.bounds import Bounds, Section
 from syndiff.errors import SyndiffError
 
+_Quantile = Annotated[float, Bounds(0, 0.5, above=True, below=True)]
 PIXEL_GATES = ("seam", "sharpness", "noise", "contrast", "near_copy")
 """The gates that need nothing but the training cases."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class GatesSettings:
+class GatesSettings(Section):
     """Settings of the gates. Every bound is a quantile of the same score on real lesions.
 
     Attributes:
@@ -22,23 +24,23 @@ class GatesSettings:
         text_model: folder of a CLIP-like model for the gate `text_image`; empty leaves it out.
     """
 
+    section = "gates"
+
     mode: Literal["on", "report", "off"] = "on"
     checks: tuple[str, ...] = PIXEL_GATES
-    quantile: float = 0.02
-    agreement_quantile: float = 0.1
+    quantile: _Quantile = 0.02
+    agreement_quantile: _Quantile = 0.1
     segmenter: str = ""
     text_model: str = ""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         unknown = [name for name in self.checks if name not in PIXEL_GATES]
         if unknown or len(set(self.checks)) < len(self.checks):
             raise SyndiffError(
                 f"gates settings: checks is {', '.join(self.checks)}; expected each at most once of "
                 f"{', '.join(PIXEL_GATES)} (agreement and text_image are added by segmenter and text_model)."
             )
-        for name, value in (("quantile", self.quantile), ("agreement_quantile", self.agreement_quantile)):
-            if not 0 < value < 0.5:
-                raise SyndiffError(f"gates settings: {name} is {value}; expected a share above 0 and below 0.5.")
         if self.mode == "off" and (self.segmenter or self.text_model):
             raise SyndiffError(
                 f"gates settings: segmenter={self.segmenter!r} and text_model={self.text_model!r} have no effect "

@@ -51,8 +51,8 @@ class Compact:
 
     @property
     def reads_outline(self) -> bool:
-        """Not where it keeps something of what is there: of an old lesion beside the outline that would remain."""
-        return self.settings.strength == 1 and self.settings.detail == "painted"
+        """Unless it keeps something of what is there."""
+        return self.settings.reads_outline
 
     @property
     def copies(self) -> bool:
@@ -143,7 +143,9 @@ class Compact:
 
     @cached_property
     def _model(self) -> InpaintingModel:
-        return load_inpainter(self.checkpoint).to(default_device())
+        model = load_inpainter(self.checkpoint).to(default_device())
+        self.settings.check_steps(model.schedule.timesteps)
+        return model
 
 
 def match_surroundings(painted: Tensor, source: Tensor, hidden_b1hw: Tensor, reach: float = 1 / 16) -> Tensor:

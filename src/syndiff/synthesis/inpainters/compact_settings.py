@@ -1,13 +1,13 @@
 """How the compact inpainter paints; which one it is belongs to `SynthesisSettings`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from syndiff.errors import SyndiffError
+from syndiff.bounds import Bounds, Section
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompactSettings:
+class CompactSettings(Section):
     """Settings of the inpainter "compact".
 
     Attributes:
@@ -26,21 +26,21 @@ class CompactSettings:
         batch_size: samples painted at once. It can change the last bit of a sample, no more.
     """
 
-    steps: int = 25
-    guidance_scale: float = 1.5
-    temperature: float = 0.8
-    strength: float = 1.0
-    detail: Literal["painted", "real"] = "painted"
-    batch_size: int = 8
+    section = "compact"
 
-    def __post_init__(self) -> None:
-        for setting, value, fits, expected in (
-            ("steps", self.steps, self.steps >= 1, "1 or more"),
-            ("guidance_scale", self.guidance_scale, self.guidance_scale >= 0, "0 or more"),
-            ("temperature", self.temperature, 0 < self.temperature <= 2, "above 0, at most 2"),
-            ("strength", self.strength, 0.1 <= self.strength <= 1, "0.1 to 1"),
-            ("detail", self.detail, self.detail in ("painted", "real"), "painted or real"),
-            ("batch_size", self.batch_size, self.batch_size >= 1, "1 or more"),
-        ):
-            if not fits:
-                raise SyndiffError(f"compact: {setting} is {value}; expected {expected}.")
+    steps: Annotated[int, Bounds(1, 100_000)] = 25
+    guidance_scale: Annotated[float, Bounds(0, 100)] = 1.5
+    temperature: Annotated[float, Bounds(0, 2, above=True)] = 0.8
+    strength: Annotated[float, Bounds(0.1, 1)] = 1.0
+    detail: Literal["painted", "real"] = "painted"
+    batch_size: Annotated[int, Bounds(1, 1024)] = 8
+
+    @property
+    def reads_outline(self) -> bool:
+        """Not where it keeps something of what is there: of an old lesion beside the outline that would remain."""
+        return self.strength == 1 and self.detail == "painted"
+
+    def check_steps(self, timesteps: int) -> None:
+        """Raise SyndiffError for more steps than the inpainter's noise schedule has."""
+        if self.steps > timesteps:
+            raise self.refuse("steps", f"no more than the {timesteps} timesteps of the inpainter")

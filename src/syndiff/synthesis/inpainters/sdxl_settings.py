@@ -1,16 +1,18 @@
 """How a diffusers inpainting pipeline paints; which one it is belongs to `SynthesisSettings`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from syndiff.bounds import Bounds, Section
 from syndiff.errors import SyndiffError
 
+_Weight = Annotated[float, Bounds(-100, 100)]
 LARGE = 0.03
 """Share of the frame's area from which on a lesion is large (PolypInpainter's boundary)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SdxlSettings:
+class SdxlSettings(Section):
     """Settings of the inpainter "sdxl". The paper gives no value of any of them.
 
     Attributes:
@@ -26,7 +28,7 @@ class SdxlSettings:
             takes the donor for lesions below 3 % of the frame's area.
         context: side of the crop that is painted, in lengths of the mask's longer side; 0 paints the whole frame.
         smallest_crop: least side of that crop, in pixels of the frame.
-        resolution: side in pixels at which crops are painted, a multiple of 8: 1024 for SDXL, 512 for SD 1.5.
+        resolution: side in pixels at which crops are painted: 1024 for SDXL, 512 for SD 1.5.
         dtype: "auto" is bfloat16 on a GPU and float32 without one. With float16 SDXL's autoencoder runs in float32,
             since it overflows to NaN.
         device: "auto" is the GPU where there is one.
@@ -37,49 +39,33 @@ class SdxlSettings:
         batch_size: samples painted at once. It can change the last bit of a sample, no more.
     """
 
+    section = "sdxl"
+
     variant: str = ""
     loras: tuple[str, ...] = ()
-    lora_weights: tuple[float, ...] = ()
+    lora_weights: tuple[_Weight, ...] = ()
     scheduler: Literal["model", "ddim", "euler", "dpmpp_2m", "unipc"] = "model"
-    steps: int = 30
-    guidance_scale: float = 7.5
-    strength: float | Literal["by_size"] = "by_size"
+    steps: Annotated[int, Bounds(1, 1000)] = 30
+    guidance_scale: Annotated[float, Bounds(0, 100)] = 7.5
+    strength: Annotated[float, Bounds(0, 1, above=True)] | Literal["by_size"] = "by_size"
     start: Literal["auto", "frame", "donor"] = "auto"
-    context: float = 2.5
-    smallest_crop: int = 128
-    resolution: int = 1024
+    context: Annotated[float, Bounds(1, 100, also=(0,))] = 2.5
+    smallest_crop: Annotated[int, Bounds(1, 100_000)] = 128
+    resolution: Annotated[int, Bounds(8, 8192, multiple=8)] = 1024
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
     offload: Literal["none", "model", "sequential"] = "none"
     vae_slicing: bool = False
     vae_tiling: bool = False
-    batch_size: int = 1
+    batch_size: Annotated[int, Bounds(1, 1024)] = 1
 
     def __post_init__(self) -> None:
         """Refuse settings that no run could use, and those without effect, before anything is loaded."""
-        for setting, value, fits, expected in (
-            ("steps", self.steps, self.steps >= 1, "1 or more"),
-            ("guidance_scale", self.guidance_scale, self.guidance_scale >= 0, "0 or more"),
-            (
-                "strength",
-                self.strength,
-                self.strength == "by_size" or (not isinstance(self.strength, str) and 0 < self.strength <= 1),
-                '"by_size", or a number above 0 and at most 1',
-            ),
-            ("context", self.context, self.context == 0 or self.context >= 1, "0, or 1 or more"),
-            ("smallest_crop", self.smallest_crop, self.smallest_crop >= 1, "1 or more"),
-            ("resolution", self.resolution, self.resolution > 0 and self.resolution % 8 == 0, "a multiple of 8"),
-            ("batch_size", self.batch_size, self.batch_size >= 1, "1 or more"),
-            (
-                "lora_weights",
-                list(self.lora_weights),
-                len(self.lora_weights) in (0, len(self.loras)),
-                f"one number for each of the {len(self.loras)} loras, or none",
-            ),
-            ("loras", list(self.loras), len(set(self.loras)) == len(self.loras), "each file once"),
-        ):
-            if not fits:
-                raise SyndiffError(f"sdxl: {setting} is {value}; expected {expected}.")
+        super().__post_init__()
+        if len(self.lora_weights) not in (0, len(self.loras)):
+            raise self.refuse("lora_weights", f"one number for each of the {len(self.loras)} loras, or none")
+        if len(set(self.loras)) < len(self.loras):
+            raise self.refuse("loras", "each file once")
         least = 0.5 if isinstance(self.strength, str) else self.strength
         if steps_at(self.steps, least) < 1:
             raise SyndiffError(
