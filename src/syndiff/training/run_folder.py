@@ -105,13 +105,13 @@ def check_run(
                 + (" What is absent, another version of syndiff did not have." if "absent" in shown else "")
             )
         return words
-    # A kill may have left the two files that come before config.yaml, whole or as hidden temporary files.
+    # A kill may have left the two files that come before config.yaml.
     begun = {"environment.json", "command.txt"}
-    if run.exists() and (
-        not run.is_dir() or any(p.name not in begun and not p.name.startswith(".") for p in run.iterdir())
-    ):
+    strange = [] if not run.is_dir() else [p.name for p in run.iterdir() if p.name not in begun and p.name[0] != "."]
+    if strange or (run.exists() and not run.is_dir()):
+        holds = f"it holds {min(strange)}" if strange else "it is a file"
         raise SyndiffError(
-            f"{run} exists and is not a run folder (no config.yaml); give an empty or new folder as --out."
+            f"{run} exists and is not a run folder (no config.yaml; {holds}); give an empty or new folder as --out."
         )
     return {}
 
