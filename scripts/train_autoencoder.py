@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import procedural_images
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
-from syndiff.files import write_bytes, write_json
+from syndiff.files import write_json
 from syndiff.models.compact_autoencoder import CompactAutoencoder
 from syndiff.models.mask_autoencoder import MaskAutoencoder
+from syndiff.models.tensors import write_tensors
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "syndiff" / "models" / "weights"
 BANK, CROP, BATCH = 192, 96, 16
@@ -112,8 +112,8 @@ def write(
     sample = torch.cat(
         [model.encode(batch(images, masks, MASKS_IN_BATCH[options.kind], options.seed + 1, i)) for i in range(8)]
     )
-    state = {name: value.half().contiguous() for name, value in model.state_dict().items()}
-    write_bytes(WEIGHTS / f"{options.kind}_autoencoder.safetensors", save(state))
+    state = {name: value.half() for name, value in model.state_dict().items()}
+    digest = write_tensors(WEIGHTS / f"{options.kind}_autoencoder.safetensors", state)
     write_json(
         WEIGHTS / f"{options.kind}_autoencoder.json",
         {
@@ -123,6 +123,7 @@ def write(
             "trained_by": "scripts/train_autoencoder.py",
             "settings": {**vars(options), "steps_done": step},
             "torch": torch.__version__,
+            "sha256": digest,
         },
     )
     print(json.dumps({"written_after_step": step}), flush=True)

@@ -2,13 +2,15 @@
 
 import json
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from syndiff.documents import parse_yaml, read_json, read_object, read_yaml
+from syndiff.documents import dump_yaml, parse_yaml, read_json, read_object, read_objects, read_yaml, rebuild
 from syndiff.errors import SyndiffError, shown
 
 NESTED_ALIASES = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -63,6 +65,8 @@ def test_yaml_that_is_refused(text: str, word: str) -> None:
         (b'{"a": NaN}', "NaN"),
         (b"[" * 100_000, "nested too deeply"),
         (b"[" + b"9" * 5000 + b"]", "is not valid JSON"),
+        (b"[" + b"9" * 101 + b"]", "a number of 101 digits"),
+        (b'{"a": -1e999}', "'-1e999' is larger than a number can be"),
         (b'{"a": "\xf3"}', "no UTF-8"),
         ('{"a": 1}'.encode("utf-16"), "UTF-16"),
         (b"", "is not valid JSON"),
@@ -99,3 +103,69 @@ def test_what_is_shown_of_a_value_is_short(value: object) -> None:
 
 def test_a_number_too_long_to_write_can_be_shown() -> None:
     assert "bits" in shown(10**5000)
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(PLAIN)
+@example("1e5").via("YAML 1.1 has it for text, 1.2 for a number")
+@example("on").via("the other way round")
+@example("0o17")
+@example("12e4567")
+def test_yaml_that_we_write_comes_back(value: object) -> None:
+    found = parse_yaml(dump_yaml({"x": value}), "here")
+    assert found == {"x": value} and repr(found) == repr({"x": value})
+
+
+def test_lines_are_read_one_by_one_and_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(b'{"a": 1}\n{"a": 2, "b": "c"}\n{"a": 3')
+    assert [line["a"] for line in read_objects(path, {"a": int}, drop_cut=True)] == [1, 2]
+    with pytest.raises(SyndiffError, match=r"x\.jsonl, line 3 is not valid JSON"):
+        list(read_objects(path, {"a": int}))
+    with pytest.raises(SyndiffError, match=r"x\.jsonl, line 1 lacks 'b'"):
+        next(read_objects(path, {"b": str}))
+
+
+@dataclass(frozen=True)
+class Thing:
+    count: int
+    share: float | None
+    sizes: tuple[int, ...]
+    kind: Literal["a", "b"] = "a"
+
+    def __post_init__(self) -> None:
+        if self.count < 0:
+            raise SyndiffError(f"count is {self.count}, expected 0 or more.")
+
+
+def test_a_dataclass_is_rebuilt_from_what_json_made_of_it() -> None:
+    thing = Thing(3, None, (1, 2), "b")
+    assert rebuild(Thing, json.loads(json.dumps(asdict(thing))), "x.json") == thing
+    assert rebuild(Thing, {"count": 0, "share": 1, "sizes": [], "kind": "a"}, "x.json").share == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"count": True}, "count is True, expected a whole number"),
+        ({"count": 1.5}, "count is 1.5, expected a whole number"),
+        ({"share": "much"}, "share is 'much', expected a number or null"),
+        ({"sizes": [1, "x"]}, "sizes is [1, 'x'], expected a list such as [a, b], each a whole number"),
+        ({"sizes": 3}, "sizes is 3"),
+        ({"kind": "c"}, "kind is 'c', expected one of a, b"),
+        ({"colour": 1}, "holds 'colour', which this version does not know"),
+        ({"count": -1}, "count is -1, expected 0 or more"),
+        ({"kind": ...}, "lacks 'kind'"),
+    ],
+)
+def test_a_dataclass_that_cannot_be_rebuilt(change: dict, words: str) -> None:
+    content = {"count": 1, "share": None, "sizes": [1], "kind": "a", **change}
+    with pytest.raises(SyndiffError, match=r"^x\.json") as refused:
+        rebuild(Thing, {name: value for name, value in content.items() if value is not ...}, "x.json", mend="Mend it.")
+    assert words in str(refused.value) and str(refused.value).endswith("Mend it.")

@@ -85,7 +85,7 @@ class Section:
     def checked(cls, name: str, value: Any, kind: Any) -> Any:
         """`value` as the field `name` holds it, which is of a `kind`. Raises SyndiffError for one that it cannot."""
         value = tuple(value) if isinstance(value, list) else value
-        if not _fits(value, kind):
+        if not fits(value, kind):
             raise SyndiffError(f"{cls.section}.{name} is {_written(value)}, expected {_expected(value, kind)}.")
         return value
 
@@ -108,7 +108,7 @@ def kinds_of(section: type) -> dict[str, Any]:
 
 def in_words(kind: Any) -> str:
     """What a field of this type may hold, for people."""
-    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
     if kind in words:
         return words[kind]
     of = get_args(kind)
@@ -125,23 +125,24 @@ def in_words(kind: Any) -> str:
 
 def _expected(value: Any, kind: Any) -> str:
     """What is wrong with a value: its kind, or, where that is right, its range."""
-    if get_origin(kind) is Annotated and _fits(value, get_args(kind)[0]):
+    if get_origin(kind) is Annotated and fits(value, get_args(kind)[0]):
         return ", ".join(map(str, get_args(kind)[1:]))
     return in_words(kind)
 
 
-def _fits(value: Any, kind: Any) -> bool:
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a field of this type may hold `value`."""
     origin, of = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return _fits(value, of[0]) and all(rule.hold(value) for rule in of[1:])
+        return fits(value, of[0]) and all(rule.hold(value) for rule in of[1:])
     if origin is Literal:
         return any(value == choice and type(value) is type(choice) for choice in of)
     if origin is tuple:
         if not isinstance(value, tuple) or (of[-1] is not Ellipsis and len(value) != len(of)):
             return False
-        return all(_fits(each, of[0]) for each in value)
+        return all(fits(each, of[0]) for each in value)
     if origin in (Union, UnionType):
-        return any(_fits(value, each) for each in of)
+        return any(fits(value, each) for each in of)
     if isinstance(value, bool):  # Python counts True as a number; a user does not
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)

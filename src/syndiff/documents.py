@@ -1,4 +1,4 @@
-"""JSON and YAML, written by people or by SynDiff: read strictly, or refused with a sentence that names the file.
+"""JSON, JSON lines and YAML, by people or by SynDiff: read strictly, or refused with a sentence that names the file.
 
 A key that stands twice is refused, since one of the two values would vanish. YAML is read by its core schema (1.2):
 `true` and `false`, decimal numbers, `null`, text. So `010` is ten, and `on`, `1:30` and `2025-07-15` are text.
@@ -6,20 +6,26 @@ A key that stands twice is refused, since one of the two values would vanish. YA
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
+from syndiff.bounds import fits, in_words, kinds_of
 from syndiff.errors import SyndiffError, shown
 
 MAX_VALUES, MAX_DEPTH = 20_000, 30
 """Values of a YAML document once its aliases are written out, and how deep they may be nested."""
 
+T = TypeVar("T")
 Kinds = Mapping[str, type | tuple[type, ...]]
 """Keys that an object must have, and the types that their values may be of."""
+
+MAX_DIGITS = 100
+"""Of a whole number; longer ones no float can hold."""
 
 OWN = "SynDiff wrote this file: restore it from a copy, or make what it belongs to again in another folder."
 WRITTEN_BY_HAND = "Mend it in a text editor and save it as UTF-8."
@@ -75,6 +81,28 @@ def check_object(origin: Path | str, content: Any, kinds: Kinds, *, mend: str = 
     return content
 
 
+def rebuild(kind: type[T], content: Any, origin: Path | str, *, mend: str = OWN) -> T:
+    """The dataclass `kind` again, from the object that JSON made of it; lists become tuples where it has tuples.
+
+    Raises SyndiffError, naming `origin`, for a key that is missing or unknown, a value of another type than the field
+    has, and values that `kind` itself refuses.
+    """
+    check_object(origin, content, {}, mend=mend)
+    known = kinds_of(kind)
+    for name in (*known, *content):
+        if name not in content or name not in known:
+            what = f"lacks {name!r}" if name in known else f"holds {shown(name)}, which this version does not know"
+            raise SyndiffError(f"{origin} {what}. {mend}")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in content.items()}
+    for name, value in values.items():
+        if not fits(value, known[name]):
+            raise SyndiffError(f"{origin}: {name} is {shown(content[name])}, expected {in_words(known[name])}. {mend}")
+    try:
+        return kind(**values)
+    except SyndiffError as error:
+        raise SyndiffError(f"{origin}: {error} {mend}") from None
+
+
 _WORDS: dict[type, str] = {
     dict: "an object",
     list: "a list",
@@ -127,14 +155,25 @@ def read_text(path: Path, *, mend: str = WRITTEN_BY_HAND) -> str:
     return _text(path.read_bytes(), str(path), mend)
 
 
+def dump_yaml(content: Any) -> str:
+    """`content` as YAML that `read_yaml` reads back as it is; mappings keep their order."""
+    return yaml.dump(content, Dumper=_Dumper, sort_keys=False)
+
+
 def _parse_json(content: bytes, origin: str, mend: str) -> Any:
     try:
-        return json.loads(_text(content, origin, mend), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return json.loads(
+            _text(content, origin, mend),
+            object_pairs_hook=_unique,
+            parse_constant=_refuse_constant,
+            parse_int=_whole,
+            parse_float=_finite,
+        )
     except RecursionError:
         raise SyndiffError(f"{origin} is not valid JSON (nested too deeply). {mend}") from None
     except SyndiffError:
         raise
-    except ValueError as error:  # also numbers of thousands of digits
+    except ValueError as error:
         raise SyndiffError(f"{origin} is not valid JSON ({error}). {mend}") from None
 
 
@@ -142,7 +181,7 @@ def _text(content: bytes, origin: str, mend: str) -> str:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise SyndiffError(f"{origin} is stored as UTF-16, expected UTF-8. {mend}")
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError as error:
         raise SyndiffError(f"{origin} is no UTF-8 text ({error.reason} at byte {error.start}). {mend}") from None
 
@@ -158,6 +197,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number")
+
+
+def _whole(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{shown(text)} is larger than a number can be")
+    return value
 
 
 class _Loader(yaml.SafeLoader):
@@ -180,8 +231,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Text that either version of YAML would take for something else is written in quotes."""
+
+
 def _decimal(loader: _Loader, node: yaml.ScalarNode) -> int:
-    return int(loader.construct_scalar(node))
+    return _whole(loader.construct_scalar(node))
 
 
 for _tag, _pattern, _first in (
@@ -192,7 +247,8 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
     ("merge", r"<<", "<"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), list(_first))
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})$"), list(_first))
 _Loader.add_constructor("tag:yaml.org,2002:int", _decimal)
 
 

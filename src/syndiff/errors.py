@@ -29,3 +29,8 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 300:
         return f"a whole number of {value.bit_length()} bits"  # Python itself refuses to write the longest ones
     return _SHORT.repr(value)
+
+
+def unquoted(value: Any) -> str:
+    """`shown`, but text without its quotes: for a name that reads as a word of the sentence."""
+    return shown(value)[1:-1] if isinstance(value, str) else shown(value)

@@ -252,6 +252,30 @@ def test_a_damaged_table_is_named(
         read_per_case(table)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"c0,", b"c1,"),
+        (b"c0,", b"c0,x,"),
+        (b"c0,", b'"c0,'),
+        (b"c0,", b"\xff,"),
+        (b"1.0", b"nan"),
+        (b"100", b"9" * 5000),
+        (b"100", b"1e2"),
+        (b"\nc0", b"\n\nc0"),
+    ],
+)
+def test_odd_cells_of_a_table_are_named(dataset: DatasetFolder, tmp_path: Path, old: bytes, new: bytes) -> None:
+    evaluate(RedThreshold(150), dataset, ALL[:2], tmp_path / "eval", progress=False)
+    table = tmp_path / "eval" / "per_case.csv"
+    content = table.read_bytes()
+    assert old in content
+    table.write_bytes(content.replace(old, new, 1))
+    with pytest.raises(SyndiffError, match=r"per_case\.csv.*evaluate") as refused:
+        read_per_case(table)
+    assert len(str(refused.value)) < 500
+
+
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(SyndiffError, match=r"per_case\.csv does not exist"):
         read_per_case(tmp_path / "per_case.csv")

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
 
+from damage import damaged
 from syndiff.data.dataset import DatasetFolder
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
 from syndiff.report.content import ARMS, flatten, read_content
+from syndiff.report.words import hardware, limits, main_table, verdict, warnings
 
 Run = tuple[Path, DatasetFolder]
 MakeRun = Callable[..., Run]
@@ -153,3 +156,35 @@ def test_the_training_of_the_inpainter_is_read(own_run: Run) -> None:
 def test_flat_settings_keep_order_and_lists() -> None:
     nested = {"b": {"y": [1, 2], "x": None}, "a": True, "empty": {}, "none": []}
     assert flatten(nested) == {"b.y": "1, 2", "b.x": "null", "a": "true", "empty": "{}", "none": "(empty)"}
+
+
+FILES = [
+    "split.json",
+    "config.yaml",
+    "environment.json",
+    "real/config.yaml",
+    "real/metrics.jsonl",
+    "real/eval/tiny/summary.json",
+    "real/eval/tiny/per_case.csv",
+    "real/eval/tiny/timing.json",
+    "synthetic/manifest.jsonl",
+    "synthetic/dataset.json",
+]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_damaged_file_is_a_sentence_or_does_no_harm(shared_run: Run, tmp_path: Path, file: str) -> None:
+    run, dataset = shared_run
+    path = Path(shutil.copytree(run, tmp_path / "run")) / file
+
+    @settings(max_examples=12, deadline=None, database=None, derandomize=True)
+    @given(damaged(run / file))
+    def check(content: bytes) -> None:
+        path.write_bytes(content)
+        try:
+            found = read_content(tmp_path / "run", dataset)
+            main_table(found), verdict(found), warnings(found), limits(found), hardware(found.main.timing)
+        except SyndiffError as error:
+            assert len(str(error)) < 1500
+
+    check()

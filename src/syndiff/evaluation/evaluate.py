@@ -16,16 +16,17 @@ from PIL import Image
 from tqdm import tqdm
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.documents import read_object
+from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.metrics import CaseMetrics, case_metrics, overlap
-from syndiff.evaluation.statistics import METHOD, Difference, bootstrap_mean, paired_difference
+from syndiff.evaluation.statistics import METHOD, Difference, Interval, bootstrap_mean, paired_difference
 from syndiff.files import claimed, sha256, write_bytes, write_json
 from syndiff.models.predictor import Predictor
 
 KIND = "an evaluation"
 METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
 COMPARED = ("dice", "iou", "hd95")
+_AGAIN = "Delete this file, and make it again with `syndiff evaluate`."
 _SETTINGS: dict[str, Any] = {"confidence": 0.95, "resamples": 10_000, "seed": 0}
 _COLUMNS = ("case", "group", *(field.name for field in fields(CaseMetrics)), "seconds")
 _OPTIONAL = {"precision", "recall", "hd95", "nsd"}
@@ -112,12 +113,25 @@ def finished(out: Path, **expected: Any) -> bool:
     """
     if not (out / "summary.json").is_file():
         return False
-    summary = read_object(out / "summary.json", {})
+    summary = read_summary(out)
     return (
         all(summary.get(name) == value for name, value in expected.items())
         and (out / "per_case.csv").is_file()
         and sha256(out / "per_case.csv") == summary.get("per_case")
     )
+
+
+def read_summary(out: Path) -> dict[str, Any]:
+    """The summary of the evaluation in `out`. Raises SyndiffError for a damaged one."""
+    return read_object(out / "summary.json", {}, mend=_AGAIN)
+
+
+def scores_of(summary: Mapping[str, Any], out: Path) -> dict[str, Interval]:
+    """Each metric's mean and interval in the `summary` of the evaluation in `out`. Raises SyndiffError for damage."""
+    path = out / "summary.json"
+    check_object(path, summary, {"metrics": dict}, mend=_AGAIN)
+    metrics = check_object(f"{path}: metrics", summary["metrics"], dict.fromkeys(METRICS, dict), mend=_AGAIN)
+    return {name: rebuild(Interval, metrics[name], f"{path}: metrics.{name}", mend=_AGAIN) for name in METRICS}
 
 
 def summarize(rows: Sequence[CaseRow]) -> dict[str, Any]:
@@ -208,31 +222,45 @@ def per_case_table(rows: Sequence[CaseRow]) -> bytes:
 def read_per_case(path: Path) -> list[CaseRow]:
     """Read a per_case.csv back, exactly as written.
 
-    Raises SyndiffError when the file is missing, has other columns or a value that is not a number.
+    Raises SyndiffError when the file is missing, has other columns, a value that is not a number, or a case twice.
     """
     if not path.is_file():
         raise SyndiffError(f"{path} does not exist; evaluate the model first.")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != _COLUMNS:
-            raise SyndiffError(f"{path} has other columns than {','.join(_COLUMNS)}; evaluate the model again.")
-        rows = []
-        for line in reader:
-            try:
-                metrics = {field.name: _value(field.name, line[field.name]) for field in fields(CaseMetrics)}
-                seconds = float(line["seconds"])
-            except (ValueError, TypeError):
-                raise SyndiffError(
-                    f"{path}, line {reader.line_num}, holds a value that is no number; evaluate again."
-                ) from None
-            rows.append(CaseRow(line["case"], line["group"] or None, CaseMetrics(**metrics), seconds))
-    return rows
+    rows: dict[str, CaseRow] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file, strict=True)
+            if tuple(next(reader, ())) != _COLUMNS:
+                raise SyndiffError(f"{path} has other columns than {','.join(_COLUMNS)}; evaluate the model again.")
+            for cells in reader:
+                row = _row(f"{path}, line {reader.line_num}", cells)
+                if row.case in rows:
+                    raise SyndiffError(f"{path}: case {row.case} stands there twice; evaluate again.")
+                rows[row.case] = row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise SyndiffError(f"{path} is no UTF-8 CSV file ({error}); evaluate the model again.") from None
+    return list(rows.values())
+
+
+def _row(where: str, cells: Sequence[str]) -> CaseRow:
+    try:
+        line = dict(zip(_COLUMNS, cells, strict=True))
+        metrics = {field.name: _value(field.name, line[field.name]) for field in fields(CaseMetrics)}
+        seconds = _value("seconds", line["seconds"])
+    except ValueError:
+        raise SyndiffError(
+            f"{where}, holds other cells than its columns, or a value that is no number; evaluate again."
+        ) from None
+    return CaseRow(line["case"], line["group"] or None, CaseMetrics(**metrics), seconds)
 
 
 def _value(column: str, cell: str) -> Any:
-    if column in _COUNTS:
-        return int(cell)
-    return None if column in _OPTIONAL and cell == "" else float(cell)
+    if column in _OPTIONAL and cell == "":
+        return None
+    number = float(cell)
+    if not math.isfinite(number):
+        raise ValueError(cell)
+    return int(cell) if column in _COUNTS else number
 
 
 def _groups(rows: Sequence[CaseRow]) -> list[str | None] | None:

@@ -40,6 +40,10 @@ class Interval:
     not_applicable: int
     note: str | None
 
+    def __post_init__(self) -> None:
+        if (self.low is None) != (self.high is None) or (self.mean is None and self.low is not None):
+            raise SyndiffError("an interval has both bounds, and a mean, or no bound.")
+
 
 @dataclass(frozen=True)
 class Difference(Interval):

@@ -7,15 +7,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from syndiff.documents import read_json
-from syndiff.errors import SyndiffError
+from syndiff.documents import check_object, read_object
+from syndiff.errors import SyndiffError, unquoted
 from syndiff.files import sha256
 from syndiff.models.compact_autoencoder import CompactAutoencoder
-from syndiff.models.hub import brief, find_weights
+from syndiff.models.hub import DOWNLOAD, brief, find_weights
 from syndiff.models.latent_grid import DOWNSAMPLING
 from syndiff.models.mask_autoencoder import MaskAutoencoder
 from syndiff.models.taef2 import Taef2
-from syndiff.models.tensors import check_fit, read_state_dict, read_tensors
+from syndiff.models.tensors import check_file, check_fit, check_loaded, read_state_dict, read_tensors
 
 _SHIPPED: dict[str, type[CompactAutoencoder] | type[MaskAutoencoder]] = {
     "compact": CompactAutoencoder,
@@ -23,6 +23,7 @@ _SHIPPED: dict[str, type[CompactAutoencoder] | type[MaskAutoencoder]] = {
 }
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 _FILES = ["config.json", _WEIGHTS, "taef2_*.safetensors", "taef2_*.pth"]
+_REINSTALL = "It came with SynDiff: install that again."
 _TAEF2_SCALING = 1 / 0.78  # the standard deviation of its latents on colonoscopy frames
 KL_F8 = {
     "in_channels": 3,
@@ -182,27 +183,36 @@ def outline_autoencoder(source: str, *, revision: str | None = None) -> tuple[Au
     return _wrap(model, kind, source, fingerprint="none: an outline"), folder is not None
 
 
-def check_same_autoencoder(checkpoint: Path, described: Mapping[str, Any], found: Autoencoder) -> None:
-    """Raise SyndiffError unless `found` is the autoencoder that a checkpoint's model.json (`described`) names."""
-    trained_with = described.get("autoencoder", {}).get("fingerprint", "unknown")
+def check_same_autoencoder(checkpoint: Path, described: Mapping[str, Any], found: Autoencoder) -> dict[str, Any]:
+    """What a checkpoint's model.json (`described`) says of its autoencoder.
+
+    Raises SyndiffError unless `found` is that one.
+    """
+    origin = f"{checkpoint / 'model.json'}: autoencoder"
+    stored = check_object(origin, described.get("autoencoder"), {"fingerprint": str})
+    trained_with = stored["fingerprint"]
     if trained_with != found.fingerprint:
         raise SyndiffError(
             f"{checkpoint}: trained with an autoencoder {found.source} of fingerprint {trained_with[:12]}, but the one "
             f"found has {found.fingerprint[:12]}. Install the version it was trained with, or train again."
         )
+    return stored
 
 
 def _load_shipped(source: str) -> Autoencoder:
     weights = Path(__file__).parent / "weights" / f"{source}_autoencoder.safetensors"
-    described = read_json(weights.with_suffix(".json"))
+    described = read_object(
+        weights.with_suffix(".json"), {"config": dict, "scaling_factor": float, "sha256": str}, mend=_REINSTALL
+    )
     codec = _SHIPPED[source](**described["config"])
-    codec.load_state_dict({name: value.float() for name, value in read_tensors(weights).items()})
+    state = read_tensors(weights, sha256=described["sha256"])
+    codec.load_state_dict({name: value.float() for name, value in state.items()})
     return Autoencoder(
         codec,
         latent_channels=described["config"]["latent_channels"],
         scaling_factor=described["scaling_factor"],
         source=source,
-        fingerprint=sha256(weights),
+        fingerprint=described["sha256"],
     )
 
 
@@ -242,10 +252,10 @@ def _diffusers_kind(folder: Path, source: str) -> str:
                 f"autoencoder {source}: no {path.name} found in {folder}. Expected a diffusers folder (config.json and "
                 "diffusion_pytorch_model.safetensors) or TAEF2 weights; download it again or give another folder."
             )
-    kind = read_json(config).get("_class_name")
-    if kind not in _WRAPPERS:
-        raise SyndiffError(f"autoencoder {source}: found class {kind}, expected one of {sorted(_WRAPPERS)}.")
-    return str(kind)
+    kind = read_object(config, {}, mend=DOWNLOAD).get("_class_name")
+    if not isinstance(kind, str) or kind not in _WRAPPERS:
+        raise SyndiffError(f"autoencoder {source}: found class {unquoted(kind)}, expected one of {sorted(_WRAPPERS)}.")
+    return kind
 
 
 def _load_diffusers(folder: Path, source: str) -> Autoencoder:
@@ -259,11 +269,8 @@ def _load_diffusers(folder: Path, source: str) -> Autoencoder:
         )
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise SyndiffError(f"{weights} could not be loaded ({brief(error)}); download it again.") from None
-    if loading["missing_keys"]:  # diffusers leaves these at random values and only warns
-        raise SyndiffError(
-            f"{weights} lacks {len(loading['missing_keys'])} tensors of an {kind}, the first is "
-            f"{sorted(loading['missing_keys'])[0]}; download it again."
-        )
+    check_file(weights)
+    check_loaded(weights, model, loading)
     return _wrap(model, kind, source, fingerprint=sha256(weights))
 
 

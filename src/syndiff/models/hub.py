@@ -6,6 +6,9 @@ from pathlib import Path
 from syndiff.errors import SyndiffError
 from syndiff.files import expanded
 
+DOWNLOAD = "It came with the weights: download them again."
+"""What to do about a damaged file beside weights from elsewhere."""
+
 
 def find_weights(
     source: str, revision: str | None, *, what: str, names: str = "", files: Sequence[str], fetch: bool = True

@@ -7,18 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from syndiff import __version__
 from syndiff.diffusion.samplers import Correction, ddim
 from syndiff.diffusion.schedule import NoiseSchedule
 from syndiff.diffusion.smooth_latent import SmoothLatent
-from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import check_same_autoencoder, load_autoencoder
 from syndiff.models.caption_encoder import CaptionEncoder
 from syndiff.models.hardware import channels_last
 from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.models.latent_grid import DOWNSAMPLING
-from syndiff.models.tensors import check_fit, read_tensors, trainable_state
+from syndiff.models.stored import DESCRIPTION, load_weights, read_description, settings_of
+from syndiff.models.tensors import trainable_state
 
 HIDDEN_GREY = 0.5
 """What the model sees where it has to paint, in [0, 1]."""
@@ -232,17 +231,12 @@ def load_inpainter(checkpoint: Path) -> InpaintingModel:
     Raises SyndiffError for a folder that holds something else, weights that do not fit, and an autoencoder other than
     the one it was trained with.
     """
-    described = read_json(checkpoint / "model.json")
-    try:
-        settings = InpaintingSettings(**described["model"])
-        model = initialise_inpainter(settings, described["vocabulary"], 0)
-    except (KeyError, TypeError) as error:
-        raise SyndiffError(
-            f"{checkpoint / 'model.json'} does not describe a compact inpainter of this version ({error}); it was "
-            f"written by syndiff {described.get('syndiff', 'unknown')}, this is {__version__}."
-        ) from None
+    described = read_description(checkpoint, {"model": dict})
+    settings = settings_of(checkpoint, described, InpaintingSettings, what="a compact inpainter")
+    words = read_description(checkpoint, {"vocabulary": list})["vocabulary"]
+    if not all(isinstance(word, str) for word in words):
+        raise SyndiffError(f"{checkpoint / DESCRIPTION}: vocabulary holds something else than words; restore the file.")
+    model = initialise_inpainter(settings, words, 0)
     check_same_autoencoder(checkpoint, described, model.autoencoder)
-    weights = read_tensors(checkpoint / "model.safetensors")
-    check_fit(checkpoint / "model.safetensors", weights, trainable_state(model))
-    model.load_state_dict({**model.state_dict(), **weights})
+    load_weights(model, checkpoint, described)
     return model.eval()

@@ -8,12 +8,17 @@ from typing import Any
 
 from safetensors import safe_open
 
+from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.files import expanded, sha256
-from syndiff.models.pipeline_folder import check_whole, first_line
+from syndiff.models.pipeline_folder import first_line
+from syndiff.models.tensors import check_file, read_tensors
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
 """The name under which diffusers looks for a LoRA in a folder."""
+
+ABOUT = "lora.json"
+"""What made a LoRA of `syndiff adapt`, with the SHA-256 of its file; it lies beside it."""
 
 _FIRST_FACTORS = ("lora_A.weight", "lora.down.weight", "lora_down.weight")
 
@@ -47,7 +52,7 @@ def find_lora(name: str, weight: float) -> LoraFile:
         )
     if path.suffix != ".safetensors":
         raise SyndiffError(f"The LoRA {path} is not read: pickled weights can run code. Convert it to safetensors.")
-    check_whole(path)
+    check_file(path)
     if not _factors(path):
         raise SyndiffError(f"{path} holds no LoRA (none of its tensors is one of {', '.join(_FIRST_FACTORS)}).")
     return LoraFile(path, name, weight)
@@ -61,6 +66,8 @@ def load_loras(pipeline: Any, loras: Sequence[LoraFile]) -> None:
     """
     if not loras:
         return
+    for lora in loras:
+        read_tensors(lora.path, sha256=noted_hash(lora.path))  # diffusers looks at no value
     import peft  # noqa: F401 (diffusers would not name the missing package's extra)
 
     for number, lora in enumerate(loras):
@@ -79,6 +86,14 @@ def load_loras(pipeline: Any, loras: Sequence[LoraFile]) -> None:
                 "model it was trained on."
             )
     pipeline.set_adapters([f"lora{number}" for number in range(len(loras))], [lora.weight for lora in loras])
+
+
+def noted_hash(path: Path) -> str | None:
+    """The SHA-256 that `syndiff adapt` noted of its LoRA `path` in lora.json beside it; None for one from elsewhere."""
+    about = path.with_name(ABOUT)
+    if path.name != LORA_FILE or not about.is_file():
+        return None
+    return str(read_object(about, {"file": str})["file"])
 
 
 def _factors(path: Path) -> int:

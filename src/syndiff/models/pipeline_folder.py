@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from syndiff.documents import read_json
-from syndiff.errors import SyndiffError
+from syndiff.documents import check_object, read_object
+from syndiff.errors import SyndiffError, unquoted
 from syndiff.files import expanded, sha256
+from syndiff.models.hub import DOWNLOAD
+from syndiff.models.tensors import check_file, check_values
 
 DEFAULT_MODEL = "diffusers/stable-diffusion-xl-1.0-inpainting-0.1"
 
@@ -43,7 +44,8 @@ class PipelineFolder:
     @cached_property
     def is_sdxl(self) -> bool:
         """Whether it has SDXL's second text encoder."""
-        return "XL" in read_json(self.path / "model_index.json")["_class_name"]
+        index = read_object(self.path / "model_index.json", {"_class_name": str}, mend=DOWNLOAD)
+        return "XL" in index["_class_name"]
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -90,6 +92,9 @@ class PipelineFolder:
             raise SyndiffError(
                 f"{self.path / 'unet'} takes {channels} channels; expected 9 (an inpainting U-Net) or 4 (a plain one)."
             )
+        for name in self.parts:
+            if isinstance(part := getattr(pipeline, name), torch.nn.Module):
+                check_values(self.path / name, part.state_dict())
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -170,18 +175,19 @@ def _check_folder(folder: Path, variant: str | None) -> None:
             f"{folder} is no pipeline folder: it has no model_index.json (expected beside "
             f"{', '.join(_parts(sdxl=False))}). {_HOW_TO_GET_IT}."
         )
-    content = read_json(index)
-    pipeline = content.get("_class_name") if isinstance(content, dict) else None
-    if pipeline not in _PIPELINES:
-        raise SyndiffError(f"{index} names the pipeline {pipeline}; expected one of {', '.join(_PIPELINES)}.")
+    content = read_object(index, {}, mend=DOWNLOAD)
+    pipeline = content.get("_class_name")
+    if not isinstance(pipeline, str) or pipeline not in _PIPELINES:
+        raise SyndiffError(f"{index} names the pipeline {unquoted(pipeline)}; expected one of {', '.join(_PIPELINES)}.")
     for part, origin in content.items():
-        if isinstance(origin, list) and origin[0] not in _LIBRARIES:
+        if isinstance(origin, list) and (len(origin) != 2 or origin[0] not in _LIBRARIES):
             raise SyndiffError(
-                f"{index} takes its {part} from {origin[0]}; expected diffusers or transformers: "
-                "code that comes with a model is not run."
+                f"{index} takes its {part} from {unquoted(origin[0] if origin else origin)}; expected diffusers or "
+                "transformers: code that comes with a model is not run."
             )
     for part in _parts("XL" in pipeline):
-        library = (content.get(part) or [None])[0]
+        origin = content.get(part)
+        library = origin[0] if isinstance(origin, list) and origin else None
         if library is None:
             raise SyndiffError(f"{index} names no {part}; this pipeline cannot paint from text without it.")
         if part == "scheduler":
@@ -211,7 +217,9 @@ def _check_weights(folder: Path, part: str, stem: str, variant: str | None) -> N
         indices.insert(0, f"{stem}.safetensors.index.{variant}.json")
     sharded = next((folder / part / name for name in indices if (folder / part / name).is_file()), None)
     if sharded:
-        names = sorted(set(read_json(sharded)["weight_map"].values()))
+        shards = read_object(sharded, {"weight_map": dict}, mend=DOWNLOAD)["weight_map"]
+        check_object(f"{sharded}: weight_map", shards, dict.fromkeys(shards, str), mend=DOWNLOAD)
+        names = sorted(set(shards.values()))
     else:
         names = [name for name in names if (folder / part / name).is_file()][:1] or names
     for name in names:
@@ -225,13 +233,4 @@ def _check_weights(folder: Path, part: str, stem: str, variant: str | None) -> N
             elif pickled:
                 hint = f"{pickled[0]} is not read, since pickled weights can run code; convert to safetensors"
             raise SyndiffError(f"{folder} is incomplete: {part}/{name} is missing ({hint}).")
-        check_whole(folder / part / name)
-
-
-def check_whole(path: Path) -> None:
-    """Raise SyndiffError unless `path` is a whole safetensors file."""
-    try:
-        with safe_open(path, "pt"):
-            pass
-    except SafetensorError as error:
-        raise SyndiffError(f"{path} is damaged or cut short ({error}); get this file again.") from None
+        check_file(folder / part / name)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from syndiff import __version__
 from syndiff.data.loading import CaseArrays
 from syndiff.data.resize import resize_image, restore_probability
-from syndiff.documents import read_json
-from syndiff.errors import SyndiffError
+from syndiff.documents import check_object
+from syndiff.errors import SyndiffError, shown
 from syndiff.models.autoencoder import check_same_autoencoder
 from syndiff.models.control import PlainNetwork
 from syndiff.models.folding import fold_batch_norms
@@ -23,7 +23,7 @@ from syndiff.models.hardware import channels_last, default_device
 from syndiff.models.predictor import Prediction, StageClock
 from syndiff.models.segmenter import DiffusionSegmenter, initialise, without_initial_weights
 from syndiff.models.segmenter_settings import SegmenterSettings
-from syndiff.models.tensors import check_fit, read_tensors, trainable_state
+from syndiff.models.stored import DESCRIPTION, load_weights, read_description, settings_of
 from syndiff.models.views import make_views, undo_views
 
 
@@ -69,14 +69,13 @@ def load_segmenter(
 
     `timestep` and `steps` replace the stored inference settings of a diffusion segmenter, `views` those of any.
     """
-    described = read_json(checkpoint / "model.json")
-    try:
-        settings = SegmenterSettings(**described["model"])
-    except (KeyError, TypeError) as error:
+    described = read_description(checkpoint, {"model": dict, "preprocessing": dict})
+    settings = settings_of(checkpoint, described, SegmenterSettings, what="a segmenter")
+    if described["preprocessing"].get("size") != settings.image_size:
         raise SyndiffError(
-            f"{checkpoint / 'model.json'} does not describe a segmenter of this version ({error}); it was written by "
-            f"syndiff {described.get('syndiff', 'unknown')}, this is {__version__}."
-        ) from None
+            f"{checkpoint / DESCRIPTION}: preprocessing.size is {shown(described['preprocessing'].get('size'))}, but "
+            f"model.image_size {settings.image_size}; they are one. Restore the file."
+        )
     if settings.kind != "diffusion" and (timestep is not None or steps is not None):
         raise SyndiffError(f"{checkpoint}: a {settings.kind} has no timesteps; leave out --timestep and --steps.")
     settings = replace(
@@ -87,11 +86,10 @@ def load_segmenter(
     )
     model = initialise(without_initial_weights(settings), 0)
     if isinstance(model, DiffusionSegmenter):
-        check_same_autoencoder(checkpoint, described, model.autoencoder)
-        model.autoencoder.scaling_factor = described["autoencoder"]["scaling_factor"]  # it may have been measured
-    weights = read_tensors(checkpoint / "model.safetensors")
-    check_fit(checkpoint / "model.safetensors", weights, trainable_state(model))
-    model.load_state_dict({**model.state_dict(), **weights})
+        stored = check_same_autoencoder(checkpoint, described, model.autoencoder)
+        check_object(f"{checkpoint / DESCRIPTION}: autoencoder", stored, {"scaling_factor": float})
+        model.autoencoder.scaling_factor = stored["scaling_factor"]  # it may have been measured
+    load_weights(model, checkpoint, described)
     return model.eval(), described
 
 
@@ -125,8 +123,8 @@ class SegmenterPredictor:
     ) -> "SegmenterPredictor":
         """The predictor of a checkpoint folder."""
         model, described = load_segmenter(checkpoint, timestep=timestep, steps=steps, views=views)
-        stored = described["model"].get("inference_views", 1)
-        return cls(model, described["preprocessing"]["size"], name=name, seed=seed, views=views or stored)
+        stored = described["model"]
+        return cls(model, stored["image_size"], name=name, seed=seed, views=views or stored["inference_views"])
 
     @torch.inference_mode()
     def predict(self, image: NDArray, *, case_id: str) -> Prediction:
@@ -152,6 +150,7 @@ class SegmenterPredictor:
                 logits = self.model.decode_logits(latent)
         # 3. Back to the image's own size; the threshold comes last.
         with clock.stage("postprocess"):
+            self._check(logits, case_id)
             small = undo_views(logits.float().sigmoid()).mean(0)[0].cpu().numpy()
             probability = restore_probability(small, *image.shape[:2])
             mask = probability > np.float32(0.5)
@@ -175,8 +174,14 @@ class SegmenterPredictor:
             shape = self.model.noise_shape(self.image_size, self.image_size)
             noise = case_noise(shape, seed=self.seed, case_id=case_id, count=draws * views).to(self.device)
             answers = [self.model.decode_logits(self.model.denoise(condition, part)) for part in noise.split(views)]
+        for logits in answers:
+            self._check(logits, case_id)
         probabilities = torch.cat([undo_views(logits.float().sigmoid()) for logits in answers])[:, 0]
         return np.stack([restore_probability(one.cpu().numpy(), *image.shape[:2]) for one in probabilities])
+
+    def _check(self, logits: Tensor, case_id: str) -> None:
+        """A network that has gone wrong must not look like an image without a lesion."""
+        check_answer(f"{self.name} does not answer for {case_id}", logits)
 
     def _dropped_out(self, control: PlainNetwork, batch: Tensor, draws: int, case_id: str) -> list[Tensor]:
         if draws == 1:
@@ -188,6 +193,15 @@ class SegmenterPredictor:
             answers = [control(batch) for _ in range(draws)]
             control.dropout.eval()
         return answers
+
+
+def check_answer(what: str, logits: Tensor) -> None:
+    """Raise SyndiffError, beginning with `what`, where `logits` are no finite numbers."""
+    if not torch.isfinite(logits).all():
+        raise SyndiffError(
+            f"{what}: the network computed values that are no finite numbers. Its weights are unfit for this image or "
+            "number format; restore them or train again."
+        )
 
 
 @torch.inference_mode()
@@ -208,6 +222,7 @@ def mean_dice(model: nn.Module, cases: CaseArrays, *, batch_size: int, seed: int
             logits = model(image, noise.to(device))
         else:
             logits = model(image)
+        check_answer(f"No score for the validation cases from {cases.ids[start]} on", logits)
         predicted, target = logits > 0, cases.masks[part].to(device).bool()
         shared = (predicted & target).sum((1, 2, 3)).cpu().double()
         total = (predicted.sum((1, 2, 3)) + target.sum((1, 2, 3))).cpu().double()

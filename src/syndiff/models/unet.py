@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from syndiff.documents import read_json
-from syndiff.errors import SyndiffError
-from syndiff.models.hub import brief, find_weights
+from syndiff.documents import read_object
+from syndiff.errors import SyndiffError, unquoted
+from syndiff.models.hub import DOWNLOAD, brief, find_weights
+from syndiff.models.tensors import check_file, check_loaded
 
 _FILES = [f"{folder}{name}" for folder in ("", "unet/") for name in ("config.json", "diffusion_pytorch_model*")]
 
@@ -132,6 +133,7 @@ class UNetWeights:
         Raises SyndiffError when the weights do not fit, or are damaged or incomplete.
         """
         self.check(denoiser, extra=extra)
+        assert self.folder is not None
         try:
             model, loading = self._class().from_pretrained(
                 self.folder,
@@ -142,12 +144,9 @@ class UNetWeights:
             )
         except (OSError, ValueError, TypeError, RuntimeError) as error:
             raise self._broken(error) from None
-        if loading["missing_keys"]:  # diffusers leaves these at random values and only warns
-            missing = sorted(loading["missing_keys"])
-            raise SyndiffError(
-                f"denoiser_weights {self.source}: {len(missing)} tensors are missing, the first is {missing[0]}; get "
-                "the folder again."
-            )
+        for path in self.folder.glob("diffusion_pytorch_model*.safetensors"):
+            check_file(path)
+        check_loaded(self.folder, model, loading)
         state = model.state_dict()
         state["conv_in.weight"] = _widen(state["conv_in.weight"], denoiser, extra)
         denoiser.network.load_state_dict(state)
@@ -162,10 +161,11 @@ class UNetWeights:
                 f"denoiser_weights {self.source}: no config.json in {self.folder}. Expected a U-Net in diffusers' "
                 "layout (config.json and diffusion_pytorch_model.safetensors), or a pipeline's folder with it in unet/."
             )
-        kind = read_json(config).get("_class_name")
+        kind = read_object(config, {}, mend=DOWNLOAD).get("_class_name")
         if kind not in ("UNet2DModel", "UNet2DConditionModel"):
             raise SyndiffError(
-                f"denoiser_weights {self.source}: found class {kind}, expected UNet2DModel or UNet2DConditionModel."
+                f"denoiser_weights {self.source}: found class {unquoted(kind)}, expected UNet2DModel or "
+                "UNet2DConditionModel."
             )
         return getattr(diffusers, kind)
 
@@ -198,7 +198,7 @@ class UNetWeights:
 
     def _in_words(self) -> str:
         assert self.folder is not None
-        config = read_json(self.folder / "config.json")
+        config = read_object(self.folder / "config.json", {}, mend=DOWNLOAD)
         names = ("in_channels", "out_channels", "block_out_channels", "layers_per_block", "cross_attention_dim")
         return ", ".join(f"{name} {config[name]}" for name in names if config.get(name) is not None)
 

@@ -18,7 +18,7 @@ from syndiff.data.inspection import open_checked
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
-from syndiff.documents import read_json
+from syndiff.documents import Kinds, read_object
 from syndiff.files import expanded, write_json
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.hardware import default_device
@@ -30,7 +30,7 @@ from syndiff.presets import Settings, in_full
 from syndiff.synthesis.captions import caption_case
 from syndiff.synthesis.grammar import Grammar
 from syndiff.training.calibration import step_seconds
-from syndiff.training.checkpoints import best_checkpoint, find_checkpoint
+from syndiff.training.checkpoints import best_checkpoint, find_checkpoint, score_of
 from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.inpainting_pool import EncodedCrops, encode_crops
@@ -46,6 +46,8 @@ LESIONS_A_CASE = 6
 
 PROBES = 64
 """Validation crops."""
+
+_PLAN: Kinds = {"seconds_per_step": float, "steps": int}
 
 Lesions = dict[str, list[tuple[NDArray[np.bool_], str]]]
 
@@ -97,7 +99,7 @@ def adapt(data: Path, split_file: Path, out: Path, settings: Settings, *, seed: 
     if dry_run:
         return plan_compact(dataset, split, **how, start=start)
     best = adapt_compact(dataset, split, out, **how, seed=seed, start=start)
-    score = read_json(best / "model.json")["val_loss"]
+    score = score_of(best)
     return f"Best model: {best} (validation loss {score:.4f}); paint: synthesize --inpainter compact --model {out}"
 
 
@@ -286,7 +288,7 @@ def _is_finished(run: Path, settings: AdaptSettings) -> bool:
     last, plan = find_checkpoint(run, "last"), run / "plan.json"
     if last is None:
         return False
-    return int(last.name) == (read_json(plan)["steps"] if settings.minutes else settings.steps)
+    return int(last.name) == (read_object(plan, _PLAN)["steps"] if settings.minutes else settings.steps)
 
 
 def _plan_steps(path: Path, settings: AdaptSettings, task: Callable[[], Task]) -> int:
@@ -297,7 +299,7 @@ def _plan_steps(path: Path, settings: AdaptSettings, task: Callable[[], Task]) -
         seconds = step_seconds({"inpainter": task()}, settings, repeats=5, warmup=2)["inpainter"]
         steps = steps_within(settings.minutes, seconds)
         write_json(path, {"minutes": settings.minutes, "seconds_per_step": seconds, "steps": steps})
-    plan = read_json(path)
+    plan = read_object(path, _PLAN)
     log.info(f"{settings.minutes:g} minutes to adapt; one step takes {1000 * plan['seconds_per_step']:.0f} ms")
     return int(plan["steps"])
 

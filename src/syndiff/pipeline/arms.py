@@ -11,9 +11,9 @@ from syndiff.data.inspection import open_checked
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split, make_split
-from syndiff.documents import read_json
+from syndiff.documents import check_object, read_object
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.evaluate import evaluate, finished
+from syndiff.evaluation.evaluate import evaluate, finished, read_summary, scores_of
 from syndiff.evaluation.timing import time_predictors
 from syndiff.files import sha256, write_json
 from syndiff.models.prediction import SegmenterPredictor
@@ -24,7 +24,7 @@ from syndiff.pipeline.training_plan import training_plan
 from syndiff.presets import Settings
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.calibration import step_seconds
-from syndiff.training.checkpoints import best_checkpoint
+from syndiff.training.checkpoints import best_checkpoint, score_of
 from syndiff.training.loop import Task, check_machine, fit
 from syndiff.training.pace import steps_within
 from syndiff.training.run_folder import check_run, claimed_run, open_run
@@ -56,10 +56,12 @@ def plan_steps(path: Path, settings: Settings, cases: CaseArrays, kinds: Sequenc
             measured = {kind: share * coarse[kind] + (1 - share) * measured[kind] for kind in kinds}
         steps = {kind: steps_within(settings.run.minutes, seconds) for kind, seconds in measured.items()}
         write_json(path, {"minutes": settings.run.minutes, "seconds_per_step": measured, "steps": steps})
-    plan = read_json(path)
-    measured_words = ", ".join(f"{kind} {1000 * value:.0f} ms" for kind, value in plan["seconds_per_step"].items())
+    plan = read_object(path, {"seconds_per_step": dict, "steps": dict})
+    seconds = check_object(f"{path}: seconds_per_step", plan["seconds_per_step"], dict.fromkeys(kinds, float))
+    steps = check_object(f"{path}: steps", plan["steps"], dict.fromkeys(kinds, int))
+    measured_words = ", ".join(f"{kind} {1000 * seconds[kind]:.0f} ms" for kind in kinds)
     log.info(f"{settings.run.minutes:g} minutes for each segmenter; one step takes {measured_words}")
-    return {kind: int(value) for kind, value in plan["steps"].items()}
+    return {kind: steps[kind] for kind in kinds}
 
 
 def train_segmenter(
@@ -165,7 +167,7 @@ def evaluate_runs(
     if fresh or not all((out / "timing.json").is_file() for out in outs):
         image, _ = dataset.load(dataset[cases[0]])
         time_predictors(predictors, image, outs=[out / "timing.json" for out in outs])
-    return [dict(read_json(out / "summary.json")) for out in outs]
+    return [read_summary(out) for out in outs]
 
 
 def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, seed: int) -> str:
@@ -201,9 +203,9 @@ def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, se
             )
     (summary,) = evaluate_runs([run], dataset, cases, dataset_fingerprint=files, tolerance=tolerance, seed=seed)
     lines = [f"{len(cases)} cases of {dataset.name}"]
-    for name, score in summary["metrics"].items():
-        interval = "" if score["low"] is None else f" [{score['low']:.3f}, {score['high']:.3f}]"
-        lines.append(f"{name:10} {'n/a' if score['mean'] is None else format(score['mean'], '.3f')}{interval}")
+    for name, score in scores_of(summary, run / "eval" / folder_name(dataset.name)).items():
+        interval = "" if score.low is None else f" [{score.low:.3f}, {score.high:.3f}]"
+        lines.append(f"{name:10} {'n/a' if score.mean is None else format(score.mean, '.3f')}{interval}")
     return "\n".join([*lines, f"Written to {run / 'eval' / folder_name(dataset.name)}"])
 
 
@@ -258,7 +260,7 @@ def train_verb(
     best = train_segmenter(
         out, settings, settings.training.steps, split, train_cases, val_cases, synthetic=synthetic, seed=seed
     )
-    return f"Best model: {best} (validation Dice {read_json(best / 'model.json')['val_dice']:.3f})"
+    return f"Best model: {best} (validation Dice {score_of(best):.3f})"
 
 
 def idle_without_diffusion(kind: Kind) -> list[str]:

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
-from syndiff.documents import read_json
+from syndiff.documents import check_object
 from syndiff.errors import SyndiffError
 from syndiff.files import expanded, sha256
 from syndiff.models.prediction import SegmenterPredictor
+from syndiff.models.stored import learned_from, read_description
 from syndiff.presets import Settings
 from syndiff.synthesis.album import FOREIGN
 from syndiff.synthesis.fingerprint import fingerprint
@@ -21,6 +20,7 @@ from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.checkpoints import best_checkpoint, find_checkpoint
+from syndiff.training.run_folder import CONFIG, read_config
 
 START = "start"
 """In a run folder of `adapt`: split.json of the inpainter that it started from, and the same folder of that one."""
@@ -74,7 +74,7 @@ def check_inpainter(settings: Settings, split: Split, dataset: DatasetFolder) ->
 
 def _check_compact(model: Path, split: Split) -> None:
     checkpoint = compact_checkpoint(str(model)).resolve()
-    learned = read_json(checkpoint / "model.json").get("learned_from", {})
+    learned = learned_from(checkpoint, read_description(checkpoint, {}))
     check_history(f"synthesis settings: the inpainter {model}", run_of(checkpoint), learned, split)
 
 
@@ -165,8 +165,12 @@ def check_judge(settings: Settings, split: Split, dataset: DatasetFolder) -> Pat
 
 def data_of(run: Path) -> Mapping[str, Any]:
     """What config.yaml of a segmenter's run folder says of its data; nothing where there is none."""
-    config = run / "config.yaml"
-    return yaml.safe_load(config.read_text(encoding="utf-8")).get("data", {}) if config.is_file() else {}
+    if not (run / CONFIG).is_file():
+        return {}
+    told = read_config(run).get("data", {})
+    return check_object(
+        f"{run / CONFIG}: data", told, {"learned_elsewhere": list} if "learned_elsewhere" in told else {}
+    )
 
 
 def _judge_of(settings: Settings, split: Split, dataset: DatasetFolder) -> Segmenter | None:
@@ -227,7 +231,7 @@ def check_painter(folder: Path, dataset: DatasetFolder, split: Split) -> None:
     untold = [split.dataset] if sample.backend["hash"] else []
     if not {split.dataset, dataset.name} & {*sample.backend.get("learned_from", untold)}:
         return
-    if sample.settings["sources"] != fingerprint([dataset[case_id] for case_id in sorted(split.train)], dataset):
+    if sample.setting("sources") != fingerprint([dataset[case_id] for case_id in sorted(split.train)], dataset):
         raise SyndiffError(
             f"{folder} was painted under other training cases than this split's, by an inpainter that learned from "
             f"{dataset.name}: whether it has seen cases that this split keeps for validation or test cannot be told. "

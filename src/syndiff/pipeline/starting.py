@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from syndiff.data.splits import Split
-from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.models.inpainter import InpaintingModel, load_inpainter
 from syndiff.models.inpainter_settings import InpaintingSettings
+from syndiff.models.stored import learned_from, read_description
 from syndiff.pipeline.painting import START, check_history, compact_checkpoint, run_of
 from syndiff.presets import Settings
 
@@ -40,7 +40,7 @@ class Start:
                 f"--model {given} is not in the run folder that it was taught in, whose split.json names the cases "
                 "that it has seen. Give the whole run folder of `syndiff adapt`."
             )
-        learned = read_json(checkpoint / "model.json").get("learned_from", {})
+        learned = learned_from(checkpoint, read_description(checkpoint, {}))
         check_history(f"--model: the inpainter {given}", run, learned, split)
         about = {"hash": sha256(checkpoint / "model.safetensors"), "learned_from": learned}
         return cls(checkpoint, run, load_inpainter(checkpoint), about)

@@ -2,19 +2,16 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
-from syndiff.documents import read_json
+from syndiff.documents import OWN, Kinds, check_object, read_object, read_objects, read_yaml, rebuild
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.evaluate import CaseRow, compare, read_per_case
+from syndiff.evaluation.evaluate import CaseRow, compare, read_per_case, scores_of
 from syndiff.evaluation.statistics import Difference, Interval
 from syndiff.synthesis.manifest import Sample, read_manifest
 
@@ -23,6 +20,24 @@ LABELS = {"control": "control", "real": "real only", "real+synthetic": "real + s
 """How figures, tables and sentences call the arms."""
 COMPARISONS = (("real+synthetic", "real"), ("real", "control"))
 SYNTHETIC, INPAINTER = "synthetic", "inpainter"
+
+_AGAIN = "Delete this file, and make it again with `syndiff evaluate`."
+_BOOTSTRAP: Kinds = {"unit": str}
+_COUNTS: Kinds = dict.fromkeys(("lesions", "missed_lesions", "false_lesions", "empty_targets"), int)
+_TIMING: Kinds = {
+    "repeats": int,
+    "threads": int,
+    "device": (str, type(None)),
+    "dtype": (str, type(None)),
+    "machine": dict,
+}
+_MACHINE: Kinds = {"gpu": (str, type(None)), "processor": str}
+_SETTINGS: Mapping[str, Kinds] = {
+    "run": {"minutes": float},
+    "adapt": {"minutes": float},
+    "model": {"timesteps": int, "inference_timestep": int},
+}
+"""Settings that the report reads as numbers, where config.yaml has their section."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +184,8 @@ def read_content(run: Path, dataset: DatasetFolder) -> Content:
         synthesis=_read_synthesis(run / SYNTHETIC) if (run / SYNTHETIC).is_dir() else None,
         inpainter=_read_training(_made(taught / "metrics.jsonl", "run"), "val_loss") if taught.is_dir() else None,
         settings=_read_settings(_made(run / "config.yaml", "run")),
-        environment=flatten(read_json(_made(run / "environment.json", "run"))),
-        command=_made(run / "command.txt", "run").read_text(encoding="utf-8").strip(),
+        environment=flatten(read_object(_made(run / "environment.json", "run"), {})),
+        command=_made(run / "command.txt", "run").read_text(encoding="utf-8", errors="replace").strip(),
         unit=next(iter(arms.values())).bootstrap["unit"],
     )
 
@@ -191,10 +206,9 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
 def _evaluation(folder: Path, split: Split) -> Path:
     """The folder eval/<dataset> of an arm that judged exactly the split's test cases."""
     for summary in sorted((folder / "eval").glob("*/summary.json")):
-        content = read_json(summary)
-        with _complete(summary, "evaluate"):
-            if content["dataset"]["fingerprint"] != split.fingerprint:
-                continue
+        judged = _part(summary, read_object(summary, {}, mend=_AGAIN), "dataset", {"fingerprint": str})
+        if judged["fingerprint"] != split.fingerprint:
+            continue
         if {row.case for row in read_per_case(summary.with_name("per_case.csv"))} == set(split.test):
             return summary.parent
     raise SyndiffError(
@@ -205,59 +219,66 @@ def _evaluation(folder: Path, split: Split) -> Path:
 
 def _read_arm(name: str, folder: Path, evaluation: Path) -> Arm:
     path = evaluation / "summary.json"
-    summary = read_json(path)
-    with _complete(path, "evaluate"):
-        if summary["masks"] is None:
-            raise SyndiffError(f"{path} says that no predicted masks were kept. Run `syndiff evaluate` with them kept.")
-        return Arm(
-            name=name,
-            scores={metric: Interval(**values) for metric, values in summary["metrics"].items()},
-            pooled=summary["pooled"],
-            counts=summary["counts"],
-            tolerance=summary["tolerance"],
-            bootstrap=summary["bootstrap"],
-            rows=tuple(read_per_case(evaluation / "per_case.csv")),
-            masks=evaluation / summary["masks"],
-            timing=_read_timing(_made(evaluation / "timing.json", "evaluate")),
-            training=_read_training(_made(folder / "metrics.jsonl", "train")),
-            settings=_read_settings(_made(folder / "config.yaml", "train")),
-        )
+    summary = read_object(path, {"masks": (str, type(None)), "tolerance": float}, mend=_AGAIN)
+    if summary["masks"] is None:
+        raise SyndiffError(f"{path} says that no predicted masks were kept. Run `syndiff evaluate` with them kept.")
+    return Arm(
+        name=name,
+        scores=scores_of(summary, evaluation),
+        pooled=_part(path, summary, "pooled", dict.fromkeys(("dice", "iou"), (float, type(None)))),
+        counts=_part(path, summary, "counts", _COUNTS),
+        tolerance=summary["tolerance"],
+        bootstrap=_part(path, summary, "bootstrap", _BOOTSTRAP),
+        rows=tuple(read_per_case(evaluation / "per_case.csv")),
+        masks=evaluation / summary["masks"],
+        timing=_read_timing(_made(evaluation / "timing.json", "evaluate")),
+        training=_read_training(_made(folder / "metrics.jsonl", "train")),
+        settings=_read_settings(_made(folder / "config.yaml", "train")),
+    )
 
 
 def _read_timing(path: Path) -> Timing:
-    content = read_json(path)
-    with _complete(path, "evaluate"):
-        return Timing(
-            total=Spread(**content["milliseconds"]["total"]),
-            stages={stage: Spread(**spread) for stage, spread in content["milliseconds"]["stages"].items()},
-            height=content["image"]["height"],
-            width=content["image"]["width"],
-            **{key: content[key] for key in ("repeats", "threads", "device", "dtype", "machine")},
-        )
+    content = read_object(path, _TIMING, mend=_AGAIN)
+    milliseconds = _part(path, content, "milliseconds", {"total": dict, "stages": dict})
+    _part(path, content, "machine", _MACHINE)
+    image = _part(path, content, "image", {"height": int, "width": int})
+    return Timing(
+        total=rebuild(Spread, milliseconds["total"], f"{path}: milliseconds.total", mend=_AGAIN),
+        stages={
+            stage: rebuild(Spread, spread, f"{path}: milliseconds.stages.{stage}", mend=_AGAIN)
+            for stage, spread in milliseconds["stages"].items()
+        },
+        height=image["height"],
+        width=image["width"],
+        **{key: content[key] for key in _TIMING},
+    )
+
+
+def _part(path: Path, content: Mapping[str, Any], name: str, kinds: Kinds) -> dict[str, Any]:
+    """A section of a file of an evaluation."""
+    check_object(path, content, {name: dict}, mend=_AGAIN)
+    return check_object(f"{path}: {name}", content[name], kinds, mend=_AGAIN)
 
 
 def _read_training(path: Path, score: str = "val_dice") -> Training:
     """Read metrics.jsonl, whose validations have a `score`; where a resumed run wrote a step twice the later counts."""
     steps: dict[int, dict[str, Any]] = {}
     validation: dict[int, float] = {}
-    for text in path.read_text(encoding="utf-8").splitlines():
-        with _complete(path, "train"):
-            line = json.loads(text)
-            if "seconds" in line:
-                steps[line["step"]] = line
-            else:
-                validation[line["step"]] = line[score]
+    for line in read_objects(path, {"step": int}):
+        if "seconds" in line:
+            steps[line["step"]] = check_object(path, line, {"images": int, "loss": float, "seconds": float})
+        else:
+            validation[line["step"]] = check_object(path, line, {score: float})[score]
     if not steps:
         raise SyndiffError(f"{path} holds no training step. Train again with `syndiff train` or `syndiff run`.")
-    with _complete(path, "train"):
-        last = steps[max(steps)]
-        return Training(
-            steps=last["step"],
-            images=last["images"],
-            seconds=last["seconds"],
-            loss=tuple((step, steps[step]["loss"]) for step in sorted(steps)),
-            validation=tuple(sorted(validation.items())),
-        )
+    last = steps[max(steps)]
+    return Training(
+        steps=last["step"],
+        images=last["images"],
+        seconds=last["seconds"],
+        loss=tuple((step, steps[step]["loss"]) for step in sorted(steps)),
+        validation=tuple(sorted(validation.items())),
+    )
 
 
 def _compare(first: str, second: str, tables: Mapping[str, Path]) -> Comparison:
@@ -278,10 +299,11 @@ def _read_synthesis(folder: Path) -> Synthesis:
 
 
 def _read_settings(path: Path) -> dict[str, str]:
-    try:
-        return flatten(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise SyndiffError(f"{path} is not valid YAML ({error}). Restore it or run again.") from None
+    content = check_object(path, read_yaml(path, mend=OWN), {})
+    for section, kinds in _SETTINGS.items():
+        if section in content:
+            check_object(f"{path}: {section}", content[section], kinds)
+    return flatten(content)
 
 
 def _made(path: Path, verb: str) -> Path:
@@ -289,14 +311,3 @@ def _made(path: Path, verb: str) -> Path:
     if not path.is_file():
         raise SyndiffError(f"{path} does not exist. Make it with `syndiff {verb}`.")
     return path
-
-
-@contextmanager
-def _complete(path: Path, verb: str) -> Iterator[None]:
-    """Turn damage inside a file, such as a missing key, into a SyndiffError that names the file."""
-    try:
-        yield
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise SyndiffError(
-            f"{path} lacks what the report needs ({error}). Make it again with `syndiff {verb}`."
-        ) from None

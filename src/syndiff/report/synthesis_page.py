@@ -10,7 +10,7 @@ from PIL import Image
 
 from syndiff import __version__
 from syndiff.data.readers import read_image
-from syndiff.documents import read_json
+from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.files import write_bytes, write_parts
 from syndiff.report.figures import jpeg
@@ -69,7 +69,7 @@ def build_synthesis_page(folder: Path) -> Path:
         .get_template("synthesis.html")
         .generate(
             version=__version__,
-            name=read_json(folder / "dataset.json")["name"],
+            name=read_object(folder / "dataset.json", {"name": str})["name"],
             accepted=accepted,
             attempts=attempts,
             painter=painter,

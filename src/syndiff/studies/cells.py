@@ -19,11 +19,12 @@ from matplotlib.figure import Figure
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
-from syndiff.documents import read_json
+from syndiff.documents import check_object
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow, evaluate, finished, read_per_case
 from syndiff.files import sha256, write_bytes
 from syndiff.models.prediction import SegmenterPredictor
+from syndiff.models.stored import DESCRIPTION, read_description
 from syndiff.studies.choices import Side
 
 T = TypeVar("T")
@@ -57,7 +58,9 @@ def same_split(runs: Sequence[Path], dataset: DatasetFolder) -> Split:
 
 def diffusion_settings(run: Path, checkpoint: Path) -> dict[str, Any]:
     """The model settings of a run's checkpoint. Raises SyndiffError where they are of no diffusion segmenter."""
-    model: dict[str, Any] = read_json(checkpoint / "model.json")["model"]
+    described = read_description(checkpoint, {"model": dict})
+    kinds = {"kind": str, "timesteps": int, "inference_timestep": int, "inference_steps": int}
+    model = check_object(f"{checkpoint / DESCRIPTION}: model", described["model"], kinds)
     if model["kind"] != "diffusion":
         raise SyndiffError(
             f"{run} is of the kind {model['kind']}, which has no timesteps; give runs of the diffusion segmenter."

@@ -6,10 +6,9 @@ end of the run the tables and dataset.json. Only the manifest says what exists.
 
 import contextlib
 import io
-import json
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,8 @@ from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.tables import write_table
-from syndiff.errors import SyndiffError
+from syndiff.documents import Kinds, check_object, read_objects
+from syndiff.errors import SyndiffError, shown
 from syndiff.files import append_json, claimed, drop_cut_line, write_bytes, write_json
 
 KIND = "a synthetic dataset"
@@ -65,6 +65,32 @@ class Sample:
     reason: str | None
     detail: str | None = None
     versions: dict[str, str]
+
+    def setting(self, name: str) -> Any:
+        """One of `settings`. Raises SyndiffError where the manifest does not tell it."""
+        if name not in self.settings:
+            raise SyndiffError(f"{self.id} in manifest.jsonl lacks the setting {name}. {_MEND}")
+        return self.settings[name]
+
+
+_MEND = "Restore manifest.jsonl, or synthesize into another folder."
+_TEXT, _NUMBER, _OBJECT = (str, type(None)), (int, type(None)), (dict, type(None))
+_KINDS: Kinds = {
+    "id": str,
+    **dict.fromkeys(("source_case", "mask_source", "group", "mask_group", "prompt", "negative_prompt"), _TEXT),
+    "words": _OBJECT,
+    "seed": _NUMBER,
+    "placement": _OBJECT,
+    "removal": _OBJECT,
+    "backend": dict,
+    "settings": dict,
+    "gates": dict,
+    "accepted": bool,
+    "reason": _TEXT,
+    "detail": _TEXT,
+    "versions": dict,
+}
+"""What a line of a manifest holds: the fields of `Sample`, checked by hand since there may be very many."""
 
 
 @dataclass(frozen=True)
@@ -184,19 +210,21 @@ def _has_samples(root: Path) -> bool:
 
 def read_manifest(path: Path) -> Iterator[Sample]:
     """Read the samples of a manifest, in the order they were made; a damaged line is a SyndiffError."""
-    names = {each.name for each in fields(Sample)}
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                content = json.loads(line)
-            except ValueError:
-                content = None
-            if not isinstance(content, dict) or content.keys() != names:
-                raise SyndiffError(
-                    f"{path}, line {number} is no sample of this version of SynDiff; "
-                    "restore the file or synthesize into another folder."
-                )
-            yield Sample(**content)
+    for number, content in enumerate(read_objects(path, _KINDS, mend=_MEND), 1):
+        where = f"{path}, line {number}"
+        if strange := sorted(content.keys() - _KINDS.keys()):
+            raise SyndiffError(f"{where} holds {shown(strange[0])}, which this version does not know. {_MEND}")
+        if _index(content["id"]) is None:
+            raise SyndiffError(f"{where}: id is {shown(content['id'])}, which no sample is called. {_MEND}")
+        backend, settings = content["backend"], content["settings"]
+        check_object(f"{where}: backend", backend, {"name": str, "hash": (str, type(None))}, mend=_MEND)
+        if "learned_from" in backend:
+            check_object(f"{where}: backend", backend, {"learned_from": list}, mend=_MEND)
+        for section in {"gates", "inpainter"} & settings.keys():
+            check_object(f"{where}: settings.{section}", settings[section], {}, mend=_MEND)
+        scores = dict.fromkeys(content["gates"], (float, type(None)))
+        check_object(f"{where}: gates", content["gates"], scores, mend=_MEND)
+        yield Sample(**content)
 
 
 def _encode(image: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[bytes, str]:

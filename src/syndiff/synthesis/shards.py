@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.documents import read_json
-from syndiff.errors import SyndiffError
+from syndiff.documents import OWN, read_object
+from syndiff.errors import SyndiffError, shown
 from syndiff.files import locked, write_bytes
 from syndiff.synthesis.album import lesion_free
 from syndiff.synthesis.fingerprint import fingerprint
@@ -96,8 +96,8 @@ def mark(folder: SynthesisFolder, shard: Shard, batch_size: int) -> None:
                 f"{folder.root} holds a whole synthesis, no shard; give shard {shard} a folder of its own."
             )
         folder.write_json(FILE, here)
-    elif read_json(path) != here:
-        there, size = _read(path)
+    elif (found := _read(path)) != (shard, batch_size):
+        there, size = found
         raise SyndiffError(
             f"{folder.root} holds shard {there} made in batches of {size}, but this is shard {shard} in batches of "
             f"{batch_size}; give each shard a folder of its own and go on with the same settings."
@@ -150,7 +150,7 @@ def merge(
 
 def _check_backgrounds(shard: SynthesisFolder, origin: DatasetFolder, backgrounds: str) -> None:
     """Raise SyndiffError unless `backgrounds` holds the lesion-free frames that the shard was painted into."""
-    made = next(iter(shard)).settings["backgrounds"]
+    made = next(iter(shard)).setting("backgrounds")
     here = fingerprint(lesion_free(Path(backgrounds)), origin) if backgrounds else None
     if made == here:
         return
@@ -169,11 +169,14 @@ def _existing(path: Path) -> Path:
 
 
 def _read(path: Path) -> tuple[Shard, int]:
-    content = read_json(path)
+    content = read_object(path, {"shard": str, "batch_size": int})
     try:
-        return Shard.parse(content["shard"]), int(content["batch_size"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise SyndiffError(f"{path} is damaged; restore it or make this shard again.") from None
+        shard = Shard.parse(content["shard"])
+    except SyndiffError:
+        shard = WHOLE
+    if shard.count == 1 or content["batch_size"] < 1:
+        raise SyndiffError(f"{path} names no shard and batch size (it holds {shown(content)}). {OWN}")
+    return shard, content["batch_size"]
 
 
 def _in_order(folders: Sequence[SynthesisFolder]) -> tuple[list[SynthesisFolder], int]:

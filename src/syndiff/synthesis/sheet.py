@@ -64,7 +64,7 @@ def _row(folder: SynthesisFolder, album: Album, sample: Sample) -> Image.Image:
         _tile(source, white, None),
         _tile(label[..., None].repeat(3, axis=2).astype(np.uint8), 1, None),
         _tile(result, white, label),
-        _tile(change, white, label & ~frame.own if sample.settings["background_lesion"] == "keep" else label),
+        _tile(change, white, label & ~frame.own if sample.setting("background_lesion") == "keep" else label),
     ]
     row = Image.new("RGB", (_WIDTH * len(tiles), tiles[0].height + _LABEL), "white")
     for i, tile in enumerate(tiles):

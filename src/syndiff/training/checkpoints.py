@@ -1,5 +1,11 @@
-"""Checkpoints: written whole or not at all, described by their own JSON, safetensors only."""
+"""Checkpoints: written whole or not at all, described by their own JSON, safetensors only.
 
+`last` and `best` are files that hold the name of a checkpoint's folder. The folders appear whole, and before the
+pointers move: the newest one is always as good to go on from as the one that `last` names.
+"""
+
+import logging
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syndiff.documents import read_json
-from syndiff.errors import SyndiffError
+from syndiff.documents import Kinds, check_object, read_object
+from syndiff.errors import SyndiffError, shown
 from syndiff.files import write_json, write_text
+from syndiff.models.stored import DESCRIPTION, WEIGHTS, read_description, write_model
 from syndiff.models.tensors import read_tensors, write_tensors
+
+log = logging.getLogger("syndiff")
+
+_NAME = re.compile(r"[0-9]{6,18}")
+_PARTIAL = re.compile(r"\.[0-9]{6,18}\.partial")
+_SCORES = ("val_dice", "val_loss")
+"""What model.json calls the score of the validation at its step."""
 
 
 def save_checkpoint(
@@ -34,10 +48,9 @@ def save_checkpoint(
     if building.exists():
         shutil.rmtree(building)
     try:
-        write_tensors(building / "model.safetensors", weights)
-        write_json(building / "model.json", description)
-        write_tensors(building / "training_state" / "state.safetensors", state)
-        write_json(building / "training_state" / "progress.json", progress)
+        write_model(building, weights, description)
+        digest = write_tensors(building / "training_state" / "state.safetensors", state)
+        write_json(building / "training_state" / "progress.json", {**progress, "sha256": digest})
     except BaseException:  # a full disk: give back what was taken
         shutil.rmtree(building, ignore_errors=True)
         raise
@@ -48,27 +61,53 @@ def save_checkpoint(
     if best:
         write_text(folder / "best", final.name)
     write_text(folder / "last", final.name)
-    kept = {
-        (folder / pointer).read_text(encoding="utf-8") for pointer in ("last", "best") if (folder / pointer).is_file()
-    }
-    for old in folder.iterdir():
-        if old.is_dir() and old.name not in kept:
-            shutil.rmtree(old)
-        elif old.is_file() and old.name not in ("last", "best"):  # a pointer that a kill left half-written
-            old.unlink()
+    go_on_from(run)
+
+
+def go_on_from(run: Path, *, tidies: bool = True) -> Path | None:
+    """The checkpoint that a training goes on from, None before the first; call it with the run folder claimed.
+
+    With `tidies` the checkpoints that no pointer names and those that a kill left half-written are removed, all else
+    stays, and a pointer that was lost is written again. Raises SyndiffError as `find_checkpoint` does, before anything
+    is removed.
+    """
+    last, best = find_checkpoint(run, "last"), find_checkpoint(run, "best")
+    if last is not None and best is not None and int(best.name) > int(last.name):
+        last = best  # a kill came between the moves of the two pointers
+    if tidies:
+        folder = run / "checkpoints"
+        for pointer, found in (("last", last), ("best", best)):
+            path = folder / pointer
+            if found is not None and not (path.is_file() and path.read_text(encoding="utf-8").strip() == found.name):
+                write_text(path, found.name)
+        _sweep(folder, {found.name for found in (last, best) if found is not None})
+    return last
+
+
+def _sweep(folder: Path, kept: set[str]) -> None:
+    for path in list(folder.iterdir()) if folder.is_dir() else ():
+        ours = path.name not in kept and (_NAME.fullmatch(path.name) or _PARTIAL.fullmatch(path.name))
+        if ours and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
 
 
 def find_checkpoint(run: Path, pointer: str) -> Path | None:
-    """Folder that `last` or `best` points to, or None before the first checkpoint."""
+    """Folder that `last` or `best` points to, or None before the first checkpoint (the first validation).
+
+    Where the pointer's file is gone, and what it named is certain, that is taken and said. Raises SyndiffError where
+    it is not certain, and for a pointer to something that is no checkpoint.
+    """
+    path = run / "checkpoints" / pointer
     try:
-        name = (run / "checkpoints" / pointer).read_text(encoding="utf-8", errors="replace").strip()
+        name = path.read_text(encoding="utf-8", errors="replace").strip()
     except FileNotFoundError:
-        return None
-    folder = run / "checkpoints" / name
-    if not name.isdigit() or not (folder / "model.json").is_file():
+        return _newest(run) if pointer == "last" else _best_of_all(run)
+    folder = path.parent / name
+    if not _NAME.fullmatch(name) or not all((folder / file).is_file() for file in (DESCRIPTION, WEIGHTS)):
+        others = _names(run)
+        mend = f"write {others[-1]}, the newest one there, into that file" if others else "train in another folder"
         raise SyndiffError(
-            f"{run / 'checkpoints' / pointer} points to {name!r}, which is not a checkpoint there. "
-            "Restore that folder, or delete the run folder and train again."
+            f"{path} points to {shown(name)}, which is not a checkpoint there. Restore that folder, or {mend}."
         )
     return folder
 
@@ -84,10 +123,23 @@ def best_checkpoint(run: Path) -> Path:
     return checkpoint
 
 
+def score_of(checkpoint: Path) -> float:
+    """The score of a checkpoint that was validated. Raises SyndiffError where its model.json holds none."""
+    described = read_description(checkpoint, {})
+    name = next((name for name in _SCORES if name in described), _SCORES[0])
+    return float(read_description(checkpoint, {name: float})[name])
+
+
 def load_state(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and JSON that training goes on from."""
+    """Tensors and JSON that training goes on from. Raises SyndiffError where they are damaged or do not belong here."""
     folder = checkpoint / "training_state"
-    return read_tensors(folder / "state.safetensors"), read_json(folder / "progress.json")
+    progress = _read_progress(checkpoint, {"step": int, "seconds": float})
+    if progress["step"] != int(checkpoint.name):
+        raise SyndiffError(
+            f"{folder / 'progress.json'} is of step {progress['step']}, not of the checkpoint {checkpoint.name}. "
+            "Restore the files that belong together."
+        )
+    return read_tensors(folder / "state.safetensors", sha256=progress.get("sha256")), progress
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -99,19 +151,72 @@ def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     }
 
 
-def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The way back of `pack_optimizer`, into an optimiser over the same parameters.
+def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], checkpoint: Path) -> None:
+    """The way back of `pack_optimizer`, from a `checkpoint`, into an AdamW over the same parameters.
 
     Moments take the memory layout of their parameter again, so that every kernel computes as if never interrupted.
+    Raises SyndiffError unless each parameter has its two moments, of its own shape, and its step count.
     """
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith("optimizer."):
-            _, index, name = key.split(".", 2)
-            state.setdefault(int(index), {})[name] = value
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for position, entry in state.items():
-        for name, value in entry.items():
-            if value.shape == parameters[position].shape:
-                entry[name] = torch.empty_like(parameters[position], dtype=value.dtype).copy_(value)
+    found = {name: value for name, value in tensors.items() if name.startswith("optimizer.")}
+    shapes = {
+        f"optimizer.{position}.{name}": shape
+        for position, parameter in enumerate(parameters)
+        for name, shape in (("step", torch.Size()), ("exp_avg", parameter.shape), ("exp_avg_sq", parameter.shape))
+    }
+    for name in sorted(shapes.keys() | found.keys()):
+        if name not in shapes or name not in found or found[name].shape != shapes[name]:
+            raise SyndiffError(
+                f"{checkpoint / 'training_state'} does not hold the optimiser of this network: {name} is missing, "
+                "unknown or of another shape. Restore the files that belong together."
+            )
+    state: dict[int, dict[str, Tensor]] = {}
+    for position, parameter in enumerate(parameters):
+        state[position] = {"step": found[f"optimizer.{position}.step"]}
+        for name in ("exp_avg", "exp_avg_sq"):
+            value = found[f"optimizer.{position}.{name}"]
+            state[position][name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _names(run: Path) -> list[str]:
+    """Names of the checkpoints in a run folder, whether a pointer names them or not; the newest last."""
+    folder = run / "checkpoints"
+    names = (path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else ()
+    return sorted((name for name in names if _NAME.fullmatch(name)), key=int)
+
+
+def _newest(run: Path) -> Path | None:
+    """What to go on from without `last`: a kill may have come before it was written, or somebody removed it."""
+    names = _names(run)
+    if not names:
+        return None
+    found = run / "checkpoints" / names[-1]
+    log.warning(f"{run / 'checkpoints' / 'last'} is missing; the newest checkpoint there, {found.name}, is taken.")
+    return found
+
+
+def _best_of_all(run: Path) -> Path | None:
+    """What `best` named, by the score that the newest checkpoint remembers; None before the first validation."""
+    last = find_checkpoint(run, "last")
+    if last is None or not (last / "training_state").is_dir():
+        return None  # nothing there, or a model that somebody copied without what training needs
+    best = _read_progress(last, {}).get("best")
+    if best is None:
+        return None
+    path = run / "checkpoints" / "best"
+    for name in _names(run):  # of equal scores the first is the best
+        described = read_description(path.with_name(name), {})
+        if best in (described.get(score) for score in _SCORES):
+            log.warning(f"{path} is missing; {name}, whose score is the best one that {last.name} knows of, is taken.")
+            return path.with_name(name)
+    raise SyndiffError(
+        f"{path} is missing, and none of the checkpoints there has the best score so far, {best:.6g}. Restore that "
+        f"checkpoint, or write the name of another one, such as {last.name}, into that file."
+    )
+
+
+def _read_progress(checkpoint: Path, kinds: Kinds) -> dict[str, Any]:
+    path = checkpoint / "training_state" / "progress.json"
+    progress = read_object(path, kinds)
+    return check_object(path, progress, {"best": (float, type(None))} if "best" in progress else {})

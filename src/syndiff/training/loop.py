@@ -14,13 +14,15 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from syndiff.documents import read_json
-from syndiff.errors import SyndiffError
+from syndiff.documents import check_object, read_objects
+from syndiff.errors import SyndiffError, unquoted
 from syndiff.files import write_text
 from syndiff.models.hardware import has_fast_bf16
+from syndiff.models.stored import DESCRIPTION, read_description
 from syndiff.models.tensors import check_fit, trainable_state
 from syndiff.training.checkpoints import (
     find_checkpoint,
+    go_on_from,
     load_state,
     pack_optimizer,
     save_checkpoint,
@@ -93,7 +95,7 @@ def fit(
 
     # 2. Where an earlier run left off.
     step, seconds, best = 0, 0.0, -math.inf
-    checkpoint = find_checkpoint(run, "last")
+    checkpoint = go_on_from(run, tidies=accelerator.is_main_process)
     if checkpoint is not None:
         check_same_model(checkpoint, task.describe(step=0, score=None))
         tensors, stored = load_state(checkpoint)
@@ -102,9 +104,9 @@ def fit(
         check_fit(checkpoint / "training_state", averaged, average.average)
         model.load_state_dict({**model.state_dict(), **live})
         average.load(averaged)
-        unpack_optimizer(optimizer, tensors)
+        unpack_optimizer(optimizer, tensors, checkpoint)
         step, seconds = stored["step"], stored["seconds"]
-        best = -math.inf if stored["best"] is None else task.score_sign * stored["best"]
+        best = -math.inf if stored.get("best") is None else task.score_sign * stored["best"]
     journal = Journal(run / "metrics.jsonl", step, writes=accelerator.is_main_process)
 
     # 3. The steps.
@@ -148,6 +150,11 @@ def fit(
             average.swap()
             score = task.validate()
             average.swap()
+            if not math.isfinite(score):
+                raise SyndiffError(
+                    f"{run}: the validation of step {step} gives {task.score_name} {score}. Lower learning_rate (now "
+                    f"{settings.learning_rate}) or set precision to fp32; the checkpoints before this step are kept."
+                )
             objective.train()
             improved = task.score_sign * score > best
             best = max(best, task.score_sign * score)
@@ -219,38 +226,38 @@ def backpropagate(
 
 def check_same_model(checkpoint: Path, described: dict[str, Any]) -> None:
     """Raise SyndiffError unless `checkpoint` was written by the model and the autoencoder that are `described`."""
-    stored = read_json(checkpoint / "model.json")
+    stored = read_description(checkpoint, {})
     for section in ("model", "autoencoder"):
-        before, now = stored.get(section, {}), described.get(section, {})
+        before = check_object(f"{checkpoint / DESCRIPTION}: {section}", stored.get(section, {}), {})
+        now = described.get(section, {})
         for name in sorted(before.keys() | now.keys()):
             if before.get(name) != now.get(name):
+                there, here = (unquoted(each[name]) if name in each else "absent" for each in (before, now))
                 raise SyndiffError(
-                    f"{checkpoint} cannot be continued: {section} {name} was {before.get(name, 'absent')} there and is "
-                    f"{now.get(name, 'absent')} now. Use what it was made with, or another run folder."
+                    f"{checkpoint} cannot be continued: {section} {name} was {there} there and is {here} now. Use what "
+                    "it was made with, or another run folder."
                 )
 
 
 class Journal:
-    """metrics.jsonl: one JSON object a line; lines after the step a run resumes from are dropped first."""
+    """metrics.jsonl: one JSON object a line; lines after the step a run resumes from are dropped first.
+
+    So is a last line that a kill cut short. Raises SyndiffError for other damage.
+    """
 
     def __init__(self, path: Path, step: int, *, writes: bool = True) -> None:
         self.path, self.writes = path, writes
         if writes:
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-            write_text(path, "".join(line + "\n" for line in lines if _step_of(line) <= step))
+            if step > 0 and not path.is_file():
+                log.warning(f"{path} is missing; what it said of the steps up to {step} is lost, and it begins anew.")
+            lines = read_objects(path, {"step": int}, drop_cut=True) if path.is_file() else ()
+            write_text(path, "".join(json.dumps(line) + "\n" for line in lines if line["step"] <= step))
 
     def write(self, **entry: Any) -> None:
         """Append one line."""
         if self.writes:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-
-
-def _step_of(line: str) -> float:
-    try:
-        return float(json.loads(line)["step"])
-    except (json.JSONDecodeError, KeyError):
-        return math.inf  # cut in the middle by a kill
+                file.write(json.dumps(entry, allow_nan=False) + "\n")
 
 
 def rate_factor(step: int, settings: OptimisationSettings) -> float:

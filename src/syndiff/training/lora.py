@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 import tempfile
 import time
@@ -18,11 +19,11 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256, write_bytes, write_json
 from syndiff.models.hardware import has_fast_bf16
-from syndiff.models.lora import LORA_FILE
+from syndiff.models.lora import ABOUT, LORA_FILE, noted_hash
 from syndiff.models.pipeline_folder import DEFAULT_MODEL, PipelineFolder, find_pipeline, first_line
 from syndiff.models.tensors import check_fit
 from syndiff.training.checkpoints import (
-    find_checkpoint,
+    go_on_from,
     load_state,
     pack_optimizer,
     save_checkpoint,
@@ -34,6 +35,8 @@ from syndiff.training.lora_objective import LoraObjective, embed_captions
 from syndiff.training.lora_pictures import paint_probe
 from syndiff.training.lora_settings import LoraSettings
 from syndiff.training.run_folder import check_run, environment, open_run, this_process
+
+log = logging.getLogger("syndiff")
 
 
 def adapt_lora(
@@ -78,9 +81,9 @@ def adapt_lora(
         )
     config = {"lora": {**asdict(settings), "targets": list(settings.targets)}, **made}
     check_run(out, config)
-    checkpoint = find_checkpoint(out, "last")
+    checkpoint = go_on_from(out, tidies=accelerator.is_main_process)
     result = out / LORA_FILE
-    if checkpoint is not None and int(checkpoint.name) == settings.steps and (out / "lora.json").is_file():
+    if checkpoint is not None and int(checkpoint.name) == settings.steps and _is_whole(result):
         return result
 
     # 2. The networks: everything is frozen but the factors that are added to the U-Net.
@@ -100,7 +103,7 @@ def adapt_lora(
         with torch.no_grad():
             for name, parameter in trained.items():
                 parameter.copy_(live[name])
-        unpack_optimizer(optimizer, tensors)
+        unpack_optimizer(optimizer, tensors, checkpoint)
         step, seconds = stored["step"], stored["seconds"]
     journal = Journal(out / "metrics.jsonl", step if checkpoint else -1, writes=accelerator.is_main_process)
     about = {"model": str(folder.path) if folder.commit is None else model, **made, "settings": asdict(settings)}
@@ -115,6 +118,11 @@ def adapt_lora(
                 if settings.picture_steps:
                     picture = paint_probe(pipeline, alone.embeddings, crops, settings)
                     write_bytes(out / "pictures" / f"{step:06d}.png", picture)
+            if not math.isfinite(loss):
+                raise SyndiffError(
+                    f"{out}: the validation of step {step} gives a loss of {loss}. Lower learning_rate (now "
+                    f"{settings.learning_rate}) or set precision to fp32; the checkpoints before this step are kept."
+                )
             journal.write(step=step, probe_loss=loss)
 
     # 4. The steps.
@@ -174,7 +182,7 @@ def adapt_lora(
     if accelerator.is_main_process and step == settings.steps:
         _export(pipeline, settings, result)
         libraries = environment()["libraries"]
-        write_json(out / "lora.json", {**about, "step": step, "file": sha256(result), "libraries": libraries})
+        write_json(out / ABOUT, {**about, "step": step, "file": sha256(result), "libraries": libraries})
     accelerator.wait_for_everyone()
     return result
 
@@ -250,6 +258,17 @@ def _export(pipeline: Any, settings: LoraSettings, path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         pipeline.save_lora_weights(folder, unet_lora_layers=lora_tensors(pipeline.unet, settings))
         write_bytes(path, (Path(folder) / LORA_FILE).read_bytes())
+
+
+def _is_whole(result: Path) -> bool:
+    """Whether the LoRA lies there as it was noted; else it is written again from the checkpoint."""
+    noted = noted_hash(result)
+    if noted is None or not result.is_file():
+        return False
+    if sha256(result) != noted:
+        log.warning(f"{result} is damaged: its SHA-256 is not the one that {ABOUT} notes; it is written again.")
+        return False
+    return True
 
 
 def _fingerprint(cases: LoraCases) -> str:

@@ -1,9 +1,10 @@
 """Minutes as steps: how many fit, and whether a training had its minutes in the end."""
 
-import json
 import logging
 import math
 from pathlib import Path
+
+from syndiff.documents import check_object, read_objects
 
 log = logging.getLogger("syndiff")
 
@@ -29,6 +30,9 @@ def shortfall(seconds: float, minutes: float) -> str:
 
 def warn_of_shortfall(run: Path, minutes: float) -> None:
     """Log the `shortfall` of a finished training, whose metrics.jsonl lies in `run`, if it has one."""
-    lines = map(json.loads, (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    if words := shortfall(max(line.get("seconds", 0.0) for line in lines), minutes):
+    lines = read_objects(run / "metrics.jsonl", {})
+    seconds = (
+        check_object(run / "metrics.jsonl", line, {"seconds": float})["seconds"] for line in lines if "seconds" in line
+    )
+    if words := shortfall(max(seconds, default=0.0), minutes):
         log.warning(f"{run} {words}")

@@ -11,19 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate import Accelerator
 
 from syndiff import __version__
-from syndiff.errors import SyndiffError
+from syndiff.documents import OWN, check_object, dump_yaml, read_yaml
+from syndiff.errors import SyndiffError, unquoted
 from syndiff.files import claimed, write_json, write_text
 
 _LIBRARIES = (
     *("accelerate", "diffusers", "kornia", "numpy", "peft", "pillow", "safetensors", "scipy", "torch", "transformers"),
 )
 
+CONFIG = "config.yaml"
+"""In a run folder: every setting that made it."""
 
-_CONFIG = "config.yaml"
 MayChange = Callable[[str], bool]
 """Whether a setting, as section.name, may differ from the one that a run folder was made with."""
 
@@ -42,7 +43,7 @@ def claimed_run(run: Path, verb: str) -> Iterator[None]:
     if not this_process().is_main_process:
         yield
         return
-    with claimed(run, f"a run folder of `syndiff {verb}`", known=lambda folder: (folder / _CONFIG).is_file()):
+    with claimed(run, f"a run folder of `syndiff {verb}`", known=lambda folder: (folder / CONFIG).is_file()):
         yield
 
 
@@ -66,15 +67,15 @@ def open_run(
     Call it once nothing in `config` can be refused any more: the folder will refuse the corrected settings.
     """
     changed = check_run(run, config, may_change=may_change, identified=identified)
-    if (run / _CONFIG).is_file():
+    if (run / CONFIG).is_file():
         if changed:
-            write_text(run / _CONFIG, yaml.safe_dump(dict(config), sort_keys=False))
+            write_text(run / CONFIG, dump_yaml(dict(config)))
         return
     write_json(run / "environment.json", environment())
     command = list(argv or sys.argv)
     name = Path(command[0]).name.replace("__main__.py", "syndiff")  # `python -m syndiff`
     write_text(run / "command.txt", shlex.join([name, *command[1:]]) + "\n")
-    write_text(run / _CONFIG, yaml.safe_dump(dict(config), sort_keys=False))
+    write_text(run / CONFIG, dump_yaml(dict(config)))
 
 
 def check_run(
@@ -88,21 +89,21 @@ def check_run(
 
     Raises SyndiffError when the folder holds other settings (every difference is shown), or something else altogether.
     """
-    path = run / _CONFIG
+    path = run / CONFIG
     if path.is_file():
-        stored = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        stored = read_config(run)
         before, now = dict(_flat(stored)), dict(_flat(config))
         words = {
-            name: f"{name}: {before.get(name, 'absent')} there, {now.get(name, 'absent')} here"
+            name: f"{name}: {_word(before, name)} there, {_word(now, name)} here"
             for name in sorted(before.keys() | now.keys())
             if name != "data" and not _same(before.get(name), now.get(name), identified=name in identified)
         }
         refused = [text for name, text in words.items() if not may_change(name)]
         if refused:
-            shown = "; ".join(refused[:8])
+            told = "; ".join(refused[:8])
             raise SyndiffError(
-                f"{run} was made with other settings ({shown}). Use the same settings to resume it, or another --out."
-                + (" What is absent, another version of syndiff did not have." if "absent" in shown else "")
+                f"{run} was made with other settings ({told}). Use the same settings to resume it, or another --out."
+                + (" What is absent, another version of syndiff did not have." if "absent" in told else "")
             )
         return words
     # A kill may have left the two files that come before config.yaml.
@@ -126,6 +127,11 @@ def _same(before: Any, now: Any, *, identified: bool) -> bool:
     return there.exists() and here.exists() and there.samefile(here)
 
 
+def read_config(run: Path) -> dict[str, Any]:
+    """What config.yaml of a run folder says. Raises SyndiffError where it is damaged."""
+    return check_object(run / CONFIG, read_yaml(run / CONFIG, mend=OWN), {})
+
+
 def environment() -> dict[str, Any]:
     """The machine and the libraries that a result depends on."""
     return {
@@ -144,6 +150,10 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
+
+
+def _word(settings: Mapping[str, Any], name: str) -> str:
+    return unquoted(settings[name]) if name in settings else "absent"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from syndiff.bounds import fits
+from syndiff.documents import OWN, check_object
+from syndiff.errors import SyndiffError, shown
 from syndiff.files import write_json
 from syndiff.synthesis.gates.gate import Bounds
 from syndiff.synthesis.manifest import Sample
@@ -62,9 +65,7 @@ class Acceptance:
         account = cls()
         for sample in samples:
             if not account.attempts:
-                gates = sample.settings["gates"]
-                account.mode = gates["mode"]
-                account.scores = {name: _Scores(*bounds) for name, bounds in gates.get("bounds", {}).items()}
+                account.mode, account.scores = _gates_of(sample)
             account.attempts += 1
             account.accepted += sample.accepted
             if sample.reason:
@@ -113,3 +114,14 @@ class Acceptance:
             f"{scores.highest:.3g}, real lesions {scores.bounds}. To mend it, {_MENDS[name]}; or keep every sample "
             "and only score it (--set gates.mode=report). "
         )
+
+
+def _gates_of(sample: Sample) -> tuple[str, dict[str, _Scores]]:
+    """The gates' mode and their bounds, as a sample's line tells them."""
+    where = f"{sample.id} in manifest.jsonl: settings.gates"
+    gates = check_object(where, sample.setting("gates"), {"mode": str})
+    bounds = check_object(where, gates, {"bounds": dict})["bounds"] if "bounds" in gates else {}
+    pairs = {name: tuple(each) if isinstance(each, list) else each for name, each in bounds.items()}
+    if not all(fits(pair, tuple[float | None, float | None]) for pair in pairs.values()):
+        raise SyndiffError(f"{where}: bounds is {shown(bounds)}, expected two numbers for each gate. {OWN}")
+    return gates["mode"], {name: _Scores(*pair) for name, pair in pairs.items()}

@@ -11,8 +11,8 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from syndiff.data.dataset import Case, DatasetFolder
-from syndiff.documents import read_json
-from syndiff.errors import SyndiffError
+from syndiff.documents import check_object, read_object, rebuild
+from syndiff.errors import SyndiffError, shown
 from syndiff.files import expanded, write_json
 from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.gates import statistics
@@ -259,18 +259,16 @@ def _whole(dataset: DatasetFolder, cases: Sequence[Case], progress: bool) -> Ite
 
 def _read(path: Path, calibrated_on: Mapping[str, Any], names: Sequence[str]) -> dict[str, Bounds]:
     """The bounds of gates.json, once it is clear that calibrating again would give them again."""
-    content = read_json(path)
-    try:
-        there, bounds = content["calibrated_on"], {name: Bounds(**content["bounds"][name]) for name in names}
-    except (KeyError, TypeError):
-        raise SyndiffError(
-            f"{path} does not hold the bounds of {', '.join(names)}; delete it and they are calibrated anew."
-        ) from None
+    mend = "Restore it, or delete it and the gates are calibrated anew."
+    content = read_object(path, {"bounds": dict, "calibrated_on": dict}, mend=mend)
+    there = content["calibrated_on"]
+    stored = check_object(f"{path}: bounds", content["bounds"], dict.fromkeys(names, dict), mend=mend)
+    bounds = {name: rebuild(Bounds, stored[name], f"{path}: bounds.{name}", mend=mend) for name in names}
     here = json.loads(json.dumps(calibrated_on))
     for key in here:
         if there.get(key) != here[key]:
             raise SyndiffError(
-                f"{path} was calibrated with {key} {there.get(key)}, and is now asked for {here[key]}. Repeat the old "
-                "settings to go on, or synthesize into another folder."
+                f"{path} was calibrated with {key} {shown(there.get(key))}, and is now asked for {shown(here[key])}. "
+                "Repeat the old settings to go on, or synthesize into another folder."
             )
     return bounds

@@ -8,14 +8,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from syndiff.bounds import fits
 from syndiff.data.readers import to_unit
-from syndiff.documents import read_json
-from syndiff.errors import SyndiffError
+from syndiff.documents import read_object
+from syndiff.errors import SyndiffError, shown
 from syndiff.files import sha256
 from syndiff.synthesis.gates.region import GateInput
 
 _MEAN, _DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """CLIP's own normalisation, for folders without preprocessor_config.json."""
+_MEND = "Copy the whole folder again."
 
 
 class TextImage:
@@ -29,6 +31,8 @@ class TextImage:
             )
         from safetensors import SafetensorError
         from transformers import AutoModel, AutoTokenizer
+
+        from syndiff.models.tensors import check_file, check_values
 
         try:
             self._model, info = AutoModel.from_pretrained(
@@ -44,6 +48,10 @@ class TextImage:
                 f"gates settings: text_model {folder} lacks {len(info['missing_keys'])} of its weights (first "
                 f"{min(info['missing_keys'])}). Copy the whole folder again."
             )
+        files = sorted(folder.glob("*.safetensors"))
+        for path in files:
+            check_file(path)
+        check_values(folder, self._model.state_dict())
         self._model.eval()
         if not hasattr(self._model, "get_image_features"):
             raise SyndiffError(
@@ -51,12 +59,12 @@ class TextImage:
                 "text with pictures; expected a CLIP-like model."
             )
         path = folder / "preprocessor_config.json"
-        described: dict[str, Any] = read_json(path) if path.is_file() else {}
-        self._mean = np.asarray(described.get("image_mean", _MEAN), np.float32)
-        self._deviation = np.asarray(described.get("image_std", _DEVIATION), np.float32)
+        described = read_object(path, {}, mend=_MEND) if path.is_file() else {}
+        self._mean = _of_channels(path, "image_mean", described.get("image_mean", _MEAN))
+        self._deviation = _of_channels(path, "image_std", described.get("image_std", _DEVIATION))
         self._size = int(self._model.config.vision_config.image_size)
         self._longest = int(self._model.config.text_config.max_position_embeddings)
-        self.fingerprint = ",".join(sha256(each) for each in sorted(folder.glob("*.safetensors")))
+        self.fingerprint = ",".join(sha256(each) for each in files)
 
     def score(self, sample: GateInput) -> float | None:
         """Similarity in [-1, 1] of the prompt to a square around the lesion, twice its size; None without a prompt.
@@ -86,6 +94,12 @@ class TextImage:
         square = picture.resize((self._size, self._size), Image.Resampling.BICUBIC, box)
         normal = (np.asarray(square, np.float32) / np.float32(255) - self._mean) / self._deviation
         return np.ascontiguousarray(normal.transpose(2, 0, 1))
+
+
+def _of_channels(path: Path, name: str, values: Any) -> NDArray[np.float32]:
+    if not (isinstance(values, list | tuple) and fits(tuple(values), tuple[float, float, float])):
+        raise SyndiffError(f"{path}: {name} is {shown(values)}, expected three numbers. {_MEND}")
+    return np.asarray(values, np.float32)
 
 
 def _features(answer: Any) -> Any:

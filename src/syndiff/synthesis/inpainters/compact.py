@@ -15,11 +15,12 @@ from torch import Tensor
 from syndiff.data.crops import Box, crop_box, cut, paste
 from syndiff.data.readers import to_unit
 from syndiff.data.seen import Seen
-from syndiff.documents import read_json
+from syndiff.documents import check_object
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import InpaintingModel, load_inpainter
+from syndiff.models.stored import DESCRIPTION, learned_from, read_description
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.compact_settings import CompactSettings
 from syndiff.synthesis.inpainters.strength import paint_by_way, with_donor
@@ -40,14 +41,16 @@ class Compact:
 
     def __init__(self, checkpoint: Path, settings: CompactSettings | None = None) -> None:
         self.checkpoint, self.settings = checkpoint, settings or CompactSettings()
-        self._described = read_json(checkpoint / "model.json")
-        painting = self._described.get("painting")
-        if not isinstance(painting, dict):
+        described = read_description(checkpoint, {})
+        if not isinstance(described.get("painting"), dict):
             raise SyndiffError(
                 f"{checkpoint} holds no compact inpainter (its model.json has no section `painting`); give a run "
                 "folder of `syndiff adapt`."
             )
+        origin, kinds = f"{checkpoint / DESCRIPTION}: painting", {"margin": float, "context": float}
+        painting = check_object(origin, described["painting"], kinds)
         self.margin, self.context = float(painting["margin"]), float(painting["context"])
+        self._learned = learned_from(checkpoint, described)
 
     @property
     def reads_outline(self) -> bool:
@@ -76,7 +79,7 @@ class Compact:
             "model": "compact inpainter",
             "revision": None,
             "hash": sha256(self.checkpoint / "model.safetensors"),
-            "learned_from": sorted(_datasets(self._described.get("learned_from", {}))),
+            "learned_from": sorted(_datasets(self._learned)),
             "settings": {
                 **asdict(self.settings),
                 "margin": self.margin,
