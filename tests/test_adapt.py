@@ -22,15 +22,8 @@ from syndiff.training.checkpoints import best_checkpoint
 
 TINY = (
     *("--set", "painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_channels=16"),
-    *(
-        "painter.caption_layers=1",
-        "adapt.minutes=0",
-        "adapt.steps=4",
-        "adapt.crops=16",
-        "adapt.batch_size=2",
-        "adapt.warmup=1",
-    ),
-    *("adapt.validate_every=2", "adapt.checkpoint_every=2"),
+    *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
+    *("adapt.warmup=1", "adapt.validate_every=2", "adapt.checkpoint_every=2"),
 )
 FAST = ("compact.steps=2", "compact.batch_size=2", "gates.mode=report", "gates.checks=[contrast]")
 
@@ -47,13 +40,13 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
     run, given = tmp_path / "adapted", ["--data", phantom, "--split", split]
     planned = syndiff("adapt", *given, "--out", run, *TINY, "--dry-run")
     assert planned.status == 0, planned.err
-    assert "captioned lesions of 12 training cases, such as 'a " in planned.out and "4 steps" in planned.out
+    assert "captioned lesions of 12 training cases, such as 'a " in planned.out and "2 steps" in planned.out
     assert not run.exists()
 
     learned = syndiff("adapt", *given, "--out", run, *TINY)
     assert learned.status == 0, learned.err
     assert f"--inpainter compact --model {run}" in learned.out
-    told = json.loads((run / "checkpoints/000004/model.json").read_text())
+    told = json.loads((run / "checkpoints/000002/model.json").read_text())
     assert {"round", "polyp", "mucosa"} <= set(told["vocabulary"])
     again = syndiff("adapt", *given, "--out", run, *TINY)
     assert again.out == learned.out and "encoding crops" in learned.err and "encoding crops" not in again.err
@@ -89,7 +82,7 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
     command = ["synthesize", "--data", regrouped, "--split", resplit, "--count", 1, "--out", tmp_path / "leak"]
     leaking = syndiff(*command, "--inpainter", "compact", "--model", run, "--set", *FAST)
     assert leaking.status == 2 and "leaks" in leaking.err and not (tmp_path / "leak").exists()
-    for model in (run, run / "checkpoints/000004"):
+    for model in (run, run / "checkpoints/000002"):
         leaking = syndiff(
             *("synthesize", "--data", phantom, "--split", other, "--count", 1, "--out", tmp_path / "leak"),
             *("--inpainter", "compact", "--model", model, "--set", *FAST),
@@ -111,7 +104,7 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
     assert leaking.status == 2 and "cannot be told" in leaking.err, leaking.err
     assert syndiff(*learn, "--split", split).status == 0
     alone = tmp_path / "project" / "painters" / "alone"  # beside a split.json that is not its own
-    shutil.copytree(run / "checkpoints/000004", alone)
+    shutil.copytree(run / "checkpoints/000002", alone)
     command = ["synthesize", "--data", phantom, "--count", 1, "--inpainter", "compact", "--model", alone, "--dry-run"]
     assert syndiff(*command, "--split", split, "--out", tmp_path / "leak", "--set", *FAST).status == 0
     shutil.copy(other, tmp_path / "project" / "split.json")

@@ -2,12 +2,13 @@
 
 import csv
 import json
-import os
-import subprocess
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -300,30 +301,28 @@ def test_a_missing_pipeline_folder_is_named(syndiff, phantom, split_file, tmp_pa
     assert outcome.status == 2 and "no-weights" in outcome.err
 
 
-def in_a_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, timeout=200
-    )
+def test_no_network_is_one_sentence(syndiff, phantom, split_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "nothing fetched yet"))
+    command = ["train", "--data", phantom, "--split", split_file, "--out", tmp_path / "run", *TINY]
+    outcome = syndiff(*command, "model.autoencoder=stabilityai/sd-vae-ft-mse")
+    assert outcome.status == 2
+    assert "stabilityai/sd-vae-ft-mse" in outcome.err and "Without a network" in outcome.err
+
+
+def on_a_full_disk(command: Callable[..., None], *given: object) -> None:
+    """The file system refuses to grow any file beyond 1 MB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, resource.RLIM_INFINITY))
+    command(*given)
 
 
 @pytest.mark.slow
-def test_no_network_is_one_sentence(phantom, split_file, tmp_path):
-    args = ["train", "--data", str(phantom), "--split", str(split_file), "--out", str(tmp_path / "run"), *TINY]
-    args.append("model.autoencoder=stabilityai/sd-vae-ft-mse")
-    done = in_a_process(f"from syndiff.cli import main; main({args!r})", HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
-    assert done.returncode == 2, done.stderr
-    assert "stabilityai/sd-vae-ft-mse" in done.stderr and "network" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.slow
-def test_a_disk_that_fills_up_loses_nothing(phantom, split_file, tmp_path, syndiff):
-    """The file system refuses to grow any file beyond 1 MB: the checkpoint cannot be written."""
-    args = ["train", "--data", str(phantom), "--split", str(split_file), "--out", str(tmp_path / "run"), *TINY]
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, resource.RLIM_INFINITY)); "
-    done = in_a_process(f"{limit}from syndiff.cli import main; main({args!r})")
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_disk_that_fills_up_loses_nothing(forked: ModuleType, phantom, split_file, tmp_path, syndiff):
+    """The checkpoint cannot be written."""
+    args = ["train", "--data", phantom, "--split", split_file, "--out", tmp_path / "run", *TINY]
+    assert forked.run(on_a_full_disk, forked.command, args, tmp_path / "said") == 2
+    said = (tmp_path / "said").read_text()
+    assert "Traceback" not in said
     assert not (tmp_path / "run" / "checkpoints" / "last").exists()
     outcome = syndiff(*args)
     assert outcome.status == 0 and "Best model" in outcome.out

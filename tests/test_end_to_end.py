@@ -5,16 +5,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.phantom import write_phantom
 
-TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=6", "training.batch_size=4"]
+TINY = ["--set", "model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16"]
+TINY += ["training.coarse_share=0", "training.steps=2", "training.batch_size=2"]
 PAINTER = ["painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_layers=1", "compact.steps=2"]
-ADAPT = ["adapt.minutes=0", "adapt.steps=4", "adapt.crops=16", "adapt.batch_size=2", "adapt.warmup=1", "gates.mode=off"]
+ADAPT = ["adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2", "adapt.warmup=1", "gates.mode=off"]
 COPIED = ["--inpainter", "copy_paste"]
 RUN = [*TINY, "run.minutes=0"]
 PAINTED = [*RUN, "synthesis.inpainter=compact", *PAINTER, *ADAPT]
@@ -40,7 +43,7 @@ def test_run_makes_the_table_and_the_report_and_resumes(syndiff, phantom, tmp_pa
         json.loads(line)["source_case"] for line in (run / "synthetic" / "manifest.jsonl").read_text().splitlines()
     ]
     assert set(sources) <= set(split["train"]), "synthesis saw a case outside the training split"
-    learned = json.loads((run / "inpainter" / "checkpoints" / "000004" / "model.json").read_text())
+    learned = json.loads((run / "inpainter" / "checkpoints" / "000002" / "model.json").read_text())
     assert learned["learned_from"]["train"] == len(split["train"])
     assert json.loads((run / "inpainter" / "split.json").read_text())["test"] == split["test"]
     captions = (run / "synthetic" / "captions.csv").read_text().splitlines()[1:]
@@ -73,12 +76,19 @@ def judge_elsewhere(syndiff, run, phantom, other):
     (other / "dataset.json").write_text(json.dumps(description | {"name": "Elsewhere"}))
     told = syndiff("evaluate", "--run", run, "--data", other)
     assert told.status == 2 and "add --external" in told.err
+    known = syndiff(*external, other)
+    assert known.status == 2 and "has seen 15 of the 18 pictures" in known.err, "its pictures under another name"
+    (other / "groups.csv").write_bytes((phantom / "groups.csv").read_bytes())
+    known = syndiff(*external, other)
+    assert known.status == 2 and "another dataset" in known.err, "all of its files under another name"
+    (other / "groups.csv").unlink()
+    for path in (*(other / "images").iterdir(), *(other / "masks").iterdir()):
+        Image.fromarray(np.asarray(Image.open(path))[::-1]).save(path)
     there = syndiff(*external, other)
     assert there.status == 0 and "cases of Elsewhere" in there.out, there.err
     judged = json.loads((run / "eval" / "elsewhere" / "summary.json").read_text())
     assert judged["cases"] == len(list((phantom / "images").iterdir())) and judged["groups"] is None
     (other / "groups.csv").write_bytes((phantom / "groups.csv").read_bytes())
-    assert syndiff(*external, other).status == 2, "the run's own files under another name"
     changed = sorted((other / "masks").iterdir())[0]
     Image.fromarray(255 - np.asarray(Image.open(changed))).save(changed)
     assert syndiff(*external, other).status == 0
@@ -181,11 +191,16 @@ def test_a_phantom_dataset_is_usable(phantom: Path):
     assert len(DatasetFolder.open(phantom).cases) == 18
 
 
-def test_an_interrupted_demo_goes_on(syndiff, tmp_path):
+def test_an_interrupted_demo_goes_on(forked: ModuleType, syndiff, tmp_path: Path):
     """What a kill leaves while the phantom is rendered does not stand in the way of the next try."""
-    (tmp_path / ".demo-phantom.partial" / "images").mkdir(parents=True)
-    (tmp_path / ".demo-phantom.partial" / "images" / "half.png").write_bytes(b"")
-    outcome = syndiff("demo", "--out", tmp_path / "demo", *PAINTED)
+    command = ["demo", "--out", tmp_path / "demo", *RUN, "synthesis.inpainter=copy_paste"]
+    data = tmp_path / "demo-phantom"
+    for frame in (2, 4):
+        rendered = data / "images" / f"sequence-001-frame-{frame:03d}.png"
+        forked.kill_at(rendered.exists, forked.command, command, tmp_path / "said")
+        assert rendered.exists() and not (data / "dataset.json").exists()
+    write_phantom(data, groups=5, frames=4, height=96, width=112)  # the rest, smaller: a hundred frames take their time
+    outcome = syndiff(*command)
     assert outcome.status == 0, outcome.err
     assert (tmp_path / "demo" / "report.html").is_file()
-    assert len(DatasetFolder.open(tmp_path / "demo-phantom").cases) == 100
+    assert len(DatasetFolder.open(data).cases) == 20

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -59,6 +60,21 @@ def test_a_larger_phantom_begins_with_the_smaller_one(tmp_path: Path) -> None:
     for name, content in contents(tmp_path / "small").items():
         if name.endswith(".png"):
             assert large[name] == content
+
+
+SMALL = {"groups": 2, "frames": 3, "height": 64, "width": 80}
+
+
+def render(root: Path) -> None:
+    write_phantom(root, **SMALL)
+
+
+def test_a_killed_phantom_is_completed_to_the_same_bytes(forked: ModuleType, tmp_path: Path) -> None:
+    forked.kill_at((tmp_path / "cut" / "masks").exists, render, tmp_path / "cut")
+    assert not (tmp_path / "cut" / "dataset.json").exists()
+    for name in ("cut", "whole"):
+        write_phantom(tmp_path / name, **SMALL)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
 def test_a_phantom_never_overwrites(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from multiprocessing import active_children
 from pathlib import Path
 from threading import Event
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -24,17 +25,13 @@ from syndiff.studies.low_data import REAL, few_groups
 from syndiff.studies.table import as_markdown, tabulate
 
 TINY = [
-    *(
-        "--set",
-        "model.image_size=32",
-        "training.coarse_share=0",
-        "training.batch_size=2",
-        "painter.crop_size=64",
-        "painter.channels=[32, 32, 32]",
-    ),
+    *("--set", "model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16"),
+    *("training.coarse_share=0", "training.batch_size=2"),
+    *("painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_channels=16"),
     *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
     *("gates.checks=[contrast]", "synthesis.background_lesion=restyle"),
 ]
+FEWER_STEPS = "compact.steps=2"
 
 
 def test_few_groups_keeps_whole_training_groups_and_tests_on_the_others(phantom: Path) -> None:
@@ -81,10 +78,10 @@ def square_row():
 
 
 @pytest.mark.slow
-def test_the_study_fills_its_cells_and_keeps_them(syndiff, phantom: Path, tmp_path: Path) -> None:
+def test_the_study_fills_its_cells_and_keeps_them(forked: ModuleType, syndiff, phantom: Path, tmp_path: Path) -> None:
     command = ["study", "low-data", "--data", phantom, "--out", tmp_path / "study", "--groups", 2, "--steps", 2]
     command += ["--repeats", 2, "--shares", 0.5]
-    done = syndiff(*command, "--workers", 2, *TINY)
+    done = syndiff(*command, "--workers", 2, *TINY, FEWER_STEPS)
     assert done.status == 0, done.err
     arms = json.loads((tmp_path / "study/low_data_val.json").read_text())["arms"]
     assert list(arms) == [REAL, "copy_paste, 50%", "compact, gates, 50%", "compact, no gates, 50%"]
@@ -101,7 +98,7 @@ def test_the_study_fills_its_cells_and_keeps_them(syndiff, phantom: Path, tmp_pa
     for cell in (tmp_path / "study/cells").glob("*/*"):
         assert json.loads((cell / "split.json").read_text())["train"] == few["train"]
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "study").rglob("model.safetensors")}
-    again = syndiff(*command, *TINY)
+    again = syndiff(*command, *TINY, FEWER_STEPS)
     assert again.status == 0 and again.out == done.out and kept == {p: p.stat().st_mtime_ns for p in kept}
     for idle in ("synthesis.share=0.5", "gates.segmenter=x", "gates.mode=report"):
         refused = syndiff(*command, *TINY, idle)
@@ -150,7 +147,9 @@ def train(number: int, weight: bytes) -> float:
 
 
 @pytest.mark.parametrize(("number", "message"), [(0, "killed.*same command goes on"), (-1, "cannot be trained")])
-def test_cells_come_in_order_until_an_error_or_a_killed_worker_ends_all_workers(number: int, message: str) -> None:
+def test_cells_come_in_order_until_an_error_or_a_killed_worker_ends_all_workers(
+    forked: ModuleType, number: int, message: str
+) -> None:
     """Memory that runs out is answered by the system with a kill, which no worker can report."""
     before, done = set(active_children()), []
     with pytest.raises(SyndiffError, match=message):

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from importlib.abc import MetaPathFinder
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -35,7 +36,9 @@ def test_a_case_on_the_scored_side_of_two_splits_counts_once() -> None:
 
 
 @pytest.mark.slow
-def test_every_network_is_trained_on_every_split_and_kept(syndiff, phantom: Path, tmp_path: Path) -> None:
+def test_every_network_is_trained_on_every_split_and_kept(
+    forked: ModuleType, syndiff, phantom: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     command = ["study", "peers", "--data", phantom, "--out", out, "--splits", 2, "--kinds", "diffusion", "segresnet"]
     command += ["--seed", 1, "--minutes", 0]

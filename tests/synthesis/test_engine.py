@@ -2,12 +2,10 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -146,23 +144,19 @@ def test_bytes_do_not_depend_on_the_batch_the_order_or_the_count(make_dataset: M
     assert content(tmp_path / "other")["manifest.jsonl"] != whole["manifest.jsonl"]
 
 
-RUN = """
-import sys, time
-from pathlib import Path
-from syndiff.data.dataset import DatasetFolder
-from syndiff.synthesis.engine import synthesize
-from syndiff.synthesis.inpainters.copy_paste import CopyPaste
-class CopyPaste(CopyPaste):  # leaves time to be killed in
-    def inpaint(self, requests):
+class Slow(CopyPaste):
+    """Leaves time to be killed in."""
+
+    def inpaint(self, requests: Sequence[InpaintRequest]) -> list[np.ndarray]:
         time.sleep(0.02)
         return super().inpaint(requests)
-dataset = DatasetFolder.open(Path(sys.argv[1]))
-ids = [case.id for case in dataset.cases]
-synthesize(dataset, ids, CopyPaste(), Path(sys.argv[2]), count=24, seed=3, progress=False)
-"""
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(make_dataset: Maker, tmp_path: Path) -> None:
+def run_slowly(root: Path, out: Path) -> None:
+    make(DatasetFolder.open(root), out, 24, inpainter=Slow())
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(forked: ModuleType, make_dataset: Maker, tmp_path: Path) -> None:
     dataset, out = make_dataset(), tmp_path / "out"
     moments = [
         lambda: any((out / "masks").glob("*")),  # the first picture is there or being written
@@ -170,11 +164,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(make_dataset: Maker, tmp_path: P
         lambda: any((out / "images").glob(".syndiff-*")),  # a picture half written
     ]
     for moment in moments:
-        run = subprocess.Popen([sys.executable, "-c", RUN, str(dataset.root), str(out)])
-        while run.poll() is None and not moment():
-            time.sleep(0.0005)
-        run.send_signal(signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+        forked.kill_at(moment, run_slowly, dataset.root, out)
         assert not (out / "dataset.json").exists()
     make(dataset, out, 24)
     make(dataset, tmp_path / "whole", 24)

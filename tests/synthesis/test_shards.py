@@ -1,12 +1,10 @@
 """Shards of a synthesis make exactly what one run makes, whatever happens to them on the way."""
 
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -91,41 +89,24 @@ def test_shards_painted_into_lesion_free_frames_are_merged_with_them(make_datase
         merge(make_shards(dataset, tmp_path / "plain", 4, 2), tmp_path / "none", dataset, count=2, backgrounds=free)
 
 
-RUN = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[4])
-from painters import Grey
-from syndiff.data.dataset import DatasetFolder
-from syndiff.synthesis.engine import synthesize
-from syndiff.synthesis.shards import Shard
-dataset = DatasetFolder.open(Path(sys.argv[1]))
-ids = [case.id for case in dataset.cases]
-shard = Shard.parse(sys.argv[3])
-painter = Grey(2, fails=3, seconds=0.02)
-synthesize(dataset, ids, painter, Path(sys.argv[2]), count=9, seed=3, progress=False, shard=shard)
-"""
+def run_slowly(root: Path, out: Path) -> None:
+    make(DatasetFolder.open(root), out, 9, inpainter=Grey(2, fails=3, seconds=0.02), shard=Shard(1, 2))
 
 
-def start(dataset: DatasetFolder, out: Path, shard: str) -> subprocess.Popen[bytes]:
-    here = str(Path(__file__).parent)
-    command = [sys.executable, "-c", RUN, str(dataset.root), str(out), shard, here]
-    return subprocess.Popen(command, stderr=subprocess.PIPE)
-
-
-def test_a_killed_shard_goes_on_and_a_second_process_is_refused(make_dataset: Maker, tmp_path: Path) -> None:
+def test_a_killed_shard_goes_on_and_a_second_process_is_refused(
+    forked: ModuleType, make_dataset: Maker, tmp_path: Path
+) -> None:
     dataset = make_dataset()
     shards = [tmp_path / "shard-1", tmp_path / "shard-2"]
     manifest = shards[0] / "manifest.jsonl"
-    run = start(dataset, shards[0], "1/2")
-    while run.poll() is None and not (manifest.exists() and manifest.read_bytes().count(b"\n") >= 2):
+    run = forked.start(run_slowly, dataset.root, shards[0])
+    while run.is_alive() and not (manifest.exists() and manifest.read_bytes().count(b"\n") >= 2):
         time.sleep(0.001)
     with pytest.raises(SyndiffError, match=rf"in use by process {run.pid} on"):
         make(dataset, shards[0], 9, shard=Shard(1, 2))
     with pytest.raises(SyndiffError, match="in use"):
         merge(shards[:1], tmp_path / "merged", dataset, count=9)
-    run.send_signal(signal.SIGKILL)
-    assert run.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    forked.kill(run)
     assert (shards[0] / ".lock").exists()  # left by the kill, and in nobody's way
     with manifest.open("ab") as file:
         file.write(b'{"id": "synthetic-0000')  # cut in the middle of a line

@@ -1,12 +1,9 @@
 """LoRA training on whole tiny pipelines: it learns, diffusers can use the result, a kill changes nothing."""
 
 import json
-import multiprocessing
-import os
-import signal
-import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -141,34 +138,13 @@ def test_stopped_and_started_again_it_ends_with_the_same_bytes(
     assert what_counts(finished) == before
 
 
-# Real processes: a server that has imported everything forks one child for each attempt.
-PROCESSES = multiprocessing.get_context("forkserver")
-
-
 @pytest.mark.slow
 def test_killed_and_started_again_it_ends_with_the_same_bytes(
-    finished: Path, data: Path, sdxl: Path, tmp_path: Path
+    forked: ModuleType, finished: Path, data: Path, sdxl: Path, tmp_path: Path
 ) -> None:
-    PROCESSES.set_forkserver_preload(
-        [
-            "torch._dynamo",
-            "syndiff.training.lora",
-            "diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_inpaint",
-            "peft",
-        ]
-    )
     out = tmp_path / "out"
-    for moment in (
-        lambda: (out / "checkpoints/last").exists(),
-        lambda: (out / "checkpoints/000004").exists(),
-    ):
-        process = PROCESSES.Process(target=tiny_adapt, args=(out, data, sdxl))
-        process.start()
-        while process.is_alive() and not moment():
-            time.sleep(0.002)
-        os.kill(process.pid or 0, signal.SIGKILL)
-        process.join()
-        assert process.exitcode == -signal.SIGKILL, "it ended before the moment came"
+    for moment in ("last", "000004"):
+        forked.kill_at((out / "checkpoints" / moment).exists, tiny_adapt, out, data, sdxl)
     tiny_adapt(out, data, sdxl)
     found, expected = what_counts(out), what_counts(finished)
     assert [name for name in expected if found[name] != expected[name]] == []

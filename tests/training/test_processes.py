@@ -1,49 +1,48 @@
 """Several processes, as `accelerate launch` or torchrun start them on several cards, here on the processor."""
 
 import json
-import os
-import subprocess
-import sys
+import socket
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from syndiff.training.checkpoints import best_checkpoint
 
-TINY = ("model.image_size=32", "training.coarse_share=0", "training.steps=4", "training.validate_every=2")
+TINY = (
+    *("model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16", "training.coarse_share=0"),
+    *("training.steps=4", "training.validate_every=2"),
+)
 
 
-# One after the other in the same two processes: starting them takes longer than both trainings.
-BOTH = """
-import sys
-from syndiff.cli import main
-odd, even = (word.split("|") for word in sys.argv[1:])
-try:
-    main(odd)
-except SystemExit as stop:
-    assert stop.code == 2
-else:
-    raise AssertionError("a batch that two processes cannot share was trained")
-main(even)
-"""
+def launch(forked: ModuleType, said: Path, arguments: list[object]) -> tuple[set[int | None], str]:
+    """The statuses of a command in two processes that know of each other as a launcher tells them, and their words."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    all_of_them = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    logs = [said.with_suffix(f".{rank}") for rank in range(2)]
+    both = [
+        forked.start(forked.command, arguments, log, {**all_of_them, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank, log in enumerate(logs)
+    ]
+    for process in both:
+        process.join()
+    return {process.exitcode for process in both}, "".join(log.read_text() for log in logs)
 
 
 @pytest.mark.slow
-def test_two_processes_train_one_model_and_share_its_batch(syndiff, phantom: Path, tmp_path: Path) -> None:
-    split, script = tmp_path / "split.json", tmp_path / "both.py"
+def test_two_processes_train_one_model_and_share_its_batch(
+    forked: ModuleType, syndiff, phantom: Path, tmp_path: Path
+) -> None:
+    split = tmp_path / "split.json"
     assert syndiff("data", "split", "--data", phantom, "--out", split).status == 0
-    script.write_text(BOTH)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    for name, batch_size in (("odd", 3), ("even", 4)):
-        verb = ["train", "--data", phantom, "--split", split, "--out", tmp_path / name]
-        launch.append("|".join(map(str, [*verb, "--set", *TINY, f"training.batch_size={batch_size}"])))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(launch, capture_output=True, text=True, env=environment, timeout=200)
-    assert done.returncode == 0, done.stderr
-    assert "3 cannot be divided among 2 processes; make it a multiple of 2" in done.stderr
-    assert not (tmp_path / "odd").exists(), "the folder is free for the batch that fits"
-
-    run = tmp_path / "even"
+    run = tmp_path / "run"
+    train = ["train", "--data", phantom, "--split", split, "--out", run, "--set", *TINY]
+    statuses, said = launch(forked, tmp_path / "odd", [*train, "training.batch_size=3"])
+    assert statuses == {2} and "3 cannot be divided among 2 processes; make it a multiple of 2" in said
+    assert not run.exists(), "the folder is free for the batch that fits"
+    statuses, said = launch(forked, tmp_path / "even", [*train, "training.batch_size=4"])
+    assert statuses == {0}, said
     journal = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in journal if "val_dice" in line] == [2, 4], "each process wrote its own lines"
     assert [line["images"] for line in journal if "images" in line] == [16]

@@ -1,13 +1,11 @@
 """A run that was killed, however often and at whatever moment, ends with the very same bytes."""
 
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -17,8 +15,10 @@ from tiny_training import MODEL, TRAINING, tiny_train
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
+from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.training.checkpoints import find_checkpoint, load_state
 from syndiff.training.loop import Journal
+from tiny_pipelines import save_narrow_kl
 
 LONGER = replace(TRAINING, steps=12, checkpoint_every=3, validate_every=4)
 CONTROL = replace(MODEL, kind="control")
@@ -57,67 +57,27 @@ def copied(finished, tmp_path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run", copy_function=os.link))
 
 
-# Real processes: a server that has imported everything forks one child for each attempt.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["pytest", "torch._dynamo", "syndiff.training.loop"])
+def attempt(run: Path, model: SegmenterSettings) -> None:
+    tiny_train(run, model_settings=model, settings=LONGER)
 
 
-def attempt(run: Path) -> None:
-    tiny_train(run, settings=LONGER)
-
-
-def the_journal_is_opened(run: Path) -> bool:
-    return (run / "metrics.jsonl").exists()
-
-
-def the_first_checkpoint_is_being_written(run: Path) -> bool:
-    return (run / "checkpoints" / ".000003.partial").exists()
-
-
-def the_first_checkpoint_is_complete(run: Path) -> bool:
-    return (run / "checkpoints" / "last").exists()
-
-
-def a_validation_is_noted(run: Path) -> bool:
-    return '"step": 4, "val_dice"' in (run / "metrics.jsonl").read_text()
-
-
-def the_state_of_a_later_checkpoint_is_being_written(run: Path) -> bool:
-    return (run / "checkpoints" / ".000006.partial" / "training_state").exists()
-
-
-def a_checkpoint_has_its_name(run: Path) -> bool:
-    """The pointers may not have moved yet."""
-    return (run / "checkpoints" / "000006").exists()
-
-
-def the_last_steps_are_noted(run: Path) -> bool:
-    return '"step": 10' in (run / "metrics.jsonl").read_text()
-
-
-MOMENTS = [
-    the_journal_is_opened,
-    the_first_checkpoint_is_being_written,
-    the_first_checkpoint_is_complete,
-    a_validation_is_noted,
-    the_state_of_a_later_checkpoint_is_being_written,
-    a_checkpoint_has_its_name,
-    the_last_steps_are_noted,
-]
+MOMENTS = {
+    "the first checkpoint is half written": ("os.rename", ".000003.partial/model.safetensors"),
+    "nothing points to the first checkpoint yet": ("os.rename", "checkpoints/last"),
+    "a validation and steps since the last checkpoint are noted": ("os.mkdir", ".000006.partial"),
+    "the state of a later one is half written": ("os.rename", ".000006.partial/training_state/state.safetensors"),
+    "it is complete, but not under its name": ("os.rename", "checkpoints/000006"),
+    "its successor is there, and it is about to go": ("shutil.rmtree", "checkpoints/000006"),
+    "the last steps are noted": ("os.mkdir", ".000012.partial"),
+}
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # nine processes, on a machine that may be busy
-def test_killed_at_every_moment_and_started_again(tmp_path):
+def test_killed_at_every_moment_and_started_again(forked: ModuleType, tmp_path: Path):
     reference, run = tmp_path / "reference", tmp_path / "run"
-    for moment in MOMENTS:
-        process = PROCESSES.Process(target=attempt, args=(run,))
-        process.start()
-        while process.is_alive() and not (run.exists() and (run / "metrics.jsonl").exists() and moment(run)):
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-        process.join()
-        assert process.exitcode == -signal.SIGKILL, f"it ended before the moment came: {moment.__name__}"
+    model = replace(MODEL, encoder="autoencoder", autoencoder=str(save_narrow_kl(tmp_path / "kl-f8")))  # the smallest
+    for moment in MOMENTS.values():
+        forked.kill_before(*moment, attempt, run, model)
         # Whatever lies there is whole.
         for pointer in ("last", "best"):
             checkpoint = find_checkpoint(run, pointer)
@@ -125,10 +85,7 @@ def test_killed_at_every_moment_and_started_again(tmp_path):
                 assert load_state(checkpoint)[1]["step"] == int(checkpoint.name)
                 assert load_file(checkpoint / "model.safetensors")
     for folder in (run, reference):
-        process = PROCESSES.Process(target=attempt, args=(folder,))
-        process.start()
-        process.join()
-        assert process.exitcode == 0
+        assert forked.run(attempt, folder, model) == 0
     assert_equal(run, reference)
 
 
