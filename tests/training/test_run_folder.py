@@ -29,6 +29,12 @@ def test_a_place_is_the_same_however_it_is_written(tmp_path: Path, monkeypatch: 
         check_run(run, config())
 
 
+def test_what_is_shipped_is_no_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mask").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert config("model.autoencoder=mask")["model"]["autoencoder"] == "mask"
+
+
 def test_what_is_identified_elsewhere_may_be_moved_but_not_added(tmp_path: Path) -> None:
     run = tmp_path / "run"
     open_run(run, config("gates.segmenter=old"))

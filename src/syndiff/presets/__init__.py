@@ -30,10 +30,12 @@ _REVISIONS = {
 """Settings that name weights, and those that name a revision of them."""
 _PLACES = (
     *("model.autoencoder", "model.denoiser_weights", "painter.autoencoder"),
-    *("synthesis.model", "synthesis.backgrounds", "synthesis.prompts"),
+    *("synthesis.model", "synthesis.backgrounds"),
     *("gates.segmenter", "gates.text_model", "sdxl.loras"),
 )
-"""Settings that may name a folder or a file."""
+"""Settings that may name a folder."""
+_SHIPPED = ("compact", "mask")
+"""Autoencoders, not folders, whatever else is called so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,7 @@ class Settings:
         }
 
     def recorded(self) -> dict[str, Any]:
-        """`plain`, with the folders and files of this machine that settings name written out in full.
+        """`plain`, with the folders of this machine that settings name written out in full.
 
         So a run folder says what made it, wherever it is read.
         """
@@ -120,7 +122,7 @@ class Settings:
 def in_full(place: str) -> str:
     """The whole path of what lies on this machine; a name on the hub, or of what is shipped, as it is."""
     path = Path(place).expanduser()
-    return str(path.resolve()) if place and path.exists() else place
+    return str(path.resolve()) if place and place not in _SHIPPED and path.exists() else place
 
 
 def _names(chosen: str, names: Sequence[str]) -> bool:

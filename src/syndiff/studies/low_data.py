@@ -153,6 +153,10 @@ def low_data(
         grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
         check_adaptation(dataset, split, grammar, settings.painter, fetch=True)
         check_synthesis(dataset, split, settings, None, seed=seed)
+    if "copy_paste" in sources:
+        copied = replace(settings.synthesis, inpainter="copy_paste", model="", background_lesion="keep")
+        plain = replace(settings, synthesis=copied, chosen=frozenset())
+        check_synthesis(dataset, split, plain, make_inpainter(plain), seed=seed)
     check_segmenters(settings, ["diffusion"], fetch=True)
     about = {"groups": groups, "steps": steps, "shares": list(shares), "elsewhere": str(elsewhere or "")}
     if asked:
