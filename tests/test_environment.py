@@ -177,7 +177,9 @@ def test_a_disk_that_is_full_names_the_users_file(tmp_path):
     code = f"""
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (50, resource.RLIM_INFINITY))
-from syndiff.cli import data, mainfrom pathlib import Path
+from syndiff.cli import data, main
+from syndiff.files import write_bytes
+from pathlib import Path
 data.Inspect.run = lambda self: write_bytes(self.out, bytes(100))
 main(["data", "inspect", "--data", "d", "--out", {str(tmp_path / "sheet.png")!r}])
 """
