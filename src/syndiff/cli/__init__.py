@@ -51,30 +51,33 @@ def main(args: list[str] | None = None) -> None:
         args=_settings_together(sys.argv[1:] if args is None else args),
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )
+    chosen = chosen_verb(verb)
     with Interruption() as interruption:
         try:
-            chosen = chosen_verb(verb)
             if hasattr(chosen, "seed"):
                 check_seed(chosen.seed)
             _expand_paths(chosen)
             verb.run()
-        except SyndiffError as error:
-            fail(str(error))
         except BrokenPipeError:  # `syndiff settings | head`: nobody reads on
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
             sys.exit(1)
-        except ModuleNotFoundError as error:
-            if error.name not in _EXTRA_OF:
-                raise
-            fail(f"{error.name} is not installed; this needs it: pip install 'syndiff[{_EXTRA_OF[error.name]}]'.")
         except (Exception, KeyboardInterrupt) as error:
-            if interruption.signal:  # whatever a library made of it
+            if interruption.signal:  # whatever a library or a worker process made of it
                 print(f"Stopped. {stopped_sentence(chosen)}", file=sys.stderr)
                 sys.exit(128 + interruption.signal)
-            sentence = _path_sentence(error)
+            sentence = _sentence(error)
             if sentence is None:
                 raise
             fail(sentence)
+
+
+def _sentence(error: BaseException) -> str | None:
+    """What a user can mend, in words; None for a fault of SynDiff's own."""
+    if isinstance(error, SyndiffError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name in _EXTRA_OF:
+        return f"{error.name} is not installed; this needs it: pip install 'syndiff[{_EXTRA_OF[error.name]}]'."
+    return _path_sentence(error)
 
 
 def _expand_paths(verb: Any) -> None:
