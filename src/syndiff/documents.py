@@ -25,7 +25,7 @@ Kinds = Mapping[str, type | tuple[type, ...]]
 """Keys that an object must have, and the types that their values may be of."""
 
 MAX_DIGITS = 100
-"""Of a whole number; longer ones no float can hold."""
+"""Of a whole number in JSON; longer ones no float can hold."""
 
 OWN = "SynDiff wrote this file: restore it from a copy, or make what it belongs to again in another folder."
 WRITTEN_BY_HAND = "Mend it in a text editor and save it as UTF-8."
@@ -236,7 +236,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _decimal(loader: _Loader, node: yaml.ScalarNode) -> int:
-    return _whole(loader.construct_scalar(node))
+    return int(loader.construct_scalar(node))
 
 
 for _tag, _pattern, _first in (
