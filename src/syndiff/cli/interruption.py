@@ -9,8 +9,8 @@ _GOES_ON = "What is finished is kept: the same command goes on where it stopped.
 _STOPPED = {
     "Run": _GOES_ON,
     "Demo": _GOES_ON,
-    "Adapt": "The same command goes on from the last checkpoint.",
-    "Train": "The same command goes on from the last checkpoint.",
+    "Adapt": "The same command goes on from the last checkpoint, if there is one.",
+    "Train": "The same command goes on from the last checkpoint, if there is one.",
     "Synthesize": _GOES_ON,
     "Merge": _GOES_ON,
     "Predict": _GOES_ON,
