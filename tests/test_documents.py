@@ -52,10 +52,10 @@ def test_yaml_means_what_it_says(text: str, value: object) -> None:
     ],
 )
 def test_yaml_that_is_refused(text: str, word: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(SyndiffError, match=word) as refused:
         parse_yaml(text, "here")
-    assert time.perf_counter() - started < 2 and len(str(refused.value)) < 500
+    assert time.process_time() - started < 2 and len(str(refused.value)) < 500
 
 
 @pytest.mark.parametrize(
