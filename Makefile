@@ -44,7 +44,7 @@ lint: $(INSTALLED)
 # for what they share. Compiled once, .venv's modules are imported in a third of the time, also where the environment
 # asks Python not to write what it compiled.
 test: lint
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses auto --dist loadgroup --no-loadscope-reorder
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 same: $(INSTALLED)
 	$(BIN)/python scripts/same.py $(REV)

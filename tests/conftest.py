@@ -24,25 +24,16 @@ def cvc() -> Path:
     return folder
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Share the tests among the processes of `--dist loadgroup`, long ones first, so that none ends long after another.
-
-    A file stays together with its fixtures. All that fork from `forked`'s server are in one process, the server's.
-    """
-    if not config.getoption("loadgroup", False):
-        return
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    forking = {item for item in items if "forked" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: (item not in forking, item.path not in slow))
-    for item in items:
-        group = "forked" if item in forking else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Where processes share the tests, file by file, those with slow ones come first: none ends long after another."""
+    if hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session")
 def forked() -> ModuleType:
-    """Processes that are forked from one server, where `torch` and all else is imported once: see processes.py."""
+    """Processes that are forked from one server, where `torch` is imported once: see processes.py."""
     processes.serve()
     return processes
 
