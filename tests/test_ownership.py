@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from syndiff.files import locked, sha256
 
@@ -29,8 +30,15 @@ def test_outputs_in_a_dataset_folder_replace_nothing(syndiff, phantom: Path, vic
     before = content(phantom)
     for command in (["inspect"], ["caption", "--force"], ["split"]):
         outcome = syndiff("data", *command, "--data", phantom, "--out", path)
-        assert outcome.status == 2 and path.name in outcome.err and "not replaced" in outcome.err
+        assert outcome.status == 2 and path.name in outcome.err
+        assert any(words in outcome.err for words in ("not replaced", "would pass for one", "add --force"))
     assert content(phantom) == before
+
+
+def test_a_sheet_is_no_case(syndiff, phantom: Path) -> None:
+    outcome = syndiff("data", "inspect", "--data", phantom, "--out", phantom / "images" / "sheet.png")
+    assert outcome.status == 2 and "would pass for one" in outcome.err
+    assert not (phantom / "images" / "sheet.png").exists()
 
 
 def test_what_a_verb_made_it_makes_anew(syndiff, phantom: Path, tmp_path: Path) -> None:
@@ -128,3 +136,23 @@ def test_an_evaluation_that_cannot_be_keeps_the_earlier_one(
     assert syndiff(*command).status == 0
     summary = json.loads((table.parent / "summary.json").read_text())
     assert summary["per_case"] == sha256(table) and summary["tolerance"] == 2.0, "judged anew"
+
+    # what was edited since is judged anew; what is another dataset's is not replaced
+    results = table.parent
+    (results / "summary.json").write_text(json.dumps({**summary, "metrics": {**summary["metrics"], "dice": None}}))
+    mask = next((results / "masks").iterdir())
+    right = mask.read_bytes()
+    mask.write_bytes(b"edited")
+    assert syndiff(*command).status == 0
+    assert json.loads((results / "summary.json").read_text())["metrics"] == summary["metrics"]
+    assert mask.read_bytes() == right
+    for name, shade in (("x", 40), ("y", 90)):  # two centres of one name
+        for kind, value in (("images", shade), ("masks", 255)):
+            (tmp_path / name / kind).mkdir(parents=True)
+            Image.new("L", (40, 40), value).save(tmp_path / name / kind / "a.png")
+        (tmp_path / name / "dataset.json").write_text('{"name": "centre", "mask_threshold": 127}')
+    external = ["evaluate", "--run", run, "--external", "--data"]
+    assert syndiff(*external, tmp_path / "x").status == 0
+    before = content(run / "eval" / "centre")
+    outcome = syndiff(*external, tmp_path / "y")
+    assert outcome.status == 2 and "another dataset" in outcome.err and content(run / "eval" / "centre") == before

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from syndiff.documents import read_json
+from syndiff.documents import read_object
 from syndiff.errors import SyndiffError, shown
 
 MARK = ".syndiff.json"
@@ -108,8 +108,24 @@ def write_output(path: Path, content: bytes, *, made_by_us: Callable[[bytes], bo
     write_bytes(path, content)
 
 
+def keep_earlier(path: Path) -> Path | None:
+    """Copy a file that is about to be replaced to a free name beside it; None where there is none."""
+    if not path.is_file():
+        return None
+    number = 1
+    while (other := path.with_name(f"{path.stem}.earlier-{number}{path.suffix}")).exists():
+        number += 1
+    write_bytes(other, path.read_bytes())
+    return other
+
+
 def check_output(path: Path, *, made_by_us: Callable[[bytes], bool], what: str) -> None:
     """The refusals of `write_output`, before anything is computed; writes nothing."""
+    folder = path.absolute().parent
+    if folder.name in ("images", "masks") and all((folder.parent / name).is_dir() for name in ("images", "masks")):
+        raise SyndiffError(
+            f"{path} lies among the {folder.name} of a dataset and would pass for one; give another path."
+        )
     if not os.path.lexists(path):  # a link that leads nowhere is somebody's too
         return
     if path.is_dir():
@@ -153,12 +169,10 @@ def check_claim(folder: Path, kind: str, *, known: Callable[[Path], bool] | None
         raise SyndiffError(f"{there} is {_what(there)}, no folder; give another --out.")
     mark = folder / MARK
     if mark.is_file():
-        content = read_json(mark)
-        found = content.get("kind") if isinstance(content, dict) else content
+        found = read_object(mark, {"kind": str})["kind"]
         if found == kind:
             return
-        made = found if isinstance(found, str) else shown(found)
-        raise SyndiffError(f"{folder} is {made}, not {kind}; give another --out.")
+        raise SyndiffError(f"{folder} is {shown(found)[1:-1]}, not {kind}; give another --out.")
     strange = sorted(path.name for path in _entries(folder))
     if strange and not (known and known(folder)):
         raise SyndiffError(

@@ -88,3 +88,19 @@ def test_a_tall_16_bit_picture_is_put_together_row_by_row(tmp_path: Path) -> Non
     image = np.random.default_rng(0).integers(0, 65536, (601, 3, 3)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb")
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), image)
+
+
+@pytest.mark.parametrize("start", [0.3, 0.5, 0.9])
+def test_a_png_that_lost_a_block_is_refused(tmp_path: Path, start: float) -> None:
+    """Decoders leave the lines that are lost black, so a lesion would shrink without a word."""
+    path = tmp_path / "mask.png"
+    Image.fromarray(NOISE[..., 0]).save(path)
+    content = bytearray(path.read_bytes())
+    content[int(start * len(content)) :] = bytes(len(content) - int(start * len(content)))
+    path.write_bytes(content)
+    assert "checksum" in refusal(path)
+
+
+def test_signed_samples_are_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", NOISE[..., 0].astype(np.int8))
+    assert "signed 8-bit" in refusal(tmp_path / "a.tif")

@@ -187,7 +187,7 @@ def test_copies_are_found_by_their_picture_and_told_apart_by_group(tmp_path: Pat
     notes = noted(tmp_path)
     assert "same image under several names: a = b." in notes
     assert "in different groups, which a split by group does not keep together: a (p1) = b (p2)." in notes
-    assert "differ only in capitals or spaces: 'P 2' = 'p2'." in notes
+    assert "how a number is written: 'P 2' = 'p2'." in notes
 
 
 def test_the_contact_sheet_shows_images_with_their_outline(tmp_path: Path) -> None:
@@ -228,3 +228,12 @@ def test_cvc_clinicdb_opens_as_a_sheet(cvc: Path, tmp_path: Path) -> None:
     contact_sheet(DatasetFolder.open(cvc), tmp_path / "sheet.png", count=4)
     with Image.open(tmp_path / "sheet.png") as picture:
         assert picture.size == (960, 198)
+
+
+@pytest.mark.parametrize(("one", "other"), [("p1", "P1"), ("p1", "p1\u200b"), ("p1", "\uff501"), ("1", "1.0")])
+def test_groups_that_look_alike_are_noted(tmp_path: Path, one: str, other: str) -> None:
+    for index in range(4):
+        add(tmp_path, f"c{index}", squares(5))
+    rows = "".join(f"c{index},{group}\n" for index, group in enumerate([one, other, "q2", "q3"]))
+    (tmp_path / "groups.csv").write_text(f"case,group\n{rows}", encoding="utf-8")
+    assert any("spell it alike" in note for note in inspect(DatasetFolder.open(tmp_path)).notes)

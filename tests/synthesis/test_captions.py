@@ -54,6 +54,7 @@ def test_captions_that_exist_are_kept_unless_forced(make_dataset: Maker, syndiff
     assert (root / "captions.csv").read_text() == own
     assert syndiff("data", "caption", "--data", root, "--force").status == 0
     assert (root / "captions.csv").read_text() == (tmp_path / "other.csv").read_text() != own
+    assert (root / "captions.earlier-1.csv").read_text() == own
 
 
 def test_a_failure_leaves_the_old_captions(make_dataset: Maker, syndiff: Callable) -> None:

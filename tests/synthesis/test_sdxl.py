@@ -175,10 +175,9 @@ def test_weights_that_went_wrong_come_back_as_nan_for_the_gate(copy: Path) -> No
     """What is not finite in the files is refused; what only the computation makes so is for the gate."""
     file = copy / "vae/diffusion_pytorch_model.safetensors"
     weights = load_file(file)
-    weights["decoder.conv_out.bias"][:] = 3e38
-    weights["decoder.conv_out.weight"][:] = 3e38
+    weights["decoder.conv_norm_out.weight"][:] = 3e38  # overflows, and SiLU makes NaN of minus infinity
     save_file(weights, file, {"format": "pt"})
-    assert not np.isfinite(painter(copy).inpaint([ask(1)])[0][ask(1).mask]).any()
+    assert np.isnan(painter(copy).inpaint([ask(1)])[0][ask(1).mask]).all()
     weights["decoder.conv_out.bias"][:] = torch.nan
     save_file(weights, file, {"format": "pt"})
     with pytest.raises(SyndiffError, match=r"damaged/vae is damaged: decoder\.conv_out\.bias"):

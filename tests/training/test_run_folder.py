@@ -29,6 +29,12 @@ def test_a_place_is_the_same_however_it_is_written(tmp_path: Path, monkeypatch: 
         check_run(run, config())
 
 
+def test_a_hash_under_the_name_of_what_is_for_people_is_compared(tmp_path: Path) -> None:
+    open_run(tmp_path / "run", {"data": "a hash"}, for_people=())
+    with pytest.raises(SyndiffError, match="data: a hash there, another here"):
+        check_run(tmp_path / "run", {"data": "another"}, for_people=())
+
+
 def test_what_is_shipped_is_no_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mask").mkdir()
     monkeypatch.chdir(tmp_path)

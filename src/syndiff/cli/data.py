@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from syndiff.cli.common import say
-from syndiff.files import check_output
+from syndiff.errors import SyndiffError
 
 
 @dataclass(kw_only=True)
@@ -26,7 +26,6 @@ class Inspect:
         from syndiff.data.contact_sheet import check_sheet, contact_sheet
         from syndiff.data.dataset import DatasetFolder
         from syndiff.data.inspection import inspect
-        from syndiff.errors import SyndiffError
 
         if self.out is not None:
             check_sheet(self.out)
@@ -59,7 +58,11 @@ class SplitVerb:
         from syndiff.data.splits import make_split
         from syndiff.pipeline.arms import describe_split
 
-        check_output(self.out, made_by_us=lambda _: False, what="a split")
+        if self.out.exists():
+            raise SyndiffError(
+                f"{self.out} exists already and is not replaced: what was trained under a split depends on it. Remove "
+                "it or give another --out."
+            )
         split = make_split(open_checked(self.data), method=self.method, seed=self.seed)
         split.write(self.out)
         say(f"{describe_split(split)}\nWritten to {self.out}")
@@ -97,7 +100,7 @@ class CaptionVerb:
     out: Path | None = None
     """CSV file to write; captions.csv in the dataset folder unless given."""
     force: bool = False
-    """Replace captions that exist."""
+    """Write anew where captions exist; the earlier table is kept beside it, as captions.earlier-1.csv."""
 
     def run(self) -> None:
         """Measure, write, say how often each word was used."""

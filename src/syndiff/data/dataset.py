@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.listing import Listing, check_near_misses, check_pairs, check_root, is_text, some
+from syndiff.data.listing import Listing, check_near_misses, check_pairs, check_root, check_text, is_text, some
 from syndiff.data.readers import StoredMask, distinct, foreground, image_content, read_image, read_stored_mask
 from syndiff.data.tables import read_table
 from syndiff.documents import WRITTEN_BY_HAND, read_json
@@ -194,7 +194,7 @@ def _read_description(path: Path) -> dict[str, Any]:
             f"settings are {', '.join(sorted(_KEYS))}, free text is {', '.join(sorted(DESCRIPTION_KEYS))}."
         )
     for key in ("name", "modality", "licence"):
-        _check_text(path, key, description.get(key, "absent"))
+        _check_words(path, key, description.get(key, "absent"))
     if len(description.get("name", "").encode()) > MAX_NAME or not description.get("name", "absent").strip():
         raise SyndiffError(
             f"{path}: name is {shown(description['name'])}; expected text of 1 to {MAX_NAME} bytes, since results are "
@@ -216,9 +216,10 @@ def _read_description(path: Path) -> dict[str, Any]:
     return {**description, "classes": classes}
 
 
-def _check_text(path: Path, key: str, value: Any) -> None:
+def _check_words(path: Path, key: str, value: Any) -> None:
     if not isinstance(value, str) or not is_text(value):
         raise SyndiffError(f"{path}: {key} is {shown(value)}; expected text in quotes.")
+    check_text(value, f"{path}: {key}")
 
 
 def _parse_classes(path: Path, classes: Any) -> dict[int, str]:

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from syndiff.errors import SyndiffError
+from syndiff.errors import SyndiffError, shown
 from syndiff.files import check_regular
 
 MAX_PIXELS = 100_000_000
@@ -29,7 +30,8 @@ MAX_METADATA = 64 * 2**20
 """Bytes that a PNG's texts and colour profile may take once they are unpacked."""
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR = 274, 258, 262, 284
+_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 274, 258, 262, 284, 339
+_SIGNED = 2
 _TURNED = range(2, 9)  # orientations other than upright
 _ROWS = 256  # copied at a time, so that no second picture is held while the first one is taken over
 
@@ -41,6 +43,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_METADATA
 _SWAPPED = {f"{mode};16{order}": f"{mode};16{other}" for mode in ("RGB", "RGBA", "RGBX")
             for order, other in ("LB", "BL", "NB" if sys.byteorder == "little" else "NL")}  # fmt: skip
 
+_PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # those that a length follows, and the end of the picture (D9)
 
@@ -73,6 +76,8 @@ def decode(path: Path, take: Callable[[ImageFile.ImageFile, Path], NDArray]) -> 
     with _opened(path) as picture:
         tags = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
         tagged, white_is_zero = tags.get(_ORIENTATION), tags.get(_PHOTOMETRIC) == 0
+        if _SIGNED in tags.get(_SAMPLE_FORMAT, ()) and picture.mode in ("L", "RGB", "RGBA"):
+            raise unsupported(path, "signed 8-bit")  # Pillow takes them for unsigned ones
         step = {"L;2": 85, "L;4": 17}.get(_rawmode(picture)[:3], 1)
         samples = take(picture, path)
         # asked after decoding: Pillow turns a TIFF upright while it decodes it, and drops the tag then
@@ -148,6 +153,8 @@ def _upright(samples: NDArray, orientation: object) -> NDArray:
 def unsupported(path: Path, mode: str) -> SyndiffError:
     """The sentence for a colour mode that is not read."""
     words = {"F": "decimal numbers, ", "I": "signed or 32-bit numbers, ", "LAB": "L*a*b* colours, "}.get(mode, "")
+    if mode == "signed 8-bit":
+        return SyndiffError(f"{path} stores signed 8-bit numbers; save it as 8- or 16-bit unsigned grey or RGB.")
     return SyndiffError(f"{path} stores {words}Pillow's mode {mode}; save it as 8- or 16-bit grey or RGB.")
 
 
@@ -159,6 +166,7 @@ def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
         # given a path, Pillow maps a turned TIFF into memory with its sides exchanged; given a file it reads
         with path.open("rb") as file:
             _check_scans(path, file)
+            _check_sums(path, file)
             with Image.open(file, formats=_FORMATS) as picture:
                 _check_size(path, picture)
                 yield picture
@@ -221,6 +229,22 @@ def _check_scans(path: Path, file: BinaryIO) -> None:
             f"{path} is a progressive JPEG of {scans:,} scans, more than the {MAX_SCANS} that are read; "
             "save it again as PNG or as a plain JPEG."
         )
+
+
+def _check_sums(path: Path, file: BinaryIO) -> None:
+    """Refuse a PNG whose checksums are wrong: decoders leave the lines that are lost black. Leaves it at its start."""
+    content = file.read() if file.read(len(_PNG)) == _PNG else b""
+    file.seek(0)
+    position, kind = 0, b""
+    while content and kind != b"IEND":
+        size, kind = int.from_bytes(content[position : position + 4]), content[position + 4 : position + 8]
+        end = position + 8 + size
+        if zlib.crc32(content[position + 4 : end]).to_bytes(4) != content[end : end + 4]:
+            raise SyndiffError(
+                f"{path} is damaged or cut off (a checksum of its part {shown(kind)[1:]} is wrong); copy or export it "
+                "again."
+            )
+        position = end + 4
 
 
 def _copy(picture: Image.Image, target: NDArray[np.uint8]) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -258,12 +259,22 @@ def _group_notes(dataset: DatasetFolder) -> Iterable[str]:
         yield f"A split into training, validation and test needs three groups; there are {len(groups)}."
     spellings = defaultdict(list)
     for group in sorted(groups):
-        spellings["".join(group.casefold().split())].append(group)
+        spellings[_spoken(group)].append(group)
     if alike := [" = ".join(map(repr, names)) for names in spellings.values() if len(names) > 1]:
         yield (
-            f"Groups that differ only in capitals or spaces: {_names(alike)}. They count as several; if each is one "
-            "patient or video, spell it alike in groups.csv."
+            f"Groups that differ only in capitals, spaces, invisible characters or how a number is written: "
+            f"{_names(alike)}. They count as several; if each is one patient or video, spell it alike in groups.csv."
         )
+
+
+def _spoken(group: str) -> str:
+    """A group's name without what a reader does not see: 1, 01 and 1.0 are one number, A and ａ one letter."""
+    plain = "".join(c for c in unicodedata.normalize("NFKC", group) if unicodedata.category(c) != "Cf")
+    plain = "".join(plain.casefold().split())
+    try:
+        return f"{float(plain):g}"
+    except ValueError:
+        return plain
 
 
 def _image_notes(facts: Sequence[_Facts]) -> Iterable[str]:

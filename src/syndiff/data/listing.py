@@ -16,8 +16,8 @@ MAX_STEM = 200
 """Bytes that a case's name may have: 255 is what file systems take, and names are written with something added."""
 
 TABLES = {
-    "groups.csv": {"", "csv", "txt", "tsv", "xls", "xlsx", "ods"},
-    "captions.csv": {"", "csv", "txt", "tsv", "xls", "xlsx", "ods"},
+    "groups.csv": {"", "csv", "txt", "tsv", "xls", "xlsx", "ods", "numbers"},
+    "captions.csv": {"", "csv", "txt", "tsv", "xls", "xlsx", "ods", "numbers"},
     "dataset.json": {"json", "yaml", "yml"},
 }
 """What may lie beside images/ and masks/, and the endings of files that are likely to be meant by it."""
@@ -72,7 +72,7 @@ class Listing:
         for path in sorted(folder.iterdir()):
             if path.name.startswith("."):
                 continue
-            _check_text(path.name, f"a name in {folder}")
+            check_text(path.name, f"a name in {folder}")
             if path.is_dir() or path.suffix.lower() not in IMAGE_EXTENSIONS:
                 others.append(path)
                 continue
@@ -93,7 +93,7 @@ class Listing:
 
 def check_root(root: Path) -> None:
     """Raise SyndiffError for a dataset folder that does not exist or whose name cannot be written into a report."""
-    _check_text(str(root), "the path of the dataset folder")
+    check_text(str(root), "the path of the dataset folder")
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
         raise SyndiffError(f"The dataset folder {root} {found}; give a folder that holds images/ and masks/.")
@@ -145,7 +145,8 @@ def _instead(alone: list[str], present: Mapping[str, Path], absent: Listing) -> 
     return ""
 
 
-def _check_text(name: str, what: str) -> None:
+def check_text(name: str, what: str) -> None:
+    """Raise SyndiffError for text that is no UTF-8 or holds control characters; `what` says where it stands."""
     if not is_text(name):
         raise SyndiffError(
             f"{what}, {printable(name)}, is no UTF-8 (it comes from a system with another encoding); rename it, for "
@@ -164,7 +165,7 @@ def _keep(files: Mapping[str, Path], path: Path) -> str:
 
 def _resembles(name: str, table: str) -> bool:
     """Whether a name is the table's but for capitals, a misspelling, "(1)" or "copy", or another ending."""
-    stem, *endings = name.casefold().split(".")
+    stem, *endings = name.casefold().strip(" ~.").split(".")
     wanted, extension = table.split(".")
     likely = endings[-1] in TABLES[table] if endings else "" in TABLES[table]
     letters = re.sub(r"[^a-z]|copy|copie|kopie", "", stem)

@@ -3,9 +3,10 @@
 import csv
 import hashlib
 import io
+import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def evaluate(
         raise SyndiffError(f"A case of {dataset.name} is listed twice for evaluation; list every case once.")
     if not 0 <= tolerance < math.inf:
         raise SyndiffError(f"tolerance is {tolerance}; expected a number of pixels, 0 or more.")
-    with claimed(out, KIND, known=lambda folder: (folder / "per_case.csv").is_file()):
+    with claimed(out, KIND, known=_is_evaluation):
         rows: list[CaseRow] = []
         pictures: dict[str, bytes] = {}
         for case_id in tqdm(case_ids, desc=f"evaluate {predictor.name}", unit="case", disable=not progress):
@@ -95,6 +96,7 @@ def evaluate(
             **summarize(rows),
             "tolerance": tolerance,
             "masks": "masks" if keep_predictions else None,
+            "masks_sha256": _joint_hash(pictures.values()) if keep_predictions else None,
             "provenance": dict(provenance or {}),
             "per_case": hashlib.sha256(table := per_case_table(rows)).hexdigest(),
         }
@@ -105,20 +107,41 @@ def evaluate(
         return summary
 
 
-def finished(out: Path, **expected: Any) -> bool:
-    """Whether `out` holds a finished evaluation whose summary holds the values `expected`, and the table it is of.
+def finished(out: Path, cases: Sequence[str], **expected: Any) -> bool:
+    """Whether `out` holds a finished evaluation of `cases` whose summary holds the values `expected`.
 
-    An evaluation that replaces an earlier one leaves the earlier summary until its own is written; what was killed in
+    Its table and masks must be those that the summary was written with, and its figures those of the table. An
+    evaluation that replaces an earlier one leaves the earlier summary until its own is written; what was killed in
     between is told by the table, which is no longer that summary's.
     """
-    if not (out / "summary.json").is_file():
+    if not _is_evaluation(out) or not (out / "summary.json").is_file():
         return False
     summary = read_summary(out)
+    if sha256(out / "per_case.csv") != summary.get("per_case"):
+        return False
+    rows = read_per_case(out / "per_case.csv")
+    told = {**json.loads(json.dumps(summarize(rows))), **expected}
     return (
-        all(summary.get(name) == value for name, value in expected.items())
-        and (out / "per_case.csv").is_file()
-        and sha256(out / "per_case.csv") == summary.get("per_case")
+        [row.case for row in rows] == list(cases)
+        and all(name in summary and summary[name] == value for name, value in told.items())
+        and (not summary.get("masks") or summary.get("masks_sha256") == _hash_of_masks(out / "masks", cases))
     )
+
+
+def _is_evaluation(out: Path) -> bool:
+    """Whether a folder holds a table of the columns that are written here."""
+    table = out / "per_case.csv"
+    return table.is_file() and table.read_bytes().startswith(",".join(_COLUMNS).encode())
+
+
+def _hash_of_masks(folder: Path, cases: Sequence[str]) -> str | None:
+    paths = [folder / f"{case}.png" for case in cases]
+    return _joint_hash(path.read_bytes() for path in paths) if all(path.is_file() for path in paths) else None
+
+
+def _joint_hash(contents: Iterable[bytes]) -> str:
+    """SHA-256 (hexadecimal) over several contents in their order."""
+    return hashlib.sha256(b"".join(hashlib.sha256(content).digest() for content in contents)).hexdigest()
 
 
 def read_summary(out: Path) -> dict[str, Any]:

@@ -39,6 +39,9 @@ def case_noise(shape: tuple[int, int, int], *, seed: int, case_id: str, count: i
     return torch.randn(count, *shape, generator=generator)
 
 
+_POSTPROCESSING = {"restore": "bilinear", "threshold": 0.5}
+
+
 def model_description(
     settings: SegmenterSettings, model: DiffusionSegmenter | PlainNetwork, *, step: int, val_dice: float | None
 ) -> dict[str, Any]:
@@ -48,7 +51,7 @@ def model_description(
         "syndiff": __version__,
         "model": json.loads(json.dumps(asdict(settings))),  # as it will be read again: tuples become lists
         "preprocessing": {"resize": "stretch", "size": settings.image_size, "range": [0, 1]},
-        "postprocessing": {"restore": "bilinear", "threshold": 0.5},
+        "postprocessing": _POSTPROCESSING,
         "step": step,
         "val_dice": val_dice,
         "parameters": sum(value.numel() for value in model.parameters() if value.requires_grad),
@@ -69,12 +72,17 @@ def load_segmenter(
 
     `timestep` and `steps` replace the stored inference settings of a diffusion segmenter, `views` those of any.
     """
-    described = read_description(checkpoint, {"model": dict, "preprocessing": dict})
+    described = read_description(checkpoint, {"model": dict, "preprocessing": dict, "postprocessing": dict})
     settings = settings_of(checkpoint, described, SegmenterSettings, what="a segmenter")
     if described["preprocessing"].get("size") != settings.image_size:
         raise SyndiffError(
             f"{checkpoint / DESCRIPTION}: preprocessing.size is {shown(described['preprocessing'].get('size'))}, but "
             f"model.image_size {settings.image_size}; they are one. Restore the file."
+        )
+    if described["postprocessing"] != _POSTPROCESSING:
+        raise SyndiffError(
+            f"{checkpoint / DESCRIPTION}: postprocessing is {shown(described['postprocessing'])}, but this version "
+            f"applies {_POSTPROCESSING}. Restore the file."
         )
     if settings.kind != "diffusion" and (timestep is not None or steps is not None):
         raise SyndiffError(f"{checkpoint}: a {settings.kind} has no timesteps; leave out --timestep and --steps.")

@@ -12,7 +12,7 @@ from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split, make_split
 from syndiff.documents import check_object, read_object
-from syndiff.errors import SyndiffError
+from syndiff.errors import SyndiffError, shown
 from syndiff.evaluation.evaluate import evaluate, finished, read_summary, scores_of
 from syndiff.evaluation.timing import time_predictors
 from syndiff.files import sha256, write_json
@@ -150,7 +150,16 @@ def evaluate_runs(
         predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed)
         provenance = {"weights": sha256(checkpoint / "model.safetensors"), "step": int(checkpoint.name), "seed": seed}
         judged = {"name": dataset.name, "fingerprint": dataset_fingerprint}
-        if not finished(out, provenance=provenance, tolerance=tolerance, dataset=judged):
+        if (out / "summary.json").is_file():
+            earlier = read_summary(out).get("dataset", judged)
+            if earlier != judged:
+                raise SyndiffError(
+                    f"{out} holds the evaluation on another dataset or on other files ({shown(earlier)}). Give one of "
+                    "the two datasets another name in its dataset.json, or move that folder away."
+                )
+        if finished(out, cases, provenance=provenance, tolerance=tolerance, dataset=judged):
+            log.info(f"{out}: finished earlier with the same weights, files and settings, and kept")
+        else:
             fresh = True
             evaluate(
                 predictor,

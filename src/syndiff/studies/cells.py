@@ -75,7 +75,7 @@ def case_scores(
     provenance = {"weights": sha256(checkpoint / "model.safetensors"), "seed": predictor.seed}
     out = cell / side
     judged = {"name": dataset.name, "fingerprint": split.fingerprint}
-    if not finished(out, provenance=provenance, dataset=judged):
+    if not finished(out, getattr(split, side), provenance=provenance, dataset=judged):
         cases = getattr(split, side)
         evaluate(predictor, dataset, cases, out, fingerprint=split.fingerprint, provenance=provenance, progress=False)
     return read_per_case(out / "per_case.csv")

@@ -1,6 +1,7 @@
 """Captions of real cases: the grammar's words, measured. What a text-conditioned painter learns its words from."""
 
 import codecs
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from tqdm import tqdm
 from syndiff.data.dataset import Case, DatasetFolder
 from syndiff.data.tables import write_table
 from syndiff.errors import SyndiffError
-from syndiff.files import check_output
+from syndiff.files import check_output, keep_earlier
 from syndiff.synthesis.grammar import Caption, Grammar
+
+log = logging.getLogger("syndiff")
 
 
 def largest_lesion(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -47,6 +50,8 @@ def write_captions(
         caption = caption_case(dataset, case, grammar)
         rows.append((case.id, caption.text))
         used.update(caption.words.items())
+    if kept := keep_earlier(path):  # its words may be somebody's own
+        log.info(f"The earlier captions are kept as {kept}.")
     write_table(path, "caption", rows)
     slots = grammar.pack.slots
     return {

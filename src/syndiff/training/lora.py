@@ -80,7 +80,7 @@ def adapt_lora(
             f"processes x {settings.accumulation} parts; make it a multiple of {share}."
         )
     config = {"lora": {**asdict(settings), "targets": list(settings.targets)}, **made}
-    check_run(out, config)
+    check_run(out, config, for_people=())  # `data` is the hash of what is learned from
     checkpoint = go_on_from(out, tidies=accelerator.is_main_process)
     result = out / LORA_FILE
     if checkpoint is not None and int(checkpoint.name) == settings.steps and _is_whole(result):
@@ -88,7 +88,7 @@ def adapt_lora(
 
     # 2. The networks: everything is frozen but the factors that are added to the U-Net.
     pipeline, objective = _prepare(folder, [cases, probes], settings, seed, accelerator.device)
-    open_run(out, config)
+    open_run(out, config, for_people=())
     trained = {name: p for name, p in pipeline.unet.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(trained.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     timesteps = objective.timesteps

@@ -29,6 +29,10 @@ MayChange = Callable[[str], bool]
 """Whether a setting, as section.name, may differ from the one that a run folder was made with."""
 
 
+FOR_PEOPLE = ("data",)
+"""Where the dataset lay."""
+
+
 def nothing_may(_: str) -> bool:
     """No setting may."""
     return False
@@ -59,6 +63,7 @@ def open_run(
     *,
     may_change: MayChange = nothing_may,
     identified: Sequence[str] = (),
+    for_people: Sequence[str] = FOR_PEOPLE,
 ) -> None:
     """Create `run` with config.yaml, command.txt and environment.json where `check_run` finds no run there yet.
 
@@ -66,7 +71,7 @@ def open_run(
 
     Call it once nothing in `config` can be refused any more: the folder will refuse the corrected settings.
     """
-    changed = check_run(run, config, may_change=may_change, identified=identified)
+    changed = check_run(run, config, may_change=may_change, identified=identified, for_people=for_people)
     if (run / CONFIG).is_file():
         if changed:
             write_text(run / CONFIG, dump_yaml(dict(config)))
@@ -79,13 +84,18 @@ def open_run(
 
 
 def check_run(
-    run: Path, config: Mapping[str, Any], *, may_change: MayChange = nothing_may, identified: Sequence[str] = ()
+    run: Path,
+    config: Mapping[str, Any],
+    *,
+    may_change: MayChange = nothing_may,
+    identified: Sequence[str] = (),
+    for_people: Sequence[str] = FOR_PEOPLE,
 ) -> dict[str, str]:
     """Check that `run` was made with `config`, or that there is no run yet; writes nothing.
 
-    Returns what changed among the settings that `may_change`, in words by name. The top-level entry `data` is for
-    people: the split knows the dataset by its content. So it is with the settings `identified` elsewhere, as long as
-    one is given there and here. Other folders and files are the same where they lie in the same place.
+    Returns what changed among the settings that `may_change`, in words by name. The top-level entries `for_people` are
+    not compared: the split knows the dataset by its content. So it is with the settings `identified` elsewhere, as long
+    as one is given there and here. Other folders and files are the same where they lie in the same place.
 
     Raises SyndiffError when the folder holds other settings (every difference is shown), or something else altogether.
     """
@@ -96,7 +106,7 @@ def check_run(
         words = {
             name: f"{name}: {_word(before, name)} there, {_word(now, name)} here"
             for name in sorted(before.keys() | now.keys())
-            if name != "data" and not _same(before.get(name), now.get(name), identified=name in identified)
+            if name not in for_people and not _same(before.get(name), now.get(name), identified=name in identified)
         }
         refused = [text for name, text in words.items() if not may_change(name)]
         if refused:
