@@ -1,5 +1,7 @@
 """What a training would do, take and fetch, in words: counted on shapes, so that nothing is allocated or downloaded."""
 
+from functools import lru_cache
+
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import outline_autoencoder
 from syndiff.models.efficientnet import imagenet_weights_file
@@ -53,15 +55,21 @@ def check_training(model: SegmenterSettings, training: TrainingSettings) -> None
     Nothing is allocated, fetched or written. A batch that several processes share is not judged by its size.
     """
     check_machine(training)
-    *_, memory = _counted(model, training)
-    there = memory_bytes()
-    if there is not None and this_process().num_processes == 1 and memory.total > there:
+    needed, there = _needed(model, training), memory_bytes()
+    if there is not None and this_process().num_processes == 1 and needed > there:
         raise SyndiffError(
-            f"the training of the kind {model.kind} would take about {memory.total / GIB:,.0f} GiB of memory, and this "
+            f"the training of the kind {model.kind} would take about {needed / GIB:,.0f} GiB of memory, and this "
             f"machine has {there / GIB:,.0f} (an estimate: `syndiff train --dry-run` shows its parts). Lower "
             f"training.batch_size (now {training.batch_size}), model.image_size ({model.image_size}) or the model's "
             "channels."
         )
+
+
+@lru_cache
+def _needed(model: SegmenterSettings, training: TrainingSettings) -> int:
+    """Bytes of a training; counted once, though every cell of a study and every arm asks."""
+    *_, memory = _counted(model, training)
+    return memory.total
 
 
 def _counted(model: SegmenterSettings, training: TrainingSettings) -> tuple[bool, list[Part], list[str], Memory]:
