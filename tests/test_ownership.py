@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -87,6 +88,45 @@ def test_a_picture_put_into_a_synthetic_folder_is_not_removed(
     mine.write_bytes(b"by hand")
     outcome = syndiff(*command, "--count", "2")
     assert outcome.status == 2 and "synthetic-mine.png" in outcome.err and mine.read_bytes() == b"by hand"
+
+
+def test_what_was_changed_in_a_synthetic_folder_is_kept_or_told(
+    syndiff, phantom: Path, split: Path, tmp_path: Path
+) -> None:
+    folder, run = tmp_path / "synthetic", tmp_path / "run"
+    command = ["synthesize", "--data", phantom, "--split", split, "--out", folder, *COPY, "--count"]
+    train = ["train", "--data", phantom, "--split", split, "--synthetic", folder, *TINY]
+    assert syndiff(*command, 2).status == 0
+    corrected = folder.joinpath("captions.csv").read_text().replace(" a ", " one ") + "\n"
+    (folder / "captions.csv").write_text(corrected)
+    assert syndiff(*command, 2).status == 0 and (folder / "captions.csv").read_text() == corrected
+    assert syndiff(*train, "--out", run).status == 0
+
+    # another picture is another training; one that the split holds back, or that no manifest tells of, is none
+    picture = min((folder / "images").iterdir())
+    painted = picture.read_bytes()
+    Image.fromarray(np.asarray(Image.open(picture))[::-1]).save(picture)
+    assert "data.synthetic" in syndiff(*train, "--out", run).err
+    held_out = json.loads(split.read_text())["test"][0]
+    shutil.copy(phantom / "images" / f"{held_out}.png", picture)
+    assert "keeps for validation or test" in syndiff(*train, "--out", tmp_path / "other").err
+    picture.write_bytes(painted)
+    for kind in ("images", "masks"):
+        shutil.copy(phantom / kind / f"{held_out}.png", folder / kind / "extra.png")
+    tables = {name: (folder / name).read_bytes() for name in ("captions.csv", "groups.csv")}
+    for name in tables:
+        (folder / name).write_bytes(tables[name] + b"extra,extra\n")
+    assert "extra is in one of the two only" in syndiff(*train, "--out", tmp_path / "other").err
+    for kind in ("images", "masks"):
+        (folder / kind / "extra.png").unlink()
+    for name, before in tables.items():
+        (folder / name).write_bytes(before)
+    assert syndiff(*command, 3).status == 0
+    assert (folder / "captions.earlier-1.csv").read_text() == corrected
+    picture.unlink()
+    for count in (3, 4):
+        outcome = syndiff(*command, count)
+        assert outcome.status == 2 and picture.stem in outcome.err and (folder / "dataset.json").is_file()
 
 
 @pytest.mark.parametrize("verb", ["train", "adapt", "synthesize", "run", "demo", "study"])

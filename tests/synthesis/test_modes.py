@@ -111,7 +111,7 @@ def test_lesion_free_frames_carry_the_new_lesion_only(make_dataset: Maker, tmp_p
     assert (out / "contact_sheet.png").is_file()
     split = make_split(dataset, method="random", seed=0)
     with pytest.raises(SyndiffError, match=r"made from .* cases outside"):
-        open_synthetic(out, split)  # for its lesions: they are of all cases
+        open_synthetic(out, split, dataset)  # for its lesions: they are of all cases
     Image.fromarray(np.asarray(Image.open(tmp_path / "free/images/c0.png"))[::-1]).save(tmp_path / "free/images/c0.png")
     with pytest.raises(SyndiffError, match="backgrounds was"):
         make(dataset, out, 8, backgrounds=str(free))

@@ -3,7 +3,7 @@
 import csv
 import io
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from syndiff.data.listing import nfc, some
@@ -64,7 +64,12 @@ def read_table(path: Path, column: str, cases: Iterable[str]) -> dict[str, str]:
 
 def write_table(path: Path, column: str, rows: Iterable[tuple[str, str | None]]) -> None:
     """Write a `case,<column>` CSV atomically, as `read_table` reads it; rows are written as they come."""
-    write_parts(path, (_csv_row(row) for row in itertools.chain([("case", column)], rows)))
+    write_parts(path, _lines(column, rows))
+
+
+def table_bytes(column: str, rows: Iterable[tuple[str, str | None]]) -> bytes:
+    """What `write_table` would write."""
+    return b"".join(_lines(column, rows))
 
 
 def _text(path: Path) -> str:
@@ -87,6 +92,10 @@ def _meant(case: str, known: set[str]) -> str:
     if padded:
         return f" (is it {padded[0]!r}? Spreadsheets drop zeros at the start of a number)"
     return did_you_mean(case, known)
+
+
+def _lines(column: str, rows: Iterable[tuple[str, str | None]]) -> Iterator[bytes]:
+    return (_csv_row(row) for row in itertools.chain([("case", column)], rows))
 
 
 def _csv_row(row: tuple[str, str | None]) -> bytes:

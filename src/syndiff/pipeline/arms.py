@@ -116,8 +116,10 @@ def _seen(train_cases: CaseArrays, val_cases: CaseArrays, added: Path | None) ->
 
 
 def _identity(added: Path) -> str:
+    """What was added: the pictures, masks and tables that lie there now, and the manifest that tells of them."""
     manifest = added / "manifest.jsonl"
-    return sha256(manifest) if manifest.is_file() else DatasetFolder.open(added).fingerprint()
+    files = DatasetFolder.open(added).fingerprint()
+    return f"{sha256(manifest)} {files}" if manifest.is_file() else files
 
 
 def _behind(added: Path) -> set[str]:
@@ -204,10 +206,15 @@ def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, se
                 "another dataset, add --external."
             )
         split.check(dataset)
+        if data_of(run).get("split", split.hash) != split.hash:
+            raise SyndiffError(
+                f"{run / 'split.json'} is not the split that {run} was trained under (data.split in config.yaml); "
+                "restore it."
+            )
         cases, files = split.test, split.fingerprint
         if known := (Seen.read(run) or Seen()).among(dataset, cases):
             log.warning(
-                f"{len(known)} of {len(cases)} test cases are pictures that {run} has learned from under another name "
+                f"{len(known)} of {len(cases)} test cases are pictures that {run} has learned from as well "
                 f"(such as {known[0]}): its score is flattered. Remove the copies and split anew."
             )
     (summary,) = evaluate_runs([run], dataset, cases, dataset_fingerprint=files, tolerance=tolerance, seed=seed)
@@ -229,8 +236,8 @@ def _refuse_learned(run: Path, dataset: DatasetFolder) -> None:
     seen = Seen.read(run)
     if seen is None:
         log.warning(
-            f"{run} was made before its pictures were kept by their content: whether it has seen cases of "
-            f"{dataset.root} under another name cannot be told."
+            f"{run} holds no seen.json (an earlier version made it, or somebody removed it): whether it has seen "
+            f"cases of {dataset.root} under another name cannot be told."
         )
         return
     if known := seen.among(dataset, (case.id for case in dataset.cases)):
@@ -255,7 +262,7 @@ def train_verb(
     split.check(dataset)
     sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
     if synthetic is not None:
-        painted = open_synthetic(synthetic, split)
+        painted = open_synthetic(synthetic, split, dataset)
         check_painter(synthetic, dataset, split)
         sources.append((painted, [case.id for case in painted.cases]))
     if dry_run:

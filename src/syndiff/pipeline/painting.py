@@ -198,8 +198,11 @@ def _refuse_leak(what: str, run: Path, split: Split) -> None:
         )
 
 
-def open_synthetic(folder: Path, split: Split) -> DatasetFolder:
-    """A synthetic dataset folder, once its manifest shows that it was made from the split's training cases alone."""
+def open_synthetic(folder: Path, split: Split, dataset: DatasetFolder) -> DatasetFolder:
+    """A synthetic dataset folder, once it shows that it was made from the split's training cases alone.
+
+    Its manifest says so, its cases are the accepted ones there, and no picture of it is one that `split` holds back.
+    """
     manifest = folder / "manifest.jsonl"
     if not manifest.is_file() or not (folder / "dataset.json").is_file():
         raise SyndiffError(
@@ -213,7 +216,15 @@ def open_synthetic(folder: Path, split: Split) -> DatasetFolder:
             f"{folder} was made from {len(leaked)} cases outside the split's training cases (first {leaked[0]}); "
             "training on it would leak. Synthesize again with this split."
         )
-    return DatasetFolder.open(folder)
+    painted = DatasetFolder.open(folder)
+    accepted = {sample.id for sample in read_manifest(manifest) if sample.accepted}
+    if strange := sorted({case.id for case in painted.cases} ^ accepted):
+        raise SyndiffError(
+            f"{folder} does not hold the accepted cases of its manifest.jsonl: {strange[0]} is in one of the two only "
+            f"({len(strange)} such). Remove what `syndiff synthesize` did not make, or synthesize into another folder."
+        )
+    Seen.of(painted, accepted).refuse_held_out(f"{folder}, one of whose pictures is a case itself,", dataset, split)
+    return painted
 
 
 def check_painter(folder: Path, dataset: DatasetFolder, split: Split) -> None:

@@ -160,7 +160,7 @@ def run_pipeline(
         if summary.accepted < count:
             log.warning(f"Only {summary.accepted} of the {count} synthetic cases that were asked for were accepted.")
         if summary.accepted:
-            synthetic = open_synthetic(out / SYNTHETIC, split)
+            synthetic = open_synthetic(out / SYNTHETIC, split, dataset)
             both = load_cases([*real, (synthetic, [case.id for case in synthetic.cases])], size, progress=True)
             train_arm(7, "real+synthetic", both)
 

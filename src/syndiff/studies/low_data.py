@@ -56,10 +56,10 @@ class Arm:
     share: float = 0.0
     real: bool = False
 
-    def cases(self, split: Split) -> tuple[DatasetFolder, list[str]]:
+    def cases(self, split: Split, dataset: DatasetFolder) -> tuple[DatasetFolder, list[str]]:
         """The added cases: fewer than the share where the gates let fewer through."""
         assert self.added is not None
-        folder = DatasetFolder.open(self.added) if self.real else open_synthetic(self.added, split)
+        folder = DatasetFolder.open(self.added) if self.real else open_synthetic(self.added, split, dataset)
         names = [case.id for case in folder.cases]
         if self.real:
             names = np.random.default_rng(split.seed).permutation(sorted(names)).tolist()
@@ -194,7 +194,7 @@ def low_data(
     # 4. The table.
     content = tabulate(tables, REAL)
     for arm in arms:
-        added = len(arm.cases(split)[1]) if arm.added else 0
+        added = len(arm.cases(split, dataset)[1]) if arm.added else 0
         content[arm.name] = {"added": added, **content[arm.name]}
     write_json(out / f"low_data_{side}.json", {"study": about, "side": side, "arms": content})
     text = as_markdown(content, REAL)
@@ -305,7 +305,7 @@ def paint_arms(
         log.info(f"{name}: {summary}")
         added = [Arm(f"{name}, {share:.0%}", folder, share) for share in shares]
         for arm in added:
-            if (found := len(arm.cases(split)[1])) < round(arm.share * len(split.train)):
+            if (found := len(arm.cases(split, dataset)[1])) < round(arm.share * len(split.train)):
                 log.warning(f"{arm.name}: only {found} painted cases were accepted for {len(split.train)} real ones")
         arms += added
     return arms
@@ -325,7 +325,7 @@ def _finish(
     size = settings.model.image_size
     sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
     if cell.arm.added is not None:
-        sources.append(cell.arm.cases(split))
+        sources.append(cell.arm.cases(split, dataset))
     best = train_segmenter(
         cell.folder,
         settings,

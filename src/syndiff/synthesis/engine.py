@@ -89,6 +89,7 @@ def _fill(
                 f"{folder.manifest} holds {sample.id} where {expected} was expected; restore the file or synthesize "
                 "into another folder."
             )
+        folder.check_pictures(sample)
         accepted += sample.accepted
         done += 1
     if accepted > count:
@@ -96,7 +97,7 @@ def _fill(
             f"{out} already holds {accepted} accepted samples but count is {count}; "
             f"ask for at least {accepted} or synthesize into another folder."
         )
-    wanted = -(-count // shard.count)
+    wanted, changed = -(-count // shard.count), False
     if not shard.has_enough(accepted, done, count):
         check_prompts(studio.grammar, studio.inpainter)
         studio.places.check()
@@ -114,8 +115,9 @@ def _fill(
                 bar.set_postfix(accepted=f"{accepted / done:.0%}")
                 if shard.has_enough(accepted, done, count):
                     break
+        changed = True
     account = Acceptance.of(folder)
-    if shard.count == 1:
+    if shard.count == 1 and (changed or not folder.is_finished):  # else its tables may have been corrected by hand
         finish(folder, studio.dataset, studio.inpainter.name, account, backgrounds=studio.backgrounds)
     summary = SynthesisSummary(out, account)
     summary.check(wanted if least is None else min(wanted, least))

@@ -6,6 +6,7 @@ end of the run the tables and dataset.json. Only the manifest says what exists.
 
 import contextlib
 import io
+import logging
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,10 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.tables import write_table
+from syndiff.data.tables import table_bytes, write_table
 from syndiff.documents import Kinds, check_object, read_objects
 from syndiff.errors import SyndiffError, shown
-from syndiff.files import append_json, claimed, drop_cut_line, write_bytes, write_json
+from syndiff.files import append_json, claimed, drop_cut_line, keep_earlier, write_bytes, write_json
+
+log = logging.getLogger("syndiff")
 
 KIND = "a synthetic dataset"
 """What the mark of such a folder says (`files.claimed`)."""
@@ -132,11 +135,21 @@ class SynthesisFolder:
             index = _index(path.stem)
             if index is None or index > last:
                 path.unlink()
+        self._keep_corrections()
         for name in _TABLES:
             (self.root / name).unlink(missing_ok=True)
         for name in (*_TABLES, *_OTHERS):
             for path in self.root.glob(f".{name}.*"):
                 path.unlink(missing_ok=True)
+
+    def _keep_corrections(self) -> None:
+        """Copy tables that somebody corrected, which are about to be made anew."""
+        for column, rows in self._tables().items():
+            path = self.root / f"{column}s.csv"
+            content = path.read_bytes() if self.is_finished and path.is_file() else b""
+            of_these = content.count(b"\n" + PREFIX.encode()) == len(rows) > 0
+            if of_these and content != table_bytes(column, rows):
+                log.warning(f"{path} was changed by hand; that table is kept as {keep_earlier(path)}")
 
     def add(self, sample: Sample, pictures: Pictures | None) -> None:
         """Keep a sample: its pictures first, then its line, on the disk when this returns."""
@@ -170,13 +183,34 @@ class SynthesisFolder:
     def _record(self, sample: Sample) -> None:
         append_json(self.manifest, vars(sample))
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether dataset.json, which is written last, is there."""
+        return (self.root / "dataset.json").is_file()
+
+    def check_pictures(self, sample: Sample) -> None:
+        """Raise SyndiffError where a sample that was painted has lost its picture or its label."""
+        if sample.source_case is None:
+            return
+        label = (self.root if sample.accepted else self.root / "rejected") / "masks" / f"{sample.id}.png"
+        if self.picture(sample) is None or not label.is_file():
+            raise SyndiffError(
+                f"{self.root} has no longer the picture or the label of {sample.id}, which its manifest lists; restore "
+                "it, or synthesize into another folder."
+            )
+
+    def _tables(self) -> dict[str, list[tuple[str, str | None]]]:
+        """The rows of captions.csv (the prompts) and, where all groups are known, groups.csv."""
+        accepted = [sample for sample in self if sample.accepted]
+        tables: dict[str, list[tuple[str, str | None]]] = {"caption": [(each.id, each.prompt) for each in accepted]}
+        if all(sample.group is not None for sample in accepted):
+            tables["group"] = [(each.id, each.group) for each in accepted]
+        return tables
+
     def finish(self, origin: DatasetFolder, inpainter: str) -> None:
         """Write groups.csv (when groups are known), captions.csv (the prompts) and, last, dataset.json."""
-        if all(sample.group is not None for sample in self if sample.accepted):
-            groups = ((sample.id, sample.group) for sample in self if sample.accepted)
-            write_table(self.root / "groups.csv", "group", groups)
-        captions = ((sample.id, sample.prompt) for sample in self if sample.accepted)
-        write_table(self.root / "captions.csv", "caption", captions)
+        for column, rows in self._tables().items():
+            write_table(self.root / f"{column}s.csv", column, rows)
         description = {
             "name": f"{origin.name} (synthetic, {inpainter})",
             "modality": origin.modality,
