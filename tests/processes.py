@@ -16,7 +16,12 @@ FORKSERVER = multiprocessing.get_context("forkserver")
 
 def serve() -> None:
     """Start the server. A process has one: that of `syndiff study --workers` is this one too, if it comes first."""
-    FORKSERVER.set_forkserver_preload(["pytest", "torch._dynamo", "syndiff.cli", "syndiff.pipeline.run"])
+    FORKSERVER.set_forkserver_preload(
+        [
+            *("pytest", "torch._dynamo", "syndiff.cli", "syndiff.pipeline.run", "syndiff.training.lora", "peft"),
+            "diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl_inpaint",
+        ]
+    )
     ensure_running()
 
 
