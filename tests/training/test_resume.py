@@ -18,6 +18,7 @@ from syndiff.files import write_json
 from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.training.checkpoints import find_checkpoint, load_state
 from syndiff.training.loop import Journal
+from syndiff.training.run_folder import claimed_run
 from tiny_pipelines import save_narrow_kl
 
 LONGER = replace(TRAINING, steps=12, checkpoint_every=3, validate_every=4)
@@ -58,7 +59,8 @@ def copied(finished, tmp_path) -> Path:
 
 
 def attempt(run: Path, model: SegmenterSettings) -> None:
-    tiny_train(run, model_settings=model, settings=LONGER)
+    with claimed_run(run, "train"):  # sweeps what a killed write left, as each verb does
+        tiny_train(run, model_settings=model, settings=LONGER)
 
 
 MOMENTS = {
