@@ -22,6 +22,7 @@ from syndiff.training.lora import lora_tensors, rate_factor
 from syndiff.training.lora_batch import LoraCases
 from syndiff.training.lora_objective import LoraObjective, embed_captions
 from syndiff.training.lora_settings import LoraSettings
+from syndiff.training.run_folder import claimed_run
 from tiny_pipelines import save_tiny_pipeline
 
 pytest.importorskip("diffusers")
@@ -138,14 +139,19 @@ def test_stopped_and_started_again_it_ends_with_the_same_bytes(
     assert what_counts(finished) == before
 
 
+def claim_and_adapt(out: Path, data: Path, model: Path) -> None:
+    with claimed_run(out, "adapt"):  # sweeps what a killed write left, as the verb does
+        tiny_adapt(out, data, model)
+
+
 @pytest.mark.slow
 def test_killed_and_started_again_it_ends_with_the_same_bytes(
     forked: ModuleType, finished: Path, data: Path, sdxl: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     for moment in ("last", "000004"):
-        forked.kill_at((out / "checkpoints" / moment).exists, tiny_adapt, out, data, sdxl)
-    tiny_adapt(out, data, sdxl)
+        forked.kill_at((out / "checkpoints" / moment).exists, claim_and_adapt, out, data, sdxl)
+    claim_and_adapt(out, data, sdxl)
     found, expected = what_counts(out), what_counts(finished)
     assert [name for name in expected if found[name] != expected[name]] == []
 
