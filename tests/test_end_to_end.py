@@ -91,9 +91,12 @@ def judge_elsewhere(syndiff, run, phantom, other):
     (other / "groups.csv").write_bytes((phantom / "groups.csv").read_bytes())
     changed = sorted((other / "masks").iterdir())[0]
     Image.fromarray(255 - np.asarray(Image.open(changed))).save(changed)
+    mixed = syndiff(*external, other)
+    assert mixed.status == 2 and "another name" in mixed.err, "other files pass for those that were judged"
+    (other / "dataset.json").write_text(json.dumps(description | {"name": "Elsewhere again"}))
     assert syndiff(*external, other).status == 0
-    again = json.loads((run / "eval" / "elsewhere" / "summary.json").read_text())
-    assert again["groups"] and again["dataset"] != judged["dataset"], "an evaluation of other files was kept"
+    again = json.loads((run / "eval" / "elsewhere-again" / "summary.json").read_text())
+    assert again["groups"] and again["dataset"]["fingerprint"] != judged["dataset"]["fingerprint"]
 
 
 def test_single_verbs_split_train_evaluate_predict(syndiff, phantom, tmp_path):
