@@ -5,6 +5,7 @@ A key that stands twice is refused, since one of the two values would vanish. YA
 """
 
 import codecs
+import itertools
 import json
 import math
 import re
@@ -23,6 +24,9 @@ MAX_VALUES, MAX_DEPTH = 20_000, 30
 T = TypeVar("T")
 Kinds = Mapping[str, type | tuple[type, ...]]
 """Keys that an object must have, and the types that their values may be of."""
+
+MAX_BRACKETS = 200
+"""Of a YAML document, opened and not yet closed; those within quotes count too."""
 
 MAX_DIGITS = 100
 """Of a whole number in JSON; longer ones no float can hold."""
@@ -128,6 +132,8 @@ def read_yaml(path: Path, *, mend: str = WRITTEN_BY_HAND) -> Any:
 
 def parse_yaml(text: str, origin: str, *, mend: str = WRITTEN_BY_HAND) -> Any:
     """The value that `text` holds; `origin` names it in errors, which are those of `read_yaml`."""
+    if _brackets(text) > MAX_BRACKETS:  # PyYAML's time grows with the square of it
+        raise SyndiffError(f"{origin} is not valid YAML (nested too deeply). {mend}")
     try:
         loader = _Loader(text)
     except yaml.YAMLError as error:  # a character that no YAML may hold
@@ -158,6 +164,11 @@ def read_text(path: Path, *, mend: str = WRITTEN_BY_HAND) -> str:
 def dump_yaml(content: Any) -> str:
     """`content` as YAML that `read_yaml` reads back as it is; mappings keep their order."""
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False)
+
+
+def _brackets(text: str) -> int:
+    """The most brackets that are open at once."""
+    return max(itertools.accumulate((c in "[{") - (c in "]}") for c in text), default=0)
 
 
 def _parse_json(content: bytes, origin: str, mend: str) -> Any:

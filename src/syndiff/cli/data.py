@@ -1,5 +1,6 @@
 """`syndiff data ...`: inspect, split, caption and fetch datasets."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -58,7 +59,7 @@ class SplitVerb:
         from syndiff.data.splits import make_split
         from syndiff.pipeline.arms import describe_split
 
-        if self.out.exists():
+        if os.path.lexists(self.out):  # a link that leads nowhere is somebody's too
             raise SyndiffError(
                 f"{self.out} exists already and is not replaced: what was trained under a split depends on it. Remove "
                 "it or give another --out."
