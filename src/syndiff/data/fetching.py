@@ -284,7 +284,7 @@ def _member_reader(archive: Path, opened: zipfile.ZipFile, info: zipfile.ZipInfo
             if info.flag_bits & 1:
                 raise RuntimeError("it asks for a password")
             if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise NotImplementedError(f"compressed by method {info.compress_type}")  # zipfile does not bound those
+                raise RuntimeError(f"it is compressed by method {info.compress_type}")  # zipfile does not bound those
             # Stops at the limit whatever size the header claims.
             with opened.open(info) as member:
                 return member.read(MAX_FILE_BYTES + 1)

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -106,14 +106,14 @@ def check_fit(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Te
         )
 
 
-def check_loaded(path: Path, model: nn.Module, left: Mapping[str, object]) -> None:
+def check_loaded(path: Path, model: nn.Module, left: Mapping[str, Iterable[object]]) -> None:
     """Raise SyndiffError unless a library filled the whole `model` from `path`, all of it, with finite values.
 
     `left` is the library's own account (`output_loading_info`): what is missing it leaves at random values and only
     warns, and what it does not know it leaves out.
     """
     for kind, words in (("missing_keys", "missing"), ("unexpected_keys", "none of the network's")):
-        if names := sorted(map(str, left[kind])):  # type: ignore[call-overload]
+        if names := sorted(map(str, left[kind])):
             raise SyndiffError(f"{path}: {len(names)} tensors are {words}, the first is {names[0]}. Get it again.")
     check_values(path, model.state_dict())
 
