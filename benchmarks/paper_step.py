@@ -19,12 +19,13 @@ import torch
 from accelerate import Accelerator
 from diffusers import AutoencoderKL
 
+from syndiff.config.loading import load_settings
+from syndiff.config.settings import Settings
 from syndiff.data.loading import CaseArrays
 from syndiff.models.autoencoder import KL_F8
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter import initialise
 from syndiff.pipeline.run import peak_memory_gib
-from syndiff.presets import Settings, load_settings
 from syndiff.training.ema import MovingAverage
 from syndiff.training.loop import backpropagate, draw_batch, make_optimizer
 from syndiff.training.run_folder import environment

@@ -18,13 +18,13 @@ from typing import Any, Literal
 
 import torch
 
+from syndiff.config.loading import load_settings
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.loading import load_cases
 from syndiff.files import write_json
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.hardware import has_fast_bf16
 from syndiff.pipeline.adaptation import caption_lesions
-from syndiff.presets import load_settings
 from syndiff.synthesis.grammar import Grammar
 from syndiff.training.calibration import step_seconds
 from syndiff.training.inpainting import InpaintingTask

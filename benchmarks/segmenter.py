@@ -27,6 +27,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from syndiff.config.loading import load_settings
+from syndiff.config.settings import Settings
 from syndiff.data.loading import CaseArrays
 from syndiff.evaluation.timing import time_predictors
 from syndiff.files import write_json
@@ -36,7 +38,6 @@ from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter import initialise
 from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.pipeline.run import peak_memory_gib
-from syndiff.presets import Settings, load_settings
 from syndiff.training.calibration import step_seconds
 from syndiff.training.loop import Task, fit
 from syndiff.training.run_folder import environment

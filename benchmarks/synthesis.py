@@ -41,16 +41,18 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.config.loading import load_settings
+from syndiff.config.settings import Settings
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
 from syndiff.files import write_json
-from syndiff.pipeline.painting import make_gates, make_inpainter
-from syndiff.presets import Settings, load_settings
-from syndiff.synthesis.engine import synthesize
+from syndiff.pipeline.factories import make_gates, make_inpainter
+from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
 from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
+from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.synthesis.shards import WHOLE, Shard
 
 PARTS = ("overhead", "accepted", "memory", "shards")
@@ -105,11 +107,12 @@ class Bench:
     def synthesize(self, inpainter: Inpainter, count: int, shard: Shard) -> SynthesisSummary:
         """Make `count` samples in a new folder."""
         out = Path(tempfile.mkdtemp(dir=self.options.scratch)) / "painted"
-        return synthesize(
+        return synthesize_cases(
             self.dataset,
             self.split.train,
             inpainter,
             out,
+            SynthesisSettings(),
             count=count,
             least=0,
             seed=self.options.seed,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syndiff.bounds import Bounds, Section, kinds_of
+from syndiff.config.settings import Settings
 from syndiff.errors import SyndiffError
-from syndiff.presets import Settings
 
 SECTIONS: list[type[Section]] = [
     kind for name, kind in get_type_hints(Settings).items() if name in {f.name for f in fields(Settings)} - {"chosen"}

@@ -8,8 +8,8 @@ from typing import get_type_hints
 import pytest
 
 from syndiff.cli import main
-from syndiff.presets import Settings
-from syndiff.presets.description import meanings_of
+from syndiff.config.description import meanings_of
+from syndiff.config.settings import Settings
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from damage import damaged
+from syndiff.config.loading import load_settings
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.phantom import write_phantom
 from syndiff.data.splits import Split, make_split
@@ -24,12 +25,12 @@ from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
 from syndiff.pipeline.arms import evaluate_verb, train_verb
-from syndiff.presets import load_settings
 from syndiff.studies.cells import diffusion_settings
-from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.gates.settings import GatesSettings
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
+from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.checkpoints import best_checkpoint, find_checkpoint
 
 TINY = ("model.image_size=32", "model.denoiser_channels=16", "model.condition_channels=16", "model.pretrained=false")
@@ -73,8 +74,9 @@ class Place:
         chosen = GatesSettings(mode="report", checks=("contrast",))
         kept = self.synthetic / "gates.json"
         gates = Gates.calibrate(dataset, split.train[:3], chosen, kept=kept, progress=False)
-        synthesize(
-            dataset, split.train[:3], CopyPaste(), self.synthetic, count=2, least=0, seed=0, gates=gates, progress=False
+        plain, cases = SynthesisSettings(), split.train[:3]
+        synthesize_cases(
+            dataset, cases, CopyPaste(), self.synthetic, plain, count=2, least=0, seed=0, gates=gates, progress=False
         )
 
 

@@ -106,6 +106,11 @@ def kinds_of(section: type) -> dict[str, Any]:
     return {item.name: hints[item.name] for item in fields(section)}
 
 
+def is_text(kind: Any) -> bool:
+    """Whether a field of this type holds text and nothing else."""
+    return kind is str or (get_origin(kind) is Literal and all(isinstance(choice, str) for choice in get_args(kind)))
+
+
 def in_words(kind: Any) -> str:
     """What a field of this type may hold, for people."""
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from syndiff.data.readers import to_unit
 from syndiff.data.seen import Seen
 from syndiff.synthesis.inpainters.base import InpaintRequest
+from syndiff.synthesis.settings import SynthesisSettings
 
 
 class Grey:
@@ -41,3 +43,9 @@ class Grey:
         failed = self.fails and request.seed % self.fails == 0
         picture[request.mask] = 0 if failed else 0.7 + request.seed % 50 / 200
         return picture
+
+
+def settings_of(arguments: dict[str, Any]) -> SynthesisSettings:
+    """Take what are settings out of `arguments`."""
+    names = [item.name for item in fields(SynthesisSettings) if item.name in arguments and item.name != "inpainter"]
+    return SynthesisSettings(**{name: arguments.pop(name) for name in names})

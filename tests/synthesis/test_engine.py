@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from painters import settings_of
 from PIL import Image
 from scipy import ndimage
 
@@ -17,7 +18,7 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.data.readers import to_unit
 from syndiff.data.seen import Seen
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
@@ -29,7 +30,10 @@ Maker = Callable[..., DatasetFolder]
 def make(dataset: DatasetFolder, out: Path, count: int, **changes: Any) -> SynthesisSummary:
     arguments: dict[str, Any] = {"case_ids": [case.id for case in dataset.cases], "inpainter": CopyPaste()}
     arguments |= {"seed": 3, "progress": False} | changes
-    return synthesize(dataset, arguments.pop("case_ids"), arguments.pop("inpainter"), out, count=count, **arguments)
+    settings = settings_of(arguments)
+    return synthesize_cases(
+        dataset, arguments.pop("case_ids"), arguments.pop("inpainter"), out, settings, count=count, **arguments
+    )
 
 
 def content(folder: Path) -> dict[str, bytes]:

@@ -15,15 +15,18 @@ from scipy import ndimage
 from syndiff.data.dataset import Case, DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.compositing import composite
-from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.gates.gate import Gate, Verdict
 from syndiff.synthesis.gates.panel import Gates, Painter, Segmenter
 from syndiff.synthesis.gates.region import GateInput
 from syndiff.synthesis.gates.settings import PIXEL_GATES, GatesSettings
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import read_manifest
+from syndiff.synthesis.settings import SynthesisSettings
 
 HEIGHT, WIDTH, CASES, FRESH = 120, 144, 24, 6
+
+PLAIN = SynthesisSettings()
 
 
 def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -248,7 +251,7 @@ def test_a_gate_that_rejects_everything_is_named_with_the_mend(
     refusing = strict(gates, "on")
     told = r"25 x contrast.*The gate contrast refused most \(25\): .* real lesions at least 9\. To mend it, .*report"
     with pytest.raises(SyndiffError, match=told):
-        synthesize(dataset, ids, CopyPaste(), out, count=1, gates=refusing, progress=False)
+        synthesize_cases(dataset, ids, CopyPaste(), out, PLAIN, count=1, gates=refusing, progress=False)
     account = json.loads((out / "acceptance.json").read_text())
     assert account["accepted"] == 0 and account["attempts"] == 25 and account["reasons"] == {"contrast": 25}
     assert account["gates"]["contrast"]["outside"] == 25 and account["gates"]["contrast"]["highest"] < 9
@@ -256,7 +259,7 @@ def test_a_gate_that_rejects_everything_is_named_with_the_mend(
         assert line.reason == "contrast" and "hardly differs" in str(line.detail)
         assert line.gates["contrast"] is not None and line.gates["change"] is not None
     with pytest.raises(SyndiffError, match=r"gates\.mode was on and is now report"):
-        synthesize(dataset, ids, CopyPaste(), out, count=1, gates=strict(gates, "report"), progress=False)
+        synthesize_cases(dataset, ids, CopyPaste(), out, PLAIN, count=1, gates=strict(gates, "report"), progress=False)
 
 
 def test_report_scores_and_refuses_nothing(make_dataset: Callable[..., DatasetFolder], tmp_path: Path) -> None:
@@ -265,7 +268,9 @@ def test_report_scores_and_refuses_nothing(make_dataset: Callable[..., DatasetFo
     painter = Painter(margin=CopyPaste.margin, copies=True)
     checks = ("contrast", "seam")
     gates = Gates.calibrate(dataset, ids, GatesSettings(checks=checks), painter=painter, progress=False)
-    summary = synthesize(dataset, ids, CopyPaste(), out, count=4, gates=strict(gates, "report"), progress=False)
+    summary = synthesize_cases(
+        dataset, ids, CopyPaste(), out, PLAIN, count=4, gates=strict(gates, "report"), progress=False
+    )
     assert summary.accepted == summary.attempts == 4 and "at least 9" in summary.table and "4 of 4\n" in summary.table
     for line in read_manifest(out / "manifest.jsonl"):
         assert line.accepted and line.reason is None and "contrast: the lesion hardly" in str(line.detail)
@@ -299,7 +304,7 @@ def test_going_on_with_the_kept_bounds_gives_the_bytes_of_one_run(
     def make(out: Path, count: int) -> None:
         kept = out / "gates.json"
         gates = Gates.calibrate(dataset, ids, GatesSettings(), painter=painter, kept=kept, progress=False)
-        synthesize(dataset, ids, CopyPaste(), out, count=count, gates=gates, progress=False)
+        synthesize_cases(dataset, ids, CopyPaste(), out, PLAIN, count=count, gates=gates, progress=False)
 
     for count in (1, 4):
         make(tmp_path / "grown", count)

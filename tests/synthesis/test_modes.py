@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from painters import Grey
+from painters import Grey, settings_of
 from PIL import Image
 from scipy import ndimage
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import make_split
 from syndiff.errors import SyndiffError
-from syndiff.pipeline.painting import open_synthetic
+from syndiff.pipeline.provenance import open_synthetic
 from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.synthesis.dry_run import dry_run
-from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.synthesis.settings import SynthesisSettings
@@ -28,7 +28,8 @@ def make(dataset: DatasetFolder, out: Path, count: int = 5, **changes: Any) -> l
     """Synthesize; of every accepted sample its line, image, label, and the frame's image and mask."""
     arguments: dict[str, Any] = {"seed": 3, "progress": False} | changes
     ids = [case.id for case in dataset.cases]
-    synthesize(dataset, ids, arguments.pop("inpainter", Grey(2)), out, count=count, **arguments)
+    settings = settings_of(arguments)
+    synthesize_cases(dataset, ids, arguments.pop("inpainter", Grey(2)), out, settings, count=count, **arguments)
     made, found = DatasetFolder.open(out), []
     for line in read_manifest(out / "manifest.jsonl"):
         if line.accepted:
@@ -138,7 +139,7 @@ def test_a_dry_run_shows_prompts_places_and_time_and_writes_nothing(make_dataset
     dataset = make_dataset()
     before = sorted(tmp_path.rglob("*"))
     ids = [case.id for case in dataset.cases]
-    said = dry_run(dataset, ids, Grey(2, seconds=0.05), count=600, seed=3, feather=3.0)
+    said = dry_run(dataset, ids, Grey(2, seconds=0.05), SynthesisSettings(), count=600, seed=3)
     assert sorted(tmp_path.rglob("*")) == before
     seconds = float(said.split(" s a sample")[0].split()[-1])
     assert 0.05 <= seconds < 30 and "for 600 samples" in said and "nothing was written" in said

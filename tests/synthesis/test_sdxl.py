@@ -11,22 +11,25 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from syndiff.config.loading import load_settings
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
-from syndiff.presets import load_settings
-from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.sdxl import Sdxl
 from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings
 from syndiff.synthesis.manifest import read_manifest
+from syndiff.synthesis.settings import SynthesisSettings
 from tiny_pipelines import save_tiny_pipeline
 
 pytest.importorskip("diffusers")
 pytest.importorskip("peft")
 pytest.importorskip("transformers")
+
+PLAIN = SynthesisSettings()
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,7 @@ def test_a_prompt_that_would_be_cut_is_refused_before_anything_is_painted(
     dataset, grammar = make_dataset(4), short_grammar(tmp_path, " zigzag" * 50)
     ids = [case.id for case in dataset.cases]
     with pytest.raises(SyndiffError, match=r"--set synthesis\.prompts"):
-        synthesize(dataset, ids, sdxl, tmp_path / "out", count=1, grammar=grammar, progress=False)
+        synthesize_cases(dataset, ids, sdxl, tmp_path / "out", PLAIN, count=1, grammar=grammar, progress=False)
     assert not list((tmp_path / "out").rglob("*.png"))
 
 
@@ -113,7 +116,7 @@ def test_it_makes_a_dataset_and_says_what_it_was_made_with(
     dataset, out = make_dataset(4), tmp_path / "out"
     ids = [case.id for case in dataset.cases]
     sdxl = painter(tiny, batch_size=2)
-    synthesize(dataset, ids, sdxl, out, count=3, grammar=short_grammar(tmp_path), progress=False)
+    synthesize_cases(dataset, ids, sdxl, out, PLAIN, count=3, grammar=short_grammar(tmp_path), progress=False)
     assert sdxl._pipeline.watermark is None
     for line in read_manifest(out / "manifest.jsonl"):
         assert line.backend["model"] == str(tiny) and line.backend["revision"] is None

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from painters import Grey
+from painters import Grey, settings_of
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
-from syndiff.synthesis.shards import Shard, merge
+from syndiff.synthesis.shards import Shard, merge_shards
 
 Maker = Callable[..., DatasetFolder]
 
@@ -24,7 +24,8 @@ Maker = Callable[..., DatasetFolder]
 def make(dataset: DatasetFolder, out: Path, count: int, **changes: Any) -> SynthesisSummary:
     arguments: dict[str, Any] = {"inpainter": Grey(2, fails=3), "seed": 3, "progress": False} | changes
     ids = [case.id for case in dataset.cases]
-    return synthesize(dataset, ids, arguments.pop("inpainter"), out, count=count, **arguments)
+    settings = settings_of(arguments)
+    return synthesize_cases(dataset, ids, arguments.pop("inpainter"), out, settings, count=count, **arguments)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -43,7 +44,7 @@ def merge_all(dataset: DatasetFolder, shards: list[Path], out: Path, count: int,
     asked = count
     for _ in range(5):
         try:
-            return merge(shards, out, dataset, count=count)
+            return merge_shards(shards, out, dataset, count=count)
         except SyndiffError as error:
             assert not out.exists() or not (out / "dataset.json").exists()
             more = re.search(r"--count (\d+)", str(error))
@@ -62,7 +63,7 @@ def test_the_union_of_shards_is_the_whole_run_byte_for_byte(make_dataset: Maker,
     merged = merge_all(dataset, list(reversed(shards)), tmp_path / "merged", 9)
     assert merged == SynthesisSummary(tmp_path / "merged", whole.account)
     assert content(tmp_path / "merged") == content(tmp_path / "whole")
-    merge(shards, tmp_path / "merged", dataset, count=9)  # again: nothing changes
+    merge_shards(shards, tmp_path / "merged", dataset, count=9)  # again: nothing changes
     assert content(tmp_path / "merged") == content(tmp_path / "whole")
     assert not (shards[0] / "dataset.json").exists()  # a shard is no finished dataset
 
@@ -80,13 +81,14 @@ def test_shards_painted_into_lesion_free_frames_are_merged_with_them(make_datase
     shards = make_shards(dataset, tmp_path, 4, 2, backgrounds=free)
     for wrong, words in (("", "is not given"), (other, "names other ones")):
         with pytest.raises(SyndiffError, match=words):
-            merge(shards, out, dataset, count=2, backgrounds=wrong)
+            merge_shards(shards, out, dataset, count=2, backgrounds=wrong)
         assert not out.exists()
-    merge(shards, out, dataset, count=2, backgrounds=free)
+    merge_shards(shards, out, dataset, count=2, backgrounds=free)
     assert (out / "contact_sheet.png").is_file()
     (tmp_path / "plain").mkdir()
     with pytest.raises(SyndiffError, match="leave --backgrounds out"):
-        merge(make_shards(dataset, tmp_path / "plain", 4, 2), tmp_path / "none", dataset, count=2, backgrounds=free)
+        shards = make_shards(dataset, tmp_path / "plain", 4, 2)
+        merge_shards(shards, tmp_path / "none", dataset, count=2, backgrounds=free)
 
 
 def run_slowly(root: Path, out: Path) -> None:
@@ -105,7 +107,7 @@ def test_a_killed_shard_goes_on_and_a_second_process_is_refused(
     with pytest.raises(SyndiffError, match=rf"in use by process {run.pid} on"):
         make(dataset, shards[0], 9, shard=Shard(1, 2))
     with pytest.raises(SyndiffError, match="in use"):
-        merge(shards[:1], tmp_path / "merged", dataset, count=9)
+        merge_shards(shards[:1], tmp_path / "merged", dataset, count=9)
     forked.kill(run)
     assert (shards[0] / ".lock").exists()  # left by the kill, and in nobody's way
     with manifest.open("ab") as file:
@@ -126,7 +128,7 @@ def test_shards_that_do_not_fit_together_are_named(make_dataset: Maker, tmp_path
 
     def refused(message: str, *shards: Path, out: str = "merged") -> None:
         with pytest.raises(SyndiffError, match=message):
-            merge(shards, tmp_path / out, dataset, count=4)
+            merge_shards(shards, tmp_path / out, dataset, count=4)
 
     refused("Shard 2/2 is missing", one)
     refused(r"seed was 3 and is now 4", one, tmp_path / "other seed")
@@ -149,7 +151,7 @@ def test_shards_that_end_too_early_are_named_with_what_to_run(make_dataset: Make
     with pytest.raises(
         SyndiffError, match=r"of 20 accepted samples up to attempt \d+, where shard [12]/2 .*--count 3\d"
     ):
-        merge(shards, tmp_path / "merged", dataset, count=20)
+        merge_shards(shards, tmp_path / "merged", dataset, count=20)
     assert not (tmp_path / "merged").exists()
 
 

@@ -10,12 +10,13 @@ import torch
 from test_resume import assert_equal
 from tiny_training import bright_squares, tiny_train
 
+from syndiff.config.loading import load_settings
+from syndiff.config.settings import Settings
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import KL_F8, Autoencoder, Kl, load_autoencoder
 from syndiff.models.prediction import SegmenterPredictor, load_segmenter
 from syndiff.models.segmenter import initialise
 from syndiff.models.unet import UNetDenoiser
-from syndiff.presets import Settings, load_settings
 from syndiff.training import loop
 from syndiff.training.checkpoints import load_state
 from syndiff.training.memory import FP32, Part, count_memory, outline

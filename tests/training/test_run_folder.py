@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from syndiff.config.loading import load_settings
 from syndiff.errors import SyndiffError
 from syndiff.pipeline.stages import IDENTIFIED, may_change
-from syndiff.presets import load_settings
 from syndiff.training.run_folder import check_run, open_run
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny_training import bright_squares
 
+from syndiff.config.loading import load_settings
 from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.errors import SyndiffError
 from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.pipeline import arms
-from syndiff.presets import load_settings
 from syndiff.training.calibration import step_seconds
 from syndiff.training.segmentation import SegmentationTask
 from syndiff.training.settings import TrainingSettings

@@ -1,10 +1,14 @@
 """What every verb shares: its settings, its seed, and where its results go."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from syndiff.errors import SyndiffError, shown
+
+if TYPE_CHECKING:
+    from syndiff.config.settings import Settings
 
 
 @dataclass(kw_only=True)
@@ -18,14 +22,17 @@ class Preset:
     set: tuple[str, ...] = ()
     """Single settings, such as model.image_size=192; they replace those of preset and config."""
 
-    def settings(self) -> Any:
-        """The settings that preset, config and set add up to; a verb asks for them before it imports what works.
+    def settings(self, options: Mapping[str, object] | None = None) -> "Settings":
+        """The settings that preset, config, set and `options` add up to.
 
-        So a mistake in them shows at once, not after the seconds that networks take to import.
+        `options` are the verb's own, by the setting (section.name) that they replace; None is one that was not given.
+        A verb asks for its settings before it imports what works, so that a mistake in them shows at once, not after
+        the seconds that networks take.
         """
-        from syndiff.presets import load_settings
+        from syndiff.config.loading import load_settings
 
-        return load_settings(self.preset, self.config, self.set)
+        given = {name: value for name, value in (options or {}).items() if value is not None}
+        return load_settings(self.preset, self.config, self.set, given)
 
 
 @dataclass(kw_only=True)

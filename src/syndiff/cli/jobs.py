@@ -29,9 +29,7 @@ class Run(Configured):
 
     def run(self) -> None:
         """Run the pipeline."""
-        if self.minutes is not None:
-            self.set = (*self.set, f"run.minutes={self.minutes}")
-        settings = self.settings()
+        settings = self.settings({"run.minutes": self.minutes})
 
         from syndiff.pipeline.run import run_pipeline
 
@@ -51,9 +49,7 @@ class Demo(Configured):
 
     def run(self) -> None:
         """Write the phantom where it is missing, then run the pipeline on it."""
-        if self.minutes is not None:
-            self.set = (*self.set, f"run.minutes={self.minutes}")
-        settings = self.settings()
+        settings = self.settings({"run.minutes": self.minutes})
 
         from syndiff.data.phantom import write_phantom
         from syndiff.pipeline.run import run_pipeline
@@ -76,7 +72,7 @@ class ShowSettings(Preset):
 
     def run(self) -> None:
         """Print them."""
-        from syndiff.presets.description import describe
+        from syndiff.config.description import describe
 
         say(describe(self.settings(), self.sections))
 

@@ -29,9 +29,7 @@ class Train(Configured):
 
     def run(self) -> None:
         """Train or resume."""
-        if self.steps is not None:
-            self.set = (*self.set, f"training.steps={self.steps}")
-        settings = self.settings()
+        settings = self.settings({"training.steps": self.steps})
 
         from syndiff.pipeline.arms import train_verb
 

@@ -84,10 +84,7 @@ class Steering(Configured):
 
     def run(self) -> None:
         """Paint, measure, print the table."""
-        for name in ("inpainter", "model"):
-            if getattr(self, name) is not None:
-                self.set = (*self.set, f"synthesis.{name}={getattr(self, name)}")
-        settings = self.settings()
+        settings = self.settings({"synthesis.inpainter": self.inpainter, "synthesis.model": self.model})
 
         from syndiff.studies.steering import steering
 
@@ -206,9 +203,7 @@ class Peers(Configured):
 
     def run(self) -> None:
         """Train what is missing and print the table."""
-        if self.minutes is not None:
-            self.set = (*self.set, f"run.minutes={self.minutes}")
-        settings = self.settings()
+        settings = self.settings({"run.minutes": self.minutes})
 
         from syndiff.studies.peers import peers
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -31,9 +31,9 @@ class Adapt(Configured):
 
     def run(self) -> None:
         """Adapt or resume."""
-        own = {"synthesis.inpainter": self.inpainter, "synthesis.model": self.model, "adapt.minutes": self.minutes}
-        self.set = (*self.set, *(f"{name}={value}" for name, value in own.items() if value is not None))
-        settings = self.settings()
+        settings = self.settings(
+            {"synthesis.inpainter": self.inpainter, "synthesis.model": self.model, "adapt.minutes": self.minutes}
+        )
 
         from syndiff.pipeline.adaptation import adapt
 
@@ -68,54 +68,29 @@ class Synthesize(Configured):
 
     def run(self) -> None:
         """Synthesize and account for every attempt."""
-        for name in ("inpainter", "model"):
-            if getattr(self, name) is not None:
-                self.set = (*self.set, f"synthesis.{name}={getattr(self, name)}")
-        if self.gates is not None:
-            self.set = (*self.set, f"gates.mode={self.gates}")
-        if self.segmenter is not None:
-            self.set = (*self.set, f"gates.segmenter={self.segmenter}")
-        chosen = self.settings()
-        chosen.refuse("synthesize", "synthesis.share")
-        chosen.refuse_all_but("synthesize", "synthesis", "gates", "compact", "sdxl")
+        settings = self.settings(
+            {
+                "synthesis.inpainter": self.inpainter,
+                "synthesis.model": self.model,
+                "gates.mode": self.gates,
+                "gates.segmenter": None if self.segmenter is None else str(self.segmenter),
+            }
+        )
 
-        from syndiff.data.inspection import open_checked
-        from syndiff.data.splits import Split
-        from syndiff.pipeline.early import check_synthesis
-        from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter
-        from syndiff.report.synthesis_page import build_synthesis_page
-        from syndiff.synthesis.dry_run import dry_run
-        from syndiff.synthesis.engine import synthesize
-        from syndiff.synthesis.grammar import Grammar
+        from syndiff.pipeline.synthesis import plan_synthesis, synthesize
+        from syndiff.report.synthesis_page import PAGE
         from syndiff.synthesis.shards import WHOLE, Shard
 
         shard = Shard.parse(self.shard)
-        settings = chosen.synthesis
-        dataset = open_checked(self.data)
-        split = Split.read(self.split)
-        split.check(dataset)
-        inpainter = make_inpainter(chosen)
-        check_inpainter(chosen, split, dataset)
-        check_synthesis(dataset, split, chosen, inpainter, seed=self.seed)
-        options: dict[str, Any] = {
-            "count": self.count,
-            "seed": self.seed,
-            "feather": settings.feather,
-            "grain": settings.grain,
-            "grammar": Grammar.for_dataset(dataset, settings.prompts),
-            "gates": make_gates(chosen, inpainter, dataset, split, self.out),
-            "background_lesion": settings.background_lesion,
-            "backgrounds": settings.backgrounds,
-            "shard": shard,
-        }
         if self.dry_run:
-            say(dry_run(dataset, split.train, inpainter, **options))
+            say(
+                plan_synthesis(self.data, self.split, self.out, settings, count=self.count, seed=self.seed, shard=shard)
+            )
             return
-        whole = shard == WHOLE
-        summary = synthesize(dataset, split.train, inpainter, self.out, **options, least=0 if whole else None)
+        summary = synthesize(self.data, self.split, self.out, settings, count=self.count, seed=self.seed, shard=shard)
         say(f"{summary}\n{summary.table}")
-        if whole:
-            say(f"Page: {build_synthesis_page(self.out)}")
+        if shard == WHOLE:
+            say(f"Page: {self.out / PAGE}")
             summary.check(self.count)  # not before: the page shows why there are too few
 
 
@@ -136,12 +111,9 @@ class Merge:
 
     def run(self) -> None:
         """Merge and account for every attempt."""
-        from syndiff.data.inspection import open_checked
-        from syndiff.report.synthesis_page import build_synthesis_page
-        from syndiff.synthesis.shards import merge
+        from syndiff.pipeline.synthesis import merge
+        from syndiff.report.synthesis_page import PAGE
 
-        dataset = open_checked(self.data)
-        summary = merge(self.shards, self.out, dataset, count=self.count, least=0, backgrounds=self.backgrounds)
-        say(f"{summary}\n{summary.table}")
-        say(f"Page: {build_synthesis_page(self.out)}")
+        summary = merge(self.shards, self.data, self.out, count=self.count, backgrounds=self.backgrounds)
+        say(f"{summary}\n{summary.table}\nPage: {self.out / PAGE}")
         summary.check(self.count)  # not before: the page shows why there are too few

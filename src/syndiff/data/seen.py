@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.splits import Split
 from syndiff.documents import read_object
-from syndiff.errors import SyndiffError
 from syndiff.files import write_json
 
 FILE = "seen.json"
@@ -53,23 +51,10 @@ class Seen:
 
     def among(self, dataset: DatasetFolder, cases: Iterable[str]) -> list[str]:
         """Those of `cases` whose picture was seen, each with the name that it was seen under."""
-        every = {**self.chosen, **self.learned}
-        return _matches(dataset, cases, every)
-
-    def refuse_held_out(self, what: str, dataset: DatasetFolder, split: Split) -> None:
-        """Raise SyndiffError where `what` has learned from pictures that `split` holds back, or was chosen on test."""
-        leaked = _matches(dataset, (*split.val, *split.test), self.learned) + _matches(dataset, split.test, self.chosen)
-        if leaked:
-            raise SyndiffError(
-                f"{what} has seen pictures that this split keeps for validation or test ({len(leaked)}, such as "
-                f"{leaked[0]}); what has seen them leaks. Make it anew with this split."
-            )
+        seen = {**self.chosen, **self.learned}
+        found = ((case, seen.get(dataset.content(dataset[case]))) for case in cases)
+        return [f"{case} = {name}" for case, name in found if name is not None]
 
 
 def _named(dataset: DatasetFolder, cases: Iterable[str]) -> dict[str, str]:
     return {dataset.content(dataset[case]): f"{dataset.name}: {case}" for case in sorted(cases)}
-
-
-def _matches(dataset: DatasetFolder, cases: Iterable[str], seen: Mapping[str, str]) -> list[str]:
-    found = ((case, seen.get(dataset.content(dataset[case]))) for case in cases)
-    return [f"{case} = {name}" for case, name in found if name is not None]

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from tqdm import tqdm
 
+from syndiff.config.settings import Settings, in_full
+from syndiff.config.uses import check_use
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
 from syndiff.data.seen import Seen
@@ -26,7 +28,6 @@ from syndiff.models.inpainter import initialise_inpainter
 from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.pipeline.early import check_adaptation
 from syndiff.pipeline.starting import Start
-from syndiff.presets import Settings, in_full
 from syndiff.synthesis.captions import caption_case
 from syndiff.synthesis.grammar import Grammar
 from syndiff.training.calibration import step_seconds
@@ -76,14 +77,10 @@ def adapt(data: Path, split_file: Path, out: Path, settings: Settings, *, seed: 
     Raises SyndiffError for settings without effect on it.
     """
     chosen = settings.synthesis
-    verb = f"adapt --inpainter {chosen.inpainter}"
-    common = ("synthesis.inpainter", "synthesis.prompts")
-    if chosen.inpainter == "sdxl":
-        settings.refuse_all_but(verb, *common, "synthesis.model", "synthesis.revision", "sdxl.variant", "lora")
-    else:
-        settings.refuse_all_but(verb, *common, "synthesis.model", "painter", "adapt")
-        if settings.adapt.minutes:
-            settings.refuse("adapt while adapt.minutes is above 0", "adapt.steps")
+    timed = chosen.inpainter == "compact" and settings.adapt.minutes > 0
+    check_use(
+        settings, f"adapt --inpainter {chosen.inpainter}", "adapt while adapt.minutes is above 0" if timed else None
+    )
     dataset = open_checked(data)
     split = Split.read(split_file)
     split.check(dataset)

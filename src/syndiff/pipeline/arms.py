@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from syndiff.config.settings import Settings
+from syndiff.config.uses import check_use
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import CaseArrays, load_cases
@@ -17,12 +19,17 @@ from syndiff.evaluation.evaluate import evaluate, finished, read_summary, scores
 from syndiff.evaluation.timing import time_predictors
 from syndiff.files import sha256, write_json
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.models.segmenter_settings import Kind, SegmenterSettings
+from syndiff.models.segmenter_settings import Kind
 from syndiff.pipeline.early import check_segmenters
-from syndiff.pipeline.painting import check_painter, data_of, open_synthetic
+from syndiff.pipeline.provenance import (
+    check_external,
+    check_own_test,
+    check_synthetic_inpainter,
+    datasets_behind,
+    folder_name,
+    open_synthetic,
+)
 from syndiff.pipeline.training_plan import training_plan
-from syndiff.presets import Settings
-from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.calibration import step_seconds
 from syndiff.training.checkpoints import best_checkpoint, score_of
 from syndiff.training.loop import Task, check_machine, fit
@@ -84,7 +91,7 @@ def train_segmenter(
     """
     training = replace(settings.training, steps=steps)
     check_machine(training)
-    elsewhere = sorted(_behind(synthetic) - {split.dataset}) if synthetic else []
+    elsewhere = sorted(datasets_behind(synthetic) - {split.dataset}) if synthetic else []
     plain = replace(settings, training=training).recorded()
     config = {
         "seed": seed,
@@ -120,15 +127,6 @@ def _identity(added: Path) -> str:
     manifest = added / "manifest.jsonl"
     files = DatasetFolder.open(added).fingerprint()
     return f"{sha256(manifest)} {files}" if manifest.is_file() else files
-
-
-def _behind(added: Path) -> set[str]:
-    """Names of the datasets behind added cases: those that their inpainter learned from, or the real cases' own."""
-    manifest = added / "manifest.jsonl"
-    if not manifest.is_file():
-        return {DatasetFolder.open(added).name}
-    sample = next(read_manifest(manifest), None)  # all have one backend
-    return set(sample.backend.get("learned_from", ())) if sample else set()
 
 
 def evaluate_runs(
@@ -190,33 +188,11 @@ def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, se
     dataset = open_checked(data)
     split = Split.read(run / "split.json")
     if external:
-        cases = tuple(case.id for case in dataset.cases)
-        files = dataset.fingerprint()
-        if files == split.fingerprint or folder_name(dataset.name) == folder_name(split.dataset):
-            raise SyndiffError(
-                f"--external is for another dataset than the one that {run} was trained on, but {data} is it or has "
-                f"its name, {split.dataset}. Leave --external out, or give the other dataset a name of its own in "
-                "dataset.json."
-            )
-        _refuse_learned(run, dataset)
+        check_external(run, split, dataset)
+        cases, files = tuple(case.id for case in dataset.cases), dataset.fingerprint()
     else:
-        if dataset.name != split.dataset and dataset.fingerprint() != split.fingerprint:
-            raise SyndiffError(
-                f"{run} was trained on {split.dataset}, but {data} is {dataset.name}; to judge it on all cases of "
-                "another dataset, add --external."
-            )
-        split.check(dataset)
-        if data_of(run).get("split", split.hash) != split.hash:
-            raise SyndiffError(
-                f"{run / 'split.json'} is not the split that {run} was trained under (data.split in config.yaml); "
-                "restore it."
-            )
+        check_own_test(run, split, dataset)
         cases, files = split.test, split.fingerprint
-        if known := (Seen.read(run) or Seen()).among(dataset, cases):
-            log.warning(
-                f"{len(known)} of {len(cases)} test cases are pictures that {run} has learned from as well "
-                f"(such as {known[0]}): its score is flattered. Remove the copies and split anew."
-            )
     (summary,) = evaluate_runs([run], dataset, cases, dataset_fingerprint=files, tolerance=tolerance, seed=seed)
     lines = [f"{len(cases)} cases of {dataset.name}"]
     for name, score in scores_of(summary, run / "eval" / folder_name(dataset.name)).items():
@@ -225,45 +201,24 @@ def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, se
     return "\n".join([*lines, f"Written to {run / 'eval' / folder_name(dataset.name)}"])
 
 
-def _refuse_learned(run: Path, dataset: DatasetFolder) -> None:
-    """Raise SyndiffError where the run has seen pictures of `dataset`, or a dataset of its name stands behind it."""
-    if folder_name(dataset.name) in map(folder_name, data_of(run).get("learned_elsewhere", ())):
-        raise SyndiffError(
-            f"{run} has learned from {dataset.name} too: cases of it, or painted by an inpainter that was taught "
-            "there, were added to its training cases. Judge it on a dataset that nothing of it has seen, or judge a "
-            "run without the added cases."
-        )
-    seen = Seen.read(run)
-    if seen is None:
-        log.warning(
-            f"{run} holds no seen.json (an earlier version made it, or somebody removed it): whether it has seen "
-            f"cases of {dataset.root} under another name cannot be told."
-        )
-        return
-    if known := seen.among(dataset, (case.id for case in dataset.cases)):
-        raise SyndiffError(
-            f"{run} has seen {len(known)} of the {len(dataset.cases)} pictures of {dataset.root} (such as {known[0]}): "
-            "it, or an inpainter behind its synthetic cases, was trained or chosen on them. Judge it on a dataset that "
-            "nothing of it has seen, or on the test cases of its own split, without --external."
-        )
-
-
 def train_verb(
     data: Path, split_file: Path, out: Path, synthetic: Path | None, settings: Settings, seed: int, dry_run: bool
 ) -> str:
     """`syndiff train`: one segmenter on the training cases of a split, plus a synthetic folder if given."""
-    settings.refuse_all_but("train", "model", "training", "augmentation")
-    if synthetic is None:
-        settings.refuse("train without --synthetic", "training.real_share")
-    if settings.model.kind != "diffusion":
-        settings.refuse(f"train with model.kind={settings.model.kind}", *idle_without_diffusion(settings.model.kind))
+    kind = settings.model.kind
+    check_use(
+        settings,
+        "train",
+        None if synthetic else "train without --synthetic",
+        None if kind == "diffusion" else f"train with model.kind={kind}",
+    )
     dataset = open_checked(data)
     split = Split.read(split_file)
     split.check(dataset)
     sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
     if synthetic is not None:
         painted = open_synthetic(synthetic, split, dataset)
-        check_painter(synthetic, dataset, split)
+        check_synthetic_inpainter(synthetic, dataset, split)
         sources.append((painted, [case.id for case in painted.cases]))
     if dry_run:
         cases = sum(len(ids) for _, ids in sources)
@@ -277,18 +232,6 @@ def train_verb(
         out, settings, settings.training.steps, split, train_cases, val_cases, synthetic=synthetic, seed=seed
     )
     return f"Best model: {best} (validation Dice {score_of(best):.3f})"
-
-
-def idle_without_diffusion(kind: Kind) -> list[str]:
-    """The settings that a network without diffusion ignores, as section.name."""
-    used = {"kind", "image_size", "inference_views", *(("pretrained", "control_dropout") if kind == "control" else ())}
-    training = ["mask_weight", "guide_weight", "inference_share", "ema_encoder", "gradient_checkpointing"]
-    if kind != "control":
-        training.append("backbone_rate")  # nothing of it is pretrained
-    return [
-        *(f"model.{item.name}" for item in fields(SegmenterSettings) if item.name not in used),
-        *(f"training.{name}" for name in training),
-    ]
 
 
 def obtain_split(dataset: DatasetFolder, path: Path, *, method: str, seed: int) -> Split:
@@ -315,8 +258,3 @@ def describe_split(split: Split) -> str:
         f"split {split.method}, seed {split.seed}: {len(split.train)} training, {len(split.val)} validation and "
         f"{len(split.test)} test cases{leak}"
     )
-
-
-def folder_name(dataset: str) -> str:
-    """A dataset's name as a folder name."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in dataset.lower()).strip("-.") or "dataset"

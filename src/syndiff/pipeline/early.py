@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from syndiff.config.settings import Settings
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
@@ -16,7 +17,6 @@ from syndiff.models.caption_encoder import check_caption_length
 from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.models.segmenter_settings import Kind
 from syndiff.pipeline.training_plan import check_training
-from syndiff.presets import Settings
 from syndiff.synthesis.gates.text_image import TextImage
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
@@ -68,18 +68,16 @@ def check_synthesis(
     Too few cases, no folder of backgrounds or lesions in it, no place for any lesion, no model for the gate
     text_image. `inpainter` is None where a compact one is still to be taught.
     """
-    chosen = settings.synthesis
     if inpainter is None:
         settings.compact.check_steps(settings.painter.timesteps)
     places = Places(
         dataset,
         split.train,
+        settings.synthesis,
         seed=seed,
         margin=inpainter.margin if inpainter else settings.adapt.margin,
         at_once=inpainter.reads_outline if inpainter else settings.compact.reads_outline,
         rules=PlacementRules(),
-        background_lesion=chosen.background_lesion,
-        backgrounds=chosen.backgrounds,
     )
     places.check()
     if settings.gates.mode != "off" and settings.gates.text_model:

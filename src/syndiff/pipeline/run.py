@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from syndiff.config.settings import Settings
+from syndiff.config.uses import check_use
 from syndiff.data.contact_sheet import contact_sheet
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
@@ -20,14 +22,14 @@ from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.arms import describe_split, evaluate_runs, plan_steps, planned_split, train_segmenter
 from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
-from syndiff.pipeline.painting import check_inpainter, check_judge, make_gates, make_inpainter, open_synthetic
+from syndiff.pipeline.factories import make_gates, make_inpainter
+from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
 from syndiff.pipeline.stages import IDENTIFIED, SYNTHESIS, SYNTHETIC, is_of, may_change, set_aside
-from syndiff.presets import Settings
 from syndiff.report.content import read_content
 from syndiff.report.page import build_report
 from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.report.words import table_text
-from syndiff.synthesis.engine import check_prompts, synthesize
+from syndiff.synthesis.engine import check_prompts, synthesize_cases
 from syndiff.synthesis.grammar import Grammar
 from syndiff.training.loop import check_machine
 from syndiff.training.pace import warn_of_shortfall
@@ -51,15 +53,15 @@ def run_pipeline(
     with the report of the other two arms written, where no synthetic case was accepted.
     """
     # 1. Are the settings, the inpainter and the dataset usable, and how is it divided?
-    settings.refuse("run (it trains a control and segmenters)", "model.kind")
-    settings.refuse("run", "lora")
     adapts = settings.synthesis.inpainter == "compact" and not settings.synthesis.model
-    if not adapts:
-        settings.refuse("run with an inpainter that is ready to paint", "painter", "adapt")
-    elif settings.adapt.minutes:
-        settings.refuse("run while adapt.minutes is above 0", "adapt.steps")
-    if settings.run.minutes:
-        settings.refuse("run while run.minutes is above 0", "training.steps")
+    check_use(
+        settings,
+        "run",
+        "run (it trains a control and segmenters)",
+        None if adapts else "run with an inpainter that is ready to paint",
+        "run while adapt.minutes is above 0" if adapts and settings.adapt.minutes else None,
+        "run while run.minutes is above 0" if settings.run.minutes else None,
+    )
     inpainter = None if adapts else make_inpainter(settings)
     if inpainter:
         inpainter.describe()  # looks for its weights now, not after two trainings
@@ -79,7 +81,7 @@ def run_pipeline(
     if not adapts:
         check_inpainter(settings, split, dataset)
     if expanded(settings.gates.segmenter).resolve() not in {(out / arm).resolve() for arm in ("control", "real")}:
-        check_judge(settings, split, dataset)  # else it is trained before it judges
+        check_gate_segmenter(settings, split, dataset)  # else it is trained before it judges
     check_segmenters(settings, ARMS.values(), fetch=not dry_run)
     if adapts:
         check_machine(settings.adapt)
@@ -141,20 +143,24 @@ def run_pipeline(
             inpainter = make_inpainter(replace(settings, synthesis=learned))
         count = max(1, round(settings.synthesis.share * len(split.train)))
         stage(6, "synthesize", f"{count} cases with {settings.synthesis.inpainter}")
-        summary = synthesize(
+        summary = synthesize_cases(
             dataset,
             split.train,
             inpainter,
             out / SYNTHETIC,
+            settings.synthesis,
             count=count,
             least=0,
             seed=seed,
-            feather=settings.synthesis.feather,
-            grain=settings.synthesis.grain,
             grammar=grammar,
-            gates=make_gates(settings, inpainter, dataset, split, out / SYNTHETIC),
-            background_lesion=settings.synthesis.background_lesion,
-            backgrounds=settings.synthesis.backgrounds,
+            gates=make_gates(
+                settings,
+                inpainter,
+                dataset,
+                split,
+                out / SYNTHETIC,
+                check_gate_segmenter(settings, split, dataset),
+            ),
         )
         log.info(f"{summary}\n{summary.table}\nto browse them: {build_synthesis_page(out / 'synthetic')}")
         if summary.accepted < count:

@@ -1,18 +1,20 @@
 """The inpainter that an adaptation starts from: another centre's, or an own one that learned smaller crops."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from syndiff.config.settings import Settings
+from syndiff.config.uses import check_use
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.models.inpainter import InpaintingModel, load_inpainter
 from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.models.stored import learned_from, read_description
-from syndiff.pipeline.painting import START, check_history, compact_checkpoint, run_of
-from syndiff.presets import Settings
+from syndiff.pipeline.factories import compact_checkpoint
+from syndiff.pipeline.provenance import START, check_history, run_of
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,7 @@ class Start:
 
     def settings(self, chosen: Settings) -> InpaintingSettings:
         """Its own, but for the size of the crops where that was chosen; all else its weights have settled."""
-        settled = (item.name for item in fields(InpaintingSettings) if item.name != "crop_size")
-        chosen.refuse("adapt --model", *(f"painter.{name}" for name in settled))
+        check_use(chosen, "adapt --model")
         if "painter.crop_size" in chosen.chosen:
             return replace(self.model.settings, crop_size=chosen.painter.crop_size)
         return self.model.settings

@@ -20,6 +20,10 @@ from syndiff.synthesis.manifest import Sample, read_manifest
 _PREVIEWS = "previews"
 
 
+PAGE = "synthesis.html"
+"""Its name in the folder of the cases."""
+
+
 @dataclass(frozen=True)
 class _Filter:
     label: str
@@ -45,7 +49,7 @@ class _SampleCard:
 
 
 def build_synthesis_page(folder: Path) -> Path:
-    """Write `synthesis.html` into a finished synthetic dataset folder; returns its path.
+    """Write the page into a finished synthetic dataset folder; returns its path.
 
     The page names the pictures by relative paths, so it moves with its folder, and asks no other address. Browsers
     load them as one scrolls; 16-bit pictures, which they cannot show, are copied to previews/ as JPEG. The memory
@@ -77,7 +81,7 @@ def build_synthesis_page(folder: Path) -> Path:
             cards=_cards(folder, numbers),
         )
     )
-    path = folder / "synthesis.html"
+    path = folder / PAGE
     write_parts(path, (part.encode() for part in page))
     return path
 

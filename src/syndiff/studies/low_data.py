@@ -9,6 +9,8 @@ from typing import Literal, Self, get_args
 
 import numpy as np
 
+from syndiff.config.settings import Settings
+from syndiff.config.uses import check_use
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import load_cases
@@ -20,12 +22,12 @@ from syndiff.models.prediction import SegmenterPredictor
 from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.arms import describe_split, planned_split, train_segmenter
 from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
-from syndiff.pipeline.painting import check_inpainter, make_gates, make_inpainter, open_synthetic
-from syndiff.presets import Settings
+from syndiff.pipeline.factories import make_gates, make_inpainter
+from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
 from syndiff.studies.cells import case_scores, in_processes, mean_dice
 from syndiff.studies.choices import Side, Source
 from syndiff.studies.table import as_markdown, tabulate
-from syndiff.synthesis.engine import synthesize
+from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.grammar import Grammar
 from syndiff.training.run_folder import open_run
 
@@ -106,29 +108,16 @@ def low_data(
     resamples groups. `workers` trainings run at a time.
     """
     asked, sources = sources, _chosen(sources, {"elsewhere": elsewhere, "others": others})
-    settings.refuse_all_but(
+    own = {"own", "own-ungated"} & set(sources)
+    check_use(
+        settings,
         "study low-data",
-        "model",
-        "training",
-        "augmentation",
-        "gates",
-        "compact",
-        "painter",
-        "adapt",
-        "synthesis.prompts",
-        "synthesis.background_lesion",
+        None if {"own", "elsewhere"} & set(sources) else "study low-data without a source that has gates",
+        "study low-data without a synthetic source" if sources == ("others",) else None,
+        None if {*sources} - {"copy_paste", "others"} else "study low-data without an inpainter",
+        None if own else "study low-data without the source own",
+        "study low-data while adapt.minutes is above 0" if own and settings.adapt.minutes else None,
     )
-    settings.refuse("study low-data", "model.kind", "training.steps", "gates.segmenter", "gates.mode")
-    if not {"own", "elsewhere"} & set(sources):
-        settings.refuse("study low-data without a source that has gates", "gates")
-    if sources == ("others",):
-        settings.refuse("study low-data without anything painted", "synthesis")
-    if not {*sources} - {"copy_paste", "others"}:
-        settings.refuse("study low-data without an inpainter", "compact", "synthesis.background_lesion")
-    if not {"own", "own-ungated"} & set(sources):
-        settings.refuse("study low-data without the source own", "painter", "adapt")
-    elif settings.adapt.minutes:
-        settings.refuse("study low-data while adapt.minutes is above 0", "adapt.steps")
     if repeats < 1 or groups < 2 or workers < 1 or not shares or min(shares) <= 0:
         raise SyndiffError(
             f"study low-data: found groups={groups}, repeats={repeats}, workers={workers} and shares={list(shares)}; "
@@ -288,19 +277,19 @@ def paint_arms(
         painting = replace(settings, synthesis=chosen, gates=gates, chosen=frozenset())
         folder = out / "painted" / name.replace(", ", "-").replace(" ", "-")
         inpainter = make_inpainter(painting)
-        summary = synthesize(
+        summary = synthesize_cases(
             dataset,
             split.train,
             inpainter,
             folder,
+            chosen,
             count=round(max(shares) * len(split.train)),
             least=round(min(shares) * len(split.train)),
             seed=seed,
-            feather=chosen.feather,
-            grain=chosen.grain,
-            background_lesion=chosen.background_lesion,
             grammar=grammar,
-            gates=make_gates(painting, inpainter, dataset, split, folder),
+            gates=make_gates(
+                painting, inpainter, dataset, split, folder, check_gate_segmenter(painting, split, dataset)
+            ),
         )
         log.info(f"{name}: {summary}")
         added = [Arm(f"{name}, {share:.0%}", folder, share) for share in shares]

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from syndiff.config.settings import Settings
+from syndiff.config.uses import check_use
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import load_cases
@@ -16,9 +18,8 @@ from syndiff.files import write_json, write_text
 from syndiff.models.peers import PEERS
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter_settings import Kind
-from syndiff.pipeline.arms import describe_split, idle_without_diffusion, obtain_split, plan_steps, train_segmenter
+from syndiff.pipeline.arms import describe_split, obtain_split, plan_steps, train_segmenter
 from syndiff.pipeline.early import check_segmenters
-from syndiff.presets import Settings
 from syndiff.studies.cells import case_scores, in_processes, mean_dice, part_of_the_threads
 from syndiff.studies.choices import Side
 from syndiff.studies.table import as_markdown, tabulate
@@ -60,12 +61,12 @@ def peers(
 
     Raises SyndiffError for the control among `kinds`, a kind named twice, and fewer than one split or worker.
     """
-    settings.refuse_all_but("study peers", "model", "training", "augmentation", "run.minutes")
-    settings.refuse("study peers", "model.kind", "training.real_share")
-    if "diffusion" not in kinds:
-        settings.refuse("study peers without the kind diffusion", *idle_without_diffusion(REFERENCE))
-    if settings.run.minutes:
-        settings.refuse("study peers while run.minutes is above 0", "training.steps")
+    check_use(
+        settings,
+        "study peers",
+        None if "diffusion" in kinds else "study peers without the kind diffusion",
+        "study peers while run.minutes is above 0" if settings.run.minutes else None,
+    )
     if not kinds or REFERENCE in kinds or len(set(kinds)) < len(kinds):
         raise SyndiffError(
             f"--kinds {' '.join(kinds)}: expected one kind or more, each once; the control is always trained."

@@ -13,14 +13,16 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 from tqdm import tqdm
 
+from syndiff.config.settings import Settings
+from syndiff.config.uses import check_use
 from syndiff.data.attributes import measure_lesion
 from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
 from syndiff.files import write_bytes, write_json, write_text
-from syndiff.pipeline.painting import check_inpainter, make_inpainter
-from syndiff.presets import Settings
+from syndiff.pipeline.factories import make_inpainter
+from syndiff.pipeline.provenance import check_inpainter
 from syndiff.studies.cells import interval_text
 from syndiff.synthesis.gates.paint import failed_paint
 from syndiff.synthesis.grammar import Grammar
@@ -53,8 +55,7 @@ def steering(data: Path, split_file: Path, out: Path, settings: Settings, *, cou
     Raises SyndiffError for an inpainter that does not paint from text, a pack without such a slot, and when fewer than
     two places are left.
     """
-    settings.refuse_all_but("study steering", "synthesis", "compact", "sdxl")
-    settings.refuse("study steering", "synthesis.share", "synthesis.background_lesion", "synthesis.backgrounds")
+    check_use(settings, "study steering")
     if count < 2:
         raise SyndiffError(f"--count is {count}; expected 2 or more.")
     dataset, split = open_checked(data), Split.read(split_file)
@@ -74,9 +75,8 @@ def steering(data: Path, split_file: Path, out: Path, settings: Settings, *, cou
         dataset,
         split.train,
         inpainter,
+        settings.synthesis,
         seed=seed,
-        feather=settings.synthesis.feather,
-        grain=settings.synthesis.grain,
         rules=PlacementRules(),
         grammar=grammar,
     )

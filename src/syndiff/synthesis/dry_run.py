@@ -3,15 +3,16 @@
 import time
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.engine import check_prompts
+from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.manifest import Sample
 from syndiff.synthesis.placement import PlacementRules
+from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.synthesis.shards import WHOLE, Shard
 from syndiff.synthesis.studio import Studio
 
@@ -22,22 +23,25 @@ def dry_run(
     dataset: DatasetFolder,
     case_ids: Iterable[str],
     inpainter: Inpainter,
+    settings: SynthesisSettings,
     *,
     count: int,
-    shard: Shard = WHOLE,
-    rules: PlacementRules | None = None,
+    seed: int = 0,
     grammar: Grammar | None = None,
-    **settings: Any,
+    gates: Gates | None = None,
+    shard: Shard = WHOLE,
 ) -> str:
     """Describe the first attempts of a synthesis, with what the gates say of one batch, and estimate its time.
 
-    The arguments and errors are those of `synthesize`. The first batch is painted twice and thrown away: loading a
-    model and warming up belong to no sample.
+    The arguments and errors are those of `synthesize_cases`. The first batch is made twice and thrown away: loading
+    a model and warming up belong to no sample.
     """
     if not count >= 1:
         raise SyndiffError(f"count is {count}; expected 1 or more.")
-    grammar = grammar or Grammar.for_dataset(dataset)
-    studio = Studio(dataset, case_ids, inpainter, rules=rules or PlacementRules(), grammar=grammar, **settings)
+    grammar = grammar or Grammar.for_dataset(dataset, settings.prompts)
+    studio = Studio(
+        dataset, case_ids, inpainter, settings, seed=seed, rules=PlacementRules(), grammar=grammar, gates=gates
+    )
     check_prompts(grammar, inpainter)
     size = inpainter.batch_size
     lines = []

@@ -14,38 +14,33 @@ from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.manifest import SynthesisFolder, claimed_folder, sample_id
 from syndiff.synthesis.placement import PlacementRules
-from syndiff.synthesis.places import BackgroundLesion
+from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.synthesis.shards import WHOLE, Shard, mark, most_attempts
 from syndiff.synthesis.studio import Studio
 
 
-def synthesize(
+def synthesize_cases(
     dataset: DatasetFolder,
     case_ids: Iterable[str],
     inpainter: Inpainter,
     out: Path,
+    settings: SynthesisSettings,
     *,
     count: int,
     least: int | None = None,
     seed: int = 0,
-    feather: float = 3.0,
-    grain: bool = True,
     rules: PlacementRules | None = None,
     grammar: Grammar | None = None,
     gates: Gates | None = None,
-    background_lesion: BackgroundLesion = "keep",
-    backgrounds: str = "",
     shard: Shard = WHOLE,
     progress: bool = True,
 ) -> SynthesisSummary:
     """Make `out` a dataset folder of `count` accepted synthetic cases, with a manifest of every attempt.
 
     Only the cases in `case_ids` (the training split) are read: frames, masks and lesions. Attempt i depends on
-    `seed` and i alone. `feather` is the width in pixels over which painted pixels fade in at the mask's border; `grain`
-    gives them the grain of their surroundings.
-    `grammar` words the prompts; None takes the pack of the dataset's class. `gates` judge every sample that did not
-    fail technically; their bounds lie beside the samples in gates.json, and acceptance.json counts what was refused
-    and why. `background_lesion` and `backgrounds` (a folder, "" for none) are explained in SynthesisSettings.
+    `seed` and i alone. `grammar` words the prompts; None takes the pack of the dataset's class. `gates` judge every
+    sample that did not fail technically; their bounds lie beside the samples in gates.json, and acceptance.json counts
+    what was refused and why.
     Rejected samples lie under rejected/ with their reason in the manifest. Call it again to go on after a crash or to
     ask for more samples; the bytes are those of a run that was never interrupted. dataset.json is written last: a
     folder without it is unfinished. A `shard` makes only its part of the attempts for the `count` samples of all
@@ -60,14 +55,11 @@ def synthesize(
         dataset,
         case_ids,
         inpainter,
+        settings,
         seed=seed,
-        feather=feather,
-        grain=grain,
         rules=rules or PlacementRules(),
-        grammar=grammar or Grammar.for_dataset(dataset),
+        grammar=grammar or Grammar.for_dataset(dataset, settings.prompts),
         gates=gates,
-        background_lesion=background_lesion,
-        backgrounds=backgrounds,
     )
     if not count >= 1:
         raise SyndiffError(f"count is {count}; expected 1 or more.")
@@ -118,7 +110,7 @@ def _fill(
         changed = True
     account = Acceptance.of(folder)
     if shard.count == 1 and (changed or not folder.is_finished):  # else its tables may have been corrected by hand
-        finish(folder, studio.dataset, studio.inpainter.name, account, backgrounds=studio.backgrounds)
+        finish(folder, studio.dataset, studio.inpainter.name, account, backgrounds=studio.synthesis.backgrounds)
     summary = SynthesisSummary(out, account)
     summary.check(wanted if least is None else min(wanted, least))
     return summary

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,16 +10,15 @@ from numpy.typing import NDArray
 from syndiff.data.dataset import Case, DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album, lesion_free
-from syndiff.synthesis.placement import OwnLesions, Placement, PlacementRules, place, restyle
+from syndiff.synthesis.placement import Placement, PlacementRules, place, restyle
+from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.synthesis.shards import most_attempts
-
-BackgroundLesion = OwnLesions | Literal["restyle"]
 
 _ROUND = 64  # attempts that lend each other their frames' lesions
 
 
 class Places:
-    """The places of a synthesis from the cases `case_ids`, or into the frames of the folder `backgrounds` if given.
+    """The places of a synthesis from the cases `case_ids`, in their frames or those of `settings.backgrounds`.
 
     `margin` and `at_once` are what the inpainter paints around a lesion and whether it reads its outline.
 
@@ -31,22 +29,21 @@ class Places:
         self,
         dataset: DatasetFolder,
         case_ids: Iterable[str],
+        settings: SynthesisSettings,
         *,
         seed: int,
         margin: float,
         at_once: bool,
         rules: PlacementRules,
-        background_lesion: BackgroundLesion = "keep",
-        backgrounds: str = "",
     ) -> None:
         cases = [dataset[case_id] for case_id in sorted(set(case_ids))]
         if len(cases) < 2:
             raise SyndiffError(
                 f"Synthesis moves lesions between training cases and needs at least two; found {len(cases)}."
             )
-        self.album = Album(dataset, cases, lesion_free(Path(backgrounds)) if backgrounds else ())
+        self.album = Album(dataset, cases, lesion_free(Path(settings.backgrounds)) if settings.backgrounds else ())
         self.seed, self.margin, self.at_once, self.rules = seed, margin, at_once, rules
-        self.background_lesion = background_lesion
+        self.background_lesion = settings.background_lesion
 
     def of(self, index: int) -> Placement | None:
         """The place of attempt `index`; None when none is found."""

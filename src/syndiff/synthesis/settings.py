@@ -1,10 +1,13 @@
 """What is painted, with what, and how much of it."""
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
 
 from syndiff.bounds import Bounds, Section
 from syndiff.errors import SyndiffError
+
+_TOLD_OTHERWISE = ("inpainter", "share", "backgrounds", "model", "revision", "prompts")
+"""Settings that name what a manifest identifies by its content, and the share, which is the caller's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,10 @@ class SynthesisSettings(Section):
     model: str = ""
     revision: str = ""
     prompts: str = ""
+
+    def recorded(self) -> dict[str, Any]:
+        """What a manifest says of them: those that it does not tell otherwise, by content."""
+        return {name: value for name, value in asdict(self).items() if name not in _TOLD_OTHERWISE}
 
     def __post_init__(self) -> None:
         super().__post_init__()

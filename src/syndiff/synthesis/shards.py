@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.seen import Seen
 from syndiff.documents import OWN, read_object
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import locked, write_bytes
-from syndiff.synthesis.album import FOREIGN, lesion_free
+from syndiff.synthesis.album import lesion_free
 from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.finish import SynthesisSummary, finish
 from syndiff.synthesis.gates.acceptance import Acceptance
@@ -105,7 +104,7 @@ def mark(folder: SynthesisFolder, shard: Shard, batch_size: int) -> None:
         )
 
 
-def merge(
+def merge_shards(
     shards: Sequence[Path],
     out: Path,
     origin: DatasetFolder,
@@ -135,7 +134,6 @@ def merge(
         ordered, batch_size = _in_order(opened)
         needed = _needed(ordered, batch_size, count)
         _check_backgrounds(ordered[0], origin, backgrounds)
-        _check_origin(ordered, origin)
         folder = stack.enter_context(claimed_folder(out))
         mark(folder, WHOLE, batch_size)
         done = _already_there(folder, ordered, batch_size, needed)
@@ -151,20 +149,6 @@ def merge(
     summary = SynthesisSummary(out, account)
     summary.check(count if least is None else min(count, least))
     return summary
-
-
-def _check_origin(shards: Sequence[SynthesisFolder], origin: DatasetFolder) -> None:
-    """Raise SyndiffError where the frames that the shards were painted into are not those of `origin` any more."""
-    seen = Seen.read(shards[0].root)
-    if seen is None:
-        return  # made before it was kept
-    sources = {sample.source_case for shard in shards for sample in shard if sample.source_case}
-    for case in sorted(case for case in sources if not case.startswith(FOREIGN)):
-        if origin.content(origin[case]) not in seen.learned:
-            raise SyndiffError(
-                f"{shards[0].root} was painted into other pictures than those of {origin.root}: {case} has changed. "
-                "Restore the dataset that the shards were made from."
-            )
 
 
 def _check_backgrounds(shard: SynthesisFolder, origin: DatasetFolder, backgrounds: str) -> None:

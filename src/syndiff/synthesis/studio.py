@@ -26,7 +26,8 @@ from syndiff.synthesis.grammar import Grammar, Prompt
 from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
 from syndiff.synthesis.manifest import Pictures, Sample, differences, flat, sample_id
 from syndiff.synthesis.placement import Placement, PlacementRules
-from syndiff.synthesis.places import BackgroundLesion, Places
+from syndiff.synthesis.places import Places
+from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.synthesis.shards import WHOLE, Shard
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
@@ -53,51 +54,42 @@ class Studio:
         dataset: DatasetFolder,
         case_ids: Iterable[str],
         inpainter: Inpainter,
+        synthesis: SynthesisSettings,
         *,
         seed: int,
-        feather: float,
-        grain: bool = True,
         rules: PlacementRules,
         grammar: Grammar,
         gates: Gates | None = None,
-        background_lesion: BackgroundLesion = "keep",
-        backgrounds: str = "",
     ) -> None:
-        for name, value in (("seed", seed), ("feather", feather)):
-            if not value >= 0:
-                raise SyndiffError(f"{name} is {value}; expected 0 or more.")
-        if background_lesion != "keep" and not inpainter.paints_from_text:
+        if not seed >= 0:
+            raise SyndiffError(f"seed is {seed}; expected 0 or more.")
+        if synthesis.background_lesion != "keep" and not inpainter.paints_from_text:
             raise SyndiffError(
-                f"background_lesion is {background_lesion!r}, but {inpainter.name} moves real lesions and "
+                f"background_lesion is {synthesis.background_lesion!r}, but {inpainter.name} moves real lesions and "
                 "paints nothing from text; set it to keep, or choose an inpainter that paints from text."
             )
         self.places = Places(
             dataset,
             case_ids,
+            synthesis,
             seed=seed,
             margin=inpainter.margin,
             at_once=inpainter.reads_outline,
             rules=rules,
-            background_lesion=background_lesion,
-            backgrounds=backgrounds,
         )
         self.album = self.places.album
-        self.dataset, self.inpainter = dataset, inpainter
-        self.seed, self.feather, self.grain = seed, feather, grain
+        self.dataset, self.inpainter, self.synthesis, self.seed = dataset, inpainter, synthesis, seed
         self.grammar, self.gates = grammar, gates
-        self.background_lesion, self.backgrounds = background_lesion, backgrounds
         backend = inpainter.describe()
         settings = {
             "seed": seed,
             "sources": fingerprint(self.album.cases, dataset),
-            "backgrounds": fingerprint(self.album.backgrounds, dataset) if backgrounds else None,
-            "background_lesion": background_lesion,
-            "feather": feather,
-            "grain": grain,
+            "backgrounds": fingerprint(self.album.backgrounds, dataset) if synthesis.backgrounds else None,
+            **synthesis.recorded(),
             "placement": {
                 name: value
                 for name, value in asdict(rules).items()
-                if background_lesion == "replace" or name not in ("grow", "cover")
+                if synthesis.background_lesion == "replace" or name not in ("grow", "cover")
             },
             "prompts": grammar.describe(),
             "inpainter": backend.pop("settings"),
@@ -112,7 +104,7 @@ class Studio:
     @property
     def seen(self) -> Seen:
         """The pictures behind the samples: frames, those that lent lesions, and those that the inpainter has seen."""
-        foreign = self.album.backgrounds if self.backgrounds else ()
+        foreign = self.album.backgrounds if self.synthesis.backgrounds else ()
         frames = {image_content(read_image(case.image)): case.id for case in foreign}
         return Seen.of(self.dataset, (case.id for case in self.album.cases)) | Seen(frames) | self.inpainter.seen
 
@@ -201,9 +193,9 @@ class Studio:
 
     def put(self, frame: Image, painted: NDArray[np.float32], mask: NDArray[np.bool_], *, seed: int) -> Image:
         """The painted picture in its frame; `seed` draws its grain."""
-        if self.grain:
+        if self.synthesis.grain:
             painted = match_grain(frame, painted, mask, seed=seed)
-        return composite(frame, painted, mask, feather=self.feather)
+        return composite(frame, painted, mask, feather=self.synthesis.feather)
 
     def _removal(self, plan: Plan) -> InpaintRequest:
         """Ask for healthy tissue in place of the frame's own lesions."""

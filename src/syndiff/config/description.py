@@ -2,32 +2,31 @@
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any, get_type_hints
+from typing import Any
 
 import docstring_parser
 import yaml
 
 from syndiff.bounds import Section, in_words, kinds_of
+from syndiff.config.settings import Settings, sections
 from syndiff.errors import SyndiffError
-from syndiff.presets import Settings
 
 _WIDTH = 100
 
 
-def describe(settings: Settings, sections: Sequence[str] = ()) -> str:
+def describe(settings: Settings, shown: Sequence[str] = ()) -> str:
     """`section.name = value` of every setting with what it means and may be below, for all sections or the named ones.
 
     Raises SyndiffError for a section that does not exist.
     """
-    owners = {item.name: get_type_hints(Settings)[item.name] for item in fields(Settings) if item.name != "chosen"}
-    if unknown := [section for section in sections if section not in owners]:
+    owners = sections()
+    if unknown := [section for section in shown if section not in owners]:
         raise SyndiffError(f"there is no section {unknown[0]!r}; choose of {', '.join(owners)}.")
     values = settings.plain()
     return "\n".join(
         line
         for section, owner in owners.items()
-        if not sections or section in sections
+        if not shown or section in shown
         for line in _section(section, owner, values[section])
     )
 

@@ -1,0 +1,1 @@
+"""The settings: their tree, what verb uses which, presets and configuration files."""

@@ -1,0 +1,96 @@
+"""Which verb uses which settings: one table. A setting that was chosen and is not used is refused, never ignored.
+
+Beside the verb itself a situation of it, such as `train without --synthetic`, may use fewer settings.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import get_args
+
+from syndiff.config.settings import Settings, names_of, sections
+from syndiff.errors import SyndiffError
+from syndiff.models.inpainter_settings import InpaintingSettings
+from syndiff.models.segmenter_settings import Kind, SegmenterSettings
+
+_SECTIONS = tuple(sections())
+_CONTROLS = tuple(kind for each in get_args(Kind) for kind in (get_args(each) or (each,)) if kind != "diffusion")
+
+
+@dataclass(frozen=True)
+class Use:
+    """The settings (section or section.name) that a verb uses: those of `only`, without those of `but`."""
+
+    only: tuple[str, ...] = _SECTIONS
+    but: tuple[str, ...] = ()
+
+    def names(self) -> Iterator[str]:
+        """Each of these settings as section.name."""
+        without = set(names_of(*self.but))
+        return (name for name in names_of(*self.only) if name not in without)
+
+
+def _without_diffusion(kind: str) -> Use:
+    """What a network without diffusion uses; only the control has an encoder with weights to start from."""
+    control = kind == "control"
+    model = {"kind", "image_size", "inference_views", *(("pretrained", "control_dropout") if control else ())}
+    training = ("mask_weight", "guide_weight", "inference_share", "ema_encoder", "gradient_checkpointing")
+    return Use(
+        but=(
+            *(f"model.{item.name}" for item in fields(SegmenterSettings) if item.name not in model),
+            *(f"training.{name}" for name in (*training, *(() if control else ("backbone_rate",)))),
+        )
+    )
+
+
+_PROMPTED = ("synthesis.inpainter", "synthesis.prompts", "synthesis.model")
+
+USES: dict[str, Use] = {
+    "run": Use(but=("lora",)),
+    "run (it trains a control and segmenters)": Use(but=("model.kind",)),
+    "run with an inpainter that is ready to paint": Use(but=("painter", "adapt")),
+    "run while run.minutes is above 0": Use(but=("training.steps",)),
+    "run while adapt.minutes is above 0": Use(but=("adapt.steps",)),
+    "train": Use(only=("model", "training", "augmentation")),
+    "train without --synthetic": Use(but=("training.real_share",)),
+    **{f"train with model.kind={kind}": _without_diffusion(kind) for kind in _CONTROLS},
+    "adapt --inpainter compact": Use(only=(*_PROMPTED, "painter", "adapt")),
+    "adapt --inpainter sdxl": Use(only=(*_PROMPTED, "synthesis.revision", "sdxl.variant", "lora")),
+    "adapt while adapt.minutes is above 0": Use(but=("adapt.steps",)),
+    "adapt --model": Use(
+        but=tuple(f"painter.{item.name}" for item in fields(InpaintingSettings) if item.name != "crop_size")
+    ),
+    "synthesize": Use(only=("synthesis", "gates", "compact", "sdxl"), but=("synthesis.share",)),
+    "study steering": Use(
+        only=("synthesis", "compact", "sdxl"),
+        but=("synthesis.share", "synthesis.background_lesion", "synthesis.backgrounds"),
+    ),
+    "study peers": Use(
+        only=("model", "training", "augmentation", "run.minutes"), but=("model.kind", "training.real_share")
+    ),
+    "study peers without the kind diffusion": _without_diffusion("control"),
+    "study peers while run.minutes is above 0": Use(but=("training.steps",)),
+    "study low-data": Use(
+        only=(
+            *("model", "training", "augmentation", "gates", "compact", "painter", "adapt"),
+            *("synthesis.prompts", "synthesis.background_lesion"),
+        ),
+        but=("model.kind", "training.steps", "gates.segmenter", "gates.mode"),
+    ),
+    "study low-data without a source that has gates": Use(but=("gates",)),
+    "study low-data without a synthetic source": Use(but=("synthesis",)),
+    "study low-data without an inpainter": Use(but=("compact", "synthesis.background_lesion")),
+    "study low-data without the source own": Use(but=("painter", "adapt")),
+    "study low-data while adapt.minutes is above 0": Use(but=("adapt.steps",)),
+}
+"""By verb, as the command line calls it, and by situation of a verb."""
+
+
+def check_use(settings: Settings, *verbs: str | None) -> None:
+    """Raise SyndiffError for the first setting that was chosen though one of `verbs`, keys of `USES`, ignores it.
+
+    None among them is a situation that is not there.
+    """
+    for verb in filter(None, verbs):
+        used = set(USES[verb].names())
+        for name in sorted(settings.chosen - used):
+            raise SyndiffError(f"setting {name} has no effect on `syndiff {verb}`; leave it out.")

@@ -1,0 +1,103 @@
+"""`syndiff synthesize`: from settings to a synthetic dataset folder and its page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from syndiff.config.settings import Settings
+from syndiff.config.uses import check_use
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.inspection import open_checked
+from syndiff.data.splits import Split
+from syndiff.pipeline.early import check_synthesis
+from syndiff.pipeline.factories import make_gates, make_inpainter
+from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, check_shards
+from syndiff.report.synthesis_page import build_synthesis_page
+from syndiff.synthesis.dry_run import dry_run
+from syndiff.synthesis.engine import synthesize_cases
+from syndiff.synthesis.finish import SynthesisSummary
+from syndiff.synthesis.grammar import Grammar
+from syndiff.synthesis.inpainters.base import Inpainter
+from syndiff.synthesis.shards import WHOLE, Shard, merge_shards
+
+
+def synthesize(
+    data: Path,
+    split_file: Path,
+    out: Path,
+    settings: Settings,
+    *,
+    count: int,
+    seed: int = 0,
+    shard: Shard = WHOLE,
+    progress: bool = True,
+) -> SynthesisSummary:
+    """Make `out` a dataset folder of `count` synthetic cases from the training cases of a split, or go on.
+
+    A whole synthesis gets its page, synthesis.html, also where fewer than `count` cases were accepted: what it returns
+    says how many. The attempts of a `shard` are united by `merge`.
+
+    Raises SyndiffError for an inpainter or a segmenter of a gate that may have seen held-out cases, for settings
+    without effect, and as `synthesize_cases` does.
+    """
+    dataset, split, inpainter, segmenter = _ready(data, split_file, settings, seed=seed)
+    summary = synthesize_cases(
+        dataset,
+        split.train,
+        inpainter,
+        out,
+        settings.synthesis,
+        count=count,
+        least=0 if shard == WHOLE else None,
+        seed=seed,
+        grammar=Grammar.for_dataset(dataset, settings.synthesis.prompts),
+        gates=make_gates(settings, inpainter, dataset, split, out, segmenter),
+        shard=shard,
+        progress=progress,
+    )
+    if shard == WHOLE:
+        build_synthesis_page(out)
+    return summary
+
+
+def plan_synthesis(
+    data: Path, split_file: Path, out: Path, settings: Settings, *, count: int, seed: int = 0, shard: Shard = WHOLE
+) -> str:
+    """The first attempts of `synthesize`, and what it would take, in words; nothing is written."""
+    dataset, split, inpainter, segmenter = _ready(data, split_file, settings, seed=seed)
+    return dry_run(
+        dataset,
+        split.train,
+        inpainter,
+        settings.synthesis,
+        count=count,
+        seed=seed,
+        grammar=Grammar.for_dataset(dataset, settings.synthesis.prompts),
+        gates=make_gates(settings, inpainter, dataset, split, out, segmenter),
+        shard=shard,
+    )
+
+
+def merge(shards: Sequence[Path], data: Path, out: Path, *, count: int, backgrounds: str = "") -> SynthesisSummary:
+    """Unite shards into the folder that one synthesis without shards would have made, byte for byte, with its page.
+
+    Raises SyndiffError for a dataset that the shards were not made from, and as `merge_shards` does.
+    """
+    dataset = open_checked(data)
+    check_shards(shards, dataset)
+    summary = merge_shards(shards, out, dataset, count=count, least=0, backgrounds=backgrounds)
+    build_synthesis_page(out)
+    return summary
+
+
+def _ready(
+    data: Path, split_file: Path, settings: Settings, *, seed: int
+) -> tuple[DatasetFolder, Split, Inpainter, Path | None]:
+    """What a synthesis works with, the segmenter of its gate at the end, once nothing can be refused any more."""
+    check_use(settings, "synthesize")
+    dataset = open_checked(data)
+    split = Split.read(split_file)
+    split.check(dataset)
+    inpainter = make_inpainter(settings)
+    check_inpainter(settings, split, dataset)
+    check_synthesis(dataset, split, settings, inpainter, seed=seed)
+    return dataset, split, inpainter, check_gate_segmenter(settings, split, dataset)

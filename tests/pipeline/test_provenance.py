@@ -1,0 +1,73 @@
+"""What has seen held-out cases is not used with them, under whatever name it has seen them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from renamed import renamed
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.seen import Seen
+from syndiff.data.splits import Split, make_split
+from syndiff.errors import SyndiffError
+from syndiff.pipeline.provenance import refuse_held_out
+from syndiff.synthesis.manifest import read_manifest
+
+TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=2", "training.batch_size=2"]
+
+
+def test_pictures_are_held_out_under_any_name(phantom: Path, tmp_path: Path) -> None:
+    dataset = DatasetFolder.open(phantom)
+    split = make_split(dataset)
+    seen = Seen.of(dataset, split.train, split.val)
+    refuse_held_out("a model", seen, dataset, split)
+    turned = Split(**{**vars(split), "train": split.test, "test": split.train})
+    copy = DatasetFolder.open(renamed(phantom, tmp_path / "copy"))
+    for held, parts in ((dataset, turned), (copy, make_split(copy, seed=3))):
+        with pytest.raises(SyndiffError, match=r"a model has seen pictures .* leaks"):
+            refuse_held_out("a model", seen, held, parts)
+
+
+def test_a_copy_of_the_training_cases_is_no_external_dataset(syndiff, phantom: Path, tmp_path: Path) -> None:
+    split, run = tmp_path / "split.json", tmp_path / "run"
+    assert syndiff("data", "split", "--data", phantom, "--out", split).status == 0
+    assert syndiff("train", "--data", phantom, "--split", split, "--out", run, *TINY).status == 0
+    copy = renamed(phantom, tmp_path / "copy")
+    outcome = syndiff("evaluate", "--run", run, "--data", copy, "--external")
+    assert outcome.status == 2 and "has seen" in outcome.err and " = sequence-" in outcome.err
+    assert not (run / "eval").exists()
+
+
+def test_what_an_inpainter_has_seen_follows_what_it_painted(syndiff, phantom: Path, tmp_path: Path) -> None:
+    """An inpainter taught under one split paints for a copy of the dataset: its own test cases would leak."""
+    copy = renamed(phantom, tmp_path / "copy")
+    tiny = ["painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_layers=1", "adapt.minutes=0"]
+    tiny += ["adapt.steps=1", "adapt.crops=4", "adapt.batch_size=2"]
+    for name, data, seed in (("mine", phantom, 0), ("theirs", copy, 1)):
+        given = ["--data", data, "--out", tmp_path / f"{name}.json", "--seed", seed]
+        assert syndiff("data", "split", *given, "--method", "random").status == 0
+    taught = syndiff(
+        "adapt", "--data", phantom, "--split", tmp_path / "mine.json", "--out", tmp_path / "inpainter", "--set", *tiny,
+    )  # fmt: skip
+    assert taught.status == 0, taught.err
+    painted = syndiff(
+        "synthesize", "--data", copy, "--split", tmp_path / "theirs.json", "--out", tmp_path / "painted", "--count", 1,
+        "--model", tmp_path / "inpainter",
+    )  # fmt: skip
+    assert painted.status == 2 and "has seen pictures that this split keeps" in painted.err, painted.err
+    assert not (tmp_path / "painted").exists()
+
+
+def test_shards_are_united_with_the_pictures_that_they_were_made_from(syndiff, phantom: Path, tmp_path: Path) -> None:
+    split, shards = tmp_path / "split.json", [tmp_path / "1", tmp_path / "2"]
+    assert syndiff("data", "split", "--data", phantom, "--out", split).status == 0
+    made = ["synthesize", "--data", phantom, "--split", split, "--count", 3, "--inpainter", "copy_paste"]
+    for number, shard in enumerate(shards, 1):
+        assert syndiff(*made, "--gates", "off", "--out", shard, "--shard", f"{number}/2").status == 0
+    sample = next(read_manifest(shards[0] / "manifest.jsonl"))
+    frame = phantom / "images" / f"{sample.source_case}.png"
+    pixels = np.array(Image.open(frame))
+    Image.fromarray(pixels ^ 1).save(frame)
+    merged = syndiff("merge", *shards, "--data", phantom, "--out", tmp_path / "all", "--count", 3)
+    assert merged.status == 2 and "has changed" in merged.err and not (tmp_path / "all").exists()
