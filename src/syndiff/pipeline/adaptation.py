@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from tqdm import tqdm
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
+from syndiff.data.masks import components, without_specks
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
@@ -60,12 +60,11 @@ def caption_lesions(
     for case_id in tqdm(sorted(case_ids), desc="captions", unit="case", disable=not progress):
         case = dataset[case_id]
         image, every = dataset.load(case)
-        regions, count = ndimage.label(every, np.ones((3, 3)))
-        areas = np.bincount(regions.ravel())[1:]
-        numbers = 1 + np.flatnonzero(areas >= max(16, areas.max(initial=0) / 20))
-        if len(numbers) > LESIONS_A_CASE:
-            numbers = np.random.default_rng(count).permutation(numbers)[:LESIONS_A_CASE]
-        lesions = [regions == number for number in numbers]
+        labels, areas = components(every)
+        chosen = without_specks(areas)
+        if len(chosen) > LESIONS_A_CASE:
+            chosen = np.random.default_rng(len(areas)).permutation(chosen)[:LESIONS_A_CASE]
+        lesions = [labels == label for label in chosen]
         found[case_id] = [(x, case.caption or grammar.caption(image, x, every).text) for x in lesions]
     return found
 

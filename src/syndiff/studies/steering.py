@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 from tqdm import tqdm
 
 from syndiff.data.attributes import measure_lesion
 from syndiff.data.inspection import open_checked
+from syndiff.data.masks import bounding_box
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
@@ -186,7 +186,7 @@ def _sheet(slot: Slot, paintings: Sequence[Sequence[Painting]]) -> bytes:
 
 def _tile(painting: Painting) -> Image.Image:
     """The lesion in the middle of twice its own size, at most of the frame's."""
-    rows, columns = ndimage.find_objects(painting.lesion.astype(np.uint8))[0]
+    rows, columns = bounding_box(painting.lesion)
     height, width = painting.lesion.shape
     side = min(2 * max(rows.stop - rows.start, columns.stop - columns.start), height, width)
     top = min(max((rows.start + rows.stop - side) // 2, 0), height - side)

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from syndiff.data.crops import crop_box, cut
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.masks import components
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.training.loop import case_indices
@@ -114,8 +114,8 @@ class LoraCases:
 
 def one_lesion(lesions: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
     """One connected lesion of a mask (HxW) that has some."""
-    parts, count = ndimage.label(lesions)
-    return parts == 1 + rng.integers(count)
+    labels, areas = components(lesions)
+    return labels == 1 + rng.integers(len(areas))
 
 
 def random_ellipse(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -11,6 +11,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.masks import components, without_specks
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import expanded, write_json
@@ -26,8 +27,8 @@ from syndiff.synthesis.gates.text_image import TextImage
 if TYPE_CHECKING:  # it brings torch, which most gates do without
     from syndiff.models.predictor import Predictor
 
-_LEAST_LESION = 64
-"""Pixels of the smallest real lesion that is measured: a speck has no inside."""
+_MIN_MEASURED = 64
+"""Pixels of the smallest real lesion whose inside can be measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,11 +234,11 @@ def _lesions(
     """Every real lesion as if it had been painted: with the inpainter's margin and the feather of compositing."""
     for case in tqdm(cases, desc="calibrating the gates", unit="case", disable=not progress):
         image, mask = dataset.load(case)
-        numbered, count = ndimage.label(mask, np.ones((3, 3)))
-        for number in range(1, count + 1):
-            lesion = numbered == number
-            if lesion.sum() < _LEAST_LESION:
+        labels, areas = components(mask)
+        for label in without_specks(areas):
+            if areas[label - 1] < _MIN_MEASURED:
                 continue
+            lesion = labels == label
             painted = lesion
             if painter.margin:
                 band = max(2.0, painter.margin * float(np.sqrt(lesion.sum() / np.pi)))
