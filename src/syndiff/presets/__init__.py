@@ -1,6 +1,5 @@
 """Presets and configuration files: data, never code; every value is checked against the class that owns it."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Annotated, Any, get_type_hints
 from syndiff.bounds import Bounds, Section, kinds_of
 from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.documents import parse_yaml, read_yaml
-from syndiff.errors import SyndiffError, shown
+from syndiff.errors import SyndiffError, did_you_mean, shown
 from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.synthesis.gates.settings import GatesSettings
@@ -195,5 +194,4 @@ def _parse_override(item: str) -> dict[str, Any]:
 
 
 def _suggest(word: object, known: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(str(word), known, n=1)
-    return f"; did you mean {close[0]}?" if close else f"; expected one of {', '.join(known)}"
+    return did_you_mean(str(word), known) or f"; expected one of {', '.join(known)}"
