@@ -1,7 +1,5 @@
 """Teaching an inpainter the user's images: captions of the training lesions, their crops, a training that resumes."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -18,7 +16,7 @@ from syndiff.data.masks import components, without_specks
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
-from syndiff.documents import Kinds, read_object
+from syndiff.documents import Kinds, digest, read_object
 from syndiff.files import expanded, write_json
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.hardware import default_device
@@ -305,5 +303,4 @@ def _plan_steps(path: Path, settings: AdaptSettings, task: Callable[[], Task]) -
 
 def _hash_of(*lesions: Lesions) -> str:
     """Hexadecimal SHA-256 of every case's captions."""
-    captions = [{case: [caption for _, caption in found] for case, found in each.items()} for each in lesions]
-    return hashlib.sha256(json.dumps(captions, sort_keys=True).encode()).hexdigest()
+    return digest([{case: [text for _, text in found] for case, found in sorted(each.items())} for each in lesions])

@@ -14,7 +14,6 @@ from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.stored import learned_from, read_description
 from syndiff.presets import Settings
 from syndiff.synthesis.album import FOREIGN
-from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.gates.panel import Gates, Painter, Segmenter
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
@@ -242,7 +241,7 @@ def check_painter(folder: Path, dataset: DatasetFolder, split: Split) -> None:
     untold = [split.dataset] if sample.backend["hash"] else []
     if not {split.dataset, dataset.name} & {*sample.backend.get("learned_from", untold)}:
         return
-    if sample.setting("sources") != fingerprint([dataset[case_id] for case_id in sorted(split.train)], dataset):
+    if sample.setting("sources") != dataset.fingerprint_of(dataset[case_id] for case_id in sorted(split.train)):
         raise SyndiffError(
             f"{folder} was painted under other training cases than this split's, by an inpainter that learned from "
             f"{dataset.name}: whether it has seen cases that this split keeps for validation or test cannot be told. "

@@ -66,6 +66,10 @@ class LoraCases:
                 "images whose masks mark some."
             )
 
+    def fingerprint(self) -> str:
+        """SHA-256 (hexadecimal) over everything that is read of the cases."""
+        return self.dataset.fingerprint_of(self.cases, self.captions)
+
     def batch(self, seed: int, step: int, timesteps: int, *, process: int = 0, processes: int = 1) -> LoraBatch:
         """This process's share of the batch of `step`, on the CPU."""
         indices = case_indices(len(self.cases), self.settings.batch_size, seed, step)

@@ -15,7 +15,6 @@ from syndiff.data.masks import components, without_specks
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import expanded, write_json
-from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.gates import statistics
 from syndiff.synthesis.gates.agreement import agreement
 from syndiff.synthesis.gates.gate import Bounds, Gate, Verdict
@@ -89,7 +88,7 @@ class Gates:
         text = TextImage(expanded(settings.text_model)) if settings.text_model else None
         calibrated_on = {
             "cases": len(cases),
-            "fingerprint": fingerprint(cases, dataset),
+            "fingerprint": dataset.fingerprint_of(cases),
             "checks": list(settings.checks),
             "quantile": settings.quantile,
             **asdict(painter),
@@ -98,7 +97,7 @@ class Gates:
                 "segmenter": predictor.fingerprint,
                 "quantile": settings.agreement_quantile,
                 "on": "validation cases" if unseen else "training cases, which the segmenter may have seen",
-                "fingerprint": fingerprint(unseen or cases, dataset),
+                "fingerprint": dataset.fingerprint_of(unseen or cases),
             },
             "text_image": text and {"model": text.fingerprint},
         }
