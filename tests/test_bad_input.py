@@ -254,8 +254,8 @@ def test_a_loss_that_is_not_finite_names_the_step(syndiff, phantom, split_file, 
 @pytest.mark.parametrize(
     ("setting", "word"),
     [
-        ("model.image_sise=64", "did you mean image_size"),
-        ("modle.image_size=64", "did you mean model"),
+        ("model.image_sise=64", "did you mean 'image_size'"),
+        ("modle.image_size=64", "did you mean 'model'"),
         ("model.image_size=large", "expected a whole number"),
         ("model.objective=z1", "noise+latent"),
         ("model.image_size=50", "multiple of 32"),

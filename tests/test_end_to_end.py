@@ -172,7 +172,7 @@ def test_doctor_speaks_plainly(syndiff):
                     "study steering --data d --split s --out o",
                 )
             ],
-            "did you mean image_size?",
+            "did you mean 'image_size'?",
         ),
     ],
     ids=("help", "settings", "a wrong setting"),

@@ -5,6 +5,7 @@ A key that stands twice is refused, since one of the two values would vanish. YA
 """
 
 import codecs
+import hashlib
 import itertools
 import json
 import math
@@ -33,6 +34,11 @@ MAX_DIGITS = 100
 
 OWN = "SynDiff wrote this file: restore it from a copy, or make what it belongs to again in another folder."
 WRITTEN_BY_HAND = "Mend it in a text editor and save it as UTF-8."
+
+
+def digest(content: Any) -> str:
+    """Hexadecimal SHA-256 of a value as JSON; the order of keys counts, tuples are lists."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def read_json(path: Path, *, mend: str = OWN) -> Any:

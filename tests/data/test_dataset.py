@@ -111,6 +111,23 @@ def test_the_fingerprint_follows_what_decides_which_values_are_foreground(root: 
     assert DatasetFolder.open(root).fingerprint() != before
 
 
+def test_the_fingerprint_of_some_cases_follows_them_alone_and_what_is_read_of_them(root: Path) -> None:
+    def fingerprint(**captions: str) -> str:
+        dataset = DatasetFolder.open(root)
+        return dataset.fingerprint_of([dataset["a"]], captions or None)
+
+    first = fingerprint()
+    add(root, "b", mask=FOREGROUND // 255)
+    assert fingerprint() == first
+    found = {first, fingerprint(a="a polyp", b="x"), fingerprint(a="a flat polyp")}
+    assert fingerprint(a="a polyp", b="y") in found
+    describe(root, modality="endoscopy")
+    found.add(fingerprint())
+    add(root, "a", mask=FOREGROUND // 255)
+    found.add(fingerprint())
+    assert len(found) == 5
+
+
 def test_the_content_of_an_image_is_its_picture_not_its_file(tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (8, 9, 3)).astype(np.uint8)
     add(tmp_path, "one", image=image)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.masks import largest_component
 from syndiff.data.words import tokenize
-from syndiff.synthesis.captions import largest_lesion
 from syndiff.synthesis.grammar import Grammar
 
 Maker = Callable[..., DatasetFolder]
@@ -26,22 +26,13 @@ def test_captions_are_measured_and_read_by_the_dataset(make_dataset: Maker, synd
     dataset, grammar = DatasetFolder.open(root), Grammar.load("polyp")
     for case in dataset.cases[:5]:
         image, mask = dataset.load(case)
-        assert case.caption == grammar.caption(image, largest_lesion(mask), mask).text
+        assert case.caption == grammar.caption(image, largest_component(mask), mask).text
         assert set(tokenize(str(case.caption))) <= set(grammar.vocabulary)
         # as the frames are drawn
         assert re.search("redder than the surrounding mucosa and (much )?brighter", str(case.caption))
     assert dataset["c5"].caption == grammar.background.text
     redder = re.search(r"^colour .*redder than (\d+) \((\d+)%\)", outcome.out, re.MULTILINE)
     assert redder and redder.groups() == ("5", "100")
-
-
-def test_of_several_lesions_the_largest_is_described() -> None:
-    mask = np.zeros((40, 60), bool)
-    mask[2:5, 2:5] = mask[20:30, 30:50] = mask[36, 58] = True
-    largest = np.zeros_like(mask)
-    largest[20:30, 30:50] = True
-    assert np.array_equal(largest_lesion(mask), largest)
-    assert not largest_lesion(np.zeros_like(mask)).any()
 
 
 def test_captions_that_exist_are_kept_unless_forced(make_dataset: Maker, syndiff: Callable, tmp_path: Path) -> None:
@@ -93,6 +84,6 @@ def test_no_word_takes_nearly_all_real_polyps(cvc: Path) -> None:
     seen: dict[str, set[str]] = {}
     for case in dataset.cases[::25]:
         image, mask = dataset.load(case)
-        for slot, word in grammar.caption(image, largest_lesion(mask), mask).words.items():
+        for slot, word in grammar.caption(image, largest_component(mask), mask).words.items():
             seen.setdefault(slot, set()).add(word)
     assert all(len(words) == len(grammar.pack.slots[slot].words) for slot, words in seen.items()), seen

@@ -13,7 +13,7 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album
 from syndiff.synthesis.field import field_of_view, to_pixels
-from syndiff.synthesis.placement import OwnLesions, Placement, PlacementRules, place
+from syndiff.synthesis.placement import OwnLesions, Placement, PlacementRules, place, restyle
 
 HEIGHT, WIDTH = 72, 96
 Maker = Callable[..., DatasetFolder]
@@ -217,6 +217,17 @@ def test_lesions_keep_to_the_sizes_of_the_training_lesions_and_are_bent(album: A
                 assert 0.85 * smallest < size < 1.15 * largest  # a bend moves a few pixels
     assert any(a.lesion_mask.sum() != b.lesion_mask.sum() for a, b in zip(bent, stiff, strict=False))
     assert all(placement.bend == 0 for placement in stiff)
+
+
+def test_the_band_around_a_lesion_that_a_corner_joins_is_that_of_one_lesion(make_dataset: Maker) -> None:
+    dataset = make_dataset()
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[24:34, 40:50] = mask[34:44, 50:60] = True  # 200 pixels: a radius of 8; of two lesions it would be 5.6
+    Image.fromarray(mask).save(dataset.cases[0].mask)
+    album, rules = Album(dataset, dataset.cases), PlacementRules(backgrounds=1)
+    placement = restyle(album, dataset.cases[0], np.random.default_rng(0), margin=1.0, rules=rules)
+    assert placement is not None
+    assert placement.paint_mask[28, 33] and not placement.paint_mask[28, 31]
 
 
 def test_a_lesion_cut_off_by_the_edge_is_passed_over(make_dataset: Maker) -> None:

@@ -19,7 +19,7 @@ from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.models.pipeline_folder import find_pipeline
 from syndiff.training.lora import lora_tensors, rate_factor
-from syndiff.training.lora_batch import LoraCases
+from syndiff.training.lora_batch import LoraCases, one_lesion
 from syndiff.training.lora_objective import LoraObjective, embed_captions
 from syndiff.training.lora_settings import LoraSettings
 from syndiff.training.run_folder import claimed_run
@@ -107,6 +107,16 @@ def test_it_learns_and_diffusers_loads_what_it_learnt(
         with torch.no_grad():
             losses.append(objective(cases.probe(0, 1000)).mean().item())
     assert losses == pytest.approx(probes, rel=1e-4)
+
+
+def test_a_lesion_that_a_corner_joins_is_learned_whole() -> None:
+    lesion = np.zeros((40, 60), bool)
+    lesion[10:20, 10:20] = lesion[20:25, 20:30] = True
+    mask = lesion.copy()
+    mask[30:40, 45:50] = True
+    drawn = [one_lesion(mask, np.random.default_rng(seed)) for seed in range(20)]
+    assert {int(part.sum()) for part in drawn} == {150, 50}
+    assert all(np.array_equal(part, lesion) for part in drawn if part.sum() == 150)
 
 
 def test_the_file_says_what_made_it(finished: Path, sdxl: Path, data: Path) -> None:

@@ -1,6 +1,5 @@
 """From a preset, a configuration file, `--set` and typed values to settings; every value is checked by its owner."""
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from syndiff.bounds import Section, is_text, kinds_of
 from syndiff.config.settings import Settings, sections
 from syndiff.documents import parse_yaml, read_yaml
-from syndiff.errors import SyndiffError, shown
+from syndiff.errors import SyndiffError, did_you_mean, shown
 
 _FOLDER = Path(__file__).parent / "presets"
 _REVISIONS = {
@@ -120,5 +119,4 @@ def _checked(origin: str, owner: type[Section], name: str, value: Any) -> Any:
 
 
 def _suggest(word: object, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else f"; expected one of {', '.join(known)}"
+    return did_you_mean(str(word), known) or f"; expected one of {', '.join(known)}"

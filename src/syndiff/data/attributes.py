@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from syndiff.data.masks import bounding_box
 from syndiff.errors import SyndiffError
 
 _DIAGONAL = 480  # pixels; larger frames are measured at about this size, or sharpness would depend on the export
@@ -104,7 +105,7 @@ class _View:
         diagonal = float(np.hypot(*lesion.shape))
         width = max(_RING[0] * float(np.sqrt(lesion.sum() / np.pi)), _RING[1] * diagonal, 3.0)
         step = max(1, round(diagonal / _DIAGONAL))
-        rows, columns = ndimage.find_objects(lesion.astype(np.uint8))[0]
+        rows, columns = bounding_box(lesion)
         pad = int(np.ceil(width)) + 4 * step
         crop = tuple(
             # from whole blocks on, or another crop of the same frame would be reduced differently

@@ -1,17 +1,16 @@
 """Cases of a dataset with their masks outlined, as one picture to look at."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.files import check_output, write_output
+from syndiff.imaging import as_shown, encode_png
 
 _CONNECTIVITY = np.ones((3, 3), bool)
 _CELL_WIDTH, _CELL_HEIGHT, _LABEL_HEIGHT, _COLUMNS = 240, 180, 18, 6
@@ -44,11 +43,7 @@ def contact_sheet(dataset: DatasetFolder, path: Path, *, count: int = 24, seed: 
         label = case.id if len(case.id) <= 32 else f"{case.id[:31]}…"
         middle = (left + _CELL_WIDTH // 2, top + _CELL_HEIGHT + _LABEL_HEIGHT // 2)
         pen.text(middle, label, fill="black", font=ImageFont.load_default(12), anchor="mm")
-    content = io.BytesIO()
-    made = PngInfo()
-    made.add_text("Software", _MADE_BY)
-    sheet.save(content, "PNG", pnginfo=made)
-    write_output(path, content.getvalue(), made_by_us=_is_sheet, what="a contact sheet")
+    write_output(path, encode_png(sheet, software=_MADE_BY), made_by_us=_is_sheet, what="a contact sheet")
 
 
 def check_sheet(path: Path) -> None:
@@ -62,12 +57,10 @@ def _is_sheet(start: bytes) -> bool:
 
 def _tile(image: NDArray[np.uint8] | NDArray[np.uint16], mask: NDArray[np.bool_]) -> Image.Image:
     """A thumbnail that fits a cell, the outline drawn just outside of the mask."""
-    if image.dtype == np.uint16:  # often 10 or 12 bits in 16: shown by its own brightest value
-        image = (image / max(1, int(image.max())) * 255).astype(np.uint8)
     height, width = mask.shape
     scale = min((_CELL_WIDTH - 6) / width, (_CELL_HEIGHT - 6) / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    tile = np.array(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+    tile = np.array(Image.fromarray(as_shown(image)).resize(size, Image.Resampling.LANCZOS))
     # the share of foreground under every pixel: even a lesion of one pixel keeps an outline
     inside = np.asarray(Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0
     tile[ndimage.binary_dilation(inside, _CONNECTIVITY) & ~inside] = _OUTLINE

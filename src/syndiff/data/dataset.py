@@ -1,9 +1,8 @@
 """The dataset folder: pairs of images and masks, and what the user wrote beside them."""
 
 import functools
-import hashlib
-import json
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from syndiff.data.listing import Listing, check_near_misses, check_pairs, check_root, check_text, is_text, some
 from syndiff.data.readers import StoredMask, distinct, foreground, image_content, read_image, read_stored_mask
 from syndiff.data.tables import read_table
-from syndiff.documents import WRITTEN_BY_HAND, read_json
+from syndiff.documents import WRITTEN_BY_HAND, digest, read_json
 from syndiff.errors import SyndiffError, did_you_mean, shown
 from syndiff.files import check_regular, sha256
 
@@ -173,9 +172,22 @@ class DatasetFolder:
         These are the sorted case ids with the bytes of image and mask and the group, and the settings that say which
         mask values are foreground: mask_threshold and classes.
         """
-        rows = [(case.id, sha256(case.image), sha256(case.mask), case.group) for case in self.cases]
-        about = {"cases": sorted(rows), "mask_threshold": self.mask_threshold, "classes": sorted(self.classes.items())}
-        return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+        rows, classes = sorted(_hashed(self.cases)), sorted(self.classes.items())
+        return digest({"cases": rows, "mask_threshold": self.mask_threshold, "classes": classes})
+
+    def fingerprint_of(self, cases: Iterable[Case], captions: Mapping[str, str] | None = None) -> str:
+        """SHA-256 (hexadecimal) over all that is read of some cases, in their order: what was made from them.
+
+        Where captions are read too, give those of all cases, by id.
+        """
+        rows, classes = _hashed(cases), sorted(self.classes.items())
+        read: list[Any] = [rows, (self.mask_threshold, classes, self.modality)]
+        return digest(read if captions is None else [*read, [captions[row[0]] for row in rows]])
+
+
+def _hashed(cases: Iterable[Case]) -> list[tuple[str, str, str, str | None]]:
+    """Id, hashes of image and mask, and group of each case."""
+    return [(case.id, sha256(case.image), sha256(case.mask), case.group) for case in cases]
 
 
 def _read_description(path: Path) -> dict[str, Any]:

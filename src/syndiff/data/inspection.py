@@ -11,10 +11,10 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from syndiff.data.dataset import Case, DatasetFolder
 from syndiff.data.listing import printable
+from syndiff.data.masks import components
 from syndiff.data.parallel import in_threads
 from syndiff.data.readers import (
     StoredImage,
@@ -31,7 +31,6 @@ Key = TypeVar("Key")
 
 AREA_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
-_CONNECTIVITY = np.ones((3, 3), bool)  # pixels that touch at a corner are one lesion
 _SHOWN = 10  # how many problems are written out
 _NEARLY_ALL = 0.95  # of an image: no lesion is so large
 log = logging.getLogger("syndiff")
@@ -209,7 +208,7 @@ def _facts(case: Case, image: StoredImage, mask: StoredMask, lesion: NDArray[np.
         mask_content=hashlib.sha256(np.packbits(lesion).data).digest(),
         area=float(lesion.mean()),
         border=float(border.mean()),
-        lesions=int(ndimage.label(lesion, _CONNECTIVITY)[1]),
+        lesions=len(components(lesion)[1]),
     )
 
 

@@ -11,8 +11,6 @@
 """
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ import numpy as np
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.listing import nfc
 from syndiff.data.readers import read_mask
-from syndiff.documents import read_json, read_text
+from syndiff.documents import digest, read_json, read_text
 from syndiff.errors import SyndiffError
 from syndiff.files import check_regular, write_json
 
@@ -65,7 +63,7 @@ class Split:
     @property
     def hash(self) -> str:
         """Hexadecimal SHA-256 of everything that the split says."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+        return digest(dict(sorted(dataclasses.asdict(self).items())))
 
     def write(self, path: Path) -> None:
         """Write the split as JSON, atomically."""

@@ -1,15 +1,11 @@
 """Masks for an image or a folder of images, one at a time, so that no more than one is held in memory."""
 
-import io
 import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from syndiff.data.readers import IMAGE_EXTENSIONS, read_image
@@ -17,6 +13,7 @@ from syndiff.deploy.journal import Journal
 from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, sha256
+from syndiff.imaging import encode_png
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.training.checkpoints import best_checkpoint
 
@@ -110,7 +107,7 @@ def _predict_one(predictor: SegmenterPredictor, path: Path, journal: Journal, ou
             return False
         if there == "foreign":
             raise _foreign(out / mask)
-    content = _png(predictor.predict(read_image(path), case_id=path.stem).mask)
+    content = encode_png(predictor.predict(read_image(path), case_id=path.stem).mask)
     if not journal.keep(mask, content, image=path.name, image_sha256=checksum):
         raise _foreign(out / mask)
     return True
@@ -141,12 +138,6 @@ def _no_file(path: Path) -> SyndiffError:
     if not path.exists():
         return SyndiffError(f"{path} does not exist, or is a link that leads nowhere.")
     return SyndiffError(f"{path} is a pipe, a device or a folder; an image is a file.")
-
-
-def _png(mask: NDArray[np.bool_]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _list_images(images: Path, out: Path) -> tuple[list[Path], dict[str, list[str]]]:

@@ -11,9 +11,6 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from syndiff.data.dataset import DatasetFolder
@@ -22,6 +19,7 @@ from syndiff.errors import SyndiffError
 from syndiff.evaluation.metrics import CaseMetrics, case_metrics, overlap
 from syndiff.evaluation.statistics import METHOD, Difference, Interval, bootstrap_mean, paired_difference
 from syndiff.files import claimed, sha256, write_bytes, write_json
+from syndiff.imaging import encode_png
 from syndiff.models.predictor import Predictor
 
 KIND = "an evaluation"
@@ -88,7 +86,7 @@ def evaluate(
             metrics = case_metrics(prediction.mask, target, tolerance=tolerance)
             rows.append(CaseRow(case.id, case.group, metrics, seconds))
             if keep_predictions:
-                pictures[case.id] = _png(prediction.mask)
+                pictures[case.id] = encode_png(prediction.mask)
 
         summary = {
             "predictor": predictor.name,
@@ -300,9 +298,3 @@ def _size(rows: Sequence[CaseRow]) -> dict[str, Any]:
         "groups": None if groups is None else len(set(groups)),
         "bootstrap": {"unit": "case" if groups is None else "group", "method": METHOD, **_SETTINGS},
     }
-
-
-def _png(mask: NDArray[np.bool_]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, format="PNG")
-    return buffer.getvalue()

@@ -21,14 +21,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import KDTree
 
+from syndiff.data.masks import components
 from syndiff.errors import SyndiffError
 
 Mask = NDArray[np.bool_]
-
-_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -139,9 +137,9 @@ def _surface_agreement(
 
 def _components_apart(mask: Mask, other: Mask) -> tuple[int, int]:
     """The number of connected components of `mask`, and how many of them share no pixel with `other`."""
-    labels, count = ndimage.label(mask, structure=_EIGHT_NEIGHBOURS)
+    labels, areas = components(mask)
     met = np.unique(labels[mask & other])
-    return count, count - met.size
+    return len(areas), len(areas) - met.size
 
 
 def _crop_to_union(prediction: Mask, target: Mask) -> tuple[Mask, Mask]:

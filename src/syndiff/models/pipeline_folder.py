@@ -1,7 +1,5 @@
 """A diffusers inpainting pipeline as a folder on this disk: found or fetched, checked, hashed and loaded."""
 
-import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,10 +8,10 @@ from typing import Any
 
 import torch
 
-from syndiff.documents import check_object, read_object
+from syndiff.documents import check_object, digest, read_object
 from syndiff.errors import SyndiffError, unquoted
 from syndiff.files import expanded, sha256
-from syndiff.models.hub import DOWNLOAD
+from syndiff.models.hub import DOWNLOAD, find_folder
 from syndiff.models.tensors import check_file, check_values
 
 DEFAULT_MODEL = "diffusers/stable-diffusion-xl-1.0-inpainting-0.1"
@@ -55,8 +53,7 @@ class PipelineFolder:
     @cached_property
     def hash(self) -> str:
         """SHA-256 over every file of the pipeline's parts: weights, configurations, vocabularies."""
-        rows = [(path.relative_to(self.path).as_posix(), sha256(path)) for path in self._files()]
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        return digest([(path.relative_to(self.path).as_posix(), sha256(path)) for path in self._files()])
 
     def _files(self) -> Iterator[Path]:
         for part in self.parts:
@@ -106,17 +103,15 @@ def find_pipeline(model: str, revision: str | None = None, variant: str | None =
     Raises SyndiffError for a folder that is missing, incomplete or of another architecture, for pickled weights
     and foreign code, and for a model that cannot be fetched.
     """
-    folder = expanded(model)
-    if folder.is_dir():
-        if revision:
-            raise SyndiffError(
-                f"revision is {revision!r} but the model {model} is a folder, which has none; leave the "
-                "revision out or name a model on the hub."
-            )
-        found = PipelineFolder(folder, variant)
-    else:
-        path = _download(model, revision, variant)
-        found = PipelineFolder(path, variant, commit=path.name)
+
+    def download() -> str:
+        from diffusers import DiffusionPipeline
+
+        return DiffusionPipeline.download(model, revision=revision, variant=variant, use_safetensors=True, **_LEFT_OUT)
+
+    path = find_folder(model, revision, download, what="model", like=DEFAULT_MODEL)
+    assert path is not None  # it was to be fetched
+    found = PipelineFolder(path, variant, commit=None if expanded(model).is_dir() else path.name)
     _check_folder(found.path, variant)
     return found
 
@@ -128,43 +123,6 @@ def first_line(error: Exception) -> str:
 
 def _parts(sdxl: bool) -> tuple[str, ...]:
     return tuple(part for part in _PARTS if sdxl or part not in _OF_SDXL)
-
-
-def _download(model: str, revision: str | None, variant: str | None) -> Path:
-    """Fetch a model from the hub, or find it in the hub's cache, and return its folder there."""
-    if not _looks_like_hub_name(model):
-        raise SyndiffError(
-            f"The pipeline folder {model} does not exist; expected a folder in diffusers' layout "
-            f"(model_index.json beside {', '.join(_parts(sdxl=False))}). {_HOW_TO_GET_IT}."
-        )
-    from diffusers import DiffusionPipeline
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    try:
-        folder = DiffusionPipeline.download(
-            model, revision=revision, variant=variant, use_safetensors=True, **_LEFT_OUT
-        )
-    except GatedRepoError:
-        raise SyndiffError(
-            f"The hub's model {model} asks you to accept its terms first: do so on its page, then log in with "
-            "`hf auth login`."
-        ) from None
-    except (RepositoryNotFoundError, RevisionNotFoundError):
-        at = f" at revision {revision!r}" if revision else ""
-        raise SyndiffError(
-            f"The hub has no model {model}{at}, and no folder of this name exists; mend the name, or give the "
-            "path of a local folder."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise SyndiffError(
-            f"The model {model} is not on this machine and could not be fetched from the hub "
-            f"({first_line(error)}). To work without network: {_HOW_TO_GET_IT}."
-        ) from error
-    return Path(folder)
-
-
-def _looks_like_hub_name(model: str) -> bool:
-    return model.count("/") == 1 and model[0] not in "/.~" and not model.endswith("/") and "\\" not in model
 
 
 def _check_folder(folder: Path, variant: str | None) -> None:

@@ -1,7 +1,5 @@
 """Teaching an inpainter the user's images: captions of the training lesions, their crops, a training that resumes."""
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
@@ -10,17 +8,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 from tqdm import tqdm
 
 from syndiff.config.settings import Settings, in_full
 from syndiff.config.uses import check_use
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
+from syndiff.data.masks import components, without_specks
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
-from syndiff.documents import Kinds, read_object
+from syndiff.documents import Kinds, digest, read_object
 from syndiff.files import expanded, write_json
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.hardware import default_device
@@ -61,12 +59,11 @@ def caption_lesions(
     for case_id in tqdm(sorted(case_ids), desc="captions", unit="case", disable=not progress):
         case = dataset[case_id]
         image, every = dataset.load(case)
-        regions, count = ndimage.label(every, np.ones((3, 3)))
-        areas = np.bincount(regions.ravel())[1:]
-        numbers = 1 + np.flatnonzero(areas >= max(16, areas.max(initial=0) / 20))
-        if len(numbers) > LESIONS_A_CASE:
-            numbers = np.random.default_rng(count).permutation(numbers)[:LESIONS_A_CASE]
-        lesions = [regions == number for number in numbers]
+        labels, areas = components(every)
+        chosen = without_specks(areas)
+        if len(chosen) > LESIONS_A_CASE:
+            chosen = np.random.default_rng(len(areas)).permutation(chosen)[:LESIONS_A_CASE]
+        lesions = [labels == label for label in chosen]
         found[case_id] = [(x, case.caption or grammar.caption(image, x, every).text) for x in lesions]
     return found
 
@@ -303,5 +300,4 @@ def _plan_steps(path: Path, settings: AdaptSettings, task: Callable[[], Task]) -
 
 def _hash_of(*lesions: Lesions) -> str:
     """Hexadecimal SHA-256 of every case's captions."""
-    captions = [{case: [caption for _, caption in found] for case, found in each.items()} for each in lesions]
-    return hashlib.sha256(json.dumps(captions, sort_keys=True).encode()).hexdigest()
+    return digest([{case: [text for _, text in found] for case, found in sorted(each.items())} for each in lesions])

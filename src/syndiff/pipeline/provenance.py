@@ -33,7 +33,6 @@ from syndiff.files import expanded
 from syndiff.models.stored import learned_from, read_description
 from syndiff.pipeline.factories import compact_checkpoint, make_inpainter
 from syndiff.synthesis.album import FOREIGN
-from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.checkpoints import best_checkpoint
 from syndiff.training.run_folder import CONFIG, read_config
@@ -156,7 +155,7 @@ def check_synthetic_inpainter(folder: Path, dataset: DatasetFolder, split: Split
     untold = [split.dataset] if sample.backend["hash"] else []
     if not {split.dataset, dataset.name} & {*sample.backend.get("learned_from", untold)}:
         return
-    if sample.setting("sources") != fingerprint([dataset[case_id] for case_id in sorted(split.train)], dataset):
+    if sample.setting("sources") != dataset.fingerprint_of(dataset[case_id] for case_id in sorted(split.train)):
         raise SyndiffError(
             f"{folder} was made under other training cases than this split's, by an inpainter that learned from "
             f"{dataset.name}: whether it has seen cases that this split keeps for validation or test cannot be told. "

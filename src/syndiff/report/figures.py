@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from syndiff.evaluation.statistics import Interval
+from syndiff.imaging import as_shown
 from syndiff.report.content import LABELS, Arm, Comparison
 
 _VARIABLES = ("ink", "soft", "control", "real", "both", "stage0", "stage1", "stage2", "stage3", "stage4", "stage5")
@@ -173,11 +174,9 @@ def jpeg(image: NDArray) -> tuple[bytes, int, int]:
 
     16-bit images are scaled to their brightest value: they are often a narrow part of the range.
     """
-    if image.dtype != np.uint8:
-        image = (image / max(1, int(image.max())) * 255).astype(np.uint8)
     width, height = _shown_size(image)
     encoded = io.BytesIO()
-    Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS).save(encoded, "JPEG", quality=88)
+    Image.fromarray(as_shown(image)).resize((width, height), Image.Resampling.LANCZOS).save(encoded, "JPEG", quality=88)
     return encoded.getvalue(), width, height
 
 

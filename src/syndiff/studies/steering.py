@@ -1,6 +1,5 @@
 """Whether the words steer the painting: the same places and the same noise, one word exchanged, the result measured."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -10,17 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy import ndimage
 from tqdm import tqdm
 
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
 from syndiff.data.attributes import measure_lesion
 from syndiff.data.inspection import open_checked
+from syndiff.data.masks import bounding_box
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
 from syndiff.files import write_bytes, write_json, write_text
+from syndiff.imaging import as_shown, encode_png
 from syndiff.pipeline.factories import make_inpainter
 from syndiff.pipeline.provenance import check_inpainter
 from syndiff.studies.cells import interval_text
@@ -179,19 +179,15 @@ def _sheet(slot: Slot, paintings: Sequence[Sequence[Painting]]) -> bytes:
         pen.text(((column + 0.5) * _TILE, _HEADER / 2), word.text, fill="black", font=font, anchor="mm")
         for row, painting in enumerate(painted[:rows]):
             sheet.paste(_tile(painting), (column * _TILE, _HEADER + row * _TILE))
-    content = io.BytesIO()
-    sheet.save(content, "PNG")
-    return content.getvalue()
+    return encode_png(sheet)
 
 
 def _tile(painting: Painting) -> Image.Image:
     """The lesion in the middle of twice its own size, at most of the frame's."""
-    rows, columns = ndimage.find_objects(painting.lesion.astype(np.uint8))[0]
+    rows, columns = bounding_box(painting.lesion)
     height, width = painting.lesion.shape
     side = min(2 * max(rows.stop - rows.start, columns.stop - columns.start), height, width)
     top = min(max((rows.start + rows.stop - side) // 2, 0), height - side)
     left = min(max((columns.start + columns.stop - side) // 2, 0), width - side)
-    cut = painting.image[top : top + side, left : left + side]
-    if cut.dtype != np.uint8:
-        cut = (cut / max(1, int(painting.image.max())) * 255).astype(np.uint8)
+    cut = as_shown(painting.image)[top : top + side, left : left + side]
     return Image.fromarray(cut).resize((_TILE, _TILE), Image.Resampling.BICUBIC)

@@ -5,12 +5,10 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 from tqdm import tqdm
 
 from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.masks import largest_component
 from syndiff.data.tables import write_table
 from syndiff.errors import SyndiffError
 from syndiff.files import check_output, keep_earlier
@@ -19,18 +17,12 @@ from syndiff.synthesis.grammar import Caption, Grammar
 log = logging.getLogger("syndiff")
 
 
-def largest_lesion(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest connected (8-neighbour) piece of a mask (HxW); empty when the mask is."""
-    regions, count = ndimage.label(mask, np.ones((3, 3)))
-    return regions == 1 + np.argmax(np.bincount(regions.ravel())[1:]) if count else np.zeros_like(mask)
-
-
 def caption_case(dataset: DatasetFolder, case: Case, grammar: Grammar) -> Caption:
     """Word a case: its largest lesion, or the background when its mask is empty."""
     image, mask = dataset.load(case)
     if not mask.any():
         return grammar.background
-    return grammar.caption(image, largest_lesion(mask), mask)
+    return grammar.caption(image, largest_component(mask), mask)
 
 
 def write_captions(

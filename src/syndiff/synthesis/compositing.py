@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from syndiff.synthesis.outline import surroundings
+from syndiff.data.masks import bounding_box
 
 
 def composite(
@@ -25,7 +25,7 @@ def composite(
     if not mask.any():
         return result
     largest = np.iinfo(source.dtype).max
-    window = surroundings(mask)  # of a mask that often is a hundredth of the frame
+    window = bounding_box(mask, 1)  # of a mask that often is a hundredth of the frame
     inside = mask[window]
     weight = _feather_weight(inside, feather)[inside, None]
     below = source[window][inside].astype(np.float64)

@@ -85,7 +85,7 @@ def _inset(cells: NDArray[np.floating]) -> NDArray[np.bool_]:
 def _largest(bright: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """The largest region of `bright` without its holes; None when it is not most of what one would look at."""
     kept = ~grown(grown(~bright))  # an opening; beyond the frame's edge it goes on as it is there
-    regions, count = ndimage.label(grown(grown(kept)))
+    regions, count = ndimage.label(grown(grown(kept)))  # of cells, not of a mask: a corner opens no view
     if not count:
         return None
     field = _filled(regions == 1 + np.argmax(np.bincount(regions.ravel())[1:]))
@@ -94,7 +94,7 @@ def _largest(bright: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
 
 def _filled(field: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The field with its holes: what lies outside of it and does not reach the frame's edge."""
-    around, count = ndimage.label(~field)
+    around, count = ndimage.label(~field)  # a corner lets no outside in
     outside = np.zeros(count + 1, bool)
     outside[np.concatenate([around[0], around[-1], around[:, 0], around[:, -1]])] = True
     outside[0] = False  # the field itself

@@ -8,12 +8,11 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from syndiff.data.dataset import Case
+from syndiff.data.masks import MIN_PIXELS, bounding_box, components, without_specks
 from syndiff.data.readers import to_unit
 from syndiff.synthesis.field import View, to_pixels
-from syndiff.synthesis.outline import grown, outline_distance, surroundings
+from syndiff.synthesis.outline import grown, outline_distance
 
-_CONNECTIVITY = np.ones((3, 3))
-_FEWEST_PIXELS = 16
 _MOST_RING = 100
 _WAVES = 3  # cosines along each side of a lesion that bend it: few, so that its outline stays smooth
 
@@ -55,43 +54,32 @@ class Lesion:
 
 def relative_sizes(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Square roots of the areas of a mask's (HxW) lesions, specks left out, relative to the frame's diagonal."""
-    _, areas, kept = label_lesions(mask)
-    return np.sqrt(areas[kept]) / np.hypot(*mask.shape)
+    _, areas = components(mask)
+    return np.sqrt(areas[without_specks(areas) - 1]) / np.hypot(*mask.shape)
 
 
 def cut_out(
     case: Case, image: NDArray[np.uint8] | NDArray[np.uint16], mask: NDArray[np.bool_], seen: View
 ) -> tuple[Lesion, ...]:
     """Return the lesions of a frame that are no specks and not cut off by the edge of the frame or of the view."""
-    regions, _, kept = label_lesions(mask)
+    labels, areas = components(mask)
     inner = ~grown(np.pad(~seen.field, 1, constant_values=True))[1:-1, 1:-1]
     field = to_pixels(inner, seen.step, mask.shape)
-    boxes = ndimage.find_objects(regions)
+    boxes = ndimage.find_objects(labels)
     found = []
-    for number in kept:
-        rows, columns = boxes[number]
-        if not field[rows, columns][regions[rows, columns] == number + 1].all():
+    for label in without_specks(areas):
+        rows, columns = boxes[label - 1]
+        if not field[rows, columns][labels[rows, columns] == label].all():
             continue
         pad = 4 + max(rows.stop - rows.start, columns.stop - columns.start) // 3
         crop = (
             slice(max(rows.start - pad, 0), rows.stop + pad),
             slice(max(columns.start - pad, 0), columns.stop + pad),
         )
-        lesion = regions[crop] == number + 1
+        lesion = labels[crop] == label
         foreign = (mask[crop] & ~lesion) | ~field[crop]
         found.append(Lesion(case, image[crop].copy(), lesion, foreign, float(np.hypot(*mask.shape))))
     return tuple(found)
-
-
-def label_lesions(mask: NDArray[np.bool_]) -> tuple[NDArray[np.integer], NDArray[np.integer], NDArray[np.integer]]:
-    """The regions of a mask (HxW), their areas, and the numbers (from 0) of those that are no specks beside others."""
-    regions = np.zeros(mask.shape, np.int32)
-    areas = np.zeros(0, np.int64)
-    if mask.any():
-        window = surroundings(mask, 0)
-        regions[window], _ = ndimage.label(mask[window], _CONNECTIVITY)
-        areas = np.bincount(regions[window].ravel())[1:]
-    return regions, areas, np.flatnonzero(areas >= max(_FEWEST_PIXELS, areas.max(initial=0) / 20))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +148,7 @@ class Warp:
         covered &= (distance <= 0) | ~self.lesion.foreign[rows, columns]
         if not covered.any():
             return None
-        window = ndimage.find_objects(covered.astype(np.uint8))[0]
+        window = bounding_box(covered)
         start = np.array([side.start for side in window])
         ring = np.argwhere(grown(covered) & ~covered)
         ring = ring[:: -(-len(ring) // _MOST_RING)]
@@ -216,7 +204,7 @@ class Patch:
     def whole(self) -> bool:
         """Whether it is large enough to be a lesion, and nothing to paint touches the part's edges."""
         edges = self.paint[[0, -1]].any() or self.paint[:, [0, -1]].any()
-        return bool(self.mask.sum() >= _FEWEST_PIXELS and not edges)
+        return bool(self.mask.sum() >= MIN_PIXELS and not edges)
 
     def colours(self) -> NDArray[np.float32]:
         """The lesion's picture: hxwx3 in [0, 1]. Cubic: linear interpolation would teach "blurred means lesion"."""

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.tables import table_bytes, write_table
 from syndiff.documents import Kinds, check_object, read_objects
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import append_json, claimed, drop_cut_line, keep_earlier, write_bytes, write_json
+from syndiff.imaging import encode_png
 
 log = logging.getLogger("syndiff")
 
@@ -156,7 +156,7 @@ class SynthesisFolder:
         if pictures:
             folder = self.root if sample.accepted else self.root / "rejected"
             content, extension = _encode(pictures.image)
-            write_bytes(folder / "masks" / f"{sample.id}.png", _png(pictures.label.astype(np.uint8) * 255))
+            write_bytes(folder / "masks" / f"{sample.id}.png", _png(pictures.label))
             write_bytes(folder / "images" / f"{sample.id}{extension}", content)
         self._record(sample)
 
@@ -264,18 +264,14 @@ def read_manifest(path: Path) -> Iterator[Sample]:
 def _encode(image: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[bytes, str]:
     """A picture without loss: PNG, or TIFF for 16 bits, which Pillow cannot write as RGB PNG."""
     if image.dtype == np.uint8:
-        return _png(image), ".png"
+        return _png(image.astype(np.uint8, copy=False)), ".png"
     content = io.BytesIO()
     tifffile.imwrite(content, image, photometric="rgb", metadata=None, software=False)
     return content.getvalue(), ".tif"
 
 
-def _png(array: NDArray) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(array).save(
-        content, "PNG", compress_level=1, compress_type=zlib.Z_RLE
-    )  # a quarter of the usual time, as small
-    return content.getvalue()
+def _png(picture: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
+    return encode_png(picture, compress_level=1, compress_type=zlib.Z_RLE)  # a quarter of the usual time, as small
 
 
 def sample_id(index: int) -> str:

@@ -26,15 +26,6 @@ def grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return wider
 
 
-def surroundings(mask: NDArray[np.bool_], pad: int = 1) -> tuple[slice, slice]:
-    """Rows and columns that hold a mask (HxW, not empty) and `pad` pixels around it, within the frame."""
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return (
-        slice(max(int(rows[0]) - pad, 0), int(rows[-1]) + 1 + pad),
-        slice(max(int(columns[0]) - pad, 0), int(columns[-1]) + 1 + pad),
-    )
-
-
 def within(mask: NDArray[np.bool_], radius: float) -> NDArray[np.bool_]:
     """All pixels at most `radius` away from one of `mask` (HxW): for a few pixels faster than true distances."""
     reach, (height, width) = int(radius), mask.shape

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from syndiff.data.dataset import Case
+from syndiff.data.masks import components, largest_component
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album, Frame
 from syndiff.synthesis.field import View, any_in_cells, to_pixels
-from syndiff.synthesis.lesions import Lesion, Sketch, Warp, draw_bend, label_lesions
+from syndiff.synthesis.lesions import Lesion, Sketch, Warp, draw_bend
 from syndiff.synthesis.outline import within
 
 OwnLesions = Literal["keep", "remove", "replace"]
@@ -115,8 +116,7 @@ def place(
         removal = _removed(frame.own, frame.view) if own != "keep" and frame.own.any() else None
         replaced = None
         if own == "replace" and removal is not None:
-            regions, areas, _ = label_lesions(frame.own)
-            replaced = regions == 1 + np.argmax(areas)
+            replaced = largest_component(frame.own)
         blocked = _blocked(frame, frame.own if removal is None else removal, free=replaced is not None)
         for draw in _search(album, frame, blocked, replaced, rng, margin, rules, lenders):
             if placement := _placement(frame, blocked, draw, removal, rules):
@@ -172,7 +172,8 @@ def _removed(mask: NDArray[np.bool_], seen: View) -> NDArray[np.bool_]:
 
 def _widened(mask: NDArray[np.bool_], seen: View, margin: float, least: float = 2.0) -> NDArray[np.bool_]:
     """Lesions (HxW) with a band of `margin` of their mean radius around, inside the field of view."""
-    radius = float(np.sqrt(mask.sum() / ndimage.label(mask)[1] / np.pi))
+    _, areas = components(mask)
+    radius = float(np.sqrt(areas.mean() / np.pi))
     near = ndimage.distance_transform_edt(~mask) <= max(least, margin * radius)
     return mask | (near & to_pixels(seen.field, seen.step, mask.shape))
 

@@ -15,7 +15,6 @@ from syndiff.documents import OWN, read_object
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import locked, write_bytes
 from syndiff.synthesis.album import lesion_free
-from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.finish import SynthesisSummary, finish
 from syndiff.synthesis.gates.acceptance import Acceptance
 from syndiff.synthesis.manifest import Sample, SynthesisFolder, claimed_folder, differences, flat, sample_id
@@ -154,7 +153,7 @@ def merge_shards(
 def _check_backgrounds(shard: SynthesisFolder, origin: DatasetFolder, backgrounds: str) -> None:
     """Raise SyndiffError unless `backgrounds` holds the lesion-free frames that the shard was painted into."""
     made = next(iter(shard)).setting("backgrounds")
-    here = fingerprint(lesion_free(Path(backgrounds)), origin) if backgrounds else None
+    here = origin.fingerprint_of(lesion_free(Path(backgrounds))) if backgrounds else None
     if made == here:
         return
     if made is None:

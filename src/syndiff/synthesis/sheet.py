@@ -1,6 +1,5 @@
 """A contact sheet of synthetic samples: source, mask, result, and what was changed."""
 
-import io
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -12,6 +11,7 @@ from scipy import ndimage
 
 from syndiff.data.readers import read_image, read_mask
 from syndiff.files import write_bytes
+from syndiff.imaging import encode_png
 from syndiff.synthesis.album import Album
 from syndiff.synthesis.manifest import Sample, SynthesisFolder
 
@@ -41,9 +41,7 @@ def contact_sheet(folder: SynthesisFolder, album: Album, path: Path) -> None:
     for row in rows:
         sheet.paste(row, (0, top))
         top += row.height
-    content = io.BytesIO()
-    sheet.save(content, "PNG")
-    write_bytes(path, content.getvalue())
+    write_bytes(path, encode_png(sheet))
 
 
 @cache

@@ -17,7 +17,6 @@ from syndiff.data.readers import image_content, read_image
 from syndiff.data.seen import Seen
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.compositing import composite
-from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.gates.paint import failed_paint
 from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.gates.region import GateInput
@@ -83,8 +82,8 @@ class Studio:
         backend = inpainter.describe()
         settings = {
             "seed": seed,
-            "sources": fingerprint(self.album.cases, dataset),
-            "backgrounds": fingerprint(self.album.backgrounds, dataset) if synthesis.backgrounds else None,
+            "sources": dataset.fingerprint_of(self.album.cases),
+            "backgrounds": dataset.fingerprint_of(self.album.backgrounds) if synthesis.backgrounds else None,
             **synthesis.recorded(),
             "placement": {
                 name: value

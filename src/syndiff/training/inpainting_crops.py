@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from syndiff.data.crops import Box, crop_box, cut
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.masks import MIN_PIXELS
 from syndiff.data.resize import resize_to
 from syndiff.errors import SyndiffError
 from syndiff.training.inpainting_settings import AdaptSettings
@@ -28,7 +29,7 @@ def has_lesion(image: NDArray[np.uint8] | NDArray[np.uint16], lesion: NDArray[np
 def _kept(image: NDArray[np.uint8] | NDArray[np.uint16], lesion: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
     """A lesion at the size at which frames are kept; None where hardly anything is left of it."""
     _, part = resize_to(image, lesion, LARGEST_FRAME)
-    return part if part.sum() >= 16 else None
+    return part if part.sum() >= MIN_PIXELS else None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """LoRA fine-tuning of a Stable Diffusion inpainting pipeline: `adapt` for the inpainter "sdxl"."""
 
-import hashlib
-import json
 import logging
 import math
 import tempfile
@@ -71,7 +69,7 @@ def adapt_lora(
     cases = LoraCases(dataset, case_ids, captions, settings)
     probes = LoraCases(dataset, probe_ids, captions, settings) if probe_ids else cases
     base = {"commit": folder.commit, "hash": None if folder.commit else folder.hash, "variant": variant}
-    made = {"seed": seed, "base": base, "data": _fingerprint(cases), "probes": _fingerprint(probes)}
+    made = {"seed": seed, "base": base, "data": cases.fingerprint(), "probes": probes.fingerprint()}
     accelerator = this_process()
     share = accelerator.num_processes * settings.accumulation
     if settings.batch_size % share:
@@ -269,12 +267,3 @@ def _is_whole(result: Path) -> bool:
         log.warning(f"{result} is damaged: its SHA-256 is not the one that {ABOUT} notes; it is written again.")
         return False
     return True
-
-
-def _fingerprint(cases: LoraCases) -> str:
-    """SHA-256 over everything that is read of the cases."""
-    rows = [
-        (case.id, sha256(case.image), sha256(case.mask), cases.captions[case.id], cases.dataset.mask_threshold)
-        for case in cases.cases
-    ]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

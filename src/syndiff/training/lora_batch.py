@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from syndiff.data.crops import crop_box, cut
 from syndiff.data.dataset import DatasetFolder
+from syndiff.data.masks import components
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.training.loop import case_indices
@@ -66,6 +66,10 @@ class LoraCases:
                 "images whose masks mark some."
             )
 
+    def fingerprint(self) -> str:
+        """SHA-256 (hexadecimal) over everything that is read of the cases."""
+        return self.dataset.fingerprint_of(self.cases, self.captions)
+
     def batch(self, seed: int, step: int, timesteps: int, *, process: int = 0, processes: int = 1) -> LoraBatch:
         """This process's share of the batch of `step`, on the CPU."""
         indices = case_indices(len(self.cases), self.settings.batch_size, seed, step)
@@ -114,8 +118,8 @@ class LoraCases:
 
 def one_lesion(lesions: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
     """One connected lesion of a mask (HxW) that has some."""
-    parts, count = ndimage.label(lesions)
-    return parts == 1 + rng.integers(count)
+    labels, areas = components(lesions)
+    return labels == 1 + rng.integers(len(areas))
 
 
 def random_ellipse(mask: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:

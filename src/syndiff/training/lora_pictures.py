@@ -1,6 +1,5 @@
 """What an inpainter under training paints: a small picture of a few fixed crops."""
 
-import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from syndiff.imaging import encode_png
 from syndiff.training.lora_batch import LoraBatch
 from syndiff.training.lora_objective import TextEmbedding, stack_embeddings
 from syndiff.training.lora_settings import LoraSettings
@@ -61,6 +61,4 @@ def _grid(pictures: Tensor) -> bytes:
     table = pictures.permute(0, 3, 1, 4, 2).reshape(rows * height, columns * width, 3)
     image = Image.fromarray(np.rint(table.clamp(0, 1).numpy() * 255).astype(np.uint8))
     image.thumbnail((columns * _SIDE, rows * _SIDE))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+    return encode_png(image)

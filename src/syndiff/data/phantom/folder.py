@@ -1,15 +1,11 @@
 """The phantom as a dataset folder."""
 
-import io
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from syndiff.data.phantom.sequence import render_sequence
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, write_bytes, write_json, write_text
+from syndiff.imaging import encode_png
 
 PNG_EFFORT = 4  # of zlib: half the time of its default for some percent of size
 SMALLEST_SIDE = 64  # pixels; below it a small polyp is a handful of them
@@ -43,8 +39,8 @@ def _write(root: Path, groups: int, frames: int, height: int, width: int, seed: 
     for group in range(groups):
         for index, frame in enumerate(render_sequence(seed, group, frames, height, width)):
             case = f"sequence-{group + 1:03d}-frame-{index + 1:03d}"
-            write_bytes(root / "images" / f"{case}.png", _png(frame.image))
-            write_bytes(root / "masks" / f"{case}.png", _png(frame.mask.astype(np.uint8) * 255))
+            write_bytes(root / "images" / f"{case}.png", encode_png(frame.image, compress_level=PNG_EFFORT))
+            write_bytes(root / "masks" / f"{case}.png", encode_png(frame.mask, compress_level=PNG_EFFORT))
             group_lines.append(f"{case},sequence-{group + 1:03d}")
             caption_lines.append(f'{case},"{frame.caption}"')
     write_text(root / "groups.csv", "\n".join(group_lines) + "\n")
@@ -60,9 +56,3 @@ def _write(root: Path, groups: int, frames: int, height: int, width: int, seed: 
         "source": f"rendered by SynDiff, seed {seed}",
     }
     write_json(root / "dataset.json", description)
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", compress_level=PNG_EFFORT)
-    return buffer.getvalue()

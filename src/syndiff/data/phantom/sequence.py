@@ -119,5 +119,5 @@ def _survey(
     for view in views:
         owner = find(lesions, view).owner * inside
         areas.append([np.mean(owner == number) for number in range(1, len(lesions) + 1)])
-        pieces.append(label(owner.reshape(shape))[1])
+        pieces.append(label(owner.reshape(shape))[1])  # no part of a polyp is to hang by a corner: it counts apart
     return np.array(areas), np.array(pieces)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
+from syndiff.data.masks import bounding_box
 from syndiff.synthesis.gates.region import LEAST, Region
 
 _SIDE = 32
@@ -66,7 +67,7 @@ def _detail(region: Region) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
 
     Without the slow changes any two lesions are alike: a bright blob on a darker ground.
     """
-    rows, columns = ndimage.find_objects(region.lesion.astype(np.uint8))[0]
+    rows, columns = bounding_box(region.lesion)
     half = 0.5 * max(rows.stop - rows.start, columns.stop - columns.start)
     row, column = (rows.start + rows.stop) / 2, (columns.start + columns.stop) / 2
     box = (column - half, row - half, column + half, row + half)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.synthesis.outline import surroundings
+from syndiff.data.masks import bounding_box
 
 
 def failed_paint(
@@ -16,7 +16,7 @@ def failed_paint(
     percentile of the painting and its mean absolute difference to the source, both as a share of the
     frame's 99th percentile, so that dark modalities and 12-bit data in 16 bits are judged alike.
     """
-    window = surroundings(mask)
+    window = bounding_box(mask, 1)
     inside, before = painted[window][mask[window]], source[window][mask[window]]
     finite = float(np.isfinite(inside).mean())
     scores: dict[str, float | None] = {"finite": round(finite, 6), "brightness": None, "change": None}

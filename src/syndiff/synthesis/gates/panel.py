@@ -11,10 +11,10 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.masks import components, without_specks
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import expanded, write_json
-from syndiff.synthesis.fingerprint import fingerprint
 from syndiff.synthesis.gates import statistics
 from syndiff.synthesis.gates.agreement import agreement
 from syndiff.synthesis.gates.gate import Bounds, Gate, Verdict
@@ -26,8 +26,8 @@ from syndiff.synthesis.gates.text_image import TextImage
 if TYPE_CHECKING:  # it brings torch, which most gates do without
     from syndiff.models.predictor import Predictor
 
-_LEAST_LESION = 64
-"""Pixels of the smallest real lesion that is measured: a speck has no inside."""
+_MIN_MEASURED = 64
+"""Pixels of the smallest real lesion whose inside can be measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class Gates:
         text = TextImage(expanded(settings.text_model)) if settings.text_model else None
         calibrated_on = {
             "cases": len(cases),
-            "fingerprint": fingerprint(cases, dataset),
+            "fingerprint": dataset.fingerprint_of(cases),
             "checks": list(settings.checks),
             "quantile": settings.quantile,
             **asdict(painter),
@@ -97,7 +97,7 @@ class Gates:
                 "segmenter": predictor.fingerprint,
                 "quantile": settings.agreement_quantile,
                 "on": "validation cases" if unseen else "training cases, which the segmenter may have seen",
-                "fingerprint": fingerprint(unseen or cases, dataset),
+                "fingerprint": dataset.fingerprint_of(unseen or cases),
             },
             "text_image": text and {"model": text.fingerprint},
         }
@@ -233,11 +233,11 @@ def _lesions(
     """Every real lesion as if it had been painted: with the inpainter's margin and the feather of compositing."""
     for case in tqdm(cases, desc="calibrating the gates", unit="case", disable=not progress):
         image, mask = dataset.load(case)
-        numbered, count = ndimage.label(mask, np.ones((3, 3)))
-        for number in range(1, count + 1):
-            lesion = numbered == number
-            if lesion.sum() < _LEAST_LESION:
+        labels, areas = components(mask)
+        for label in without_specks(areas):
+            if areas[label - 1] < _MIN_MEASURED:
                 continue
+            lesion = labels == label
             painted = lesion
             if painter.margin:
                 band = max(2.0, painter.margin * float(np.sqrt(lesion.sum() / np.pi)))

@@ -6,8 +6,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.data.masks import bounding_box
 from syndiff.synthesis.field import View, view
-from syndiff.synthesis.outline import outline_distance, surroundings
+from syndiff.synthesis.outline import outline_distance
 
 LEAST = 24
 """Pixels that a mean over a part of the picture needs; with fewer, a score is not applicable."""
@@ -43,7 +44,7 @@ class Region:
         self.sample, self.feather = sample, feather
         radius = float(np.sqrt(sample.lesion_mask.sum() / np.pi))
         self.reach = max(6.0, 0.5 * radius)
-        self.window = surroundings(sample.paint_mask, int(np.ceil(self.reach)) + 2)
+        self.window = bounding_box(sample.paint_mask, int(np.ceil(self.reach)) + 2)
         self.lesion, self.paint = sample.lesion_mask[self.window], sample.paint_mask[self.window]
 
     @cached_property

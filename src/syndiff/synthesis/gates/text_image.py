@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from syndiff.bounds import fits
+from syndiff.data.masks import bounding_box
 from syndiff.data.readers import to_unit
 from syndiff.documents import read_object
 from syndiff.errors import SyndiffError, shown
@@ -85,7 +85,7 @@ class TextImage:
         return float(torch.nn.functional.cosine_similarity(image, text)[0])
 
     def _pixels(self, sample: GateInput) -> NDArray[np.float32]:
-        rows, columns = ndimage.find_objects(sample.lesion_mask.astype(np.uint8))[0]
+        rows, columns = bounding_box(sample.lesion_mask)
         side = 2 * max(rows.stop - rows.start, columns.stop - columns.start)
         top, left = (rows.start + rows.stop - side) // 2, (columns.start + columns.stop - side) // 2
         picture = Image.fromarray(np.rint(to_unit(sample.image) * 255).astype(np.uint8))

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import linalg
 
+from syndiff.data.masks import bounding_box
 from syndiff.data.readers import to_unit
 from syndiff.data.seen import Seen
 from syndiff.synthesis.inpainters.base import InpaintRequest
-from syndiff.synthesis.outline import surroundings
 
 
 class CopyPaste:
@@ -62,7 +62,7 @@ def seamless(target: NDArray[np.float32], donor: NDArray[np.float32], mask: NDAr
         return np.clip(donor, 0, 1)
     if not mask.any():
         return result
-    crop = surroundings(mask)
+    crop = bounding_box(mask, 1)
     inside = mask[crop]
     offset = _harmonic((target[crop] - donor[crop]).astype(np.float64), inside)
     result[crop][inside] = np.clip(donor[crop][inside] + offset, 0, 1)

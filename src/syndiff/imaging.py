@@ -1,0 +1,41 @@
+"""Pictures as bytes: one way to write a PNG, and how a picture of 16 bits is shown."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+
+def encode_png(
+    picture: NDArray[np.uint8] | NDArray[np.bool_] | Image.Image,
+    *,
+    compress_level: int = -1,
+    compress_type: int = -1,
+    software: str | None = None,
+) -> bytes:
+    """A picture as the bytes of a PNG: HxW or HxWx3 uint8, a mask (HxW bool: 0 and 255), or Pillow's own.
+
+    `compress_level` (0 to 9) and `compress_type` (a strategy such as `zlib.Z_RLE`) are zlib's, -1 its defaults;
+    `software` is noted in the file as what wrote it. The same picture gives the same bytes.
+    """
+    if not isinstance(picture, Image.Image):
+        picture = Image.fromarray(picture if picture.dtype == np.uint8 else picture.astype(np.uint8) * np.uint8(255))
+    notes = None
+    if software is not None:
+        notes = PngInfo()
+        notes.add_text("Software", software)
+    content = io.BytesIO()
+    picture.save(content, "PNG", compress_level=compress_level, compress_type=compress_type, pnginfo=notes)
+    return content.getvalue()
+
+
+def as_shown(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """An image (any shape) in 8 bits, for the eye: 16 bits are scaled to the brightest value found.
+
+    Often 10 or 12 bits lie in 16, which would show as black.
+    """
+    if image.dtype == np.uint8:
+        return image.astype(np.uint8, copy=False)
+    return (image / max(1, int(image.max())) * 255).astype(np.uint8)
