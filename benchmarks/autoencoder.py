@@ -1,6 +1,7 @@
 """The compact autoencoder on real frames: mask Dice, image PSNR, latent channels and time.
 
-    python benchmarks/autoencoder.py --data ../shared/data/cvc-clinicdb --out docs/results/autoencoder.json
+    python benchmarks/autoencoder.py --data ../shared/data/cvc-clinicdb \
+        --out results/autoencoder/compact_on_cvc_clinicdb.json
 
 Targets: mask Dice mean >= 0.998 and minimum >= 0.985 over all masks, PSNR >= 35 dB, at most 16 latent channels,
 encode + decode of one 256x256 image <= 60 ms on two cores. `--autoencoder` measures another one (a folder or hub id).

@@ -1,7 +1,8 @@
 """The paper's networks at full size, with random weights: one training step and one prediction, time and peak memory.
 
-Run by hand: `python benchmarks/paper_step.py > docs/results/paper-step.json`. Takes minutes and 8 GiB of memory; random
-weights serve for both, and no weights are downloaded. One process for each measurement, so that each peak is its own.
+Run by hand: `python benchmarks/paper_step.py > results/paper-and-sdxl/paper_training_step_and_prediction.json`. Takes
+minutes and 8 GiB of memory; random weights serve for both, and no weights are downloaded. One process for each
+measurement, so that each peak is its own.
 """
 
 import argparse

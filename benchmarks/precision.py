@@ -1,6 +1,7 @@
 """Training in bf16 against fp32 on this processor: milliseconds of a step of each compact network, in turns.
 
-    python benchmarks/precision.py --data ../shared/data/cvc-clinicdb --out docs/results/precision.json
+    python benchmarks/precision.py --data ../shared/data/cvc-clinicdb --rounds 2 \
+        --out results/bf16-on-cpu/training_step_bf16_against_fp32.json
 
 With one thread and with all. What `precision: auto` means on a processor rests on it.
 """

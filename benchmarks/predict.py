@@ -1,6 +1,6 @@
 """`syndiff predict` as a user starts it: a cold start, a folder of images, and what memory it takes of any length.
 
-    python benchmarks/predict.py --out docs/results/predict-speed.json
+    python benchmarks/predict.py --out results/segmenter-speed/predict_command_1_to_1000_images.json
 
 Every measurement is a process of its own, from the command to its end. Random weights of the preset serve: neither time
 nor memory depends on them. The folders hold one frame of 384 x 288 pixels under many names. Seconds of the first image

@@ -1,6 +1,6 @@
 """Speed and memory of the segmenter beside its control, its many-step self and the paper's network, in one run.
 
-    python benchmarks/segmenter.py --out docs/results/segmenter-speed.json
+    python benchmarks/segmenter.py --out results/segmenter-speed/preset_all_parts.json
 
 Random weights serve: the time of a network does not depend on them. Every measurement is a process of its own, so that
 each peak of memory is its own; what is compared takes turns within one process. Targets: one image end to end at most

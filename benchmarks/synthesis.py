@@ -1,7 +1,7 @@
 """Speed and memory of synthesis: what the engine adds to the painting, samples a second, memory, two shards at once.
 
     python benchmarks/synthesis.py --data ../shared/data/cvc-clinicdb --split split.json --model adapted \
-        --out docs/results/synthesis-speed.json
+        --out results/synthesis-speed/all_parts_sdxl_step_110_ms.json
 
 Four parts, `--parts` chooses; every measurement is a process of its own, and every ratio comes from one run:
 

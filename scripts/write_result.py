@@ -1,8 +1,8 @@
-"""Write a finished run's table, command, seed, split and machine as a page of docs/results.
+"""Write a finished run's table, command, seed, split and machine as a page of results/, its settings beside it.
 
-    python scripts/write_result.py --run runs/cvc --data ../shared/data/cvc-clinicdb --out docs/results/cvc.md
+    python scripts/write_result.py --run runs/cvc --data ../shared/data/cvc-clinicdb --out results/cvc-clinicdb.md
 
-The page holds figures only, never a picture of the data.
+writes results/cvc-clinicdb.md and results/cvc-clinicdb/settings.txt: figures only, never a picture of the data.
 """
 
 import argparse
@@ -16,15 +16,23 @@ from syndiff.report.content import Content, read_content
 from syndiff.report.words import limits, table_markdown, verdict
 
 
-def page(content: Content, plan: dict[str, Any], title: str, remarks: str) -> str:
-    """The page as Markdown; `remarks` stand above the figures in italics, for what no file of the run knows."""
+def page(content: Content, plan: dict[str, Any], title: str, remarks: str, settings: str) -> str:
+    """The page as Markdown; `remarks` say what no file of the run knows, `settings` links to the file of settings."""
     split, environment = content.split, content.environment
     groups = {name: len({content.dataset[case].group for case in getattr(split, name)}) for name in ("train", "test")}
     lines = [
         f"# {title}",
         "",
-        *([f"*{remarks}*", ""] if remarks else []),
-        f"- Command: `{content.command}`",
+        f"    {content.command}",
+        "",
+        table_markdown(content),
+        "",
+        *(f"- **{heading}** {text}" for heading, text in verdict(content)),
+        "",
+        "## How it was made",
+        "",
+        *([f"- {remarks}"] if remarks else []),
+        f"- Settings: [all of them]({settings})",
         f"- Split: {split.method}, seed {split.seed}, {len(split.train)} training, {len(split.val)} validation and "
         f"{len(split.test)} test cases"
         + (f"; {groups['train']} groups train, {groups['test']} test" if content.dataset.has_groups else "")
@@ -38,15 +46,11 @@ def page(content: Content, plan: dict[str, Any], title: str, remarks: str) -> st
         "- Checkpoints chosen by validation Dice; the test cases were read once. Intervals: 95 %, bootstrap over "
         f"{content.unit}s.",
         "",
-        table_markdown(content),
+        "## Limits",
         "",
-        "## In words",
-        "",
+        *(f"- {sentence}" for sentence in limits(content)),
     ]
-    lines += [f"- **{heading}** {text}" for heading, text in verdict(content)]
-    lines += ["", "## Limits", "", *(f"- {sentence}" for sentence in limits(content)), "", "## Settings", "", "```"]
-    lines += [f"{name}: {value}" for name, value in content.settings.items()]
-    return "\n".join([*lines, "```", ""])
+    return "\n".join([*lines, ""])
 
 
 def main() -> None:
@@ -58,10 +62,15 @@ def main() -> None:
     parser.add_argument("--title", default="")
     parser.add_argument("--remarks", default="", help="what no file of the run knows, such as its wall time")
     options = parser.parse_args()
+    if options.out.suffix != ".md":
+        parser.error(f"--out is {options.out}; expected a name that ends in .md: a folder beside it holds the settings")
     content = read_content(options.run, DatasetFolder.open(options.data))
     plan = read_json(options.run / "plan.json") if (options.run / "plan.json").is_file() else {}
     title = options.title or f"The main job on {content.dataset.name}"
-    write_text(options.out, page(content, plan, title, options.remarks))
+    settings = options.out.with_suffix("") / "settings.txt"
+    link = settings.relative_to(options.out.parent).as_posix()
+    write_text(settings, "".join(f"{name}: {value}\n" for name, value in content.settings.items()))
+    write_text(options.out, page(content, plan, title, options.remarks, link))
     print(options.out)
 
 
