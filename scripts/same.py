@@ -134,7 +134,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 def prepare(folder: Path) -> tuple[Path, Path]:
     """A phantom and a tiny SDXL pipeline, the same for both revisions."""
     sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
-    from syndiff.data.phantom import write_phantom
+    from syndiff.phantom import write_phantom
     from tiny_pipelines import save_tiny_pipeline
 
     write_phantom(folder / "phantom", groups=8, frames=2, height=96, width=112, seed=0)

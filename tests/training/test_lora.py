@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from tiny_lora import SETTINGS, tiny_adapt
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.phantom import write_phantom
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.models.pipeline_folder import find_pipeline
+from syndiff.phantom import write_phantom
 from syndiff.training.lora import lora_tensors, rate_factor
 from syndiff.training.lora_batch import LoraCases, one_lesion
 from syndiff.training.lora_objective import LoraObjective, embed_captions

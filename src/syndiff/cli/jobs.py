@@ -51,7 +51,7 @@ class Demo(Configured):
         """Write the phantom where it is missing, then run the pipeline on it."""
         settings = self.settings({"run.minutes": self.minutes})
 
-        from syndiff.data.phantom import write_phantom
+        from syndiff.phantom import write_phantom
         from syndiff.pipeline.run import run_pipeline
 
         if not self.out.name:
@@ -83,6 +83,6 @@ class Doctor:
 
     def run(self) -> None:
         """Examine the machine."""
-        from syndiff.deploy.doctor import examine
+        from syndiff.cli.doctor import examine
 
         say(examine())

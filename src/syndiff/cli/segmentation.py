@@ -83,7 +83,7 @@ class Predict:
 
     def run(self) -> None:
         """Predict every image."""
-        from syndiff.deploy.predict import predict_images
+        from syndiff.inference.predict import predict_images
 
         result = predict_images(
             self.run_folder,

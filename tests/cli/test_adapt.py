@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from syndiff.data import inspection
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
-from syndiff.data.phantom import write_phantom
 from syndiff.data.splits import Split, make_split
+from syndiff.phantom import write_phantom
 from syndiff.pipeline import adaptation
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.checkpoints import best_checkpoint

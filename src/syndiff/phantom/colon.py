@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.phantom.noise import TILE, Floats, bilinear, noise_bank
+from syndiff.phantom.noise import TILE, Floats, bilinear, noise_bank
 
 ANGLES = 256
 DEPTHS = 440

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from syndiff.data.phantom.colon import Colon, View, unit
-from syndiff.data.phantom.lesion import Lesion
-from syndiff.data.phantom.mucosa import Mucosa
-from syndiff.data.phantom.noise import TILE, Floats
-from syndiff.data.phantom.tracing import Surface
+from syndiff.phantom.colon import Colon, View, unit
+from syndiff.phantom.lesion import Lesion
+from syndiff.phantom.mucosa import Mucosa
+from syndiff.phantom.noise import TILE, Floats
+from syndiff.phantom.tracing import Surface
 
 PALETTE = np.array([[0.93, 0.47, 0.34], [0.94, 0.60, 0.42], [0.90, 0.65, 0.42], [0.90, 0.60, 0.48]], np.float32)
 STOOL = np.array([0.84, 0.53, 0.18], np.float32)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.phantom.colon import View, unit
-from syndiff.data.phantom.lesion import Lesion
-from syndiff.data.phantom.noise import Floats
+from syndiff.phantom.colon import View, unit
+from syndiff.phantom.lesion import Lesion
+from syndiff.phantom.noise import Floats
 
 STEPS = 18
 CAUTION = np.float32(0.9)  # of the distance to a polyp that a ray advances, for the distance is approximate

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.phantom.lesion import Lesion
+from syndiff.phantom.lesion import Lesion
 
 SMALL, LARGE = 0.03, 0.09  # of the visible area
 

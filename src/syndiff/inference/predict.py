@@ -9,11 +9,11 @@ from typing import Any
 from tqdm import tqdm
 
 from syndiff.data.readers import IMAGE_EXTENSIONS, read_image
-from syndiff.deploy.journal import Journal
 from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, sha256
 from syndiff.imaging import encode_png
+from syndiff.inference.journal import Journal
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.training.checkpoints import best_checkpoint
 

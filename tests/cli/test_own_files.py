@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 from damage import damaged
 from syndiff.config.loading import load_settings
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.phantom import write_phantom
 from syndiff.data.splits import Split, make_split
-from syndiff.deploy.predict import Predicted, predict_images
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
+from syndiff.inference.predict import Predicted, predict_images
+from syndiff.phantom import write_phantom
 from syndiff.pipeline.arms import evaluate_verb, train_verb
 from syndiff.studies.cells import diffusion_settings
 from syndiff.synthesis.engine import synthesize_cases

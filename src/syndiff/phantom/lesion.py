@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from syndiff.data.phantom.noise import Floats
+from syndiff.phantom.noise import Floats
 
 SHAPES = ("sessile", "flat", "pedunculated", "lobulated")
 SUNK = np.float32(0.5)  # how far a polyp reaches below the wall, lest it show on the far side of a fold

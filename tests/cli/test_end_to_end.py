@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.phantom import write_phantom
+from syndiff.phantom import write_phantom
 
 TINY = ["--set", "model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16"]
 TINY += ["training.coarse_share=0", "training.steps=2", "training.batch_size=2"]

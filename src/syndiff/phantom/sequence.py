@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label, maximum_filter, minimum_filter
 
-from syndiff.data.phantom.caption import describe
-from syndiff.data.phantom.colon import Colon, View, cast, make_colon, turn
-from syndiff.data.phantom.lesion import Lesion, make_lesion
-from syndiff.data.phantom.mucosa import make_mucosa
-from syndiff.data.phantom.noise import Floats
-from syndiff.data.phantom.optics import FIELD, lens, make_endoscope, photograph
-from syndiff.data.phantom.shading import Scene, make_appearance
-from syndiff.data.phantom.tracing import find
+from syndiff.phantom.caption import describe
+from syndiff.phantom.colon import Colon, View, cast, make_colon, turn
+from syndiff.phantom.lesion import Lesion, make_lesion
+from syndiff.phantom.mucosa import make_mucosa
+from syndiff.phantom.noise import Floats
+from syndiff.phantom.optics import FIELD, lens, make_endoscope, photograph
+from syndiff.phantom.shading import Scene, make_appearance
+from syndiff.phantom.tracing import find
 
 SKETCH = 32  # shorter side of the coarse picture that polyps are placed and measured in
 SMALLEST, LARGEST = 0.015, 0.17  # of the frame's area that a polyp is meant to cover
