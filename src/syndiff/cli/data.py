@@ -55,18 +55,16 @@ class SplitVerb:
 
     def run(self) -> None:
         """Split and say who is where."""
-        from syndiff.data.inspection import open_checked
-        from syndiff.data.splits import make_split
-        from syndiff.pipeline.arms import describe_split
+        from syndiff.pipeline.splitting import split
 
         if os.path.lexists(self.out):  # a link that leads nowhere is somebody's too
             raise SyndiffError(
                 f"{self.out} exists already and is not replaced: what was trained under a split depends on it. Remove "
                 "it or give another --out."
             )
-        split = make_split(open_checked(self.data), method=self.method, seed=self.seed)
-        split.write(self.out)
-        say(f"{describe_split(split)}\nWritten to {self.out}")
+        made = split(self.data, method=self.method, seed=self.seed)
+        made.write(self.out)
+        say(f"{made}\nWritten to {self.out}")
 
 
 @dataclass(kw_only=True)

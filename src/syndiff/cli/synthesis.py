@@ -46,12 +46,13 @@ class Synthesize(Configured):
 
     data: Path
     """Dataset folder."""
-    split: Path
-    """Split JSON (see `syndiff data split`); only its training cases are used."""
     out: Path
     """Dataset folder to write; the same command goes on where it stopped."""
     count: int
     """Accepted cases wanted."""
+    split: Path | None = None
+    """Split JSON (see `syndiff data split`); only its training cases are used. Without it: the split that --out or
+    --model was made with, else the dataset's own, by group where groups are known; it is kept in --out."""
     inpainter: Literal["compact", "copy_paste", "sdxl"] | None = None
     """Replaces synthesis.inpainter."""
     model: str | None = None
@@ -84,10 +85,26 @@ class Synthesize(Configured):
         shard = Shard.parse(self.shard)
         if self.dry_run:
             say(
-                plan_synthesis(self.data, self.split, self.out, settings, count=self.count, seed=self.seed, shard=shard)
+                plan_synthesis(
+                    self.data,
+                    self.out,
+                    count=self.count,
+                    split=self.split,
+                    settings=settings,
+                    seed=self.seed,
+                    shard=shard,
+                )
             )
             return
-        summary = synthesize(self.data, self.split, self.out, settings, count=self.count, seed=self.seed, shard=shard)
+        summary = synthesize(
+            self.data,
+            self.out,
+            count=self.count,
+            split=self.split,
+            settings=settings,
+            seed=self.seed,
+            shard=shard,
+        )
         say(f"{summary}\n{summary.table}")
         if shard == WHOLE:
             say(f"Page: {self.out / PAGE}")

@@ -12,7 +12,7 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.seen import Seen
-from syndiff.data.splits import Split, make_split
+from syndiff.data.splits import Split
 from syndiff.documents import check_object, read_object
 from syndiff.errors import SyndiffError, shown
 from syndiff.evaluation.evaluate import evaluate, finished, read_summary, scores_of
@@ -223,7 +223,7 @@ def train_verb(
     if dry_run:
         cases = sum(len(ids) for _, ids in sources)
         plan = training_plan(settings.model, settings.training, cases)
-        return f"{describe_split(split)}\n{cases} cases to train on\n{plan}\n\nnothing was written or downloaded"
+        return f"{split}\n{cases} cases to train on\n{plan}\n\nnothing was written or downloaded"
     check_segmenters(settings, [settings.model.kind], fetch=True)
     size = settings.model.image_size
     train_cases = load_cases(sources, size, progress=True)
@@ -232,29 +232,3 @@ def train_verb(
         out, settings, settings.training.steps, split, train_cases, val_cases, synthetic=synthetic, seed=seed
     )
     return f"Best model: {best} (validation Dice {score_of(best):.3f})"
-
-
-def obtain_split(dataset: DatasetFolder, path: Path, *, method: str, seed: int) -> Split:
-    """`planned_split`, written to `path` where nothing was stored."""
-    split = planned_split(dataset, path, method=method, seed=seed)
-    if not path.is_file():
-        split.write(path)
-    return split
-
-
-def planned_split(dataset: DatasetFolder, path: Path, *, method: str, seed: int) -> Split:
-    """The split stored at `path`, checked against the dataset, or the one that would be written there."""
-    if not path.is_file():
-        return make_split(dataset, method=method, seed=seed)
-    split = Split.read(path)
-    split.check(dataset)
-    return split
-
-
-def describe_split(split: Split) -> str:
-    """One line on who is where."""
-    leak = " - LEAKY: frames of one sequence may lie on both sides" if split.leaky else ""
-    return (
-        f"split {split.method}, seed {split.seed}: {len(split.train)} training, {len(split.val)} validation and "
-        f"{len(split.test)} test cases{leak}"
-    )

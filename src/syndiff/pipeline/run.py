@@ -20,10 +20,11 @@ from syndiff.errors import SyndiffError
 from syndiff.files import expanded
 from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.pipeline.adaptation import adapt_compact
-from syndiff.pipeline.arms import describe_split, evaluate_runs, plan_steps, planned_split, train_segmenter
+from syndiff.pipeline.arms import evaluate_runs, plan_steps, train_segmenter
 from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
 from syndiff.pipeline.factories import make_gates, make_inpainter
 from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
+from syndiff.pipeline.splitting import stored_split
 from syndiff.pipeline.stages import IDENTIFIED, SYNTHESIS, SYNTHETIC, is_of, may_change, set_aside
 from syndiff.report.content import read_content
 from syndiff.report.page import build_report
@@ -70,7 +71,7 @@ def run_pipeline(
     grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
     if inpainter:
         check_prompts(grammar, inpainter)
-    split = planned_split(dataset, out / "split.json", method=split_method, seed=seed)
+    split = stored_split(dataset, out / "split.json", method=split_method, seed=seed)
     config = settings.recorded()
     if settings.run.minutes:
         del config["training"]["steps"]  # plan.json has the steps
@@ -100,7 +101,7 @@ def run_pipeline(
         contact_sheet(dataset, out / "inspection.png", seed=seed)
         stage(2, "split", split_method)
         split.write(out / "split.json")
-        log.info(describe_split(split))
+        log.info(str(split))
 
         # 2. The control and the segmenter on real cases alone.
         size = settings.model.image_size
@@ -233,7 +234,7 @@ def _plan_in_words(dataset: DatasetFolder, split: Split, settings: Settings) -> 
     long = f"{settings.adapt.minutes:g} minutes" if settings.adapt.minutes else f"{settings.adapt.steps} steps"
     adaptation = f", which first learns from the training cases for {long}" if adapts else ""
     return (
-        f"{describe_split(split)}\n"
+        f"{split}\n"
         f"three segmenters at {model.image_size} pixels (control, real, real + synthetic), {training} each, "
         f"{torch.get_num_threads()} threads\n"
         f"{count} synthetic cases with {settings.synthesis.inpainter}{adaptation}\n"

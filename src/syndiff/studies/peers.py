@@ -18,8 +18,9 @@ from syndiff.files import write_json, write_text
 from syndiff.models.peers import PEERS
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter_settings import Kind
-from syndiff.pipeline.arms import describe_split, obtain_split, plan_steps, train_segmenter
+from syndiff.pipeline.arms import plan_steps, train_segmenter
 from syndiff.pipeline.early import check_segmenters
+from syndiff.pipeline.splitting import stored_split
 from syndiff.studies.cells import case_scores, in_processes, mean_dice, part_of_the_threads
 from syndiff.studies.choices import Side
 from syndiff.studies.table import as_markdown, tabulate
@@ -88,8 +89,11 @@ def peers(
     open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **used})
     cells = []
     for number in range(seed, seed + splits):
-        split = obtain_split(dataset, out / "splits" / f"{number}.json", method=split_method, seed=number)
-        log.info(describe_split(split))
+        path = out / "splits" / f"{number}.json"
+        split = stored_split(dataset, path, method=split_method, seed=number)
+        if not path.is_file():
+            split.write(path)
+        log.info(str(split))
         train_cases = load_cases([(dataset, split.train)], settings.model.image_size)
         with part_of_the_threads(workers):
             steps = plan_steps(out / "plan.json", settings, train_cases, arms)
