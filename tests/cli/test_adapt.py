@@ -23,7 +23,7 @@ from syndiff.training.checkpoints import best_checkpoint
 TINY = (
     *("--set", "painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_channels=16"),
     *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
-    *("adapt.warmup=1", "adapt.validate_every=2", "adapt.checkpoint_every=2"),
+    *("adapt.warmup_steps=1", "adapt.validate_every=2", "adapt.checkpoint_every=2"),
 )
 FAST = ("compact.steps=2", "compact.batch_size=2", "gates.mode=report", "gates.checks=[contrast]")
 
@@ -245,7 +245,7 @@ def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split
     command = [
         *("adapt", "--data", phantom, "--split", split, "--out", tmp_path / "lora"),
         *("--inpainter", "sdxl", "--model", model, "--set", "lora.steps=2", "lora.batch_size=1", "lora.rank=2"),
-        *("lora.resolution=32", "lora.smallest_crop=16", "lora.pictures=1", "lora.picture_steps=1"),
+        *("lora.resolution=32", "lora.min_crop=16", "lora.pictures=1", "lora.picture_steps=1"),
     ]
     planned = syndiff(*command, "--dry-run")
     assert planned.status == 0, planned.err

@@ -14,9 +14,7 @@ from syndiff.synthesis.gates.settings import GatesSettings
 from syndiff.synthesis.inpainters.compact_settings import CompactSettings
 from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings
 from syndiff.synthesis.settings import SynthesisSettings
-from syndiff.training.inpainting_settings import AdaptSettings
-from syndiff.training.lora_settings import LoraSettings
-from syndiff.training.settings import Minutes, TrainingSettings
+from syndiff.training.settings import AdaptSettings, LoraSettings, Minutes, TrainingSettings
 
 _PLACES = (
     *("model.autoencoder", "model.denoiser_weights", "painter.autoencoder"),

@@ -33,10 +33,10 @@ from syndiff.training.checkpoints import best_checkpoint, find_checkpoint, score
 from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.inpainting_pool import EncodedCrops, encode_crops
-from syndiff.training.inpainting_settings import AdaptSettings
 from syndiff.training.loop import Task, check_machine, fit
 from syndiff.training.pace import steps_within, warn_of_shortfall
 from syndiff.training.run_folder import check_run, claimed_run, open_run
+from syndiff.training.settings import AdaptSettings
 
 log = logging.getLogger("syndiff")
 

@@ -28,6 +28,7 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
     warning = check_precision(training.precision)
     bf16, parts, weights, memory = _counted(model, training)
     images = training.steps * training.batch_size
+    shares = "the whole batch in one" if training.accumulation == 1 else f"the batch in {training.accumulation} parts"
     lines = [
         f"{training.steps:,} steps of {training.batch_size} images at {_sizes(model, training)}: {images:,} images "
         f"seen, each of the {cases} cases {images / max(1, cases):,.0f} times"
@@ -40,7 +41,7 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
         "parameters",
         *(f"  {_part(part)}" for part in parts),
         "",
-        f"memory of the training, an ESTIMATE: {memory.total / GIB:.1f} GiB a process, the whole batch in one",
+        f"memory of the training, an ESTIMATE: {memory.total / GIB:.1f} GiB a process, {shares}",
         *_memory(memory, training, bf16),
         "",
         "weights",
@@ -61,7 +62,7 @@ def check_training(model: SegmenterSettings, training: TrainingSettings) -> None
             f"the training of the kind {model.kind} would take about {needed / GIB:,.0f} GiB of memory, and this "
             f"machine has {there / GIB:,.0f} (an estimate: `syndiff train --dry-run` shows its parts). Lower "
             f"training.batch_size (now {training.batch_size}), model.image_size ({model.image_size}) or the model's "
-            "channels."
+            f"channels, or raise training.accumulation ({training.accumulation})."
         )
 
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from syndiff.documents import check_object, read_objects
 from syndiff.errors import SyndiffError, unquoted
-from syndiff.files import write_text
+from syndiff.files import write_bytes, write_text
 from syndiff.models.hardware import has_fast_bf16
 from syndiff.models.stored import DESCRIPTION, read_description
-from syndiff.models.tensors import check_fit, trainable_state
+from syndiff.models.tensors import check_fit
 from syndiff.training.checkpoints import (
     find_checkpoint,
     go_on_from,
@@ -35,6 +35,13 @@ from syndiff.training.settings import OptimisationSettings
 log = logging.getLogger("syndiff")
 
 
+class Validation(NamedTuple):
+    """How good a model is, and a PNG that shows it, where its task makes one."""
+
+    score: float
+    picture: bytes | None = None
+
+
 class Task(Protocol):
     """What is trained: a model, its losses, and how good it is. Seeds of steps come from `derived_seed`."""
 
@@ -42,10 +49,15 @@ class Task(Protocol):
     """What metrics.jsonl calls the score of a validation."""
     score_sign: int
     """1 where a higher score is better, -1 where a lower one is."""
+    begins_trained: bool
+    """Whether the model is of use before the first step, so that it is validated then as well, beside the selection."""
 
     @property
     def model(self) -> nn.Module:
-        """Its `trainable_state` is what is stored."""
+        """What is trained, and what is frozen beside it."""
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors of `model` that are stored, and gone on from: all that it cannot be rebuilt without."""
 
     @property
     def objective(self) -> nn.Module:
@@ -58,10 +70,13 @@ class Task(Protocol):
         """
 
     def batch(self, step: int, *, process: int, processes: int) -> Sequence[Any]:
-        """This process's share of the batch of `step`, on the CPU: a named tuple, its tensors ready to be moved."""
+        """This process's share of the batch of `step`, on the CPU: a named tuple of tensors and tuples, a row a case.
 
-    def validate(self) -> float:
-        """The score, of the weights that the model holds now."""
+        What a model needs none of is empty.
+        """
+
+    def validate(self) -> Validation:
+        """The score of the weights that the model holds now."""
 
     def describe(self, *, step: int, score: float | None) -> dict[str, Any]:
         """The JSON beside the weights: all that rebuilds the model and its use; its sections say what it is."""
@@ -79,7 +94,7 @@ def fit(
     """Train to `settings.steps` or go on from the last checkpoint in `run`; returns the best checkpoint's folder.
 
     Selection is by the task's score. `stop_after` leaves the run early, at a checkpoint after that step, as a kill
-    would; the schedule stays that of `settings.steps`.
+    would; the schedule stays that of `settings.steps`. Pictures of validations go to pictures/<step>.png.
 
     Raises SyndiffError when a loss is not finite, naming the step and the terms, for a precision that the device does
     not have, and for a batch that several processes cannot share evenly.
@@ -91,7 +106,7 @@ def fit(
     model = task.model
     objective, optimizer = accelerator.prepare(task.objective, make_optimizer(task, settings))
     live_only = [p for group in optimizer.param_groups if not group.get("averaged", True) for p in group["params"]]
-    average = MovingAverage(model, settings.ema, but=live_only)
+    average = MovingAverage(model, settings.ema_decay, but=live_only)  # empty where the decay is 0
 
     # 2. Where an earlier run left off.
     step, seconds, best = 0, 0.0, -math.inf
@@ -100,14 +115,29 @@ def fit(
         check_same_model(checkpoint, task.describe(step=0, score=None))
         tensors, stored = load_state(checkpoint)
         live, averaged = _part(tensors, "live."), _part(tensors, "ema.")
-        check_fit(checkpoint / "training_state", live, trainable_state(model))
+        check_fit(checkpoint / "training_state", live, task.state())
         check_fit(checkpoint / "training_state", averaged, average.average)
-        model.load_state_dict({**model.state_dict(), **live})
+        model.load_state_dict(live, strict=False)
         average.load(averaged)
         unpack_optimizer(optimizer, tensors, checkpoint)
         step, seconds = stored["step"], stored["seconds"]
         best = -math.inf if stored.get("best") is None else task.score_sign * stored["best"]
-    journal = Journal(run / "metrics.jsonl", step, writes=accelerator.is_main_process)
+    journal = Journal(run / "metrics.jsonl", step if checkpoint else -1, writes=accelerator.is_main_process)
+
+    def validate() -> float:
+        average.swap()
+        score, picture = task.validate()
+        average.swap()
+        if not math.isfinite(score):
+            raise SyndiffError(
+                f"{run}: the validation of step {step} gives {task.score_name} {score}. Lower learning_rate (now "
+                f"{settings.learning_rate}) or set precision to fp32; the checkpoints before this step are kept."
+            )
+        objective.train()
+        journal.write(step=step, **{task.score_name: score})
+        if picture and accelerator.is_main_process:
+            write_bytes(run / "pictures" / f"{step:06d}.png", picture)
+        return score
 
     # 3. The steps.
     bar = tqdm(
@@ -117,6 +147,8 @@ def fit(
         desc=run.name,
         disable=not (progress and accelerator.is_main_process),
     )
+    if checkpoint is None and task.begins_trained:
+        validate()
     objective.train()
     last = min(settings.steps, stop_after or settings.steps)
     while step < last:
@@ -147,26 +179,17 @@ def fit(
             journal.write(step=step, images=images, loss=loss.item(), losses=values, lr=rate, seconds=round(seconds, 2))
         score, improved = None, False
         if step % settings.validate_every == 0 or step == settings.steps:
-            average.swap()
-            score = task.validate()
-            average.swap()
-            if not math.isfinite(score):
-                raise SyndiffError(
-                    f"{run}: the validation of step {step} gives {task.score_name} {score}. Lower learning_rate (now "
-                    f"{settings.learning_rate}) or set precision to fp32; the checkpoints before this step are kept."
-                )
-            objective.train()
+            score = validate()
             improved = task.score_sign * score > best
             best = max(best, task.score_sign * score)
-            journal.write(step=step, **{task.score_name: score})
         if accelerator.is_main_process and (improved or step % settings.checkpoint_every == 0 or step == last):
             save_checkpoint(
                 run,
                 step,
-                weights={**trainable_state(model), **average.average},
+                weights={**task.state(), **average.average},
                 description=task.describe(step=step, score=score),
                 state={
-                    **{f"live.{name}": value for name, value in trainable_state(model).items()},
+                    **{f"live.{name}": value for name, value in task.state().items()},
                     **{f"ema.{name}": value for name, value in average.average.items()},
                     **pack_optimizer(optimizer),
                 },
@@ -192,19 +215,30 @@ def check_machine(settings: OptimisationSettings) -> str:
     Raises SyndiffError for a precision that the device does not have, and for a batch that the processes cannot share
     evenly.
     """
-    if settings.batch_size % (processes := this_process().num_processes):
+    processes = this_process().num_processes
+    if settings.batch_size % (shares := processes * settings.accumulation):
         raise SyndiffError(
-            f"batch_size: {settings.batch_size} cannot be divided among {processes} processes; make it a multiple of "
-            f"{processes}."
+            f"{settings.section} setting batch_size: {settings.batch_size} cannot be divided among {processes} "
+            f"processes x {settings.accumulation} parts; make it a multiple of {shares}."
         )
     return check_precision(settings.precision)
+
+
+def split_batch(batch: Any, count: int) -> list[Any]:
+    """A batch in `count` equal parts."""
+    size = max(map(len, batch)) // count
+    return [type(batch)(*(value[i * size : (i + 1) * size] for value in batch)) for i in range(count)]
 
 
 def draw_batch(task: Task, step: int, accelerator: Accelerator) -> Any:
     """This process's share of the batch of `step`, on its device."""
     batch = task.batch(step, process=accelerator.process_index, processes=accelerator.num_processes)
-    moved = (value.to(accelerator.device) if isinstance(value, Tensor) else value for value in batch)
-    return type(batch)(*moved)
+    return moved(batch, accelerator.device)
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """A batch with its tensors on `device`."""
+    return type(batch)(*(value.to(device) if isinstance(value, Tensor) else value for value in batch))
 
 
 def backpropagate(
@@ -214,14 +248,22 @@ def backpropagate(
     settings: OptimisationSettings,
     accelerator: Accelerator,
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Leave the clipped gradient of one batch in the parameters; returns losses, their sum and the norm."""
-    with autocast(settings.precision, accelerator.device):
-        losses = objective(batch)
-        loss = torch.stack(list(losses.values())).sum()
-    optimizer.zero_grad(set_to_none=True)
-    accelerator.backward(loss)
-    norm = accelerator.clip_grad_norm_(objective.parameters(), settings.clip)
-    return losses, loss, norm
+    """Leave the clipped gradient of one batch in the parameters; returns losses, their sum and the norm.
+
+    A batch of several parts (`settings.accumulation`) has the mean of their losses and of their gradients.
+    """
+    parts: list[dict[str, Tensor]] = []
+    for part in split_batch(batch, settings.accumulation):
+        with autocast(settings.precision, accelerator.device):
+            weighted = {name: value / settings.accumulation for name, value in objective(part).items()}
+            loss = torch.stack(list(weighted.values())).sum()
+        if not parts:
+            optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(loss)
+        parts.append({name: value.detach() for name, value in weighted.items()})
+    losses = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
+    norm = accelerator.clip_grad_norm_(objective.parameters(), settings.grad_clip)
+    return losses, torch.stack(list(losses.values())).sum(), norm
 
 
 def check_same_model(checkpoint: Path, described: dict[str, Any]) -> None:
@@ -261,12 +303,12 @@ class Journal:
 
 
 def rate_factor(step: int, settings: OptimisationSettings) -> float:
-    """Linear warm-up, then a cosine to zero or a constant; `step` counts from 0."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    if settings.decay == "none":
+    """Linear warm-up, then a cosine to zero or a constant, as a factor on the rate; `step` counts from 0."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    if settings.lr_schedule == "constant":
         return 1.0
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 

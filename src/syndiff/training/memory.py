@@ -33,8 +33,8 @@ class Memory:
     """Bytes of one process while it trains.
 
     weights: of all parts, in fp32. gradients, moments (AdamW's two) and average (EMA): of what they exist for.
-    kept: what the forward pass keeps of one batch for the backward pass, bf16 copies of the weights included; with
-    gradient checkpointing the blocks' inputs, and of what is computed again the largest block.
+    kept: what the forward pass keeps of one part of a batch (`accumulation`) for the backward pass, bf16 copies of the
+    weights included; with gradient checkpointing the blocks' inputs, and of what is computed again the largest block.
     update: AdamW's passing copy of what is trained, when `kept` is gone.
     """
 
@@ -95,7 +95,7 @@ def count_memory(
         weights=FP32 * sum(parameter.numel() for parameter in model.parameters()),
         gradients=trained,
         moments=2 * trained,
-        average=averaged,
+        average=averaged if training.ema_decay else 0,
         kept=_kept(settings, training, objective, bf16=bf16),
         update=trained,
     )
@@ -104,7 +104,7 @@ def count_memory(
 def _kept(
     settings: SegmenterSettings, training: TrainingSettings, objective: SegmentationObjective, *, bf16: bool
 ) -> int:
-    """Bytes that autograd holds of one batch between the passes."""
+    """Bytes that autograd holds of one part of a batch between the passes."""
     model, size = objective.model, settings.image_size
     ledger = _Ledger()
     # Fake tensors believe that they are on the processor, whose attention keeps no matrices, like a graphics card's.
@@ -112,7 +112,7 @@ def _kept(
         objective.to_empty(device="cpu").train()
         if training.gradient_checkpointing and isinstance(model, DiffusionSegmenter):
             checkpoint_gradients(model, ledger.block)
-        count = training.batch_size
+        count = training.batch_size // training.accumulation
         noise = torch.empty(0)
         if isinstance(model, DiffusionSegmenter):
             noise = torch.empty(count, *model.noise_shape(size, size))

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from syndiff.data.augmentation import Augmentation
 from syndiff.data.augmentation_settings import AugmentationSettings
@@ -13,7 +14,8 @@ from syndiff.models.hardware import default_device
 from syndiff.models.prediction import mean_dice, model_description
 from syndiff.models.segmenter import DiffusionSegmenter, initialise
 from syndiff.models.segmenter_settings import SegmenterSettings
-from syndiff.training.loop import case_indices, derived_seed
+from syndiff.models.tensors import trainable_state
+from syndiff.training.loop import Validation, case_indices, derived_seed
 from syndiff.training.objective import Batch, SegmentationObjective, backbone_of, draw_randomness
 from syndiff.training.settings import TrainingSettings
 
@@ -24,7 +26,7 @@ class SegmentationTask:
     The first source of `train_cases` is the real one; all others are painted.
     """
 
-    score_name, score_sign = "val_dice", 1
+    score_name, score_sign, begins_trained = "val_dice", 1, False
 
     def __init__(
         self,
@@ -47,6 +49,10 @@ class SegmentationTask:
         self.coarse_steps = round(settings.coarse_share * settings.steps)
         self.mixed_steps = settings.steps - round(settings.real_share * settings.steps)
         self.real = torch.nonzero(train_cases.source == 0).flatten()
+
+    def state(self) -> dict[str, Tensor]:
+        """All but the frozen autoencoder's."""
+        return trainable_state(self.model)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The pretrained backbone has a rate of its own; the vision encoder may be left out of the average."""
@@ -88,10 +94,10 @@ class SegmentationTask:
         noise, timestep = draw_randomness(self.model, len(indices), size, self.settings.inference_share, generator)
         return Batch(image.contiguous(memory_format=torch.channels_last), mask, noise, timestep)
 
-    def validate(self) -> float:
+    def validate(self) -> Validation:
         """Mean Dice on the validation cases at the model's resolution, one view an image."""
         assert self.val_cases is not None
-        return mean_dice(self.model, self.val_cases, batch_size=self.settings.batch_size)
+        return Validation(mean_dice(self.model, self.val_cases, batch_size=self.settings.batch_size))
 
     def describe(self, *, step: int, score: float | None) -> dict[str, Any]:
         """`model_description` of the segmenter."""
