@@ -24,7 +24,8 @@ from syndiff.errors import SyndiffError
 from syndiff.files import write_json
 from syndiff.inference.predict import Predicted, predict_images
 from syndiff.phantom import write_phantom
-from syndiff.pipeline.arms import evaluate_verb, train_verb
+from syndiff.pipeline.evaluation import evaluate
+from syndiff.pipeline.training import train
 from syndiff.studies.cells import diffusion_settings
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.gates.panel import Gates
@@ -57,10 +58,10 @@ class Place:
 
     def train(self) -> str:
         chosen = load_settings("compact", None, [*TINY, *SHORT])
-        return train_verb(self.data, self.root / "split.json", self.run, None, chosen, 0, False)
+        return str(train(self.data, self.run, split=self.root / "split.json", settings=chosen))
 
     def evaluate(self) -> str:
-        return evaluate_verb(self.run, self.data, external=False, tolerance=2.0, seed=0)
+        return str(evaluate(self.run, self.data))
 
     def predict(self) -> Predicted:
         image = min((self.data / "images").iterdir())

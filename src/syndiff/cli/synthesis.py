@@ -15,10 +15,11 @@ class Adapt(Configured):
 
     data: Path
     """Dataset folder."""
-    split: Path
-    """Split JSON (see `syndiff data split`); it learns from the training cases, validation cases judge it."""
     out: Path
     """Run folder, which `synthesize --model` takes; the same command resumes it."""
+    split: Path | None = None
+    """Split JSON (see `syndiff data split`); it learns from the training cases, validation cases judge it. Without it:
+    the split that --out was made with, else the dataset's own, by group where groups are known; it is kept in --out."""
     inpainter: Literal["compact", "sdxl"] = "compact"
     """compact is trained on a laptop; sdxl is a diffusion pipeline that gets a LoRA, on a GPU."""
     model: str | None = None
@@ -35,9 +36,12 @@ class Adapt(Configured):
             {"synthesis.inpainter": self.inpainter, "synthesis.model": self.model, "adapt.minutes": self.minutes}
         )
 
-        from syndiff.pipeline.adaptation import adapt
+        from syndiff.pipeline.adaptation import adapt, plan_adaptation
 
-        say(adapt(self.data, self.split, self.out, settings, seed=self.seed, dry_run=self.dry_run))
+        if self.dry_run:
+            say(plan_adaptation(self.data, self.out, split=self.split, settings=settings))
+        else:
+            say(str(adapt(self.data, self.out, split=self.split, settings=settings, seed=self.seed)))
 
 
 @dataclass(kw_only=True)

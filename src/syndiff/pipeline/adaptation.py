@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from syndiff.config.loading import load_settings
 from syndiff.config.settings import Settings, in_full
 from syndiff.config.uses import check_use
 from syndiff.data.dataset import DatasetFolder
@@ -25,6 +26,7 @@ from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import initialise_inpainter
 from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.pipeline.early import check_adaptation
+from syndiff.pipeline.splitting import find_split
 from syndiff.pipeline.starting import Start
 from syndiff.synthesis.captions import caption_case
 from syndiff.synthesis.grammar import Grammar
@@ -68,37 +70,102 @@ def caption_lesions(
     return found
 
 
-def adapt(data: Path, split_file: Path, out: Path, settings: Settings, *, seed: int, dry_run: bool) -> str:
-    """`syndiff adapt`: teach the inpainter of `settings.synthesis` the training cases of a split; says what to do next.
+@dataclass(frozen=True)
+class Adapted:
+    """An inpainter that was taught: its run folder, its weights, and their loss on validation cases, if it was judged.
 
-    Raises SyndiffError for settings without effect on it.
+    `weights` is a checkpoint folder of a compact inpainter, the file of a LoRA for sdxl.
     """
+
+    run: Path
+    inpainter: str
+    weights: Path
+    val_loss: float | None
+
+    def __str__(self) -> str:
+        if self.inpainter == "sdxl":
+            return f"LoRA: {self.weights}; use it: synthesize --inpainter sdxl --set sdxl.loras=[{self.run}]"
+        return (
+            f"Best model: {self.weights} (validation loss {self.val_loss:.4f}); use it: synthesize --inpainter compact "
+            f"--model {self.run}"
+        )
+
+
+def adapt(
+    data: Path | str,
+    out: Path | str,
+    *,
+    split: Split | Path | str | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Adapted:
+    """Teach the inpainter of `settings.synthesis` what lesions look like in the training cases of a split, or go on.
+
+    Without a `split` it is the dataset's own (see `find_split`); it is kept in `out`. Without `settings` they are those
+    of the preset compact. Validation cases judge it; it never sees a test case.
+
+    Raises SyndiffError for settings that cannot be, or have no effect here, and for an inpainter to start from that may
+    have seen held-out cases.
+
+    >>> syndiff.adapt("my-polyps", "runs/inpainter")
+    """
+    settings, out = settings or load_settings(), Path(out)
+    dataset, split, grammar = _ready(data, split, out, settings)
+    if settings.synthesis.inpainter == "sdxl":
+        file = adapt_sdxl(dataset, split, out, grammar=grammar, settings=settings, seed=seed, progress=progress)
+        return Adapted(out, "sdxl", file, None)
+    start = _start(settings, split)
+    best = adapt_compact(
+        dataset,
+        split,
+        out,
+        grammar=grammar,
+        model_settings=start.settings(settings) if start else settings.painter,
+        settings=settings.adapt,
+        seed=seed,
+        start=start,
+        progress=progress,
+    )
+    return Adapted(out, "compact", best, score_of(best))
+
+
+def plan_adaptation(data: Path, out: Path, *, split: Split | Path | None, settings: Settings) -> str:
+    """What `adapt` would learn, in words; nothing is written."""
+    dataset, found, grammar = _ready(data, split, out, settings)
+    if settings.synthesis.inpainter == "sdxl":
+        return plan_sdxl(dataset, found, grammar=grammar, settings=settings)
+    start = _start(settings, found)
+    model = start.settings(settings) if start else settings.painter
+    return plan_compact(dataset, found, grammar=grammar, model_settings=model, settings=settings.adapt, start=start)
+
+
+def _ready(
+    data: Path | str, given: Split | Path | str | None, out: Path, settings: Settings
+) -> tuple[DatasetFolder, Split, Grammar]:
     chosen = settings.synthesis
     timed = chosen.inpainter == "compact" and settings.adapt.minutes > 0
     check_use(
         settings, f"adapt --inpainter {chosen.inpainter}", "adapt while adapt.minutes is above 0" if timed else None
     )
-    dataset = open_checked(data)
-    split = Split.read(split_file)
-    split.check(dataset)
-    grammar = Grammar.for_dataset(dataset, chosen.prompts)
-    if chosen.inpainter == "sdxl":
-        if dry_run:
-            return plan_sdxl(dataset, split, grammar=grammar, settings=settings)
-        file = adapt_sdxl(dataset, split, out, grammar=grammar, settings=settings, seed=seed)
-        return f"LoRA: {file}; paint: synthesize --inpainter sdxl --set sdxl.loras=[{out}]"
-    start = Start.open(chosen.model, split) if chosen.model else None
-    model_settings = start.settings(settings) if start else settings.painter
-    how: dict[str, Any] = {"grammar": grammar, "model_settings": model_settings, "settings": settings.adapt}
-    if dry_run:
-        return plan_compact(dataset, split, **how, start=start)
-    best = adapt_compact(dataset, split, out, **how, seed=seed, start=start)
-    score = score_of(best)
-    return f"Best model: {best} (validation loss {score:.4f}); paint: synthesize --inpainter compact --model {out}"
+    dataset = open_checked(Path(data))
+    return dataset, find_split(dataset, given, out), Grammar.for_dataset(dataset, chosen.prompts)
+
+
+def _start(settings: Settings, split: Split) -> Start | None:
+    """The compact inpainter to go on from, if the settings name one."""
+    return Start.open(settings.synthesis.model, split) if settings.synthesis.model else None
 
 
 def adapt_sdxl(
-    dataset: DatasetFolder, split: Split, out: Path, *, grammar: Grammar, settings: Settings, seed: int
+    dataset: DatasetFolder,
+    split: Split,
+    out: Path,
+    *,
+    grammar: Grammar,
+    settings: Settings,
+    seed: int,
+    progress: bool = True,
 ) -> Path:
     """Fine-tune a diffusion pipeline with LoRA on the training cases of `split`, or go on; returns the LoRA file.
 
@@ -115,13 +182,14 @@ def adapt_sdxl(
             out,
             dataset=dataset,
             case_ids=split.train,
-            captions=caption_cases(dataset, (*split.train, *split.val), grammar, progress=True),
+            captions=caption_cases(dataset, (*split.train, *split.val), grammar, progress=progress),
             model=chosen.model or DEFAULT_MODEL,
             revision=chosen.revision or None,
             variant=settings.sdxl.variant or None,
             probe_ids=split.val,
             settings=lora,
             seed=seed,
+            progress=progress,
         )
         Seen.of(dataset, split.train, split.val).write(out)
     split.write(out / "split.json")  # beside the LoRA, for whoever asks what it has seen

@@ -20,12 +20,13 @@ from syndiff.errors import SyndiffError
 from syndiff.files import expanded
 from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.pipeline.adaptation import adapt_compact
-from syndiff.pipeline.arms import evaluate_runs, plan_steps, train_segmenter
 from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
+from syndiff.pipeline.evaluation import evaluate_runs
 from syndiff.pipeline.factories import make_gates, make_inpainter
 from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
 from syndiff.pipeline.splitting import stored_split
 from syndiff.pipeline.stages import IDENTIFIED, SYNTHESIS, SYNTHETIC, is_of, may_change, set_aside
+from syndiff.pipeline.training import plan_steps, train_segmenter
 from syndiff.report.content import read_content
 from syndiff.report.page import build_report
 from syndiff.report.synthesis_page import build_synthesis_page

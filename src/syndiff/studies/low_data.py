@@ -20,11 +20,11 @@ from syndiff.evaluation.evaluate import CaseRow
 from syndiff.files import write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.pipeline.adaptation import adapt_compact
-from syndiff.pipeline.arms import train_segmenter
 from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
 from syndiff.pipeline.factories import make_gates, make_inpainter
 from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
 from syndiff.pipeline.splitting import stored_split
+from syndiff.pipeline.training import train_segmenter
 from syndiff.studies.cells import case_scores, in_processes, mean_dice
 from syndiff.studies.choices import Side, Source
 from syndiff.studies.table import as_markdown, tabulate

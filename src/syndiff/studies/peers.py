@@ -18,9 +18,9 @@ from syndiff.files import write_json, write_text
 from syndiff.models.peers import PEERS
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter_settings import Kind
-from syndiff.pipeline.arms import plan_steps, train_segmenter
 from syndiff.pipeline.early import check_segmenters
 from syndiff.pipeline.splitting import stored_split
+from syndiff.pipeline.training import plan_steps, train_segmenter
 from syndiff.studies.cells import case_scores, in_processes, mean_dice, part_of_the_threads
 from syndiff.studies.choices import Side
 from syndiff.studies.table import as_markdown, tabulate

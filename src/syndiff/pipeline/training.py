@@ -1,11 +1,11 @@
-"""One segmenter of a run or alone: how long it trains, its run folder, and its evaluation beside others."""
+"""`syndiff train`: one segmenter, of a run or alone, and how long it trains."""
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from syndiff.config.loading import load_settings
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
 from syndiff.data.dataset import DatasetFolder
@@ -14,24 +14,18 @@ from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.documents import check_object, read_object
-from syndiff.errors import SyndiffError, shown
-from syndiff.evaluation.evaluate import evaluate, finished, read_summary, scores_of
-from syndiff.evaluation.timing import time_predictors
 from syndiff.files import sha256, write_json
-from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter_settings import Kind
 from syndiff.pipeline.early import check_segmenters
 from syndiff.pipeline.provenance import (
-    check_external,
-    check_own_test,
     check_synthetic_inpainter,
     datasets_behind,
-    folder_name,
     open_synthetic,
 )
+from syndiff.pipeline.splitting import find_split
 from syndiff.pipeline.training_plan import training_plan
 from syndiff.training.calibration import step_seconds
-from syndiff.training.checkpoints import best_checkpoint, score_of
+from syndiff.training.checkpoints import score_of
 from syndiff.training.loop import Task, check_machine, fit
 from syndiff.training.pace import steps_within
 from syndiff.training.run_folder import check_run, claimed_run, open_run
@@ -129,82 +123,74 @@ def _identity(added: Path) -> str:
     return f"{sha256(manifest)} {files}" if manifest.is_file() else files
 
 
-def evaluate_runs(
-    runs: Sequence[Path],
-    dataset: DatasetFolder,
-    cases: Sequence[str],
+@dataclass(frozen=True)
+class Trained:
+    """A trained segmenter: its run folder, the best checkpoint there, and that one's mean Dice on validation cases."""
+
+    run: Path
+    checkpoint: Path
+    val_dice: float
+
+    def __str__(self) -> str:
+        return f"Best model: {self.checkpoint} (validation Dice {self.val_dice:.3f})"
+
+
+def train(
+    data: Path | str,
+    out: Path | str,
     *,
-    dataset_fingerprint: str,
-    tolerance: float,
-    seed: int,
-) -> list[dict[str, Any]]:
-    """Evaluate the best checkpoint of each run on these cases, and time them side by side.
+    split: Split | Path | str | None = None,
+    synthetic: Path | str | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Trained:
+    """Train one segmenter on the training cases of a split, and on a synthetic folder if given, or go on.
 
-    A finished evaluation is kept when it is of the same weights, files, seed and tolerance, and made again otherwise.
-    Returns the summaries.
+    Without a `split` it is that of the synthetic folder, or the dataset's own (see `find_split`); it is kept in `out`.
+    Without `settings` they are those of the preset compact.
+
+    Raises SyndiffError for settings that cannot be, or have no effect here, and for synthetic cases that may have seen
+    held-out ones.
+
+    >>> syndiff.train("my-polyps", "runs/mine", settings=syndiff.load_settings("demo")).val_dice
     """
-    predictors, outs, fresh = [], [], False
-    for run in runs:
-        checkpoint = best_checkpoint(run)
-        out = run / "eval" / folder_name(dataset.name)
-        predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed)
-        provenance = {"weights": sha256(checkpoint / "model.safetensors"), "step": int(checkpoint.name), "seed": seed}
-        judged = {"name": dataset.name, "fingerprint": dataset_fingerprint}
-        if (out / "summary.json").is_file():
-            earlier = read_summary(out).get("dataset", judged)
-            if earlier != judged:
-                raise SyndiffError(
-                    f"{out} holds the evaluation on another dataset or on other files ({shown(earlier)}). Give one of "
-                    "the two datasets another name in its dataset.json, or move that folder away."
-                )
-        if finished(out, cases, provenance=provenance, tolerance=tolerance, dataset=judged):
-            log.info(f"{out}: finished earlier with the same weights, files and settings, and kept")
-        else:
-            fresh = True
-            evaluate(
-                predictor,
-                dataset,
-                cases,
-                out,
-                tolerance=tolerance,
-                fingerprint=dataset_fingerprint,
-                keep_predictions=True,
-                provenance=provenance,
-            )
-        predictors.append(predictor)
-        outs.append(out)
-    if fresh or not all((out / "timing.json").is_file() for out in outs):
-        image, _ = dataset.load(dataset[cases[0]])
-        time_predictors(predictors, image, outs=[out / "timing.json" for out in outs])
-    return [read_summary(out) for out in outs]
+    settings, out = settings or load_settings(), Path(out)
+    dataset, split, sources = _sources(data, split, out, synthetic, settings)
+    check_segmenters(settings, [settings.model.kind], fetch=True)
+    size = settings.model.image_size
+    best = train_segmenter(
+        out,
+        settings,
+        settings.training.steps,
+        split,
+        load_cases(sources, size, progress=progress),
+        load_cases([(dataset, split.val)], size, progress=progress),
+        synthetic=Path(synthetic) if synthetic else None,
+        seed=seed,
+        progress=progress,
+    )
+    return Trained(out, best, score_of(best))
 
 
-def evaluate_verb(run: Path, data: Path, *, external: bool, tolerance: float, seed: int) -> str:
-    """`syndiff evaluate`: one run on its split's test cases, or on all cases of another dataset.
-
-    Raises SyndiffError for an external dataset that is the run's own or has its name, since their results share a
-    folder, and for one that stands behind the run's synthetic cases.
-    """
-    dataset = open_checked(data)
-    split = Split.read(run / "split.json")
-    if external:
-        check_external(run, split, dataset)
-        cases, files = tuple(case.id for case in dataset.cases), dataset.fingerprint()
-    else:
-        check_own_test(run, split, dataset)
-        cases, files = split.test, split.fingerprint
-    (summary,) = evaluate_runs([run], dataset, cases, dataset_fingerprint=files, tolerance=tolerance, seed=seed)
-    lines = [f"{len(cases)} cases of {dataset.name}"]
-    for name, score in scores_of(summary, run / "eval" / folder_name(dataset.name)).items():
-        interval = "" if score.low is None else f" [{score.low:.3f}, {score.high:.3f}]"
-        lines.append(f"{name:10} {'n/a' if score.mean is None else format(score.mean, '.3f')}{interval}")
-    return "\n".join([*lines, f"Written to {run / 'eval' / folder_name(dataset.name)}"])
-
-
-def train_verb(
-    data: Path, split_file: Path, out: Path, synthetic: Path | None, settings: Settings, seed: int, dry_run: bool
+def plan_training(
+    data: Path, out: Path, *, split: Split | Path | None, synthetic: Path | None, settings: Settings
 ) -> str:
-    """`syndiff train`: one segmenter on the training cases of a split, plus a synthetic folder if given."""
+    """What `train` would do, take and fetch, in words; nothing is written or downloaded."""
+    _, found, sources = _sources(data, split, out, synthetic, settings)
+    cases = sum(len(ids) for _, ids in sources)
+    plan = training_plan(settings.model, settings.training, cases)
+    return f"{found}\n{cases} cases to train on\n{plan}\n\nnothing was written or downloaded"
+
+
+def _sources(
+    data: Path | str,
+    given: Split | Path | str | None,
+    out: Path,
+    synthetic: Path | str | None,
+    settings: Settings,
+) -> tuple[DatasetFolder, Split, list[tuple[DatasetFolder, Sequence[str]]]]:
+    """The dataset, its split, and the cases to train on, once none of them can be refused any more."""
     kind = settings.model.kind
     check_use(
         settings,
@@ -212,23 +198,11 @@ def train_verb(
         None if synthetic else "train without --synthetic",
         None if kind == "diffusion" else f"train with model.kind={kind}",
     )
-    dataset = open_checked(data)
-    split = Split.read(split_file)
-    split.check(dataset)
+    dataset = open_checked(Path(data))
+    split = find_split(dataset, given, out, beside=[synthetic] if synthetic else [])
     sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
-    if synthetic is not None:
-        painted = open_synthetic(synthetic, split, dataset)
-        check_synthetic_inpainter(synthetic, dataset, split)
-        sources.append((painted, [case.id for case in painted.cases]))
-    if dry_run:
-        cases = sum(len(ids) for _, ids in sources)
-        plan = training_plan(settings.model, settings.training, cases)
-        return f"{split}\n{cases} cases to train on\n{plan}\n\nnothing was written or downloaded"
-    check_segmenters(settings, [settings.model.kind], fetch=True)
-    size = settings.model.image_size
-    train_cases = load_cases(sources, size, progress=True)
-    val_cases = load_cases([(dataset, split.val)], size, progress=True)
-    best = train_segmenter(
-        out, settings, settings.training.steps, split, train_cases, val_cases, synthetic=synthetic, seed=seed
-    )
-    return f"Best model: {best} (validation Dice {score_of(best):.3f})"
+    if synthetic:
+        added = open_synthetic(Path(synthetic), split, dataset)
+        check_synthetic_inpainter(Path(synthetic), dataset, split)
+        sources.append((added, [case.id for case in added.cases]))
+    return dataset, split, sources
