@@ -22,7 +22,7 @@ from syndiff.data.splits import Split, make_split
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
-from syndiff.inference.predict import Predicted, predict_images
+from syndiff.inference.predict import Predicted, predict
 from syndiff.phantom import write_phantom
 from syndiff.pipeline.evaluation import evaluate
 from syndiff.pipeline.training import train
@@ -65,7 +65,7 @@ class Place:
 
     def predict(self) -> Predicted:
         image = min((self.data / "images").iterdir())
-        return predict_images(self.run, image, self.root / "masks")
+        return predict(self.run, image, self.root / "masks")
 
     def study(self) -> None:
         diffusion_settings(self.run, best_checkpoint(self.run))

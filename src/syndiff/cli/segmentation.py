@@ -91,9 +91,9 @@ class Predict:
 
     def run(self) -> None:
         """Predict every image."""
-        from syndiff.inference.predict import predict_images
+        from syndiff.inference.predict import predict
 
-        result = predict_images(
+        result = predict(
             self.run_folder,
             self.images,
             self.out,

@@ -118,7 +118,7 @@ def _processes() -> BaseContext:
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "syndiff.pipeline.arms"])
+    context.set_forkserver_preload(["torch._dynamo", "syndiff.pipeline.training"])
     return context
 
 
