@@ -18,13 +18,13 @@ class Inspect:
     data: Path
     """Dataset folder."""
     out: Path | None = None
-    """PNG to write: a sheet of images with their masks outlined."""
+    """PNG to write: a sheet of images with their masks drawn."""
     seed: int = 0
     """Seed of the choice of cases on the sheet."""
 
     def run(self) -> None:
         """Inspect, print, draw."""
-        from syndiff.data.contact_sheet import check_sheet, contact_sheet
+        from syndiff.data.contact_sheet import check_sheet, dataset_sheet
         from syndiff.data.dataset import DatasetFolder
         from syndiff.data.inspection import inspect
 
@@ -36,7 +36,7 @@ class Inspect:
         if not verdict.usable:
             raise SyndiffError(f"{self.data} is not usable; its problems are listed above.")
         if self.out is not None:
-            contact_sheet(dataset, self.out, seed=self.seed)
+            dataset_sheet(dataset, self.out, seed=self.seed)
             say(f"Contact sheet: {self.out}")
 
 

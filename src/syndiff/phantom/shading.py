@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from syndiff.phantom.colon import Colon, View, unit
-from syndiff.phantom.lesion import Lesion
+from syndiff.phantom.colon import Camera, Colon, unit
+from syndiff.phantom.lesion import Polyp
 from syndiff.phantom.mucosa import Mucosa
 from syndiff.phantom.noise import TILE, Floats
 from syndiff.phantom.tracing import Surface
@@ -62,10 +62,10 @@ class Scene:
     colon: Colon
     mucosa: Mucosa
     appearance: Appearance
-    lesions: tuple[Lesion, ...]
+    lesions: tuple[Polyp, ...]
 
 
-def tissue(scene: Scene, view: View, surface: Surface) -> tuple[Floats, Floats]:
+def tissue(scene: Scene, view: Camera, surface: Surface) -> tuple[Floats, Floats]:
     """Display colour (3, n) in full light, and normals (3, n) with the grain of the surface."""
     appearance, mucosa = scene.appearance, scene.mucosa
     along = view.direction[2] * surface.distance + np.float32(view.z)

@@ -11,7 +11,7 @@ import torch
 
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
-from syndiff.data.contact_sheet import contact_sheet
+from syndiff.data.contact_sheet import dataset_sheet
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import CaseArrays, load_cases
@@ -99,7 +99,7 @@ def run_pipeline(
             log.info("settings changed, no stage has used them yet: " + "; ".join(changed.values()))
         if aside:
             log.info(f"{out / SYNTHETIC}, of which nothing was accepted, was renamed {aside.name}")
-        contact_sheet(dataset, out / "inspection.png", seed=seed)
+        dataset_sheet(dataset, out / "inspection.png", seed=seed)
         stage(2, "split", split_method)
         split.write(out / "split.json")
         log.info(str(split))

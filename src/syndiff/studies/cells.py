@@ -161,7 +161,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def mean_dice(rows: Sequence[CaseRow]) -> float:
+def mean_case_dice(rows: Sequence[CaseRow]) -> float:
     """Over cases, in [0, 1]."""
     return float(np.mean([row.metrics.dice for row in rows]))
 

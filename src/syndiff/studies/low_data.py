@@ -25,7 +25,7 @@ from syndiff.pipeline.factories import make_gates, make_inpainter
 from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
 from syndiff.pipeline.splitting import stored_split
 from syndiff.pipeline.training import train_segmenter
-from syndiff.studies.cells import case_scores, in_processes, mean_dice
+from syndiff.studies.cells import case_scores, in_processes, mean_case_dice
 from syndiff.studies.choices import Side, Source
 from syndiff.studies.table import as_markdown, tabulate
 from syndiff.synthesis.engine import synthesize_cases
@@ -179,7 +179,7 @@ def low_data(
     tables: dict[str, list[list[CaseRow]]] = {}
     for cell, rows in zip(cells, in_processes(partial(finish, progress=workers == 1), cells, workers), strict=True):
         tables.setdefault(cell.arm.name, []).append(rows)
-        log.info(f"{cell.folder}: mean {side} Dice {mean_dice(rows):.3f}")
+        log.info(f"{cell.folder}: mean {side} Dice {mean_case_dice(rows):.3f}")
 
     # 4. The table.
     content = tabulate(tables, REAL)

@@ -21,7 +21,7 @@ from syndiff.models.segmenter_settings import Kind
 from syndiff.pipeline.early import check_segmenters
 from syndiff.pipeline.splitting import stored_split
 from syndiff.pipeline.training import plan_steps, train_segmenter
-from syndiff.studies.cells import case_scores, in_processes, mean_dice, part_of_the_threads
+from syndiff.studies.cells import case_scores, in_processes, mean_case_dice, part_of_the_threads
 from syndiff.studies.choices import Side
 from syndiff.studies.table import as_markdown, tabulate
 from syndiff.training.pace import warn_of_shortfall
@@ -102,7 +102,7 @@ def peers(
     tables: dict[str, list[list[CaseRow]]] = {}
     for cell, rows in zip(cells, in_processes(finish, cells, workers), strict=True):
         tables.setdefault(cell.kind, []).append(rows)
-        log.info(f"{cell.folder}: mean {side} Dice {mean_dice(rows):.3f} after {cell.steps} steps")
+        log.info(f"{cell.folder}: mean {side} Dice {mean_case_dice(rows):.3f} after {cell.steps} steps")
         warn_of_shortfall(cell.folder, settings.run.minutes)
     content = tabulate(tables, REFERENCE)
     write_json(out / f"peers_{side}.json", {"study": about, "side": side, "seed": seed, "arms": content})
