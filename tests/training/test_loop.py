@@ -17,11 +17,12 @@ from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
+from syndiff.models.network import Batch
 from syndiff.models.prediction import load_segmenter
 from syndiff.models.segmenter import initialise
 from syndiff.training.checkpoints import find_checkpoint
 from syndiff.training.loop import backpropagate, case_indices, rate_factor
-from syndiff.training.objective import Batch, SegmentationObjective, draw_randomness
+from syndiff.training.objective import SegmentationObjective, draw_randomness
 from syndiff.training.run_folder import this_process
 from syndiff.training.settings import TrainingSettings
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from syndiff.models.autoencoder import Autoencoder
-from syndiff.models.control import PlainNetwork
-from syndiff.models.segmenter import DiffusionSegmenter, build_plain, without_initial_weights
+from syndiff.models.network import Batch
+from syndiff.models.segmenter import build_segmenter, without_initial_weights
 from syndiff.models.segmenter_settings import SegmenterSettings
-from syndiff.training.objective import Batch, SegmentationObjective, checkpoint_gradients
+from syndiff.training.objective import SegmentationObjective
 from syndiff.training.settings import TrainingSettings
 
 FP32 = 4
@@ -64,22 +64,9 @@ def outline(
     `autoencoder` may be an outline itself (`outline_autoencoder`).
     """
     with torch.device("meta"):
-        model: DiffusionSegmenter | PlainNetwork = (
-            DiffusionSegmenter(without_initial_weights(settings), autoencoder)
-            if settings.kind == "diffusion"
-            else build_plain(without_initial_weights(settings))
-        )
-        model = model.to("meta")
+        model = build_segmenter(without_initial_weights(settings), autoencoder).to("meta")
     objective = SegmentationObjective(model, training)
-    if isinstance(model, PlainNetwork):
-        return objective, [_part(settings.kind, model)]
-    parts = {
-        "autoencoder": model.autoencoder,
-        "vision encoder": model.encoder,
-        "denoiser": model.denoiser,
-        "read-out of z_c": model.guide,
-    }
-    return objective, [_part(name, part) for name, part in parts.items() if name != "read-out of z_c" or _trained(part)]
+    return objective, [_part(name, part) for name, part in model.parts().items()]
 
 
 def count_memory(
@@ -89,8 +76,8 @@ def count_memory(
     model = objective.model
     trained = FP32 * _trained(model)
     averaged = trained
-    if isinstance(model, DiffusionSegmenter) and not training.ema_encoder:
-        averaged -= FP32 * _trained(model.encoder)
+    if model.vision_encoder is not None and not training.ema_encoder:
+        averaged -= FP32 * _trained(model.vision_encoder)
     return Memory(
         weights=FP32 * sum(parameter.numel() for parameter in model.parameters()),
         gradients=trained,
@@ -110,16 +97,13 @@ def _kept(
     # Fake tensors believe that they are on the processor, whose attention keeps no matrices, like a graphics card's.
     with FakeTensorMode(allow_non_fake_inputs=True):
         objective.to_empty(device="cpu").train()
-        if training.gradient_checkpointing and isinstance(model, DiffusionSegmenter):
-            checkpoint_gradients(model, ledger.block)
+        if training.gradient_checkpointing:
+            model.checkpoint_gradients(ledger.block)
         count = training.batch_size // training.accumulation
-        noise = torch.empty(0)
-        if isinstance(model, DiffusionSegmenter):
-            noise = torch.empty(count, *model.noise_shape(size, size))
         batch = Batch(
             torch.empty(count, 3, size, size),
             torch.empty(count, 1, size, size),
-            noise,
+            torch.empty(count, *model.noise_shape(size, size)),
             torch.zeros(count, dtype=torch.long),
         )
         ledger.own(model.parameters())
