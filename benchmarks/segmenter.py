@@ -38,8 +38,8 @@ from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter import initialise
 from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.pipeline.run import peak_memory_gib
-from syndiff.training.calibration import step_seconds
 from syndiff.training.loop import Task, fit
+from syndiff.training.planning import step_seconds
 from syndiff.training.run_folder import environment
 from syndiff.training.segmentation import SegmentationTask
 

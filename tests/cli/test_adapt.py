@@ -287,7 +287,11 @@ def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split
         ),
         ("synthesize", ["--set", "adapt.steps=5"], "adapt.steps has no effect on `syndiff synthesize`"),
         ("adapt", ["--model", "x"], "x holds no inpainter"),
-        ("adapt", ["--set", "adapt.steps=5"], "adapt.steps has no effect on `syndiff adapt while adapt.minutes"),
+        (
+            "adapt",
+            ["--minutes", "5", "--set", "adapt.steps=5"],
+            "adapt.steps has no effect on `syndiff adapt while adapt.minutes",
+        ),
         ("adapt", ["--set", "lora.rank=5"], "lora.rank has no effect"),
         ("adapt", ["--inpainter", "sdxl", "--minutes", "5"], "adapt.minutes has no effect on"),
         ("adapt", ["--set", "painter.autoencoder=/nowhere/kl-f8"], "/nowhere/kl-f8"),

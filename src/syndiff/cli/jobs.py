@@ -21,7 +21,7 @@ class Run(Configured):
     out: Path
     """Run folder; the same command resumes it."""
     minutes: float | None = None
-    """Training minutes of each of the three segmenters; replaces run.minutes."""
+    """Minutes of training for each of the three segmenters, in place of training.steps; replaces run.minutes."""
     split: str = "auto"
     """Split method: auto (by group where groups are known), group, random, random-488 or pranet."""
     dry_run: bool = False
@@ -45,7 +45,7 @@ class Demo(Configured):
     out: Path = Path("runs/demo")
     """Run folder; the phantom is written beside it, to <out>-phantom."""
     minutes: float | None = None
-    """Training minutes of each of the three segmenters; replaces run.minutes."""
+    """Minutes of training for each of the three segmenters, in place of training.steps; replaces run.minutes."""
 
     def run(self) -> None:
         """Write the phantom where it is missing, then run the pipeline on it."""

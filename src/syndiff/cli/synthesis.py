@@ -26,7 +26,7 @@ class Adapt(Configured):
     """For compact: run folder of an adapted inpainter to start from, another centre's say; none: from scratch. For
     sdxl: folder or hub id of the pipeline. Replaces synthesis.model."""
     minutes: float | None = None
-    """For compact: training time; replaces adapt.minutes."""
+    """For compact: minutes of training, in place of adapt.steps; replaces adapt.minutes."""
     dry_run: bool = False
     """Show what would be learned, and from what, without writing anything."""
 

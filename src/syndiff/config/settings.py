@@ -32,13 +32,13 @@ class RunSettings(Section):
 
     Attributes:
         minutes: training time of each segmenter, the control included. The number of steps that fit is measured on
-            this machine and written to plan.json. 0 takes `training.steps` instead.
+            this machine and written to plan.json. 0 takes `training.steps` instead, for each and on every machine.
         tolerance: pixels within which two surfaces agree, for the normalised surface Dice.
     """
 
     section = "run"
 
-    minutes: Minutes = 10.0
+    minutes: Minutes = 0.0
     tolerance: Annotated[float, Bounds(0, 10_000, above=True)] = 2.0
 
 

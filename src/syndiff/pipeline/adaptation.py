@@ -1,7 +1,7 @@
 """Teaching an inpainter the user's images: captions of the training lesions, their crops, a training that resumes."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from syndiff.data.masks import components, without_specks
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
-from syndiff.documents import Kinds, digest, read_object
-from syndiff.files import expanded, write_json
+from syndiff.documents import digest
+from syndiff.files import expanded
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import initialise_inpainter
@@ -30,13 +30,12 @@ from syndiff.pipeline.splitting import find_split
 from syndiff.pipeline.starting import Start
 from syndiff.synthesis.captions import caption_case
 from syndiff.synthesis.grammar import Grammar
-from syndiff.training.calibration import step_seconds
-from syndiff.training.checkpoints import best_checkpoint, find_checkpoint, score_of
+from syndiff.training.checkpoints import best_checkpoint, score_of, steps_done
 from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.inpainting_pool import EncodedCrops, encode_crops
-from syndiff.training.loop import Task, check_machine, fit
-from syndiff.training.pace import steps_within, warn_of_shortfall
+from syndiff.training.loop import Task, check_machine
+from syndiff.training.planning import PLAN, asked, plan_trainings, read_plans, train_planned, with_times
 from syndiff.training.run_folder import check_run, claimed_run, open_run
 from syndiff.training.settings import AdaptSettings
 
@@ -48,7 +47,8 @@ LESIONS_A_CASE = 6
 PROBES = 64
 """Validation crops."""
 
-_PLAN: Kinds = {"seconds_per_step": float, "steps": int}
+_NAME = "inpainter"
+"""What its plan.json calls the training."""
 
 Lesions = dict[str, list[tuple[NDArray[np.bool_], str]]]
 
@@ -240,13 +240,13 @@ def plan_compact(
     example = f", such as {training[0]!r}" if training else ""
     model = initialise_inpainter(model_settings, _vocabulary(grammar, lesions, start), 0)
     parameters = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    long = f"{settings.minutes:g} minutes" if settings.minutes else f"{settings.steps} steps"
     origin = f", from the weights of {start.checkpoint}" if start else ""
     return (
         f"{len(training)} captioned lesions of {len(split.train)} training cases{example}\n"
         f"{len(split.val)} validation cases\n"
-        f"{len(model.vocabulary)} words, {parameters / 1e6:.1f} M trained parameters, {long} of "
-        f"{settings.batch_size} crops at {model_settings.crop_size} pixels{origin}\nnothing was written"
+        f"{len(model.vocabulary)} words, {parameters / 1e6:.1f} M trained parameters, "
+        f"{asked(settings.steps, settings.minutes)} of {settings.batch_size} crops at "
+        f"{model_settings.crop_size} pixels{origin}\nnothing was written"
     )
 
 
@@ -267,23 +267,21 @@ def adapt_compact(
     With `start`, which tells `model_settings`, it goes on from those weights. It is validated on the split's validation
     cases and never sees a test case.
     """
-    background = grammar.background.text
     check_machine(settings)
     check_adaptation(dataset, split, grammar, model_settings, fetch=True)
     train_lesions = caption_lesions(dataset, split.train, grammar, progress=progress)
     val_lesions = caption_lesions(dataset, split.val, grammar, progress=progress)
     vocabulary = _vocabulary(grammar, {**train_lesions, **val_lesions}, start)
-    about: dict[str, Any] = {
+    about = {
         "dataset": split.dataset,
         "name": dataset.name,
         "split": split.hash,
         "train": len(split.train),
         "prompts": grammar.describe(),
-        "background": background,
+        "background": grammar.background.text,
         "captions": _hash_of(train_lesions, val_lesions),
+        **({"start": start.about} if start else {}),
     }
-    if start:
-        about["start"] = start.about
     config = {
         "seed": seed,
         "learned_from": about,
@@ -308,7 +306,7 @@ def adapt_compact(
 
         def encoded(lesions: Lesions, count: int, *, training: bool) -> EncodedCrops:
             return encode_crops(
-                LesionCrops(dataset, lesions, background=background, progress=progress),
+                LesionCrops(dataset, lesions, background=grammar.background.text, progress=progress),
                 autoencoder,
                 count=count,
                 size=model_settings.crop_size,
@@ -320,22 +318,19 @@ def adapt_compact(
 
         train, val = encoded(train_lesions, settings.crops, training=True), encoded(val_lesions, PROBES, training=False)
 
-        def task() -> InpaintingTask:
-            return InpaintingTask(
-                model_settings,
-                settings,
-                train=train,
-                val=val,
-                vocabulary=vocabulary,
-                about=about,
-                seed=seed,
-                start=start.model if start else None,
-            )
+        given: dict[str, Any] = {"train": train, "val": val, "vocabulary": vocabulary, "about": about, "seed": seed}
 
-        settings = replace(settings, steps=_plan_steps(out / "plan.json", settings, task))
-        best = fit(out, task(), settings, seed=seed, progress=progress)
-        warn_of_shortfall(out, settings.minutes)
-        return best
+        def task(steps: int) -> InpaintingTask:
+            chosen = replace(settings, steps=steps)
+            return InpaintingTask(model_settings, chosen, **given, start=start.model if start else None)
+
+        def alone() -> dict[str, Task]:
+            return {_NAME: task(settings.steps)}
+
+        plans = plan_trainings(out / PLAN, alone, [_NAME], settings, minutes=settings.minutes)
+        if not steps_done(out):
+            log.info(f"{_NAME}: {with_times(plans, alone, settings)[_NAME]}")
+        return train_planned(out, _NAME, task, settings, plans[_NAME], seed=seed, progress=progress)
 
 
 def _vocabulary(grammar: Grammar, lesions: Lesions, start: Start | None) -> list[str]:
@@ -347,23 +342,8 @@ def _vocabulary(grammar: Grammar, lesions: Lesions, start: Start | None) -> list
 
 def _is_finished(run: Path, settings: AdaptSettings) -> bool:
     """Whether the last checkpoint has all the steps, which are planned once where minutes were asked for."""
-    last, plan = find_checkpoint(run, "last"), run / "plan.json"
-    if last is None:
-        return False
-    return int(last.name) == (read_object(plan, _PLAN)["steps"] if settings.minutes else settings.steps)
-
-
-def _plan_steps(path: Path, settings: AdaptSettings, task: Callable[[], Task]) -> int:
-    """The steps that fit into `settings.minutes`, measured once and kept in `path`; or those of the settings."""
-    if not settings.minutes:
-        return settings.steps
-    if not path.is_file():
-        seconds = step_seconds({"inpainter": task()}, settings, repeats=5, warmup=2)["inpainter"]
-        steps = steps_within(settings.minutes, seconds)
-        write_json(path, {"minutes": settings.minutes, "seconds_per_step": seconds, "steps": steps})
-    plan = read_object(path, _PLAN)
-    log.info(f"{settings.minutes:g} minutes to adapt; one step takes {1000 * plan['seconds_per_step']:.0f} ms")
-    return int(plan["steps"])
+    done = steps_done(run)
+    return done > 0 and done == (read_plans(run / PLAN, [_NAME])[_NAME].steps if settings.minutes else settings.steps)
 
 
 def _hash_of(*lesions: Lesions) -> str:

@@ -13,8 +13,7 @@ from syndiff.data.inspection import open_checked
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
-from syndiff.documents import check_object, read_object
-from syndiff.files import sha256, write_json
+from syndiff.files import sha256
 from syndiff.models.segmenter_settings import Kind
 from syndiff.pipeline.early import check_segmenters
 from syndiff.pipeline.provenance import (
@@ -23,11 +22,10 @@ from syndiff.pipeline.provenance import (
     open_synthetic,
 )
 from syndiff.pipeline.splitting import find_split
-from syndiff.pipeline.training_plan import training_plan
-from syndiff.training.calibration import step_seconds
+from syndiff.pipeline.training_plan import check_training, training_plan
 from syndiff.training.checkpoints import score_of
-from syndiff.training.loop import Task, check_machine, fit
-from syndiff.training.pace import steps_within
+from syndiff.training.loop import Task
+from syndiff.training.planning import Plan, plan_trainings, train_planned, with_times
 from syndiff.training.run_folder import check_run, claimed_run, open_run
 from syndiff.training.segmentation import SegmentationTask
 
@@ -36,39 +34,37 @@ KINDS: tuple[Kind, ...] = ("control", "diffusion")
 log = logging.getLogger("syndiff")
 
 
-def plan_steps(path: Path, settings: Settings, cases: CaseArrays, kinds: Sequence[Kind] = KINDS) -> dict[str, int]:
-    """Steps of each kind of network: those of the settings, or as many as fit into `run.minutes`.
+def plan_segmenters(
+    path: Path, settings: Settings, cases: CaseArrays, kinds: Sequence[Kind] = KINDS, *, told: bool = True
+) -> dict[str, Plan]:
+    """How long each kind of network is trained: `training.steps`, or as many as fit into `run.minutes`.
 
-    What was measured is written to `path` once and read again when the run resumes, so that the plan never changes.
+    What was measured for minutes is written to `path` once and read again when the run resumes. With `told` the
+    expected time is logged.
     """
-    if not settings.run.minutes:
-        return dict.fromkeys(kinds, settings.training.steps)
-    if not path.is_file():
-        training = settings.training
-        tasks: dict[str, Task] = {
+    training, minutes = settings.training, settings.run.minutes
+
+    def tasks() -> dict[str, Task]:
+        return {
             kind: SegmentationTask(
                 replace(settings.model, kind=kind), training, settings.augmentation, train_cases=cases, seed=0
             )
             for kind in kinds
         }
-        measured = step_seconds(tasks, training, first=training.steps)
-        if share := training.coarse_share:
-            coarse = step_seconds(tasks, training)
-            measured = {kind: share * coarse[kind] + (1 - share) * measured[kind] for kind in kinds}
-        steps = {kind: steps_within(settings.run.minutes, seconds) for kind, seconds in measured.items()}
-        write_json(path, {"minutes": settings.run.minutes, "seconds_per_step": measured, "steps": steps})
-    plan = read_object(path, {"seconds_per_step": dict, "steps": dict})
-    seconds = check_object(f"{path}: seconds_per_step", plan["seconds_per_step"], dict.fromkeys(kinds, float))
-    steps = check_object(f"{path}: steps", plan["steps"], dict.fromkeys(kinds, int))
-    measured_words = ", ".join(f"{kind} {1000 * seconds[kind]:.0f} ms" for kind in kinds)
-    log.info(f"{settings.run.minutes:g} minutes for each segmenter; one step takes {measured_words}")
-    return {kind: steps[kind] for kind in kinds}
+
+    share = training.coarse_share
+    plans = plan_trainings(path, tasks, kinds, training, minutes=minutes, first_share=share)
+    if told:
+        timed = with_times(plans, tasks, training, first_share=share)
+        asked = f"{minutes:g} minutes for each segmenter; " if minutes else ""
+        log.info(asked + "; ".join(f"{kind}: {plan}" for kind, plan in timed.items()))
+    return plans
 
 
 def train_segmenter(
     run: Path,
     settings: Settings,
-    steps: int,
+    plan: Plan,
     split: Split,
     train_cases: CaseArrays,
     val_cases: CaseArrays,
@@ -83,10 +79,12 @@ def train_segmenter(
     manifest (or files, where it has none) belong to the settings of the run: with others it is refused, not continued.
     So do the other datasets that stand behind those cases, on which the run must not be judged.
     """
-    training = replace(settings.training, steps=steps)
-    check_machine(training)
+    training = replace(settings.training, steps=plan.steps)
+    check_training(settings.model, training)  # what it would be refused for comes before the folder
     elsewhere = sorted(datasets_behind(synthetic) - {split.dataset}) if synthetic else []
     plain = replace(settings, training=training).recorded()
+    if plan.minutes:
+        del plain["training"]["steps"]  # plan.json has the steps
     config = {
         "seed": seed,
         "data": {
@@ -97,17 +95,26 @@ def train_segmenter(
             "val": len(val_cases),
             **({"learned_elsewhere": elsewhere} if elsewhere else {}),
         },
+        **({"run": {"minutes": plan.minutes}} if plan.minutes else {}),
         **{section: plain[section] for section in ("model", "training", "augmentation")},
     }
     with claimed_run(run, "train"):
         check_run(run, config)
-        task = SegmentationTask(
-            settings.model, training, settings.augmentation, train_cases=train_cases, val_cases=val_cases, seed=seed
-        )
+
+        def task(steps: int) -> SegmentationTask:
+            return SegmentationTask(
+                settings.model,
+                replace(training, steps=steps),
+                settings.augmentation,
+                train_cases=train_cases,
+                val_cases=val_cases,
+                seed=seed,
+            )
+
         open_run(run, config)
         split.write(run / "split.json")
         _seen(train_cases, val_cases, synthetic).write(run)
-        return fit(run, task, training, seed=seed, progress=progress)
+        return train_planned(run, settings.model.kind, task, training, plan, seed=seed, progress=progress)
 
 
 def _seen(train_cases: CaseArrays, val_cases: CaseArrays, added: Path | None) -> Seen:
@@ -162,7 +169,7 @@ def train(
     best = train_segmenter(
         out,
         settings,
-        settings.training.steps,
+        Plan(steps=settings.training.steps),
         split,
         load_cases(sources, size, progress=progress),
         load_cases([(dataset, split.val)], size, progress=progress),

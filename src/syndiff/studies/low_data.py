@@ -30,6 +30,7 @@ from syndiff.studies.choices import Side, Source
 from syndiff.studies.table import as_markdown, tabulate
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.grammar import Grammar
+from syndiff.training.planning import Plan
 from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
@@ -319,7 +320,7 @@ def _finish(
     best = train_segmenter(
         cell.folder,
         settings,
-        steps,
+        Plan(steps=steps),
         split,
         load_cases(sources, size),
         load_cases([(dataset, split.val)], size),

@@ -99,7 +99,8 @@ class AdaptSettings(OptimisationSettings):
     """The training of the compact inpainter.
 
     Attributes:
-        minutes: time of the steps; how many fit is measured on this machine. 0 takes `steps` instead.
+        minutes: time of the steps; how many fit is measured on this machine and written to plan.json. 0 takes `steps`
+            instead, the same on every machine.
         crops: crops of the training lesions that are cut and encoded before the training, with the shipped
             autoencoder some 30 ms and 50 kB each; the training draws from them.
         outside_weight: weight of the loss where nothing is painted; 1 where something is.
@@ -115,7 +116,7 @@ class AdaptSettings(OptimisationSettings):
 
     section = "adapt"
 
-    minutes: Minutes = 30.0
+    minutes: Minutes = 0.0
     steps: Steps = 2000
     learning_rate: Rate = 8e-4
     ema_decay: ShareBelowOne = 0.995
