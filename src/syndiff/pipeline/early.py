@@ -71,12 +71,13 @@ def check_synthesis(
     chosen = settings.synthesis
     if inpainter is None:
         settings.compact.check_steps(settings.painter.timesteps)
+    can = inpainter.capabilities if inpainter else settings.compact.capabilities(settings.adapt.margin)
     places = Places(
         dataset,
         split.train,
         seed=seed,
-        margin=inpainter.margin if inpainter else settings.adapt.margin,
-        at_once=inpainter.reads_outline if inpainter else settings.compact.reads_outline,
+        margin=can.margin,
+        at_once=can.reads_outline,
         rules=PlacementRules(),
         background_lesion=chosen.background_lesion,
         backgrounds=chosen.backgrounds,

@@ -123,11 +123,12 @@ def make_gates(
     """
     if settings.gates.mode == "off":
         return None
+    can = inpainter.capabilities
     return Gates.calibrate(
         dataset,
         split.train,
         settings.gates,
-        painter=Painter(margin=inpainter.margin, feather=settings.synthesis.feather, copies=inpainter.copies),
+        painter=Painter(margin=can.margin, feather=settings.synthesis.feather, copies=can.copies),
         predictor=_judge_of(settings, split, dataset),
         val_ids=split.val,
         kept=out / "gates.json",

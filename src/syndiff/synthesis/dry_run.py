@@ -39,7 +39,7 @@ def dry_run(
     grammar = grammar or Grammar.for_dataset(dataset)
     studio = Studio(dataset, case_ids, inpainter, rules=rules or PlacementRules(), grammar=grammar, **settings)
     check_prompts(grammar, inpainter)
-    size = inpainter.batch_size
+    size = inpainter.capabilities.batch_size
     lines = []
     for position in range(_SHOWN):
         index = shard.attempt(position, size)
