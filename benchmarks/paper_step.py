@@ -62,7 +62,7 @@ def training_step(autoencoder: str, batch: int) -> dict[str, object]:
     task = SegmentationTask(chosen.model, training, chosen.augmentation, train_cases=cases, seed=0)
     accelerator = Accelerator(cpu=True, mixed_precision="no")
     optimizer = make_optimizer(task, training)
-    average = MovingAverage(task.model, training.ema)
+    average = MovingAverage(task.model, training.ema_decay)
     task.objective.train()
     before = peak_memory_gib()
     seconds, cpu_seconds = [], []

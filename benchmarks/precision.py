@@ -27,11 +27,11 @@ from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.hardware import has_fast_bf16
 from syndiff.pipeline.adaptation import caption_lesions
 from syndiff.synthesis.grammar import Grammar
-from syndiff.training.calibration import step_seconds
 from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.inpainting_pool import encode_crops
 from syndiff.training.loop import Task
+from syndiff.training.planning import step_seconds
 from syndiff.training.segmentation import SegmentationTask
 from syndiff.training.settings import OptimisationSettings
 
@@ -49,7 +49,7 @@ def in_turns(make: Callable[[], Task], settings: OptimisationSettings, rounds: i
     for _ in range(rounds):
         for precision, seconds in taken.items():
             chosen = replace(settings, precision=precision)
-            seconds.append(1000 * step_seconds({"": make()}, chosen, repeats=5, warmup=2)[""])
+            seconds.append(1000 * step_seconds({"": make()}, chosen, rounds=1, repeats=5, warmup=2)[""])
     found = {f"{name}_ms": statistics.median(values) for name, values in taken.items()}
     return {**found, "bf16_over_fp32": found["bf16_ms"] / found["fp32_ms"]}
 

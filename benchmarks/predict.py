@@ -21,8 +21,8 @@ import torch
 
 from syndiff.config.loading import load_settings
 from syndiff.data.loading import CaseArrays
-from syndiff.data.phantom import write_phantom
 from syndiff.files import write_json
+from syndiff.phantom import write_phantom
 from syndiff.training.loop import fit
 from syndiff.training.run_folder import environment
 from syndiff.training.segmentation import SegmentationTask

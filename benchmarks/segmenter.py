@@ -38,8 +38,8 @@ from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter import initialise
 from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.pipeline.run import peak_memory_gib
-from syndiff.training.calibration import step_seconds
 from syndiff.training.loop import Task, fit
+from syndiff.training.planning import step_seconds
 from syndiff.training.run_folder import environment
 from syndiff.training.segmentation import SegmentationTask
 
@@ -88,9 +88,8 @@ def folding(settings: Settings) -> dict[str, Any]:
         plain = initialise(replace(settings.model, kind=kind, pretrained=False), 0).eval()
         networks = {"plain": plain, "folded": channels_last(fold_batch_norms(plain))}
         for views in (1, 8):
-            inputs = [torch.rand(views, 3, size, size).contiguous(memory_format=torch.channels_last)]
-            if kind == "diffusion":
-                inputs.append(torch.randn(views, *plain.noise_shape(size, size)))
+            image = torch.rand(views, 3, size, size).contiguous(memory_format=torch.channels_last)
+            inputs = (image, torch.randn(views, *plain.noise_shape(size, size)))
             seconds: dict[str, list[float]] = {name: [] for name in networks}
             for _ in range(24):
                 for name, network in networks.items():

@@ -178,7 +178,8 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
         yield from ("``````{py:data} " + name, *_document(thing), "``````", "")
         return
     shown = "" if inspect.isclass(thing) and _hides_constructor(thing) else _signature(thing)
-    yield from ("``````{py:%s} " % ("class" if inspect.isclass(thing) else "function") + name + shown, "")
+    kind = "class" if inspect.isclass(thing) else "function"
+    yield from ("``````{py:" + kind + "} " + name + shown, "")
     yield from _document(thing)
     for method, value in vars(thing).items() if inspect.isclass(thing) else ():
         inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
@@ -187,7 +188,7 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
         kind = "property" if isinstance(value, property) else "method"
         options = [":classmethod:"] if isinstance(value, classmethod) else []
         signature = "" if kind == "property" else _signature(inner, bound=True)
-        yield from ("", "`````{py:%s} " % kind + method + signature, *options, "", *_document(inner), "`````")
+        yield from ("", "`````{py:" + kind + "} " + method + signature, *options, "", *_document(inner), "`````")
     yield from ("``````", "")
 
 

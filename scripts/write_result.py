@@ -39,8 +39,8 @@ def page(content: Content, plan: dict[str, Any], title: str, remarks: str, setti
         + ("; **leaky**" if split.leaky else ""),
         f"- Machine: {environment['platform']}, {environment['cores']} cores, {environment['threads']} threads, "
         f"device {environment['device']}, torch {environment['libraries.torch']}",
-        f"- Plan: {plan['minutes']} minutes of training for each segmenter; one step measured at "
-        + ", ".join(f"{kind} {seconds:.2f} s" for kind, seconds in plan["seconds_per_step"].items())
+        f"- Plan: {plan['control']['minutes']} minutes of training for each segmenter; one step measured at "
+        + ", ".join(f"{kind} {each['seconds_per_step']:.2f} s" for kind, each in plan.items())
         if plan
         else "- Plan: the same number of steps for each segmenter",
         "- Checkpoints chosen by validation Dice; the test cases were read once. Intervals: 95 %, bootstrap over "

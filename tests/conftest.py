@@ -10,7 +10,7 @@ import pytest
 
 import processes
 from syndiff.cli import main
-from syndiff.data.phantom import write_phantom
+from syndiff.phantom import write_phantom
 
 SHARED = Path(__file__).parents[2] / "shared"
 

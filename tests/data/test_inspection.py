@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from syndiff.data.contact_sheet import contact_sheet
+from syndiff.data.contact_sheet import dataset_sheet
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import Inspection, inspect
 from syndiff.errors import SyndiffError
@@ -196,7 +196,7 @@ def test_the_contact_sheet_shows_images_with_their_outline(tmp_path: Path) -> No
         mask = squares(20, height=60 + 30 * number, width=80)
         add(tmp_path, f"case-{number}", mask, np.full(mask.shape, 40, dtype))
     dataset = DatasetFolder.open(tmp_path)
-    contact_sheet(dataset, tmp_path / "out" / "sheet.png", count=8, seed=1)
+    dataset_sheet(dataset, tmp_path / "out" / "sheet.png", count=8, seed=1)
     with Image.open(tmp_path / "out" / "sheet.png") as picture:
         sheet = np.asarray(picture)
     assert sheet.shape == (2 * 198, 6 * 240, 3)
@@ -206,26 +206,26 @@ def test_the_contact_sheet_shows_images_with_their_outline(tmp_path: Path) -> No
         assert outline[198 * row :, 240 * column :][:180, :240].sum() > 30
     assert not outline[198:, 480:].any()
     again, other = tmp_path / "again.png", tmp_path / "other.png"
-    contact_sheet(dataset, again, count=8, seed=1)
-    contact_sheet(dataset, other, count=8, seed=2)
+    dataset_sheet(dataset, again, count=8, seed=1)
+    dataset_sheet(dataset, other, count=8, seed=2)
     assert again.read_bytes() == (tmp_path / "out" / "sheet.png").read_bytes() != other.read_bytes()
 
 
 def test_a_small_contact_sheet_shows_every_case_and_single_pixels(tmp_path: Path) -> None:
     for name in ("one", "two"):
         add(tmp_path, name, squares(1, height=700, width=900), np.zeros((700, 900, 3), np.uint8))
-    contact_sheet(DatasetFolder.open(tmp_path), tmp_path / "sheet.png")
+    dataset_sheet(DatasetFolder.open(tmp_path), tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as picture:
         assert picture.size == (480, 198)
         outline = (np.asarray(picture) == (0, 255, 255)).all(axis=2)
     assert outline[:, :240].any() and outline[:, 240:].any()
     with pytest.raises(SyndiffError, match="expected 1 or more"):
-        contact_sheet(DatasetFolder.open(tmp_path), tmp_path / "sheet.png", count=0)
+        dataset_sheet(DatasetFolder.open(tmp_path), tmp_path / "sheet.png", count=0)
 
 
 @pytest.mark.real
 def test_cvc_clinicdb_opens_as_a_sheet(cvc: Path, tmp_path: Path) -> None:
-    contact_sheet(DatasetFolder.open(cvc), tmp_path / "sheet.png", count=4)
+    dataset_sheet(DatasetFolder.open(cvc), tmp_path / "sheet.png", count=4)
     with Image.open(tmp_path / "sheet.png") as picture:
         assert picture.size == (960, 198)
 

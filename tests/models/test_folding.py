@@ -5,12 +5,13 @@ import torch
 from torch import nn
 
 from syndiff.models.folding import fold_batch_norms
+from syndiff.models.network import SegmentationNetwork
 from syndiff.models.segmenter import initialise
 from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.models.tensors import trainable_state
 
 
-def trained(kind: Kind) -> nn.Module:
+def trained(kind: Kind) -> SegmentationNetwork:
     """A network whose batch statistics and weights of normalisation are not those of the beginning."""
     model = initialise(SegmenterSettings(kind=kind, image_size=64, pretrained=False), 0)
     generator = torch.Generator().manual_seed(1)
@@ -33,7 +34,7 @@ def test_a_folded_network_answers_as_before(kind: Kind) -> None:
     model = trained(kind)
     before = {name: value.clone() for name, value in trainable_state(model).items()}
     image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(2))
-    inputs = (image, torch.randn(2, *model.noise_shape(64, 64))) if kind == "diffusion" else (image,)
+    inputs = (image, torch.randn(2, *model.noise_shape(64, 64)))
     folded = fold_batch_norms(model)
     assert torch.allclose(folded(*inputs), model(*inputs), atol=1e-4, rtol=1e-4)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from syndiff.data.loading import CaseArrays
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
+from syndiff.models.control import PlainNetwork
 from syndiff.models.prediction import (
     SegmenterPredictor,
     case_noise,
@@ -178,15 +179,18 @@ def test_another_autoencoder_than_at_training_is_refused(diffusion):
         load_segmenter(diffusion)
 
 
-class Answer(torch.nn.Module):
+class Answer(PlainNetwork):
     """A model that always answers the same."""
 
-    def __init__(self, logits):
+    def __init__(self, answer):
         super().__init__()
-        self.logits = torch.nn.Parameter(logits)
+        self.answer = torch.nn.Parameter(answer)
 
-    def forward(self, image):
-        return self.logits.expand(len(image), 1, *image.shape[-2:])
+    def logits(self, image_bchw):
+        return self.answer.expand(len(image_bchw), 1, *image_bchw.shape[-2:])
+
+    def weight_sources(self, settings, *, autoencoder_here):
+        return []
 
 
 def test_mean_dice_counts_each_case_once_whatever_the_batch():

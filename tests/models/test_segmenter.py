@@ -1,12 +1,13 @@
 """One contract for the one-step segmenter, its control and its peers; what settings may not be."""
 
+from contextlib import contextmanager
 from typing import get_args
 
 import pytest
 import torch
 
 from syndiff.errors import SyndiffError
-from syndiff.models.control import PlainNetwork
+from syndiff.models.network import Batch, LossWeights
 from syndiff.models.segmenter import initialise
 from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.models.tensors import trainable_state
@@ -36,11 +37,9 @@ def kl(tmp_path_factory):
 
 
 def inputs(model, height, width, seed=0):
-    """What a forward pass takes: a batch of two images, and noise for a diffusion segmenter."""
+    """What a forward pass takes: a batch of two images, and noise."""
     generator = torch.Generator().manual_seed(seed)
     image = torch.rand(2, 3, height, width, generator=generator)
-    if isinstance(model, PlainNetwork):
-        return (image,)
     return image, torch.randn(2, *model.noise_shape(height, width), generator=generator)
 
 
@@ -88,6 +87,67 @@ class TestSegmenter:
         with torch.inference_mode():
             assert torch.equal(model(*batch), other(*batch))
 
+    def test_losses_are_finite_scalars_and_reach_what_is_trained(self, model):
+        image, noise = inputs(model, 32, 32)
+        timestep = model.draw_timesteps(2, at_inference=0.5, generator=torch.Generator().manual_seed(0))
+        batch = Batch(image, (image[:, :1] > 0.5).float(), noise, timestep)
+        losses = model.losses(batch, LossWeights(1.0, 0.5))
+        assert "mask" in losses and all(loss.shape == () and loss.isfinite() for loss in losses.values())
+        sum(losses.values()).backward()
+        assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+        assert any(p.grad is not None and p.grad.any() for p in model.parameters())
+
+    def test_its_parts_are_all_of_it(self, model):
+        model.freeze_unused(LossWeights(1.0, 0.5))
+        counted = [p for part in model.parts().values() for p in part.parameters()]
+        assert {id(p) for p in counted} == {id(p) for p in model.parameters()} and len(counted) == len({*counted})
+        own = {*model.parameters()}
+        assert {*model.backbone_part.parameters()} <= own
+        assert model.vision_encoder is None or {*model.backbone_part.parameters()} <= {
+            *model.vision_encoder.parameters()
+        }
+
+    def test_there_are_as_many_members_as_noises_and_the_first_is_the_answer(self, model):
+        image, noise = inputs(model, 32, 32)
+        noises = [noise, -noise] if model.draws else [noise]
+        with torch.inference_mode():
+            members = model.members(image, noises, seed=0)
+            torch.testing.assert_close(members[0], model(image, noise))
+        assert len(members) == len(noises)
+
+    def test_a_prediction_opens_its_stages_in_turn(self, model):
+        opened = []
+
+        @contextmanager
+        def stage(name):
+            opened.append(name)
+            yield
+
+        with torch.inference_mode():
+            image, noise = inputs(model, 32, 32)
+            assert torch.equal(model.predict(image, noise, stage), model(image, noise))
+        assert opened == (["encode", "denoise", "decode"] if model.draws == "noise" else ["network"])
+
+    def test_where_its_weights_come_from_is_told(self, model, settings):
+        sources = model.weight_sources(settings, autoencoder_here=True)
+        assert sources and not any(source.fetched for source in sources)
+
+
+def test_what_is_not_here_is_fetched():
+    settings = SegmenterSettings(**TINY)
+    autoencoder, *_ = initialise(settings, 0).weight_sources(settings, autoencoder_here=False)
+    assert autoencoder.fetched and "GB" in autoencoder.source
+
+
+def test_dropout_masks_are_drawn_from_the_seed():
+    model = initialise(SegmenterSettings(**{**TINY, "kind": "control", "control_dropout": 0.5}), 0).eval()
+    image, noise = inputs(model, 64, 64)
+    assert model.draws == "dropout"
+    with torch.inference_mode():
+        first, again, other = (model.members(image, [noise] * 3, seed=seed) for seed in (1, 1, 2))
+        assert all(map(torch.equal, first, again)) and not any(map(torch.equal, first, other))
+        assert torch.equal(model.members(image, [noise], seed=1)[0], model(image, noise))
+
 
 @pytest.mark.parametrize("objective", ["z0", "v", "noise+latent"])
 def test_noise_matters_and_more_steps_change_the_answer(objective):
@@ -97,6 +157,7 @@ def test_noise_matters_and_more_steps_change_the_answer(objective):
     with torch.inference_mode():
         assert not torch.equal(one(image, noise), one(image, -noise))
         assert not torch.equal(one(image, noise), four(image, noise))
+        assert not torch.equal(*one.members(image, [noise, -noise], seed=0))
 
 
 @pytest.mark.parametrize(

@@ -29,26 +29,26 @@ def points(path: str) -> list[tuple[float, float]]:
 def test_an_outline_runs_along_the_border_of_the_mask() -> None:
     mask = np.zeros((20, 30), dtype=bool)
     mask[5:10, 8:20] = True
-    xs, ys = zip(*points(figures.outline(mask)), strict=True)
+    xs, ys = zip(*points(figures.contour_path(mask)), strict=True)
     assert (min(xs), max(xs), min(ys), max(ys)) == (8, 20, 5, 10)
 
 
 def test_each_region_has_its_closed_outline() -> None:
     mask = np.zeros((20, 30), dtype=bool)
     mask[2:6, 2:6] = mask[10:16, 20:30] = True
-    path = figures.outline(mask)
+    path = figures.contour_path(mask)
     assert path.count("M") == path.count("Z") == 2
 
 
 def test_nothing_annotated_has_no_outline() -> None:
-    assert figures.outline(np.zeros((8, 8), dtype=bool)) == ""
+    assert figures.contour_path(np.zeros((8, 8), dtype=bool)) == ""
 
 
 @settings(max_examples=40, deadline=None)
 @given(arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
 def test_an_outline_never_leaves_the_picture(mask: np.ndarray) -> None:
     height, width = mask.shape
-    path = figures.outline(mask)
+    path = figures.contour_path(mask)
     assert bool(path) == bool(mask.any())
     assert all(0 <= x <= width and 0 <= y <= height for x, y in points(path))
 
@@ -67,7 +67,7 @@ def test_a_picture_keeps_its_aspect_and_stays_small(shape: tuple[int, int], show
 def test_a_large_mask_is_outlined_in_the_pixels_of_its_picture() -> None:
     mask = np.zeros((960, 1920), dtype=bool)
     mask[:, 960:] = True
-    xs, ys = zip(*points(figures.outline(mask)), strict=True)
+    xs, ys = zip(*points(figures.contour_path(mask)), strict=True)
     assert (min(xs), max(xs), min(ys), max(ys)) == (240, 480, 0, 240)
 
 

@@ -10,15 +10,15 @@ from PIL import Image
 from syndiff.data.readers import to_unit
 from syndiff.data.seen import Seen
 from syndiff.studies import steering as study
+from syndiff.synthesis.inpainters.capabilities import Capabilities
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 
 
 class Obedient:
     """Paints as red, and as light, as the prompt says; `deaf` it paints the same whatever it is asked."""
 
-    name, margin, batch_size, copies = "obedient", 0.0, 3, False
-    paints_from_text = reads_captions = reads_outline = True
-    libraries, seen = (), Seen()
+    name, seen = "obedient", Seen()
+    capabilities = Capabilities(batch_size=3, reads_captions=True, reads_outline=True)
 
     def __init__(self, deaf: bool) -> None:
         self.deaf = deaf

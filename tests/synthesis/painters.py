@@ -10,20 +10,22 @@ import numpy as np
 from syndiff.data.readers import to_unit
 from syndiff.data.seen import Seen
 from syndiff.synthesis.inpainters.base import InpaintRequest
+from syndiff.synthesis.inpainters.capabilities import Capabilities
 from syndiff.synthesis.settings import SynthesisSettings
 
 
 class Grey:
     """Paints a grey that the seed chooses; every `fails`-th request, by its seed, comes back black."""
 
-    name, margin, libraries = "grey", 0.2, ("scipy",)
-    seen = Seen()
-    copies, paints_from_text, reads_captions = False, True, False
+    name, seen = "grey", Seen()
 
     def __init__(
         self, batch_size: int = 1, fails: int = 0, seconds: float = 0.0, *, reads_outline: bool = False
     ) -> None:
-        self.batch_size, self.fails, self.seconds, self.reads_outline = batch_size, fails, seconds, reads_outline
+        self.fails, self.seconds = fails, seconds
+        self.capabilities = Capabilities(
+            margin=0.2, batch_size=batch_size, reads_outline=reads_outline, libraries=("scipy",)
+        )
         self.prompts: list[str] = []
 
     def check_prompt(self, text: str) -> None:

@@ -106,7 +106,8 @@ def test_a_lesion_may_keep_the_detail_of_a_real_one(compact: Compact) -> None:
         painted, kept = (likeness(replace(real, detail=way, strength=strength)) for way in ("painted", "real"))
         assert kept > 0.9 > painted
     painter = Compact(compact.checkpoint, real)
-    assert painter.copies and not painter.reads_outline and not compact.copies
+    can = painter.capabilities
+    assert can.copies and not can.reads_outline and not compact.capabilities.copies
     nothing = [replace(request, lesion=np.zeros_like(flat.mask)) for request in (flat, striped)]
     assert np.array_equal(*painter.inpaint(nothing))  # to paint mucosa the donor is never asked for
     _, mucosa = painter.inpaint([striped, nothing[0]])

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,7 @@ from syndiff.errors import SyndiffError
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
 from syndiff.synthesis.inpainters.base import InpaintRequest
+from syndiff.synthesis.inpainters.capabilities import Capabilities
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import Sample, read_manifest
 
@@ -48,8 +50,7 @@ def samples(out: Path) -> list[Sample]:
 class Faulty:
     """Paints grey, but fails in a way that the request's seed chooses."""
 
-    name, margin, batch_size, libraries, seen = "faulty", 0.0, 2, ("scipy",), Seen()
-    copies, paints_from_text, reads_captions, reads_outline = False, True, False, False
+    name, seen, capabilities = "faulty", Seen(), Capabilities(batch_size=2, libraries=("scipy",))
 
     def __init__(self, *faults: str) -> None:
         self.faults = faults
@@ -86,14 +87,14 @@ def test_the_result_is_a_dataset_whose_manifest_tells_all(make_dataset: Maker, t
         reach = ndimage.distance_transform_edt(~new)
         changed = (image != source).any(axis=2)
         assert changed[new].mean() > 0.5
-        assert not changed[reach > 2 + CopyPaste.margin * 2 * np.sqrt(new.sum() / np.pi)].any()
+        assert not changed[reach > 2 + CopyPaste.capabilities.margin * 2 * np.sqrt(new.sum() / np.pi)].any()
         assert case.group == line.group == background.group != line.mask_group
         assert case.caption == line.prompt and "polyp" in str(line.prompt) and line.negative_prompt
         assert line.words and all(word in str(line.prompt) for word in line.words.values())
         assert line.settings["prompts"]["pack"] == "polyp" and len(line.settings["prompts"]["hash"]) == 64
         assert line.backend["name"] == "copy_paste" and line.backend["hash"] is None
         assert line.backend["learned_from"] == []
-        assert line.settings["seed"] == 3 and line.settings["inpainter"]["margin"] == CopyPaste.margin
+        assert line.settings["seed"] == 3 and line.settings["inpainter"]["margin"] == CopyPaste.capabilities.margin
         assert line.versions["scipy"] and line.gates["change"] and line.reason is None
 
 
@@ -131,7 +132,7 @@ def test_only_the_training_cases_are_read(make_dataset: Maker, tmp_path: Path) -
 
 def test_bytes_do_not_depend_on_the_batch_the_order_or_the_count(make_dataset: Maker, tmp_path: Path) -> None:
     class Batched(CopyPaste):
-        batch_size = 3
+        capabilities = replace(CopyPaste.capabilities, batch_size=3)
 
     dataset = make_dataset()
     make(dataset, tmp_path / "whole", 7)

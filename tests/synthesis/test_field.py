@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from syndiff.synthesis.field import field_of_view, to_pixels, view
+from syndiff.synthesis.field import field_of_view, judge_view, to_pixels
 
 SHAPE = (240, 320)
 ROWS, COLUMNS = np.mgrid[: SHAPE[0], : SHAPE[1]]
@@ -23,7 +23,7 @@ def colonoscopy() -> np.ndarray:
 
 
 def wall(frame: np.ndarray) -> np.ndarray:
-    seen = view(frame)
+    seen = judge_view(frame)
     return to_pixels(seen.wall, seen.step, frame.shape[:2])
 
 

@@ -207,7 +207,7 @@ def test_an_old_lesion_found_well_does_not_hide_a_new_one_that_nobody_sees(drawn
 
 
 def test_an_inpainter_that_copies_by_design_is_not_blamed_for_it(drawn: DatasetFolder) -> None:
-    painter = Painter(margin=CopyPaste.margin, copies=CopyPaste.copies)
+    painter = Painter(margin=CopyPaste.capabilities.margin, copies=CopyPaste.capabilities.copies)
     gates = Gates.calibrate(drawn, TRAIN, GatesSettings(), painter=painter, progress=False)
     assert "near_copy" not in gates.bounds and "by design" in gates.left_out["near_copy"]
 
@@ -246,7 +246,7 @@ def test_a_gate_that_rejects_everything_is_named_with_the_mend(
 ) -> None:
     dataset, out = make_dataset(), tmp_path / "out"
     ids = [case.id for case in dataset.cases]
-    painter = Painter(margin=CopyPaste.margin, copies=True)
+    painter = Painter(margin=CopyPaste.capabilities.margin, copies=True)
     gates = Gates.calibrate(dataset, ids, GatesSettings(checks=("contrast",)), painter=painter, progress=False)
     refusing = strict(gates, "on")
     told = r"25 x contrast.*The gate contrast refused most \(25\): .* real lesions at least 9\. To mend it, .*report"
@@ -265,7 +265,7 @@ def test_a_gate_that_rejects_everything_is_named_with_the_mend(
 def test_report_scores_and_refuses_nothing(make_dataset: Callable[..., DatasetFolder], tmp_path: Path) -> None:
     dataset, out = make_dataset(), tmp_path / "out"
     ids = [case.id for case in dataset.cases]
-    painter = Painter(margin=CopyPaste.margin, copies=True)
+    painter = Painter(margin=CopyPaste.capabilities.margin, copies=True)
     checks = ("contrast", "seam")
     gates = Gates.calibrate(dataset, ids, GatesSettings(checks=checks), painter=painter, progress=False)
     summary = synthesize_cases(
@@ -299,7 +299,7 @@ def test_going_on_with_the_kept_bounds_gives_the_bytes_of_one_run(
 ) -> None:
     dataset = make_dataset()
     ids = [case.id for case in dataset.cases]
-    painter = Painter(margin=CopyPaste.margin, copies=True)
+    painter = Painter(margin=CopyPaste.capabilities.margin, copies=True)
 
     def make(out: Path, count: int) -> None:
         kept = out / "gates.json"

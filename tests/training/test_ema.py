@@ -16,7 +16,7 @@ def a_model(value: float) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.15, 0.99])
+@pytest.mark.parametrize("decay", [0.15, 0.99])
 def test_the_average_of_known_weights(decay):
     model = a_model(0.0)
     average, expected = MovingAverage(model, decay), 0.0
@@ -42,6 +42,14 @@ def test_swapping_twice_changes_nothing_and_once_shows_the_average():
 
 def test_only_what_is_trained_is_averaged():
     assert set(MovingAverage(a_model(0.0), 0.5).average) == {"0.weight", "1.weight", "1.bias"}
+
+
+def test_without_a_decay_nothing_is_kept_and_the_live_weights_stay():
+    model = a_model(1.0)
+    average = MovingAverage(model, 0.0)
+    average.update(1)
+    average.swap()
+    assert average.average == {} and (model[0].weight == 1).all()
 
 
 def test_it_goes_on_from_what_was_stored():

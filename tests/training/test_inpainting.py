@@ -18,12 +18,12 @@ from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.inpainting_pool import encode_crops
-from syndiff.training.inpainting_settings import AdaptSettings
 from syndiff.training.loop import fit
+from syndiff.training.settings import AdaptSettings
 
 MODEL = InpaintingSettings(crop_size=64, channels=(32, 32, 32), caption_channels=32, caption_layers=1, caption_length=8)
 ADAPT = AdaptSettings(
-    minutes=0, steps=150, batch_size=8, learning_rate=5e-3, warmup=10, ema=0.9, validate_every=150, crops=96
+    minutes=0, steps=150, batch_size=8, learning_rate=5e-3, warmup_steps=10, ema_decay=0.9, validate_every=150, crops=96
 )
 COLOURS = {"red": (200, 70, 70), "blue": (70, 70, 200)}
 VOCABULARY = ("blue", "lesion", "mucosa", "plain", "red")
@@ -145,7 +145,7 @@ def test_the_painted_colour_follows_the_word(trained, crops):
 
 
 def test_a_training_that_was_stopped_ends_with_the_same_bytes(crops, tmp_path):
-    settings = replace(ADAPT, steps=4, validate_every=2, checkpoint_every=2, warmup=1, crops=16, batch_size=2)
+    settings = replace(ADAPT, steps=4, validate_every=2, checkpoint_every=2, warmup_steps=1, crops=16, batch_size=2)
     best = fit(tmp_path / "whole", make_task(crops, settings), settings, seed=0, progress=False)
     for stop in (3, None):
         resumed = fit(tmp_path / "cut", make_task(crops, settings), settings, seed=0, stop_after=stop, progress=False)
@@ -168,8 +168,8 @@ def test_cases_without_lesions_teach_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"least_context": 0.5}, {"caption_dropout": 1.0}, {"most_margin": 0.1}, {"minutes": -1}]
+    "wrong", [{"min_context": 0.5}, {"caption_dropout": 1.0}, {"max_margin": 0.1}, {"minutes": -1}]
 )
 def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(SyndiffError, match=f"adapt.{next(iter(wrong))} is|adapt.least_margin is"):
+    with pytest.raises(SyndiffError, match=f"adapt.{next(iter(wrong))} is|adapt.min_margin is"):
         replace(ADAPT, **wrong)

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import fields, replace
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -10,16 +11,19 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tiny_training import MODEL, TRAINING, bright_squares, tiny_train
+from torch import nn
 
 from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
+from syndiff.models.network import Batch
 from syndiff.models.prediction import load_segmenter
 from syndiff.models.segmenter import initialise
 from syndiff.training.checkpoints import find_checkpoint
-from syndiff.training.loop import case_indices, rate_factor
-from syndiff.training.objective import Batch, SegmentationObjective, draw_randomness
+from syndiff.training.loop import backpropagate, case_indices, rate_factor
+from syndiff.training.objective import SegmentationObjective, draw_randomness
+from syndiff.training.run_folder import this_process
 from syndiff.training.settings import TrainingSettings
 
 MODELS = {
@@ -50,7 +54,7 @@ def test_the_loss_falls_on_a_handful_of_cases(name, tmp_path):
 
 @pytest.mark.parametrize("checkpoint_every", [1, 100])
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_keeps_what_was_saved(checkpoint_every, tmp_path):
-    settings = replace(TRAINING, learning_rate=1000, warmup=0, checkpoint_every=checkpoint_every)
+    settings = replace(TRAINING, learning_rate=1000, warmup_steps=0, checkpoint_every=checkpoint_every)
     with pytest.raises(SyndiffError, match=r"loss of step 3 .*learning_rate \(now 1000\)"):
         tiny_train(tmp_path, settings=settings)
     last = find_checkpoint(tmp_path, "last")
@@ -63,10 +67,10 @@ ALTERNATIVES = {
     "batch_size": 3,
     "learning_rate": 5e-4,
     "backbone_rate": 0.0,
-    "warmup": 5,
+    "warmup_steps": 5,
     "weight_decay": 0.5,
-    "ema": 0.0,
-    "clip": 1e-9,
+    "ema_decay": 0.0,
+    "grad_clip": 1e-9,
     "mask_weight": 0.0,
     "guide_weight": 0.0,
     "inference_share": 0.0,
@@ -76,7 +80,14 @@ ALTERNATIVES = {
 }
 
 
-BASE = {"steps": 2, "batch_size": 2, "warmup": 1, "precision": "fp32", "validate_every": 2, "inference_share": 1.0}
+BASE = {
+    "steps": 2,
+    "batch_size": 2,
+    "warmup_steps": 1,
+    "precision": "fp32",
+    "validate_every": 2,
+    "inference_share": 1.0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +118,17 @@ class TestSettings:
         assert trace(**{name: ALTERNATIVES[name]}) != base
 
     def test_none_is_forgotten(self):
-        """checkpoint_every shows where a run breaks off: see the loss that is not finite. decay is tested below,
-        gradient_checkpointing with the networks that have it, coarse_share and real_share in test_segmentation.py."""
-        elsewhere = {"checkpoint_every", "decay", "gradient_checkpointing", "coarse_share", "real_share"}
+        """checkpoint_every shows where a run breaks off: see the loss that is not finite. lr_schedule and accumulation
+        are tested below, gradient_checkpointing with the networks that have it, coarse_share and real_share in
+        test_segmentation.py."""
+        elsewhere = {
+            "checkpoint_every",
+            "accumulation",
+            "lr_schedule",
+            "gradient_checkpointing",
+            "coarse_share",
+            "real_share",
+        }
         assert {field.name for field in fields(TrainingSettings)} == {*ALTERNATIVES, *elsewhere}
 
     @pytest.mark.parametrize(
@@ -119,15 +138,17 @@ class TestSettings:
             ("batch_size", 1),
             ("learning_rate", 0.0),
             ("backbone_rate", -0.1),
-            ("warmup", -1),
+            ("warmup_steps", -1),
             ("weight_decay", -1.0),
-            ("ema", 1.0),
-            ("clip", 0.0),
+            ("ema_decay", 1.0),
+            ("grad_clip", 0.0),
             ("mask_weight", -1.0),
             ("guide_weight", -1.0),
             ("inference_share", 1.1),
             ("precision", "fp16"),
-            ("decay", "linear"),
+            ("lr_schedule", "linear"),
+            ("accumulation", 3),
+            ("accumulation", 16),
             ("validate_every", 0),
             ("checkpoint_every", 0),
             ("learning_rate", math.nan),
@@ -138,6 +159,38 @@ class TestSettings:
     def test_one_out_of_range_is_named_with_its_value(self, name, value):
         with pytest.raises(SyndiffError, match=f"training.{name} is {value!r}, expected "):
             TrainingSettings(**{name: value})
+
+
+class Pairs(NamedTuple):
+    x: torch.Tensor
+    y: torch.Tensor
+    nothing: torch.Tensor
+
+
+class Line(nn.Module):
+    """Two losses of a line through pairs."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 1, bias=False)
+        nn.init.ones_(self.layer.weight)
+
+    def forward(self, batch: Pairs) -> dict[str, torch.Tensor]:
+        error = self.layer(batch.x) - batch.y
+        return {"square": error.square().mean(), "absolute": error.abs().mean()}
+
+
+def test_a_batch_in_parts_has_the_loss_and_the_gradient_of_the_whole():
+    generator = torch.Generator().manual_seed(0)
+    batch = Pairs(torch.randn(6, 3, generator=generator), torch.randn(6, 1, generator=generator), torch.empty(0))
+    found = []
+    for parts in (1, 3):
+        settings, line = TrainingSettings(batch_size=6, accumulation=parts, precision="fp32", grad_clip=0.5), Line()
+        optimizer = torch.optim.AdamW(line.parameters())
+        losses, loss, norm = backpropagate(line, batch, optimizer, settings, this_process())
+        assert loss.item() == pytest.approx(sum(value.item() for value in losses.values()))
+        found.append([losses["square"], losses["absolute"], norm, line.layer.weight.grad])
+    assert all(torch.allclose(whole, parted) for whole, parted in zip(*found, strict=True))
 
 
 def test_the_best_model_by_validation_dice_is_kept(tmp_path):
@@ -160,7 +213,7 @@ def test_bf16_and_fp32_may_follow_each_other_in_one_process(tmp_path):
 @given(steps=st.integers(1, 500), warmup=st.integers(0, 600))
 @hypothesis_settings(max_examples=40, deadline=None)
 def test_the_rate_climbs_in_a_line_and_falls_along_a_cosine(steps, warmup):
-    settings = TrainingSettings(steps=steps, warmup=warmup)
+    settings = TrainingSettings(steps=steps, warmup_steps=warmup)
     rates = [rate_factor(step, settings) for step in range(steps)]
     assert all(0 < rate <= 1 for rate in rates)
     for step in range(min(steps, warmup)):
@@ -174,7 +227,7 @@ def test_the_rate_climbs_in_a_line_and_falls_along_a_cosine(steps, warmup):
 
 
 def test_the_rate_may_stay_after_the_warm_up():
-    settings = TrainingSettings(steps=100, warmup=4, decay="none")
+    settings = TrainingSettings(steps=100, warmup_steps=4, lr_schedule="constant")
     assert [rate_factor(step, settings) for step in range(100)] == [0.25, 0.5, 0.75, *[1.0] * 97]
 
 

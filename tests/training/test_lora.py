@@ -13,16 +13,16 @@ from safetensors.torch import load_file
 from tiny_lora import SETTINGS, tiny_adapt
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.phantom import write_phantom
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.models.pipeline_folder import find_pipeline
-from syndiff.training.lora import lora_tensors, rate_factor
+from syndiff.phantom import write_phantom
+from syndiff.training.lora import lora_tensors
 from syndiff.training.lora_batch import LoraCases, one_lesion
 from syndiff.training.lora_objective import LoraObjective, embed_captions
-from syndiff.training.lora_settings import LoraSettings
 from syndiff.training.run_folder import claimed_run
+from syndiff.training.settings import LoraSettings
 from tiny_pipelines import save_tiny_pipeline
 
 pytest.importorskip("diffusers")
@@ -82,7 +82,7 @@ def test_it_learns_and_diffusers_loads_what_it_learnt(
         steps=50,
         batch_size=4,
         pictures=4,
-        schedule="cosine",
+        lr_schedule="cosine",
         rank=8,
         alpha=16,
         targets=("to_q", "to_k", "to_v", "to_out.0", "conv1", "conv2", "conv_out"),
@@ -91,7 +91,7 @@ def test_it_learns_and_diffusers_loads_what_it_learnt(
         checkpoint_every=50,
     )
     file = tiny_adapt(tmp_path / "out", data, model, settings=settings)
-    probes = [line["probe_loss"] for line in journal(tmp_path / "out") if "probe_loss" in line]
+    probes = [line["val_loss"] for line in journal(tmp_path / "out") if "val_loss" in line]
     assert len(probes) == 2 and probes[1] < 0.9 * probes[0]
 
     # diffusers alone: the saved factors give the network that was trained
@@ -105,7 +105,7 @@ def test_it_learns_and_diffusers_loads_what_it_learnt(
         if load:
             pipeline.load_lora_weights(str(file.parent))
         with torch.no_grad():
-            losses.append(objective(cases.probe(0, 1000)).mean().item())
+            losses.append(objective(cases.probe(0, 1000))["latent"].item())
     assert losses == pytest.approx(probes, rel=1e-4)
 
 
@@ -183,6 +183,17 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(
     assert all(torch.allclose(value, whole[name], atol=2e-3) for name, value in load_file(file).items())
 
 
+def test_the_file_holds_the_moving_average_where_one_is_kept(data: Path, sdxl: Path, tmp_path: Path) -> None:
+    averaged = replace(SETTINGS, ema_decay=0.5, alpha=SETTINGS.rank, picture_steps=0)
+    file = load_file(tiny_adapt(tmp_path / "out", data, sdxl, settings=averaged))
+    state = load_file(tmp_path / "out/checkpoints/000006/training_state/state.safetensors")
+    factors = [name.removeprefix("ema.") for name in state if name.startswith("ema.")]
+    assert len(factors) == len(file)
+    for name in factors:
+        average, live = state[f"ema.{name}"], state[f"live.{name}"]
+        assert torch.equal(file[f"unet.{name.replace('.default', '')}"], average) and not torch.equal(average, live)
+
+
 def test_alpha_is_in_the_weights(sdxl: Path) -> None:
     """A program that knows nothing of alpha takes the same network from the file."""
     from diffusers import StableDiffusionXLInpaintPipeline
@@ -213,7 +224,7 @@ def test_the_loss_is_the_one_of_the_papers(sdxl: Path, data: Path, prediction: s
     asked: list[torch.Tensor] = []
     pipeline.unet.register_forward_hook(lambda unet, given, answer: asked.extend((given[0], answer.sample)))
     with torch.no_grad():
-        loss = objective(batch)
+        loss = objective.errors(batch)
         latent, masked = objective._latents(batch)
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     abar = torch.cumprod(1 - betas, 0)[batch.timestep].view(-1, 1, 1, 1)
@@ -266,12 +277,6 @@ def test_a_sample_depends_on_its_place_in_the_batch_alone(data: Path) -> None:
     assert set(whole.mask.unique().tolist()) == {0.0, 1.0} and (whole.mask.sum((1, 2, 3)) > 0).all()
 
 
-def test_the_learning_rate() -> None:
-    constant, cosine = (LoraSettings(steps=10, warmup=4, schedule=name) for name in ("constant", "cosine"))
-    assert [rate_factor(step, constant) for step in (0, 1, 3, 4, 9)] == [0.25, 0.5, 1, 1, 1]
-    assert rate_factor(4, cosine) == 1 and rate_factor(7, cosine) == pytest.approx(0.5)
-
-
 def test_what_cannot_be_taught(data: Path, sdxl: Path, tmp_path: Path) -> None:
     ids = [case.id for case in DatasetFolder.open(data).cases]
     empty = tmp_path / "empty"
@@ -299,7 +304,7 @@ def test_what_cannot_be_taught(data: Path, sdxl: Path, tmp_path: Path) -> None:
         ({"steps": 0}, "lora.steps is 0, expected 1 to "),
         ({"resolution": 100}, "resolution is 100, expected 8 to 8192, a multiple of 8"),
         ({"batch_size": 3, "accumulation": 2}, "accumulation is 2, expected a divisor of batch_size"),
-        ({"least_context": 3, "most_context": 2}, "least_context is 3, expected no more than most_context, which is 2"),
+        ({"min_context": 3, "max_context": 2}, "min_context is 3, expected no more than max_context, which is 2"),
         ({"targets": ()}, "targets"),
         ({"random_masks": 0, "background_caption": "mucosa"}, "no effect with random_masks 0"),
     ],

@@ -10,10 +10,11 @@ from tiny_training import MODEL, TRAINING, bright_squares
 
 from syndiff.errors import SyndiffError
 from syndiff.models.efficientnet import imagenet_weights_file
+from syndiff.models.network import Batch, mask_loss
 from syndiff.models.segmenter import initialise
 from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.models.taef2 import Taef2
-from syndiff.training.objective import Batch, SegmentationObjective, draw_randomness, mask_loss
+from syndiff.training.objective import SegmentationObjective, draw_randomness
 
 
 def batch_for(model, image_size):
@@ -28,7 +29,7 @@ def trace(settings):
     batch = batch_for(model, settings.image_size)
     with torch.no_grad():
         losses = {name: value.item() for name, value in SegmentationObjective(model, TRAINING)(batch).items()}
-        answer = model(*([batch.image] if settings.kind == "control" else [batch.image, batch.noise]))
+        answer = model(batch.image, batch.noise)
     return losses, answer.shape, answer.double().sum().item()
 
 
@@ -87,12 +88,12 @@ def test_the_control_drops_out_in_training_alone():
     model = initialise(replace(MODEL, kind="control", control_dropout=0.5), 0)
     image = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        assert torch.equal(model.eval()(image), model(image))
+        assert torch.equal(model.eval().logits(image), model.logits(image))
         model.train()
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.eval()
-        assert not torch.equal(model(image), model(image))
+        assert not torch.equal(model.logits(image), model.logits(image))
     with pytest.raises(SyndiffError, match=r"control_dropout: 0\.5 has no effect with kind diffusion"):
         replace(MODEL, control_dropout=0.5)
 

@@ -25,7 +25,7 @@ from tiny_pipelines import save_narrow_kl
 
 NARROW = [
     *("model.image_size=32", "model.denoiser_channels=32", "model.unet_multipliers=[1,2]", "model.unet_blocks=1"),
-    *("model.unet_attention=[2]", "model.unet_heads=4", "training.precision=fp32", "training.warmup=2"),
+    *("model.unet_attention=[2]", "model.unet_heads=4", "training.precision=fp32", "training.warmup_steps=2"),
     *("training.learning_rate=0.001", "training.batch_size=2", "training.steps=4"),
     *("training.validate_every=2", "training.checkpoint_every=1"),
 ]

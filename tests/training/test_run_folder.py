@@ -52,7 +52,7 @@ def test_what_is_identified_elsewhere_may_be_moved_but_not_added(tmp_path: Path)
 NAMES = {
     "seed",
     "model.kind",
-    "training.ema",
+    "training.ema_decay",
     "painter.channels",
     "adapt.crops",
     "synthesis.inpainter",
@@ -65,8 +65,8 @@ NAMES = {
     [
         ("mine.txt", set()),
         ("split.json", {"seed"}),
-        ("plan.json", {"model.kind", "training.ema"}),
-        ("control/config.yaml", {"model.kind", "training.ema"}),
+        ("plan.json", {"model.kind", "training.ema_decay"}),
+        ("control/config.yaml", {"model.kind", "training.ema_decay"}),
         ("inpainter/config.yaml", {"painter.channels", "adapt.crops", "synthesis.inpainter"}),
         ("real/eval/data/summary.json", {"run.tolerance"}),
     ],

@@ -11,8 +11,9 @@ from syndiff.config.loading import load_settings
 from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.errors import SyndiffError
 from syndiff.models.segmenter_settings import SegmenterSettings
-from syndiff.pipeline import arms
-from syndiff.training.calibration import step_seconds
+from syndiff.pipeline import training
+from syndiff.training import planning
+from syndiff.training.planning import step_seconds
 from syndiff.training.segmentation import SegmentationTask
 from syndiff.training.settings import TrainingSettings
 
@@ -75,19 +76,22 @@ def test_minutes_become_steps_by_what_both_parts_cost(tmp_path: Path, monkeypatc
     """Coarse steps are timed where steps are coarse, the others where they are not, and mixed by their share."""
     seen: list[tuple[int, int]] = []
 
-    def timed(tasks: dict[str, SegmentationTask], settings: TrainingSettings, *, first: int = 0) -> dict[str, float]:
+    def timed(
+        tasks: dict[str, SegmentationTask], settings: TrainingSettings, *, rounds: int, first: int = 0
+    ) -> dict[str, float]:
         batch = tasks["control"].batch(first, process=0, processes=1)
         seen.append((first, batch.image.shape[-1]))
         return dict.fromkeys(tasks, 0.1 if batch.image.shape[-1] == 64 else 0.3)
 
     changes = ["model.image_size=96", "model.pretrained=false", "training.coarse_share=0.5", "run.minutes=1"]
     settings = load_settings("compact", None, changes)
-    monkeypatch.setattr(arms, "step_seconds", timed)
-    steps = arms.plan_steps(tmp_path / "plan.json", settings, bright_squares(5, 0, size=96))
+    monkeypatch.setattr(planning, "step_seconds", timed)
+    cases = bright_squares(5, 0, size=96)
+    plans = training.plan_segmenters(tmp_path / "plan.json", settings, cases)
     assert seen == [(settings.training.steps, 96), (0, 64)]
-    assert steps == {"control": 300, "diffusion": 300}
+    assert [(plan.steps, plan.first_seconds_per_step) for plan in plans.values()] == [(300, 0.1), (300, 0.1)]
     monkeypatch.undo()
-    assert arms.plan_steps(tmp_path / "plan.json", settings, bright_squares(5, 0, size=96)) == steps
+    assert training.plan_segmenters(tmp_path / "plan.json", settings, cases) == plans
 
 
 def test_a_step_is_timed_from_where_it_was_asked_to() -> None:
@@ -95,5 +99,5 @@ def test_a_step_is_timed_from_where_it_was_asked_to() -> None:
     sizes: list[int] = []
     task.objective.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].image.shape[-1]))
     for first in (0, 5):
-        assert step_seconds({"one": task}, TRAINING, repeats=2, warmup=1, first=first)["one"] > 0
+        assert step_seconds({"one": task}, TRAINING, rounds=1, repeats=2, warmup=1, first=first)["one"] > 0
     assert sizes == [64] * 3 + [96] * 3

@@ -5,17 +5,17 @@ from typing import Any
 
 from syndiff.data.dataset import DatasetFolder
 from syndiff.training.lora import adapt_lora
-from syndiff.training.lora_settings import LoraSettings
+from syndiff.training.settings import LoraSettings
 
 SETTINGS = LoraSettings(
     steps=6,
     batch_size=2,
     learning_rate=1e-2,
-    warmup=2,
+    warmup_steps=2,
     rank=4,
     alpha=8,
     resolution=32,
-    smallest_crop=16,
+    min_crop=16,
     precision="fp32",
     validate_every=3,
     pictures=2,

@@ -13,7 +13,9 @@ from syndiff.training.segmentation import SegmentationTask
 from syndiff.training.settings import TrainingSettings
 
 MODEL = SegmenterSettings(image_size=32, pretrained=False, condition_channels=16, denoiser_channels=16)
-TRAINING = TrainingSettings(steps=6, batch_size=2, warmup=1, precision="fp32", validate_every=3, checkpoint_every=2)
+TRAINING = TrainingSettings(
+    steps=6, batch_size=2, warmup_steps=1, precision="fp32", validate_every=3, checkpoint_every=2
+)
 
 
 def bright_squares(count: int, seed: int, size: int = 32) -> CaseArrays:

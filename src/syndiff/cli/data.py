@@ -18,13 +18,13 @@ class Inspect:
     data: Path
     """Dataset folder."""
     out: Path | None = None
-    """PNG to write: a sheet of images with their masks outlined."""
+    """PNG to write: a sheet of images with their masks drawn."""
     seed: int = 0
     """Seed of the choice of cases on the sheet."""
 
     def run(self) -> None:
         """Inspect, print, draw."""
-        from syndiff.data.contact_sheet import check_sheet, contact_sheet
+        from syndiff.data.contact_sheet import check_sheet, dataset_sheet
         from syndiff.data.dataset import DatasetFolder
         from syndiff.data.inspection import inspect
 
@@ -36,7 +36,7 @@ class Inspect:
         if not verdict.usable:
             raise SyndiffError(f"{self.data} is not usable; its problems are listed above.")
         if self.out is not None:
-            contact_sheet(dataset, self.out, seed=self.seed)
+            dataset_sheet(dataset, self.out, seed=self.seed)
             say(f"Contact sheet: {self.out}")
 
 
@@ -55,18 +55,16 @@ class SplitVerb:
 
     def run(self) -> None:
         """Split and say who is where."""
-        from syndiff.data.inspection import open_checked
-        from syndiff.data.splits import make_split
-        from syndiff.pipeline.arms import describe_split
+        from syndiff.pipeline.splitting import split
 
         if os.path.lexists(self.out):  # a link that leads nowhere is somebody's too
             raise SyndiffError(
                 f"{self.out} exists already and is not replaced: what was trained under a split depends on it. Remove "
                 "it or give another --out."
             )
-        split = make_split(open_checked(self.data), method=self.method, seed=self.seed)
-        split.write(self.out)
-        say(f"{describe_split(split)}\nWritten to {self.out}")
+        made = split(self.data, method=self.method, seed=self.seed)
+        made.write(self.out)
+        say(f"{made}\nWritten to {self.out}")
 
 
 @dataclass(kw_only=True)

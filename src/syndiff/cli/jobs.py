@@ -21,7 +21,7 @@ class Run(Configured):
     out: Path
     """Run folder; the same command resumes it."""
     minutes: float | None = None
-    """Training minutes of each of the three segmenters; replaces run.minutes."""
+    """Minutes of training for each of the three segmenters, in place of training.steps; replaces run.minutes."""
     split: str = "auto"
     """Split method: auto (by group where groups are known), group, random, random-488 or pranet."""
     dry_run: bool = False
@@ -45,13 +45,13 @@ class Demo(Configured):
     out: Path = Path("runs/demo")
     """Run folder; the phantom is written beside it, to <out>-phantom."""
     minutes: float | None = None
-    """Training minutes of each of the three segmenters; replaces run.minutes."""
+    """Minutes of training for each of the three segmenters, in place of training.steps; replaces run.minutes."""
 
     def run(self) -> None:
         """Write the phantom where it is missing, then run the pipeline on it."""
         settings = self.settings({"run.minutes": self.minutes})
 
-        from syndiff.data.phantom import write_phantom
+        from syndiff.phantom import write_phantom
         from syndiff.pipeline.run import run_pipeline
 
         if not self.out.name:
@@ -83,6 +83,6 @@ class Doctor:
 
     def run(self) -> None:
         """Examine the machine."""
-        from syndiff.deploy.doctor import examine
+        from syndiff.cli.doctor import examine
 
         say(examine())

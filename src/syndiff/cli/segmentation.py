@@ -16,10 +16,11 @@ class Train(Configured):
 
     data: Path
     """Dataset folder."""
-    split: Path
-    """Split JSON (see `syndiff data split`)."""
     out: Path
     """Run folder; the same command resumes it."""
+    split: Path | None = None
+    """Split JSON (see `syndiff data split`). Without it: the split that --out or --synthetic was made with, else the
+    dataset's own, by group where groups are known; it is kept in --out."""
     synthetic: Path | None = None
     """Synthetic dataset folder to train on as well."""
     steps: int | None = None
@@ -31,9 +32,15 @@ class Train(Configured):
         """Train or resume."""
         settings = self.settings({"training.steps": self.steps})
 
-        from syndiff.pipeline.arms import train_verb
+        from syndiff.pipeline.training import plan_training, train
 
-        say(train_verb(self.data, self.split, self.out, self.synthetic, settings, self.seed, self.dry_run))
+        if self.dry_run:
+            say(plan_training(self.data, self.out, split=self.split, synthetic=self.synthetic, settings=settings))
+            return
+        trained = train(
+            self.data, self.out, split=self.split, synthetic=self.synthetic, settings=settings, seed=self.seed
+        )
+        say(str(trained))
 
 
 @dataclass(kw_only=True)
@@ -53,9 +60,10 @@ class Evaluate:
 
     def run(self) -> None:
         """Evaluate and print the summary."""
-        from syndiff.pipeline.arms import evaluate_verb
+        from syndiff.pipeline.evaluation import evaluate
 
-        say(evaluate_verb(self.run_folder, self.data, external=self.external, tolerance=self.tolerance, seed=self.seed))
+        found = evaluate(self.run_folder, self.data, external=self.external, tolerance=self.tolerance, seed=self.seed)
+        say(str(found))
 
 
 @dataclass(kw_only=True)
@@ -83,9 +91,9 @@ class Predict:
 
     def run(self) -> None:
         """Predict every image."""
-        from syndiff.deploy.predict import predict_images
+        from syndiff.inference.predict import predict
 
-        result = predict_images(
+        result = predict(
             self.run_folder,
             self.images,
             self.out,

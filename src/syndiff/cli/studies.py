@@ -177,7 +177,7 @@ class Uncertainty:
 
 @dataclass(kw_only=True)
 class Peers(Configured):
-    """The segmenter beside the control and MONAI's networks: the same minutes each, several splits, paired."""
+    """The segmenter beside the control and MONAI's networks: trained equally long, several splits, paired."""
 
     data: Path
     """Dataset folder."""
@@ -195,7 +195,7 @@ class Peers(Configured):
     split_method: Literal["auto", "group", "random", "random-488", "pranet"] = "auto"
     """How cases are divided; auto: by group where groups are known."""
     minutes: float | None = None
-    """Training minutes of each network; replaces run.minutes."""
+    """Minutes of training for each network, in place of training.steps; replaces run.minutes."""
     workers: int = 1
     """Trainings at a time, each with its part of the processor's cores."""
     side: Side = "val"

@@ -15,17 +15,18 @@ class Adapt(Configured):
 
     data: Path
     """Dataset folder."""
-    split: Path
-    """Split JSON (see `syndiff data split`); it learns from the training cases, validation cases judge it."""
     out: Path
     """Run folder, which `synthesize --model` takes; the same command resumes it."""
+    split: Path | None = None
+    """Split JSON (see `syndiff data split`); it learns from the training cases, validation cases judge it. Without it:
+    the split that --out was made with, else the dataset's own, by group where groups are known; it is kept in --out."""
     inpainter: Literal["compact", "sdxl"] = "compact"
     """compact is trained on a laptop; sdxl is a diffusion pipeline that gets a LoRA, on a GPU."""
     model: str | None = None
     """For compact: run folder of an adapted inpainter to start from, another centre's say; none: from scratch. For
     sdxl: folder or hub id of the pipeline. Replaces synthesis.model."""
     minutes: float | None = None
-    """For compact: training time; replaces adapt.minutes."""
+    """For compact: minutes of training, in place of adapt.steps; replaces adapt.minutes."""
     dry_run: bool = False
     """Show what would be learned, and from what, without writing anything."""
 
@@ -35,9 +36,12 @@ class Adapt(Configured):
             {"synthesis.inpainter": self.inpainter, "synthesis.model": self.model, "adapt.minutes": self.minutes}
         )
 
-        from syndiff.pipeline.adaptation import adapt
+        from syndiff.pipeline.adaptation import adapt, plan_adaptation
 
-        say(adapt(self.data, self.split, self.out, settings, seed=self.seed, dry_run=self.dry_run))
+        if self.dry_run:
+            say(plan_adaptation(self.data, self.out, split=self.split, settings=settings))
+        else:
+            say(str(adapt(self.data, self.out, split=self.split, settings=settings, seed=self.seed)))
 
 
 @dataclass(kw_only=True)
@@ -46,12 +50,13 @@ class Synthesize(Configured):
 
     data: Path
     """Dataset folder."""
-    split: Path
-    """Split JSON (see `syndiff data split`); only its training cases are used."""
     out: Path
     """Dataset folder to write; the same command goes on where it stopped."""
     count: int
     """Accepted cases wanted."""
+    split: Path | None = None
+    """Split JSON (see `syndiff data split`); only its training cases are used. Without it: the split that --out or
+    --model was made with, else the dataset's own, by group where groups are known; it is kept in --out."""
     inpainter: Literal["compact", "copy_paste", "sdxl"] | None = None
     """Replaces synthesis.inpainter."""
     model: str | None = None
@@ -84,10 +89,26 @@ class Synthesize(Configured):
         shard = Shard.parse(self.shard)
         if self.dry_run:
             say(
-                plan_synthesis(self.data, self.split, self.out, settings, count=self.count, seed=self.seed, shard=shard)
+                plan_synthesis(
+                    self.data,
+                    self.out,
+                    count=self.count,
+                    split=self.split,
+                    settings=settings,
+                    seed=self.seed,
+                    shard=shard,
+                )
             )
             return
-        summary = synthesize(self.data, self.split, self.out, settings, count=self.count, seed=self.seed, shard=shard)
+        summary = synthesize(
+            self.data,
+            self.out,
+            count=self.count,
+            split=self.split,
+            settings=settings,
+            seed=self.seed,
+            shard=shard,
+        )
         say(f"{summary}\n{summary.table}")
         if shard == WHOLE:
             say(f"Page: {self.out / PAGE}")

@@ -14,9 +14,7 @@ from syndiff.synthesis.gates.settings import GatesSettings
 from syndiff.synthesis.inpainters.compact_settings import CompactSettings
 from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings
 from syndiff.synthesis.settings import SynthesisSettings
-from syndiff.training.inpainting_settings import AdaptSettings
-from syndiff.training.lora_settings import LoraSettings
-from syndiff.training.settings import Minutes, TrainingSettings
+from syndiff.training.settings import AdaptSettings, LoraSettings, Minutes, TrainingSettings
 
 _PLACES = (
     *("model.autoencoder", "model.denoiser_weights", "painter.autoencoder"),
@@ -34,13 +32,13 @@ class RunSettings(Section):
 
     Attributes:
         minutes: training time of each segmenter, the control included. The number of steps that fit is measured on
-            this machine and written to plan.json. 0 takes `training.steps` instead.
+            this machine and written to plan.json. 0 takes `training.steps` instead, for each and on every machine.
         tolerance: pixels within which two surfaces agree, for the normalised surface Dice.
     """
 
     section = "run"
 
-    minutes: Minutes = 10.0
+    minutes: Minutes = 0.0
     tolerance: Annotated[float, Bounds(0, 10_000, above=True)] = 2.0
 
 

@@ -1,4 +1,4 @@
-"""Cases of a dataset with their masks outlined, as one picture to look at."""
+"""Cases of a dataset with their masks drawn, as one picture to look at."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ _MADE_BY = "SynDiff data inspect"  # in every sheet, so that it may be drawn ane
 _OUTLINE = (0, 255, 255)  # cyan is found neither in the bowel nor in stained tissue
 
 
-def contact_sheet(dataset: DatasetFolder, path: Path, *, count: int = 24, seed: int = 0) -> None:
-    """Draw cases with their masks outlined in cyan as a grid of thumbnails, and write it to `path` as PNG.
+def dataset_sheet(dataset: DatasetFolder, path: Path, *, count: int = 24, seed: int = 0) -> None:
+    """Draw cases with their masks drawn in cyan as a grid of thumbnails, and write it to `path` as PNG.
 
     `count` cases (or all, when there are fewer) are drawn at random, one from each of `count` equal stretches
     of the sorted cases; the same seed gives the same cases and bytes.
@@ -47,7 +47,7 @@ def contact_sheet(dataset: DatasetFolder, path: Path, *, count: int = 24, seed: 
 
 
 def check_sheet(path: Path) -> None:
-    """Raise SyndiffError where `contact_sheet` would not write to `path`: another file is there."""
+    """Raise SyndiffError where `dataset_sheet` would not write to `path`: another file is there."""
     check_output(path, made_by_us=_is_sheet, what="a contact sheet")
 
 
@@ -56,12 +56,12 @@ def _is_sheet(start: bytes) -> bool:
 
 
 def _tile(image: NDArray[np.uint8] | NDArray[np.uint16], mask: NDArray[np.bool_]) -> Image.Image:
-    """A thumbnail that fits a cell, the outline drawn just outside of the mask."""
+    """A thumbnail that fits a cell, the contour drawn just outside of the mask."""
     height, width = mask.shape
     scale = min((_CELL_WIDTH - 6) / width, (_CELL_HEIGHT - 6) / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     tile = np.array(Image.fromarray(as_shown(image)).resize(size, Image.Resampling.LANCZOS))
-    # the share of foreground under every pixel: even a lesion of one pixel keeps an outline
+    # the share of foreground under every pixel: even a lesion of one pixel keeps an contour
     inside = np.asarray(Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0
     tile[ndimage.binary_dilation(inside, _CONNECTIVITY) & ~inside] = _OUTLINE
     return Image.fromarray(tile)

@@ -14,7 +14,7 @@ _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 def components(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """The connected components of a mask (HxW): labels (HxW), 0 background and 1 to n, and their n areas in pixels.
 
-    Pixels that touch at a corner are one lesion (8 neighbours): an outline drawn by hand is often joined by no more.
+    Pixels that touch at a corner are one lesion (8 neighbours): an contour drawn by hand is often joined by no more.
     """
     labels = np.zeros(mask.shape, np.int32)
     if not mask.any():

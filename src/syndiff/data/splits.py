@@ -65,9 +65,9 @@ class Split:
         """Hexadecimal SHA-256 of everything that the split says."""
         return digest(dict(sorted(dataclasses.asdict(self).items())))
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path | str) -> None:
         """Write the split as JSON, atomically."""
-        write_json(path, dataclasses.asdict(self))
+        write_json(Path(path), dataclasses.asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -97,6 +97,14 @@ class Split:
             if not getattr(split, side):
                 raise SyndiffError(f"{path}: {side} is empty. Each of train, val and test needs at least one case.")
         return split
+
+    def __str__(self) -> str:
+        """One line on who is where."""
+        leak = " - LEAKY: frames of one sequence may lie on both sides" if self.leaky else ""
+        return (
+            f"split {self.method}, seed {self.seed}: {len(self.train)} training, {len(self.val)} validation and "
+            f"{len(self.test)} test cases{leak}"
+        )
 
     def check(self, dataset: DatasetFolder) -> None:
         """Raise SyndiffError unless the split fits `dataset` as it now lies on the disk.

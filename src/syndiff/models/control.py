@@ -1,22 +1,89 @@
-"""Segmenters without any diffusion: the control, the same vision backbone as a plain U-Net, and what they share."""
+"""Segmenters without any diffusion: what they share, and the control, the same vision backbone as a plain U-Net."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from syndiff.models.encoder import conv_norm_relu, make_backbone
+from syndiff.models.encoder import conv_norm_relu, imagenet_source, make_backbone
+from syndiff.models.network import (
+    Batch,
+    LossWeights,
+    SegmentationNetwork,
+    Stage,
+    WeightSource,
+    mask_loss,
+    untimed,
+)
+from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 
 
-class PlainNetwork(nn.Module):
-    """Image (b, 3, h, w) in [0, 1], sides multiples of 32 -> mask logits (b, 1, h, w), in one pass.
+class PlainNetwork(SegmentationNetwork):
+    """A segmenter that needs no noise: one pass from the image to the logits.
 
     Attributes:
+        kind: its name in the settings.
         backbone: the pretrained part, which has a learning rate of its own; may be empty.
-        dropout: what `study uncertainty` draws several answers with; of probability 0 where there is none.
+        dropout: what several answers are drawn with; of probability 0 where there is none.
     """
 
+    kind: Kind
     backbone: nn.Module
     dropout: nn.Dropout
+
+    @abstractmethod
+    def logits(self, image_bchw: Tensor) -> Tensor:
+        """Mask logits at the size of the input."""
+
+    def noise_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """No noise."""
+        return 0, 0, 0
+
+    def predict(self, image_bchw: Tensor, noise_bchw: Tensor, stage: Stage = untimed) -> Tensor:
+        """The logits, in one stage."""
+        with stage("network"):
+            return self.logits(image_bchw)
+
+    @property
+    def draws(self) -> Literal["dropout"] | None:
+        """Dropout masks, with dropout."""
+        return "dropout" if self.dropout.p else None
+
+    def members(self, image_bchw: Tensor, noises: Sequence[Tensor], *, seed: int) -> list[Tensor]:
+        """Answers of as many dropout masks (Gal and Ghahramani, arXiv 1506.02142)."""
+        if len(noises) == 1:
+            return [self.logits(image_bchw)]
+        assert self.draws, "a network without dropout has one answer only"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.dropout.train()
+            answers = [self.logits(image_bchw) for _ in noises]
+            self.dropout.eval()
+        return answers
+
+    @property
+    def backbone_part(self) -> nn.Module:
+        """The backbone."""
+        return self.backbone
+
+    @property
+    def vision_encoder(self) -> None:
+        """None: it is averaged as a whole."""
+
+    def draw_timesteps(self, count: int, *, at_inference: float, generator: torch.Generator) -> Tensor:
+        """Zeros, which nobody reads."""
+        return torch.zeros(count, dtype=torch.long)
+
+    def losses(self, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
+        """The only loss there is, so without a weight."""
+        return {"mask": mask_loss(self.logits(batch.image), batch.mask)}
+
+    def parts(self) -> dict[str, nn.Module]:
+        """One part."""
+        return {self.kind: self}
 
 
 class ControlUNet(PlainNetwork):
@@ -26,6 +93,8 @@ class ControlUNet(PlainNetwork):
     between the two coarsest levels and the next, where Kendall et al. (Bayesian SegNet, arXiv 1511.02680) found it to
     serve uncertainty best.
     """
+
+    kind = "control"
 
     def __init__(self, *, pretrained: bool, dropout: float = 0.0) -> None:
         super().__init__()
@@ -39,7 +108,7 @@ class ControlUNet(PlainNetwork):
             inputs = outputs
         self.head = nn.Conv2d(inputs, 1, 3, padding=1)
 
-    def forward(self, image_bchw: Tensor) -> Tensor:
+    def logits(self, image_bchw: Tensor) -> Tensor:
         """Mask logits at the size of the input."""
         *skips, x = self.backbone(image_bchw)
         for index, (level, skip) in enumerate(zip(self.levels, reversed(skips), strict=True)):
@@ -47,3 +116,7 @@ class ControlUNet(PlainNetwork):
             if index < 2:
                 x = self.dropout(x)
         return F.interpolate(self.head(x), scale_factor=2.0, mode="bilinear", align_corners=False)
+
+    def weight_sources(self, settings: SegmenterSettings, *, autoencoder_here: bool) -> list[WeightSource]:
+        """Those of the backbone."""
+        return [WeightSource("vision encoder", imagenet_source(pretrained=settings.pretrained))]

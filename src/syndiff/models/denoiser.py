@@ -1,6 +1,8 @@
 """The compact denoiser: a small U-Net on the latent grid, conditioned by concatenation and by the timestep."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -74,3 +76,7 @@ class CompactDenoiser(nn.Module):
             x = block(x, embedding)
         x = self.join(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], 1))
         return self.leave(F.silu(self.norm(self.up(x, embedding))))
+
+    def checkpoint_gradients(self, function: Callable[..., Any]) -> bool:
+        """Small as it is, it has no blocks to compute again: False."""
+        return False

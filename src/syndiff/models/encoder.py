@@ -31,6 +31,11 @@ def make_backbone(*, pretrained: bool) -> EfficientNetLite0:
     return backbone
 
 
+def imagenet_source(*, pretrained: bool) -> str:
+    """Where the weights of `make_backbone` come from, in words."""
+    return "ImageNet, installed" if pretrained and imagenet_weights_file() is not None else "random"
+
+
 def conv_norm_relu(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
     """Convolution without bias, batch normalisation, ReLU."""
     return nn.Sequential(
@@ -66,6 +71,10 @@ class VisionEncoder(nn.Module):
         x = self.fine(torch.cat([_enlarge(x), stride8], 1))
         return self.mix(torch.cat([x, self.fold4(stride4), self.fold2(stride2)], 1))
 
+    def checkpoint_gradients(self, function: Callable[..., Any]) -> bool:
+        """Small as it is, it has no blocks to compute again: False."""
+        return False
+
 
 def _enlarge(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
@@ -100,6 +109,7 @@ class AutoencoderEncoder(nn.Module):
         """z_c of a batch of images."""
         return self.head(self.backbone(image_bchw * 2 - 1))
 
-    def enable_gradient_checkpointing(self, function: Callable[..., Any]) -> None:
+    def checkpoint_gradients(self, function: Callable[..., Any]) -> bool:
         """Keep only the inputs of the encoder's levels and compute them again on the way back, by `function`."""
         self.backbone.gradient_checkpointing, self.backbone._gradient_checkpointing_func = True, function
+        return True

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from syndiff.models.control import PlainNetwork
-from syndiff.models.segmenter_settings import PeerKind
+from syndiff.models.network import WeightSource
+from syndiff.models.segmenter_settings import PeerKind, SegmenterSettings
 
 _MEAN, _SPREAD = 0.5, 0.25
 """What brings images in [0, 1] to about zero mean and unit variance, which these networks are made for."""
@@ -16,13 +17,18 @@ class Peer(PlainNetwork):
 
     def __init__(self, kind: PeerKind) -> None:
         super().__init__()
+        self.kind = kind
         self.backbone, self.dropout = nn.Identity(), nn.Dropout(0.0)
         self.network = PEERS[kind]()
 
-    def forward(self, image_bchw: Tensor) -> Tensor:
+    def logits(self, image_bchw: Tensor) -> Tensor:
         """Mask logits at the size of the input."""
         logits: Tensor = self.network((image_bchw - _MEAN) / _SPREAD)
         return logits
+
+    def weight_sources(self, settings: SegmenterSettings, *, autoencoder_here: bool) -> list[WeightSource]:
+        """Nobody's."""
+        return [WeightSource(self.kind, "random")]
 
 
 def _unet() -> nn.Module:

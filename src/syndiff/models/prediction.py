@@ -9,19 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from syndiff import __version__
 from syndiff.data.loading import CaseArrays
 from syndiff.data.resize import resize_image, restore_probability
-from syndiff.documents import check_object
 from syndiff.errors import SyndiffError, shown
-from syndiff.models.autoencoder import check_same_autoencoder
-from syndiff.models.control import PlainNetwork
 from syndiff.models.folding import fold_batch_norms
 from syndiff.models.hardware import channels_last, default_device
+from syndiff.models.network import SegmentationNetwork
 from syndiff.models.predictor import Prediction, StageClock
-from syndiff.models.segmenter import DiffusionSegmenter, initialise, without_initial_weights
+from syndiff.models.segmenter import initialise, without_initial_weights
 from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.models.stored import DESCRIPTION, load_weights, read_description, settings_of
 from syndiff.models.views import make_views, undo_views
@@ -43,10 +41,10 @@ _POSTPROCESSING = {"restore": "bilinear", "threshold": 0.5}
 
 
 def model_description(
-    settings: SegmenterSettings, model: DiffusionSegmenter | PlainNetwork, *, step: int, val_dice: float | None
+    settings: SegmenterSettings, model: SegmentationNetwork, *, step: int, val_dice: float | None
 ) -> dict[str, Any]:
     """The JSON beside the weights: all that rebuilds the model and its pre- and post-processing."""
-    described: dict[str, Any] = {
+    return {
         "format": 1,
         "syndiff": __version__,
         "model": json.loads(json.dumps(asdict(settings))),  # as it will be read again: tuples become lists
@@ -55,19 +53,13 @@ def model_description(
         "step": step,
         "val_dice": val_dice,
         "parameters": sum(value.numel() for value in model.parameters() if value.requires_grad),
+        **model.description(),
     }
-    if isinstance(model, DiffusionSegmenter):
-        described["autoencoder"] = {
-            "source": model.autoencoder.source,
-            "fingerprint": model.autoencoder.fingerprint,
-            "scaling_factor": model.autoencoder.scaling_factor,
-        }
-    return described
 
 
 def load_segmenter(
     checkpoint: Path, *, timestep: int | None = None, steps: int | None = None, views: int | None = None
-) -> tuple[DiffusionSegmenter | PlainNetwork, dict[str, Any]]:
+) -> tuple[SegmentationNetwork, dict[str, Any]]:
     """The network of a checkpoint folder and its description (model.json).
 
     `timestep` and `steps` replace the stored inference settings of a diffusion segmenter, `views` those of any.
@@ -93,20 +85,17 @@ def load_segmenter(
         inference_views=settings.inference_views if views is None else views,
     )
     model = initialise(without_initial_weights(settings), 0)
-    if isinstance(model, DiffusionSegmenter):
-        stored = check_same_autoencoder(checkpoint, described, model.autoencoder)
-        check_object(f"{checkpoint / DESCRIPTION}: autoencoder", stored, {"scaling_factor": float})
-        model.autoencoder.scaling_factor = stored["scaling_factor"]  # it may have been measured
+    model.take_description(checkpoint, described)
     load_weights(model, checkpoint, described)
     return model.eval(), described
 
 
 class SegmenterPredictor:
-    """`Predictor` of a trained segmenter: resize, encode, denoise, decode, back to the image's own size."""
+    """`Predictor` of a trained segmenter: resize, segment, back to the image's own size."""
 
     def __init__(
         self,
-        model: DiffusionSegmenter | PlainNetwork,
+        model: SegmentationNetwork,
         image_size: int,
         *,
         name: str,
@@ -138,24 +127,11 @@ class SegmenterPredictor:
     def predict(self, image: NDArray, *, case_id: str) -> Prediction:
         """Segment one image, HxWx3 uint8 or uint16 of any size; the noise is seeded by (seed, case_id)."""
         clock = StageClock(self.device)
-        # 1. To the model's square, in [0, 1].
+        # 1. To the model's square, in [0, 1], and the noise it begins with.
         with clock.stage("preprocess"):
-            square = torch.from_numpy(resize_image(image, self.image_size)).to(self.device)
-            views = make_views(square.permute(2, 0, 1)[None].float().div_(255), self.views)
-            batch = views.contiguous(memory_format=torch.channels_last)
+            batch, noise = self._square(image, self.views), self._noise(case_id, self.views)
         # 2. The network, in the stages the timing table shows.
-        if isinstance(self.model, PlainNetwork):
-            with clock.stage("network"):
-                logits = self.model(batch)
-        else:
-            with clock.stage("encode"):
-                condition = self.model.encoder(batch)
-            with clock.stage("denoise"):
-                shape = self.model.noise_shape(self.image_size, self.image_size)
-                noise = case_noise(shape, seed=self.seed, case_id=case_id, count=self.views)
-                latent = self.model.denoise(condition, noise.to(self.device))
-            with clock.stage("decode"):
-                logits = self.model.decode_logits(latent)
+        logits = self.model.predict(batch, noise, clock.stage)
         # 3. Back to the image's own size; the threshold comes last.
         with clock.stage("postprocess"):
             self._check(logits, case_id)
@@ -168,39 +144,29 @@ class SegmenterPredictor:
     def members(self, image: NDArray, *, case_id: str, draws: int, views: int) -> NDArray[np.float32]:
         """Several answers for one image (HxWx3): probabilities (draws * views, H, W), every draw in every view.
 
-        A draw is a noise of a diffusion segmenter, the first that of `predict`, or a dropout mask of a control, whose
-        single draw is its answer without dropout (Gal and Ghahramani, arXiv 1506.02142). All are those of (seed,
-        case_id).
+        A draw is what the network `draws`: a noise, the first that of `predict`, or a dropout mask, where a single draw
+        is the answer without dropout. All are those of (seed, case_id).
         """
-        square = torch.from_numpy(resize_image(image, self.image_size)).to(self.device)
-        batch = make_views(square.permute(2, 0, 1)[None].float().div_(255), views)
-        batch = batch.contiguous(memory_format=torch.channels_last)
-        if isinstance(self.model, PlainNetwork):
-            answers = self._dropped_out(self.model, batch, draws, case_id)
-        else:
-            condition = self.model.encoder(batch)  # once for all noises
-            shape = self.model.noise_shape(self.image_size, self.image_size)
-            noise = case_noise(shape, seed=self.seed, case_id=case_id, count=draws * views).to(self.device)
-            answers = [self.model.decode_logits(self.model.denoise(condition, part)) for part in noise.split(views)]
+        noises = self._noise(case_id, draws * views).split(views)
+        answers = self.model.members(self._square(image, views), noises, seed=case_seed(self.seed, case_id))
         for logits in answers:
             self._check(logits, case_id)
         probabilities = torch.cat([undo_views(logits.float().sigmoid()) for logits in answers])[:, 0]
         return np.stack([restore_probability(one.cpu().numpy(), *image.shape[:2]) for one in probabilities])
 
+    def _square(self, image: NDArray, views: int) -> Tensor:
+        """The image's views (views, 3, size, size) in [0, 1] on the device."""
+        square = torch.from_numpy(resize_image(image, self.image_size)).to(self.device)
+        batch = make_views(square.permute(2, 0, 1)[None].float().div_(255), views)
+        return batch.contiguous(memory_format=torch.channels_last)
+
+    def _noise(self, case_id: str, count: int) -> Tensor:
+        shape = self.model.noise_shape(self.image_size, self.image_size)
+        return case_noise(shape, seed=self.seed, case_id=case_id, count=count).to(self.device)
+
     def _check(self, logits: Tensor, case_id: str) -> None:
         """A network that has gone wrong must not look like an image without a lesion."""
         check_answer(f"{self.name} does not answer for {case_id}", logits)
-
-    def _dropped_out(self, control: PlainNetwork, batch: Tensor, draws: int, case_id: str) -> list[Tensor]:
-        if draws == 1:
-            return [control(batch)]
-        assert control.dropout.p > 0, "a control without dropout has one answer only"
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(case_seed(self.seed, case_id))
-            control.dropout.train()
-            answers = [control(batch) for _ in range(draws)]
-            control.dropout.eval()
-        return answers
 
 
 def check_answer(what: str, logits: Tensor) -> None:
@@ -213,7 +179,7 @@ def check_answer(what: str, logits: Tensor) -> None:
 
 
 @torch.inference_mode()
-def mean_dice(model: nn.Module, cases: CaseArrays, *, batch_size: int, seed: int = 0) -> float:
+def mean_dice(model: SegmentationNetwork, cases: CaseArrays, *, batch_size: int, seed: int = 0) -> float:
     """Mean per-case Dice at the model's resolution: the figure that selects a checkpoint on validation cases.
 
     An empty prediction of an empty mask counts 1. Leaves the model in evaluation mode.
@@ -224,12 +190,9 @@ def mean_dice(model: nn.Module, cases: CaseArrays, *, batch_size: int, seed: int
     for start in range(0, len(cases), batch_size):
         part = slice(start, start + batch_size)
         image = cases.images[part].to(device).float().div_(255).contiguous(memory_format=torch.channels_last)
-        if isinstance(model, DiffusionSegmenter):
-            shape = model.noise_shape(*image.shape[-2:])
-            noise = torch.cat([case_noise(shape, seed=seed, case_id=case_id) for case_id in cases.ids[part]])
-            logits = model(image, noise.to(device))
-        else:
-            logits = model(image)
+        shape = model.noise_shape(*image.shape[-2:])
+        noise = torch.cat([case_noise(shape, seed=seed, case_id=case_id) for case_id in cases.ids[part]])
+        logits = model(image, noise.to(device))
         check_answer(f"No score for the validation cases from {cases.ids[start]} on", logits)
         predicted, target = logits > 0, cases.masks[part].to(device).bool()
         shared = (predicted & target).sum((1, 2, 3)).cpu().double()

@@ -1,6 +1,9 @@
 """The one-step latent-diffusion segmenter: vision encoder, denoiser and frozen autoencoder composed as in the paper."""
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -8,21 +11,33 @@ from torch import Tensor, nn
 from syndiff.diffusion.objectives import make_objective
 from syndiff.diffusion.samplers import ddim
 from syndiff.diffusion.schedule import NoiseSchedule
-from syndiff.models.autoencoder import Autoencoder, load_autoencoder
-from syndiff.models.control import ControlUNet, PlainNetwork
+from syndiff.documents import check_object
+from syndiff.errors import SyndiffError
+from syndiff.models.autoencoder import Autoencoder, check_same_autoencoder, load_autoencoder
+from syndiff.models.control import ControlUNet
 from syndiff.models.denoiser import CompactDenoiser
-from syndiff.models.encoder import AutoencoderEncoder, VisionEncoder
-from syndiff.models.hardware import channels_last
+from syndiff.models.encoder import AutoencoderEncoder, VisionEncoder, imagenet_source
+from syndiff.models.hardware import channels_last, default_device
 from syndiff.models.latent_grid import DOWNSAMPLING
-from syndiff.models.peers import PEERS, Peer
+from syndiff.models.network import (
+    Batch,
+    LossWeights,
+    SegmentationNetwork,
+    Stage,
+    WeightSource,
+    mask_loss,
+    untimed,
+)
+from syndiff.models.peers import Peer
 from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.models.stored import DESCRIPTION
 from syndiff.models.unet import UNetDenoiser, UNetWeights
 
 MASK_LOGIT_SCALE = 5.0
 """A decoded mask score of +1 or -1 is read as a probability of 0.993 or 0.007."""
 
 
-class DiffusionSegmenter(nn.Module):
+class DiffusionSegmenter(SegmentationNetwork):
     """p(mask | image) by denoising a mask latent: z_c = tau(image), z~_0 from (noise, z_c), mask = D(z~_0)."""
 
     def __init__(self, settings: SegmenterSettings, autoencoder: Autoencoder | None = None) -> None:
@@ -68,9 +83,119 @@ class DiffusionSegmenter(nn.Module):
         clamp = self.settings.inference_clamp and not self.training
         return self.autoencoder.decode_mask(latent_bchw, clamp=clamp) * MASK_LOGIT_SCALE
 
-    def forward(self, image_bchw: Tensor, noise_bchw: Tensor) -> Tensor:
-        """Mask logits (b, 1, h, w) for images in [0, 1] and Gaussian noise on the latent grid."""
-        return self.decode_logits(self.denoise(self.encoder(image_bchw), noise_bchw))
+    def predict(self, image_bchw: Tensor, noise_bchw: Tensor, stage: Stage = untimed) -> Tensor:
+        """Mask logits (b, 1, h, w) for images in [0, 1] and Gaussian noise on the latent grid, in three stages."""
+        with stage("encode"):
+            condition = self.encoder(image_bchw)
+        with stage("denoise"):
+            latent = self.denoise(condition, noise_bchw)
+        with stage("decode"):
+            return self.decode_logits(latent)
+
+    @property
+    def draws(self) -> Literal["noise"]:
+        """Noises."""
+        return "noise"
+
+    def members(self, image_bchw: Tensor, noises: Sequence[Tensor], *, seed: int) -> list[Tensor]:
+        """Answers of these noises; the images are encoded once."""
+        condition = self.encoder(image_bchw)
+        return [self.decode_logits(self.denoise(condition, noise)) for noise in noises]
+
+    @property
+    def backbone_part(self) -> nn.Module:
+        """The pretrained part of the vision encoder."""
+        return self.encoder.backbone
+
+    @property
+    def vision_encoder(self) -> nn.Module:
+        """tau_theta, the only other trained part beside the denoiser and the read-out."""
+        return self.encoder
+
+    def draw_timesteps(self, count: int, *, at_inference: float, generator: torch.Generator) -> Tensor:
+        """The timestep where sampling starts for the share `at_inference`, else any, all equally likely."""
+        timestep = torch.randint(0, self.schedule.timesteps, (count,), generator=generator)
+        starts = torch.rand(count, generator=generator) < at_inference
+        return torch.where(starts, self.settings.first_timestep, timestep)
+
+    def losses(self, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
+        """Those of the objective on the latents, and of decoded mask and read-out where these have a weight."""
+        with torch.no_grad():
+            clean = self.autoencoder.encode_mask(batch.mask).float()
+        noisy = self.schedule.diffuse(clean, batch.noise, batch.timestep)
+        condition = self.encoder(batch.image)
+        output = self.denoiser(noisy, batch.timestep, condition).float()  # under bf16, losses stay exact
+        estimate = self.objective.estimate(output, noisy, batch.timestep)
+        losses = self.objective.losses(estimate, clean, batch.noise, batch.timestep)
+        if weights.mask:
+            losses["mask"] = weights.mask * mask_loss(self.decode_logits(estimate.clean), batch.mask)
+        if weights.guide:
+            losses["guide"] = weights.guide * mask_loss(self.guide(condition), batch.mask)
+        return losses
+
+    def freeze_unused(self, weights: LossWeights) -> None:
+        """Freeze the read-out where it has no weight."""
+        if not weights.guide:
+            self.guide.requires_grad_(False)
+
+    def checkpoint_gradients(self, function: Callable[..., Any]) -> None:
+        """Let `function` call the blocks of the autoencoder's encoder and of the U-Net.
+
+        Raises SyndiffError for a network with neither.
+        """
+        changed = [part.checkpoint_gradients(function) for part in (self.encoder, self.denoiser)]
+        if not any(changed):
+            raise SyndiffError(
+                "training setting gradient_checkpointing: true has no effect with the encoder efficientnet-lite0 and "
+                "the denoiser compact; leave it out."
+            )
+
+    def measure_latents(self, masks_n1hw: Tensor) -> None:
+        """Give the autoencoder the scaling of these masks' latents, with latent_scaling "measured"."""
+        if self.settings.latent_scaling == "measured":
+            autoencoder = self.autoencoder.to(default_device())
+            autoencoder.scaling_factor = autoencoder.measure_scaling(masks_n1hw)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Autoencoder, vision encoder and denoiser, and the read-out where it is trained."""
+        parts = {"autoencoder": self.autoencoder, "vision encoder": self.encoder, "denoiser": self.denoiser}
+        is_guided = any(parameter.requires_grad for parameter in self.guide.parameters())
+        return {**parts, **({"read-out of z_c": self.guide} if is_guided else {})}
+
+    def weight_sources(self, settings: SegmenterSettings, *, autoencoder_here: bool) -> list[WeightSource]:
+        """Those of autoencoder, vision encoder and denoiser."""
+        autoencoder = _at(settings.autoencoder, settings.autoencoder_revision)
+        if not autoencoder_here:
+            size = 4e-9 * sum(parameter.numel() for parameter in self.autoencoder.parameters())
+            autoencoder += f", about {size:.2f} GB if it is KL-f8"
+        encoder = imagenet_source(pretrained=settings.pretrained)
+        if settings.encoder == "autoencoder":
+            encoder = "those of the autoencoder" if settings.pretrained else "random"
+        denoiser = WeightSource("denoiser", "random")
+        if settings.denoiser_weights:
+            weights = UNetWeights(
+                settings.denoiser_weights, revision=settings.denoiser_weights_revision or None, fetch=False
+            )
+            if weights.folder:  # the settings refuse weights for another denoiser
+                weights.check(cast(UNetDenoiser, self.denoiser), extra=settings.denoiser_extra_inputs)
+            source = _at(settings.denoiser_weights, settings.denoiser_weights_revision)
+            denoiser = WeightSource("denoiser", source, fetched=weights.folder is None)
+        return [
+            WeightSource("autoencoder", autoencoder, fetched=not autoencoder_here),
+            WeightSource("vision encoder", encoder),
+            denoiser,
+        ]
+
+    def description(self) -> dict[str, Any]:
+        """Which autoencoder, and its scaling, which may have been measured."""
+        names = ("source", "fingerprint", "scaling_factor")
+        return {"autoencoder": {name: getattr(self.autoencoder, name) for name in names}}
+
+    def take_description(self, checkpoint: Path, described: Mapping[str, Any]) -> None:
+        """Take the scaling. Raises SyndiffError where it was trained with another autoencoder."""
+        stored = check_same_autoencoder(checkpoint, described, self.autoencoder)
+        check_object(f"{checkpoint / DESCRIPTION}: autoencoder", stored, {"scaling_factor": float})
+        self.autoencoder.scaling_factor = stored["scaling_factor"]
 
 
 def _build_encoder(settings: SegmenterSettings, autoencoder: Autoencoder) -> VisionEncoder | AutoencoderEncoder:
@@ -114,22 +239,24 @@ def without_initial_weights(settings: SegmenterSettings) -> SegmenterSettings:
     )
 
 
-def build_segmenter(settings: SegmenterSettings) -> DiffusionSegmenter | PlainNetwork:
-    """The network that `settings` describe, freshly initialised (draws from the global torch generator)."""
+def build_segmenter(settings: SegmenterSettings, autoencoder: Autoencoder | None = None) -> SegmentationNetwork:
+    """The network that `settings` describe, freshly initialised (draws from the global torch generator).
+
+    `autoencoder` stands in for the one that they name, for a network that has one.
+    """
     if settings.kind == "diffusion":
-        return DiffusionSegmenter(settings)
-    return build_plain(settings)
+        return DiffusionSegmenter(settings, autoencoder)
+    if settings.kind == "control":
+        return ControlUNet(pretrained=settings.pretrained, dropout=settings.control_dropout)
+    return Peer(settings.kind)
 
 
-def build_plain(settings: SegmenterSettings) -> PlainNetwork:
-    """The network of a kind without diffusion."""
-    if settings.kind in PEERS:
-        return Peer(settings.kind)
-    return ControlUNet(pretrained=settings.pretrained, dropout=settings.control_dropout)
-
-
-def initialise(settings: SegmenterSettings, seed: int) -> DiffusionSegmenter | PlainNetwork:
+def initialise(settings: SegmenterSettings, seed: int) -> SegmentationNetwork:
     """`build_segmenter` with its own seed, channels last for speed; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return channels_last(build_segmenter(settings))
+
+
+def _at(source: str, revision: str) -> str:
+    return source + (f" at {revision}" if revision else "")

@@ -94,9 +94,10 @@ class UNetDenoiser(nn.Module):
             return self.network(sample, timestep_b).sample
         return self.network(sample, timestep_b, sample.new_zeros(len(sample), 1, self.context)).sample
 
-    def enable_gradient_checkpointing(self, function: Callable[..., Any] | None = None) -> None:
-        """Keep only the inputs of the blocks and compute them again on the way back; `function` replaces torch's."""
+    def checkpoint_gradients(self, function: Callable[..., Any]) -> bool:
+        """Keep only the inputs of the blocks and compute them again on the way back, by `function`."""
         self.network.enable_gradient_checkpointing(function)
+        return True
 
 
 class UNetWeights:

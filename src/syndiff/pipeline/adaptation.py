@@ -1,8 +1,8 @@
 """Teaching an inpainter the user's images: captions of the training lesions, their crops, a training that resumes."""
 
 import logging
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from syndiff.config.loading import load_settings
 from syndiff.config.settings import Settings, in_full
 from syndiff.config.uses import check_use
 from syndiff.data.dataset import DatasetFolder
@@ -18,25 +19,25 @@ from syndiff.data.masks import components, without_specks
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
-from syndiff.documents import Kinds, digest, read_object
-from syndiff.files import expanded, write_json
+from syndiff.documents import digest
+from syndiff.files import expanded
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import initialise_inpainter
 from syndiff.models.inpainter_settings import InpaintingSettings
 from syndiff.pipeline.early import check_adaptation
+from syndiff.pipeline.splitting import find_split
 from syndiff.pipeline.starting import Start
 from syndiff.synthesis.captions import caption_case
 from syndiff.synthesis.grammar import Grammar
-from syndiff.training.calibration import step_seconds
-from syndiff.training.checkpoints import best_checkpoint, find_checkpoint, score_of
+from syndiff.training.checkpoints import best_checkpoint, score_of, steps_done
 from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.inpainting_pool import EncodedCrops, encode_crops
-from syndiff.training.inpainting_settings import AdaptSettings
-from syndiff.training.loop import Task, check_machine, fit
-from syndiff.training.pace import steps_within, warn_of_shortfall
+from syndiff.training.loop import Task, check_machine
+from syndiff.training.planning import PLAN, asked, plan_trainings, read_plans, train_planned, with_times
 from syndiff.training.run_folder import check_run, claimed_run, open_run
+from syndiff.training.settings import AdaptSettings
 
 log = logging.getLogger("syndiff")
 
@@ -46,7 +47,8 @@ LESIONS_A_CASE = 6
 PROBES = 64
 """Validation crops."""
 
-_PLAN: Kinds = {"seconds_per_step": float, "steps": int}
+_NAME = "inpainter"
+"""What its plan.json calls the training."""
 
 Lesions = dict[str, list[tuple[NDArray[np.bool_], str]]]
 
@@ -68,37 +70,102 @@ def caption_lesions(
     return found
 
 
-def adapt(data: Path, split_file: Path, out: Path, settings: Settings, *, seed: int, dry_run: bool) -> str:
-    """`syndiff adapt`: teach the inpainter of `settings.synthesis` the training cases of a split; says what to do next.
+@dataclass(frozen=True)
+class Adapted:
+    """An inpainter that was taught: its run folder, its weights, and their loss on validation cases, if it was judged.
 
-    Raises SyndiffError for settings without effect on it.
+    `weights` is a checkpoint folder of a compact inpainter, the file of a LoRA for sdxl.
     """
+
+    run: Path
+    inpainter: str
+    weights: Path
+    val_loss: float | None
+
+    def __str__(self) -> str:
+        if self.inpainter == "sdxl":
+            return f"LoRA: {self.weights}; use it: synthesize --inpainter sdxl --set sdxl.loras=[{self.run}]"
+        return (
+            f"Best model: {self.weights} (validation loss {self.val_loss:.4f}); use it: synthesize --inpainter compact "
+            f"--model {self.run}"
+        )
+
+
+def adapt(
+    data: Path | str,
+    out: Path | str,
+    *,
+    split: Split | Path | str | None = None,
+    settings: Settings | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Adapted:
+    """Teach the inpainter of `settings.synthesis` what lesions look like in the training cases of a split, or go on.
+
+    Without a `split` it is the dataset's own (see `find_split`); it is kept in `out`. Without `settings` they are those
+    of the preset compact. Validation cases judge it; it never sees a test case.
+
+    Raises SyndiffError for settings that cannot be, or have no effect here, and for an inpainter to start from that may
+    have seen held-out cases.
+
+    >>> syndiff.adapt("my-polyps", "runs/inpainter")
+    """
+    settings, out = settings or load_settings(), Path(out)
+    dataset, split, grammar = _ready(data, split, out, settings)
+    if settings.synthesis.inpainter == "sdxl":
+        file = adapt_sdxl(dataset, split, out, grammar=grammar, settings=settings, seed=seed, progress=progress)
+        return Adapted(out, "sdxl", file, None)
+    start = _start(settings, split)
+    best = adapt_compact(
+        dataset,
+        split,
+        out,
+        grammar=grammar,
+        model_settings=start.settings(settings) if start else settings.painter,
+        settings=settings.adapt,
+        seed=seed,
+        start=start,
+        progress=progress,
+    )
+    return Adapted(out, "compact", best, score_of(best))
+
+
+def plan_adaptation(data: Path, out: Path, *, split: Split | Path | None, settings: Settings) -> str:
+    """What `adapt` would learn, in words; nothing is written."""
+    dataset, found, grammar = _ready(data, split, out, settings)
+    if settings.synthesis.inpainter == "sdxl":
+        return plan_sdxl(dataset, found, grammar=grammar, settings=settings)
+    start = _start(settings, found)
+    model = start.settings(settings) if start else settings.painter
+    return plan_compact(dataset, found, grammar=grammar, model_settings=model, settings=settings.adapt, start=start)
+
+
+def _ready(
+    data: Path | str, given: Split | Path | str | None, out: Path, settings: Settings
+) -> tuple[DatasetFolder, Split, Grammar]:
     chosen = settings.synthesis
     timed = chosen.inpainter == "compact" and settings.adapt.minutes > 0
     check_use(
         settings, f"adapt --inpainter {chosen.inpainter}", "adapt while adapt.minutes is above 0" if timed else None
     )
-    dataset = open_checked(data)
-    split = Split.read(split_file)
-    split.check(dataset)
-    grammar = Grammar.for_dataset(dataset, chosen.prompts)
-    if chosen.inpainter == "sdxl":
-        if dry_run:
-            return plan_sdxl(dataset, split, grammar=grammar, settings=settings)
-        file = adapt_sdxl(dataset, split, out, grammar=grammar, settings=settings, seed=seed)
-        return f"LoRA: {file}; paint: synthesize --inpainter sdxl --set sdxl.loras=[{out}]"
-    start = Start.open(chosen.model, split) if chosen.model else None
-    model_settings = start.settings(settings) if start else settings.painter
-    how: dict[str, Any] = {"grammar": grammar, "model_settings": model_settings, "settings": settings.adapt}
-    if dry_run:
-        return plan_compact(dataset, split, **how, start=start)
-    best = adapt_compact(dataset, split, out, **how, seed=seed, start=start)
-    score = score_of(best)
-    return f"Best model: {best} (validation loss {score:.4f}); paint: synthesize --inpainter compact --model {out}"
+    dataset = open_checked(Path(data))
+    return dataset, find_split(dataset, given, out), Grammar.for_dataset(dataset, chosen.prompts)
+
+
+def _start(settings: Settings, split: Split) -> Start | None:
+    """The compact inpainter to go on from, if the settings name one."""
+    return Start.open(settings.synthesis.model, split) if settings.synthesis.model else None
 
 
 def adapt_sdxl(
-    dataset: DatasetFolder, split: Split, out: Path, *, grammar: Grammar, settings: Settings, seed: int
+    dataset: DatasetFolder,
+    split: Split,
+    out: Path,
+    *,
+    grammar: Grammar,
+    settings: Settings,
+    seed: int,
+    progress: bool = True,
 ) -> Path:
     """Fine-tune a diffusion pipeline with LoRA on the training cases of `split`, or go on; returns the LoRA file.
 
@@ -115,13 +182,14 @@ def adapt_sdxl(
             out,
             dataset=dataset,
             case_ids=split.train,
-            captions=caption_cases(dataset, (*split.train, *split.val), grammar, progress=True),
+            captions=caption_cases(dataset, (*split.train, *split.val), grammar, progress=progress),
             model=chosen.model or DEFAULT_MODEL,
             revision=chosen.revision or None,
             variant=settings.sdxl.variant or None,
             probe_ids=split.val,
             settings=lora,
             seed=seed,
+            progress=progress,
         )
         Seen.of(dataset, split.train, split.val).write(out)
     split.write(out / "split.json")  # beside the LoRA, for whoever asks what it has seen
@@ -172,13 +240,13 @@ def plan_compact(
     example = f", such as {training[0]!r}" if training else ""
     model = initialise_inpainter(model_settings, _vocabulary(grammar, lesions, start), 0)
     parameters = sum(value.numel() for value in model.parameters() if value.requires_grad)
-    long = f"{settings.minutes:g} minutes" if settings.minutes else f"{settings.steps} steps"
     origin = f", from the weights of {start.checkpoint}" if start else ""
     return (
         f"{len(training)} captioned lesions of {len(split.train)} training cases{example}\n"
         f"{len(split.val)} validation cases\n"
-        f"{len(model.vocabulary)} words, {parameters / 1e6:.1f} M trained parameters, {long} of "
-        f"{settings.batch_size} crops at {model_settings.crop_size} pixels{origin}\nnothing was written"
+        f"{len(model.vocabulary)} words, {parameters / 1e6:.1f} M trained parameters, "
+        f"{asked(settings.steps, settings.minutes)} of {settings.batch_size} crops at "
+        f"{model_settings.crop_size} pixels{origin}\nnothing was written"
     )
 
 
@@ -199,23 +267,21 @@ def adapt_compact(
     With `start`, which tells `model_settings`, it goes on from those weights. It is validated on the split's validation
     cases and never sees a test case.
     """
-    background = grammar.background.text
     check_machine(settings)
     check_adaptation(dataset, split, grammar, model_settings, fetch=True)
     train_lesions = caption_lesions(dataset, split.train, grammar, progress=progress)
     val_lesions = caption_lesions(dataset, split.val, grammar, progress=progress)
     vocabulary = _vocabulary(grammar, {**train_lesions, **val_lesions}, start)
-    about: dict[str, Any] = {
+    about = {
         "dataset": split.dataset,
         "name": dataset.name,
         "split": split.hash,
         "train": len(split.train),
         "prompts": grammar.describe(),
-        "background": background,
+        "background": grammar.background.text,
         "captions": _hash_of(train_lesions, val_lesions),
+        **({"start": start.about} if start else {}),
     }
-    if start:
-        about["start"] = start.about
     config = {
         "seed": seed,
         "learned_from": about,
@@ -240,7 +306,7 @@ def adapt_compact(
 
         def encoded(lesions: Lesions, count: int, *, training: bool) -> EncodedCrops:
             return encode_crops(
-                LesionCrops(dataset, lesions, background=background, progress=progress),
+                LesionCrops(dataset, lesions, background=grammar.background.text, progress=progress),
                 autoencoder,
                 count=count,
                 size=model_settings.crop_size,
@@ -252,22 +318,19 @@ def adapt_compact(
 
         train, val = encoded(train_lesions, settings.crops, training=True), encoded(val_lesions, PROBES, training=False)
 
-        def task() -> InpaintingTask:
-            return InpaintingTask(
-                model_settings,
-                settings,
-                train=train,
-                val=val,
-                vocabulary=vocabulary,
-                about=about,
-                seed=seed,
-                start=start.model if start else None,
-            )
+        given: dict[str, Any] = {"train": train, "val": val, "vocabulary": vocabulary, "about": about, "seed": seed}
 
-        settings = replace(settings, steps=_plan_steps(out / "plan.json", settings, task))
-        best = fit(out, task(), settings, seed=seed, progress=progress)
-        warn_of_shortfall(out, settings.minutes)
-        return best
+        def task(steps: int) -> InpaintingTask:
+            chosen = replace(settings, steps=steps)
+            return InpaintingTask(model_settings, chosen, **given, start=start.model if start else None)
+
+        def alone() -> dict[str, Task]:
+            return {_NAME: task(settings.steps)}
+
+        plans = plan_trainings(out / PLAN, alone, [_NAME], settings, minutes=settings.minutes)
+        if not steps_done(out):
+            log.info(f"{_NAME}: {with_times(plans, alone, settings)[_NAME]}")
+        return train_planned(out, _NAME, task, settings, plans[_NAME], seed=seed, progress=progress)
 
 
 def _vocabulary(grammar: Grammar, lesions: Lesions, start: Start | None) -> list[str]:
@@ -279,23 +342,8 @@ def _vocabulary(grammar: Grammar, lesions: Lesions, start: Start | None) -> list
 
 def _is_finished(run: Path, settings: AdaptSettings) -> bool:
     """Whether the last checkpoint has all the steps, which are planned once where minutes were asked for."""
-    last, plan = find_checkpoint(run, "last"), run / "plan.json"
-    if last is None:
-        return False
-    return int(last.name) == (read_object(plan, _PLAN)["steps"] if settings.minutes else settings.steps)
-
-
-def _plan_steps(path: Path, settings: AdaptSettings, task: Callable[[], Task]) -> int:
-    """The steps that fit into `settings.minutes`, measured once and kept in `path`; or those of the settings."""
-    if not settings.minutes:
-        return settings.steps
-    if not path.is_file():
-        seconds = step_seconds({"inpainter": task()}, settings, repeats=5, warmup=2)["inpainter"]
-        steps = steps_within(settings.minutes, seconds)
-        write_json(path, {"minutes": settings.minutes, "seconds_per_step": seconds, "steps": steps})
-    plan = read_object(path, _PLAN)
-    log.info(f"{settings.minutes:g} minutes to adapt; one step takes {1000 * plan['seconds_per_step']:.0f} ms")
-    return int(plan["steps"])
+    done = steps_done(run)
+    return done > 0 and done == (read_plans(run / PLAN, [_NAME])[_NAME].steps if settings.minutes else settings.steps)
 
 
 def _hash_of(*lesions: Lesions) -> str:

@@ -70,13 +70,14 @@ def check_synthesis(
     """
     if inpainter is None:
         settings.compact.check_steps(settings.painter.timesteps)
+    can = inpainter.capabilities if inpainter else settings.compact.capabilities(settings.adapt.margin)
     places = Places(
         dataset,
         split.train,
         settings.synthesis,
         seed=seed,
-        margin=inpainter.margin if inpainter else settings.adapt.margin,
-        at_once=inpainter.reads_outline if inpainter else settings.compact.reads_outline,
+        margin=can.margin,
+        at_once=can.reads_outline,
         rules=PlacementRules(),
     )
     places.check()

@@ -58,7 +58,7 @@ def make_gates(
     """
     if settings.gates.mode == "off":
         return None
-    judge = None
+    can, judge = inpainter.capabilities, None
     if segmenter is not None:
         judge = Segmenter(
             predictor=SegmenterPredictor.load(segmenter, name=Path(settings.gates.segmenter).name),
@@ -68,7 +68,7 @@ def make_gates(
         dataset,
         split.train,
         settings.gates,
-        painter=Painter(margin=inpainter.margin, feather=settings.synthesis.feather, copies=inpainter.copies),
+        painter=Painter(margin=can.margin, feather=settings.synthesis.feather, copies=can.copies),
         predictor=judge,
         val_ids=split.val,
         kept=out / "gates.json",

@@ -11,7 +11,7 @@ import torch
 
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
-from syndiff.data.contact_sheet import contact_sheet
+from syndiff.data.contact_sheet import dataset_sheet
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import CaseArrays, load_cases
@@ -20,19 +20,22 @@ from syndiff.errors import SyndiffError
 from syndiff.files import expanded
 from syndiff.models.segmenter_settings import Kind, SegmenterSettings
 from syndiff.pipeline.adaptation import adapt_compact
-from syndiff.pipeline.arms import describe_split, evaluate_runs, plan_steps, planned_split, train_segmenter
 from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
+from syndiff.pipeline.evaluation import evaluate_runs
 from syndiff.pipeline.factories import make_gates, make_inpainter
 from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
+from syndiff.pipeline.splitting import stored_split
 from syndiff.pipeline.stages import IDENTIFIED, SYNTHESIS, SYNTHETIC, is_of, may_change, set_aside
+from syndiff.pipeline.training import plan_segmenters, train_segmenter
 from syndiff.report.content import read_content
 from syndiff.report.page import build_report
 from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.report.words import table_text
 from syndiff.synthesis.engine import check_prompts, synthesize_cases
 from syndiff.synthesis.grammar import Grammar
+from syndiff.training.checkpoints import steps_done
 from syndiff.training.loop import check_machine
-from syndiff.training.pace import warn_of_shortfall
+from syndiff.training.planning import PLAN, asked
 from syndiff.training.run_folder import check_run, claimed_run, open_run
 
 log = logging.getLogger("syndiff")
@@ -46,7 +49,8 @@ def run_pipeline(
     """Do the whole job on a dataset folder; returns the main table as text, the report lies in `out`.
 
     Arms: the control, the one-step segmenter on real cases, and the same on real and synthetic cases, all trained for
-    the same time. Only the split's training cases are shown to the synthesis; the test cases are read once, at the end.
+    the same number of steps, or for the same time where `run.minutes` is given. Only the split's training cases are
+    shown to the synthesis; the test cases are read once, at the end.
     Settings of stages that have not begun may differ from those that `out` was made with.
 
     Raises SyndiffError before `out` is made for everything that settings, split and files can tell; and at the end,
@@ -70,7 +74,7 @@ def run_pipeline(
     grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
     if inpainter:
         check_prompts(grammar, inpainter)
-    split = planned_split(dataset, out / "split.json", method=split_method, seed=seed)
+    split = stored_split(dataset, out / "split.json", method=split_method, seed=seed)
     config = settings.recorded()
     if settings.run.minutes:
         del config["training"]["steps"]  # plan.json has the steps
@@ -97,39 +101,39 @@ def run_pipeline(
             log.info("settings changed, no stage has used them yet: " + "; ".join(changed.values()))
         if aside:
             log.info(f"{out / SYNTHETIC}, of which nothing was accepted, was renamed {aside.name}")
-        contact_sheet(dataset, out / "inspection.png", seed=seed)
+        dataset_sheet(dataset, out / "inspection.png", seed=seed)
         stage(2, "split", split_method)
         split.write(out / "split.json")
-        log.info(describe_split(split))
+        log.info(str(split))
 
         # 2. The control and the segmenter on real cases alone.
         size = settings.model.image_size
         real: Sources = [(dataset, split.train)]
         train_cases = load_cases(real, size, progress=True)
         val_cases = load_cases([(dataset, split.val)], size, progress=True)
-        steps = plan_steps(out / "plan.json", settings, train_cases)
+        plans = plan_segmenters(out / PLAN, settings, train_cases, told=not steps_done(out / "control"))
 
         def train_arm(number: int, arm: str, cases: CaseArrays) -> None:
-            stage(number, f"train {arm}", f"{steps[ARMS[arm]]} steps")
+            plan = plans[ARMS[arm]]
+            stage(number, f"train {arm}", f"{plan.steps:,} steps")
             model = replace(settings.model, kind=ARMS[arm])
             train_segmenter(
                 out / arm,
                 replace(settings, model=model),
-                steps[ARMS[arm]],
+                plan,
                 split,
                 cases,
                 val_cases,
                 synthetic=out / SYNTHETIC if arm == "real+synthetic" else None,
                 seed=seed,
             )
-            warn_of_shortfall(out / arm, settings.run.minutes)
 
         train_arm(3, "control", train_cases)
         train_arm(4, "real", train_cases)
 
         # 3. An inpainter for these images, synthetic cases from the training split, and the segmenter on both.
         if inpainter is None:
-            stage(5, "adapt", f"{settings.adapt.minutes:g} minutes" if settings.adapt.minutes else "a given step count")
+            stage(5, "adapt", asked(settings.adapt.steps, settings.adapt.minutes))
             adapt_compact(
                 dataset,
                 split,
@@ -228,12 +232,12 @@ def peak_memory_gib() -> float:
 def _plan_in_words(dataset: DatasetFolder, split: Split, settings: Settings) -> str:
     model: SegmenterSettings = settings.model
     count = max(1, round(settings.synthesis.share * len(split.train)))
-    training = f"{settings.run.minutes:g} minutes" if settings.run.minutes else f"{settings.training.steps} steps"
+    training = asked(settings.training.steps, settings.run.minutes)
     adapts = settings.synthesis.inpainter == "compact" and not settings.synthesis.model
-    long = f"{settings.adapt.minutes:g} minutes" if settings.adapt.minutes else f"{settings.adapt.steps} steps"
+    long = asked(settings.adapt.steps, settings.adapt.minutes)
     adaptation = f", which first learns from the training cases for {long}" if adapts else ""
     return (
-        f"{describe_split(split)}\n"
+        f"{split}\n"
         f"three segmenters at {model.image_size} pixels (control, real, real + synthetic), {training} each, "
         f"{torch.get_num_threads()} threads\n"
         f"{count} synthetic cases with {settings.synthesis.inpainter}{adaptation}\n"

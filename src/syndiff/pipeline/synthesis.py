@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from syndiff.config.loading import load_settings
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split
+from syndiff.files import write_bytes
 from syndiff.pipeline.early import check_synthesis
 from syndiff.pipeline.factories import make_gates, make_inpainter
 from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, check_shards
+from syndiff.pipeline.splitting import FILE, find_split
 from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.synthesis.dry_run import dry_run
 from syndiff.synthesis.engine import synthesize_cases
@@ -21,17 +24,20 @@ from syndiff.synthesis.shards import WHOLE, Shard, merge_shards
 
 
 def synthesize(
-    data: Path,
-    split_file: Path,
-    out: Path,
-    settings: Settings,
+    data: Path | str,
+    out: Path | str,
     *,
     count: int,
+    split: Split | Path | str | None = None,
+    settings: Settings | None = None,
     seed: int = 0,
     shard: Shard = WHOLE,
     progress: bool = True,
 ) -> SynthesisSummary:
     """Make `out` a dataset folder of `count` synthetic cases from the training cases of a split, or go on.
+
+    Without a `split` it is that of the inpainter, or the dataset's own (see `find_split`); it is kept in `out`. Without
+    `settings` they are those of the preset compact.
 
     A whole synthesis gets its page, synthesis.html, also where fewer than `count` cases were accepted: what it returns
     says how many. The attempts of a `shard` are united by `merge`.
@@ -39,7 +45,8 @@ def synthesize(
     Raises SyndiffError for an inpainter or a segmenter of a gate that may have seen held-out cases, for settings
     without effect, and as `synthesize_cases` does.
     """
-    dataset, split, inpainter, segmenter = _ready(data, split_file, settings, seed=seed)
+    settings, out = settings or load_settings(), Path(out)
+    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, seed=seed)
     summary = synthesize_cases(
         dataset,
         split.train,
@@ -54,16 +61,24 @@ def synthesize(
         shard=shard,
         progress=progress,
     )
+    split.write(out / FILE)
     if shard == WHOLE:
         build_synthesis_page(out)
     return summary
 
 
 def plan_synthesis(
-    data: Path, split_file: Path, out: Path, settings: Settings, *, count: int, seed: int = 0, shard: Shard = WHOLE
+    data: Path,
+    out: Path,
+    *,
+    count: int,
+    split: Split | Path | None,
+    settings: Settings,
+    seed: int,
+    shard: Shard = WHOLE,
 ) -> str:
     """The first attempts of `synthesize`, and what it would take, in words; nothing is written."""
-    dataset, split, inpainter, segmenter = _ready(data, split_file, settings, seed=seed)
+    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, seed=seed)
     return dry_run(
         dataset,
         split.train,
@@ -85,18 +100,19 @@ def merge(shards: Sequence[Path], data: Path, out: Path, *, count: int, backgrou
     dataset = open_checked(data)
     check_shards(shards, dataset)
     summary = merge_shards(shards, out, dataset, count=count, least=0, backgrounds=backgrounds)
+    if (kept := shards[0] / FILE).is_file():
+        write_bytes(out / FILE, kept.read_bytes())
     build_synthesis_page(out)
     return summary
 
 
 def _ready(
-    data: Path, split_file: Path, settings: Settings, *, seed: int
+    data: Path | str, given: Split | Path | str | None, out: Path, settings: Settings, *, seed: int
 ) -> tuple[DatasetFolder, Split, Inpainter, Path | None]:
     """What a synthesis works with, the segmenter of its gate at the end, once nothing can be refused any more."""
     check_use(settings, "synthesize")
-    dataset = open_checked(data)
-    split = Split.read(split_file)
-    split.check(dataset)
+    dataset = open_checked(Path(data))
+    split = find_split(dataset, given, out, beside=(settings.synthesis.model, settings.gates.segmenter))
     inpainter = make_inpainter(settings)
     check_inpainter(settings, split, dataset)
     check_synthesis(dataset, split, settings, inpainter, seed=seed)

@@ -4,15 +4,11 @@ from functools import lru_cache
 
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import outline_autoencoder
-from syndiff.models.efficientnet import imagenet_weights_file
 from syndiff.models.hardware import has_fast_bf16, memory_bytes
-from syndiff.models.peers import PEERS
-from syndiff.models.segmenter import DiffusionSegmenter
+from syndiff.models.network import WeightSource
 from syndiff.models.segmenter_settings import SegmenterSettings
-from syndiff.models.unet import UNetDenoiser, UNetWeights
 from syndiff.training.loop import check_machine, check_precision
 from syndiff.training.memory import Memory, Part, count_memory, outline
-from syndiff.training.objective import SegmentationObjective
 from syndiff.training.run_folder import this_process
 from syndiff.training.settings import TrainingSettings
 
@@ -28,6 +24,7 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
     warning = check_precision(training.precision)
     bf16, parts, weights, memory = _counted(model, training)
     images = training.steps * training.batch_size
+    shares = "the whole batch in one" if training.accumulation == 1 else f"the batch in {training.accumulation} parts"
     lines = [
         f"{training.steps:,} steps of {training.batch_size} images at {_sizes(model, training)}: {images:,} images "
         f"seen, each of the {cases} cases {images / max(1, cases):,.0f} times"
@@ -40,7 +37,7 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
         "parameters",
         *(f"  {_part(part)}" for part in parts),
         "",
-        f"memory of the training, an ESTIMATE: {memory.total / GIB:.1f} GiB a process, the whole batch in one",
+        f"memory of the training, an ESTIMATE: {memory.total / GIB:.1f} GiB a process, {shares}",
         *_memory(memory, training, bf16),
         "",
         "weights",
@@ -61,7 +58,7 @@ def check_training(model: SegmenterSettings, training: TrainingSettings) -> None
             f"the training of the kind {model.kind} would take about {needed / GIB:,.0f} GiB of memory, and this "
             f"machine has {there / GIB:,.0f} (an estimate: `syndiff train --dry-run` shows its parts). Lower "
             f"training.batch_size (now {training.batch_size}), model.image_size ({model.image_size}) or the model's "
-            "channels."
+            f"channels, or raise training.accumulation ({training.accumulation})."
         )
 
 
@@ -77,7 +74,7 @@ def _counted(model: SegmenterSettings, training: TrainingSettings) -> tuple[bool
     bf16 = training.precision == "bf16" or (training.precision == "auto" and has_fast_bf16())
     autoencoder, here = outline_autoencoder(model.autoencoder, revision=model.autoencoder_revision or None)
     objective, parts = outline(model, training, autoencoder)
-    weights = _weights(model, objective, here)
+    weights = _weights(objective.model.weight_sources(model, autoencoder_here=here))
     return bf16, parts, weights, count_memory(model, training, objective, bf16=bf16)
 
 
@@ -112,36 +109,8 @@ def _memory(memory: Memory, training: TrainingSettings, bf16: bool) -> list[str]
     ]
 
 
-def _weights(model: SegmenterSettings, objective: SegmentationObjective, here: bool) -> list[str]:
-    """Where the weights come from; those that do not fit are refused."""
-    network = objective.model
-    lines: list[str] = []
-    fetched: list[str] = []
-    if isinstance(network, DiffusionSegmenter):
-        size = 4e-9 * sum(parameter.numel() for parameter in network.autoencoder.parameters())
-        name = _at("autoencoder", model.autoencoder, model.autoencoder_revision)
-        (lines if here else fetched).append(name if here else f"{name}, about {size:.2f} GB if it is KL-f8")
-    if model.kind in PEERS:
-        lines.append(f"{model.kind}: random")
-    elif model.encoder == "efficientnet-lite0" or model.kind == "control":
-        found = model.pretrained and imagenet_weights_file() is not None
-        lines.append(f"vision encoder: {'ImageNet, installed' if found else 'random'}")
-    else:
-        lines.append(f"vision encoder: {'those of the autoencoder' if model.pretrained else 'random'}")
-    if isinstance(network, DiffusionSegmenter):
-        if not model.denoiser_weights:
-            lines.append("denoiser: random")
-        else:
-            source = UNetWeights(model.denoiser_weights, revision=model.denoiser_weights_revision or None, fetch=False)
-            name = _at("denoiser", model.denoiser_weights, model.denoiser_weights_revision)
-            (lines if source.folder else fetched).append(name)
-            if source.folder:
-                assert isinstance(network.denoiser, UNetDenoiser)  # the settings refuse them for another
-                source.check(network.denoiser, extra=model.denoiser_extra_inputs)
-    if not fetched:
-        return [*lines, "all local: nothing will be downloaded"]
-    return [*lines, *(f"{line}: will be DOWNLOADED from the model hub" for line in fetched)]
-
-
-def _at(part: str, source: str, revision: str) -> str:
-    return f"{part}: {source}" + (f" at {revision}" if revision else "")
+def _weights(sources: list[WeightSource]) -> list[str]:
+    """Where the weights come from, those to fetch last."""
+    fetched = [f"{each.part}: {each.source}: will be DOWNLOADED from the model hub" for each in sources if each.fetched]
+    lines = [f"{each.part}: {each.source}" for each in sources if not each.fetched]
+    return lines + (fetched or ["all local: nothing will be downloaded"])

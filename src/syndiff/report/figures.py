@@ -1,4 +1,4 @@
-"""The report's pictures as inline SVG: charts by matplotlib, images with outlines drawn over them.
+"""The report's pictures as inline SVG: charts by matplotlib, images with contours drawn over them.
 
 Colours are named by the page's CSS variables (`var(--ink)`), so that a figure follows the reader's light or
 dark theme and the printer. matplotlib knows no variables: it draws with stand-in colours, replaced at the end.
@@ -180,10 +180,10 @@ def jpeg(image: NDArray) -> tuple[bytes, int, int]:
     return encoded.getvalue(), width, height
 
 
-def outline(mask: NDArray[np.bool_]) -> str:
+def contour_path(mask: NDArray[np.bool_]) -> str:
     """The boundary of a mask (HxW) as SVG path data, in the pixels of its `picture`; empty for an empty mask."""
     shown = Image.fromarray(mask).convert("L").resize(_shown_size(mask), Image.Resampling.BOX)
-    framed = np.pad(np.asarray(shown, dtype=np.float32) / 255, 1)  # closes outlines at the image border
+    framed = np.pad(np.asarray(shown, dtype=np.float32) / 255, 1)  # closes contours at the image border
     lines = contourpy.contour_generator(z=framed, name="serial").lines(0.5)
     # A frame of one pixel was added, and pixel (0, 0) has its centre at (0.5, 0.5): together minus a half.
     return "".join(

@@ -23,7 +23,7 @@ _SAMPLES_SHOWN = 8
 
 @dataclass(frozen=True)
 class Panel:
-    """One outline over the image of its card: who drew it, its Dice, and the boundary as SVG path data."""
+    """One contour over the image of its card: who drew it, its Dice, and the boundary as SVG path data."""
 
     label: str
     dice: float
@@ -133,9 +133,9 @@ def _card(content: Content, row: CaseRow) -> Card:
         if not path.is_file():
             raise SyndiffError(f"{path} does not exist. Make it with `syndiff evaluate`.")
         dice = next(other.metrics.dice for other in arm.rows if other.case == row.case)
-        panels.append(Panel(LABELS[arm.name], dice, figures.outline(read_mask(path, 127))))
+        panels.append(Panel(LABELS[arm.name], dice, figures.contour_path(read_mask(path, 127))))
     picture, width, height = figures.picture(image)
-    return Card(row.case, row.group, picture, width, height, figures.outline(target), tuple(panels))
+    return Card(row.case, row.group, picture, width, height, figures.contour_path(target), tuple(panels))
 
 
 def _samples(content: Content) -> list[Card]:
@@ -147,7 +147,9 @@ def _samples(content: Content) -> list[Card]:
         sample = every[index * len(every) // min(_SAMPLES_SHOWN, len(every))]
         image, mask = content.synthesis.dataset.load(content.synthesis.dataset[sample.id])
         picture, width, height = figures.picture(image)
-        cards.append(Card(sample.id, None, picture, width, height, figures.outline(mask), prompt=sample.prompt or ""))
+        cards.append(
+            Card(sample.id, None, picture, width, height, figures.contour_path(mask), prompt=sample.prompt or "")
+        )
     return cards
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from syndiff.evaluation.statistics import Difference, Interval
 from syndiff.report.content import LABELS, Arm, Content, Synthesis, Timing
-from syndiff.training.pace import shortfall
+from syndiff.training.planning import shortfall
 
 _ALPHA = 0.05
 """The p-value above which a difference is not called one."""
@@ -119,7 +119,8 @@ def verdict(content: Content) -> list[tuple[str, str]]:
         answers.append(
             (
                 "How does it stand against the control?",
-                "The control is the same encoder as a plain U-Net, without any diffusion. On the same real cases "
+                "The control is the same encoder as a plain U-Net, without any diffusion, trained for "
+                f"{_long(content)}. On the same real cases "
                 f"the {name} reached {{}} and the control {{}}, a difference of ".format(*reached)
                 + f"{_change(control.differences['dice'])} "
                 + _chance(control.differences["dice"], f"The {name} is better", "The control is better"),
@@ -259,6 +260,11 @@ def _speed(content: Content) -> str:
     ratio = timing.total.median / control.timing.total.median
     compared = f"{ratio:.1f} times as long as" if ratio >= 1 else f"{1 / ratio:.1f} times as fast as"
     return f"{text} That is {compared} the control ({control.timing.total.median:.0f} ms)."
+
+
+def _long(content: Content) -> str:
+    """How long every arm was trained, beside the others."""
+    return "the same time" if float(content.settings.get("run.minutes", 0)) else "the same number of steps"
 
 
 def _nothing_accepted(synthesis: Synthesis) -> str:

@@ -118,7 +118,7 @@ def _processes() -> BaseContext:
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "syndiff.pipeline.arms"])
+    context.set_forkserver_preload(["torch._dynamo", "syndiff.pipeline.training"])
     return context
 
 
@@ -161,7 +161,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def mean_dice(rows: Sequence[CaseRow]) -> float:
+def mean_case_dice(rows: Sequence[CaseRow]) -> float:
     """Over cases, in [0, 1]."""
     return float(np.mean([row.metrics.dice for row in rows]))
 

@@ -20,15 +20,17 @@ from syndiff.evaluation.evaluate import CaseRow
 from syndiff.files import write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.pipeline.adaptation import adapt_compact
-from syndiff.pipeline.arms import describe_split, planned_split, train_segmenter
 from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
 from syndiff.pipeline.factories import make_gates, make_inpainter
 from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
-from syndiff.studies.cells import case_scores, in_processes, mean_dice
+from syndiff.pipeline.splitting import stored_split
+from syndiff.pipeline.training import train_segmenter
+from syndiff.studies.cells import case_scores, in_processes, mean_case_dice
 from syndiff.studies.choices import Side, Source
 from syndiff.studies.table import as_markdown, tabulate
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.grammar import Grammar
+from syndiff.training.planning import Plan
 from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
@@ -127,7 +129,7 @@ def low_data(
         raise SyndiffError(f"--shares {' '.join(map(str, shares))}: expected each whole percentage once.")
     # 1. A few groups of the training side; validation stays what it is.
     dataset = open_checked(data)
-    whole = planned_split(dataset, out / "whole_split.json", method="auto", seed=seed)
+    whole = stored_split(dataset, out / "whole_split.json", method="auto", seed=seed)
     split = few_groups(dataset, whole, groups, seed)
     if elsewhere is not None:
         painter = replace(settings.synthesis, inpainter="compact", model=str(elsewhere))
@@ -155,7 +157,7 @@ def low_data(
     open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **settings.recorded()})
     whole.write(out / "whole_split.json")
     split.write(out / "split.json")
-    log.info(describe_split(split))
+    log.info(str(split))
 
     # 2. The inpainters and what they paint; the first segmenter of real cases is a gate.
     finish = partial(
@@ -178,7 +180,7 @@ def low_data(
     tables: dict[str, list[list[CaseRow]]] = {}
     for cell, rows in zip(cells, in_processes(partial(finish, progress=workers == 1), cells, workers), strict=True):
         tables.setdefault(cell.arm.name, []).append(rows)
-        log.info(f"{cell.folder}: mean {side} Dice {mean_dice(rows):.3f}")
+        log.info(f"{cell.folder}: mean {side} Dice {mean_case_dice(rows):.3f}")
 
     # 4. The table.
     content = tabulate(tables, REAL)
@@ -318,7 +320,7 @@ def _finish(
     best = train_segmenter(
         cell.folder,
         settings,
-        steps,
+        Plan(steps=steps),
         split,
         load_cases(sources, size),
         load_cases([(dataset, split.val)], size),

@@ -1,4 +1,4 @@
-"""The segmenter beside what people would pick instead: the same minutes and augmentation, several splits, paired."""
+"""The segmenter beside what people would pick instead: trained as long, on the same splits, its scores paired."""
 
 import logging
 from collections.abc import Sequence
@@ -18,12 +18,14 @@ from syndiff.files import write_json, write_text
 from syndiff.models.peers import PEERS
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter_settings import Kind
-from syndiff.pipeline.arms import describe_split, obtain_split, plan_steps, train_segmenter
 from syndiff.pipeline.early import check_segmenters
-from syndiff.studies.cells import case_scores, in_processes, mean_dice, part_of_the_threads
+from syndiff.pipeline.splitting import stored_split
+from syndiff.pipeline.training import plan_segmenters, train_segmenter
+from syndiff.studies.cells import case_scores, in_processes, mean_case_dice, part_of_the_threads
 from syndiff.studies.choices import Side
 from syndiff.studies.table import as_markdown, tabulate
-from syndiff.training.pace import warn_of_shortfall
+from syndiff.training.checkpoints import steps_done
+from syndiff.training.planning import PLAN, Plan
 from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
@@ -36,7 +38,7 @@ class Cell:
 
     folder: Path
     kind: Kind
-    steps: int
+    plan: Plan
     split: Split
 
 
@@ -52,9 +54,9 @@ def peers(
     side: Side,
     seed: int,
 ) -> str:
-    """Train the control and every one of `kinds` for `run.minutes` on each of `splits` splits; returns a table.
+    """Train the control and every one of `kinds` equally long on each of `splits` splits; returns a table.
 
-    Steps are planned once, from the time that a step of each network takes here, so that all train equally long; with
+    Steps are planned from the time that a step of each network takes here, so that all train equally long; with
     `run.minutes` at 0 all take `training.steps`. Each network's checkpoint is selected on validation cases. A case that
     lies on the scored side of several splits counts once, with its average. Finished cells are kept. `workers`
     trainings run at a time; a step is timed alone, with one worker's part of the threads.
@@ -88,18 +90,20 @@ def peers(
     open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **used})
     cells = []
     for number in range(seed, seed + splits):
-        split = obtain_split(dataset, out / "splits" / f"{number}.json", method=split_method, seed=number)
-        log.info(describe_split(split))
+        path = out / "splits" / f"{number}.json"
+        split = stored_split(dataset, path, method=split_method, seed=number)
+        if not path.is_file():
+            split.write(path)
+        log.info(str(split))
         train_cases = load_cases([(dataset, split.train)], settings.model.image_size)
         with part_of_the_threads(workers):
-            steps = plan_steps(out / "plan.json", settings, train_cases, arms)
-        cells += [Cell(out / "cells" / kind / str(number), kind, steps[kind], split) for kind in arms]
+            plans = plan_segmenters(out / PLAN, settings, train_cases, arms, told=number == seed)
+        cells += [Cell(out / "cells" / kind / str(number), kind, plans[kind], split) for kind in arms]
     finish = partial(_finish, settings=settings, dataset=dataset, side=side, progress=workers == 1)
     tables: dict[str, list[list[CaseRow]]] = {}
     for cell, rows in zip(cells, in_processes(finish, cells, workers), strict=True):
         tables.setdefault(cell.kind, []).append(rows)
-        log.info(f"{cell.folder}: mean {side} Dice {mean_dice(rows):.3f} after {cell.steps} steps")
-        warn_of_shortfall(cell.folder, settings.run.minutes)
+        log.info(f"{cell.folder}: mean {side} Dice {mean_case_dice(rows):.3f} after {steps_done(cell.folder):,} steps")
     content = tabulate(tables, REFERENCE)
     write_json(out / f"peers_{side}.json", {"study": about, "side": side, "seed": seed, "arms": content})
     text = as_markdown(content, REFERENCE)
@@ -113,7 +117,7 @@ def _finish(cell: Cell, *, settings: Settings, dataset: DatasetFolder, side: Sid
     best = train_segmenter(
         cell.folder,
         replace(settings, model=replace(settings.model, kind=cell.kind)),
-        cell.steps,
+        cell.plan,
         split,
         load_cases([(dataset, split.train)], size),
         load_cases([(dataset, split.val)], size),

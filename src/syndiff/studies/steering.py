@@ -62,7 +62,7 @@ def steering(data: Path, split_file: Path, out: Path, settings: Settings, *, cou
     split.check(dataset)
     inpainter = make_inpainter(settings)
     check_inpainter(settings, split, dataset)
-    if not inpainter.paints_from_text:
+    if not inpainter.capabilities.paints_from_text:
         raise SyndiffError(f"{inpainter.name} paints nothing from text; choose the inpainter compact or sdxl.")
     grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
     slots = {name: slot for name in grammar.pack.caption.names if (slot := grammar.pack.slots[name]).kind == "lesion"}
@@ -113,7 +113,7 @@ def _paint(studio: Studio, plans: Sequence[Plan], name: str, word: str) -> list[
         worded = grammar.prompt(plan.index, studio.seed, place.lesion_mask, place.image, measured_only=True)
         asked.append(replace(plan, prompt=grammar.reword(worded, name, word)))
     paintings = []
-    size = studio.inpainter.batch_size
+    size = studio.inpainter.capabilities.batch_size
     for start in tqdm(range(0, len(asked), size), desc=f"{name}: {word}", unit="batch"):
         for plan, painted, _ in studio.paint(asked[start : start + size]):
             place = plan.placement

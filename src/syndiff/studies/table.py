@@ -7,7 +7,7 @@ import numpy as np
 
 from syndiff.evaluation.evaluate import CaseRow, side_by_side
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
-from syndiff.studies.cells import interval_text, mean_dice
+from syndiff.studies.cells import interval_text, mean_case_dice
 
 METRICS = {"dice": 3, "iou": 3, "hd95": 1}
 """What the table shows, with its decimals."""
@@ -24,7 +24,7 @@ def tabulate(tables: Mapping[str, Sequence[Sequence[CaseRow]]], reference: str) 
         groups = [*{row.case: row.group for rows in repeats for row in rows}.values()]
         means = {metric: bootstrap_mean(_averages([repeats], metric)[0], groups) for metric in METRICS}
         content[name] = {
-            "repeats": [mean_dice(rows) for rows in repeats],
+            "repeats": [mean_case_dice(rows) for rows in repeats],
             **{metric: vars(interval) for metric, interval in means.items()},
         }
         if name != reference:

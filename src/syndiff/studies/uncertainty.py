@@ -18,11 +18,17 @@ from syndiff.evaluation.metrics import case_metrics
 from syndiff.evaluation.statistics import bootstrap, bootstrap_mean
 from syndiff.evaluation.uncertainty import Reliability, detection_auc, disagreement, mean_variance
 from syndiff.files import sha256, write_json, write_text
-from syndiff.models.control import PlainNetwork
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.studies.cells import interval_text, names_of, same_split, save_figure
 from syndiff.studies.choices import Side
 from syndiff.training.checkpoints import best_checkpoint
+
+_WAYS = {
+    "noise": ("views, each with its noise", "noises"),
+    "dropout": ("views", "dropout masks"),
+    None: ("views",),
+}
+"""Ways to several answers, by what the network draws."""
 
 DOUBTS = ("disagreement", "variance")
 """The two kinds of doubt of `Judged`."""
@@ -63,12 +69,8 @@ def uncertainty(
     found: dict[str, list[Judged]] = {}
     for run, short in zip(runs, names, strict=True):
         predictor = SegmenterPredictor.load(best_checkpoint(run), name=short, seed=seed)
-        ways = {"views": (1, members)}
-        if not isinstance(predictor.model, PlainNetwork):
-            ways = {"views, each with its noise": (1, members), "noises": (members, 1)}
-        elif predictor.model.dropout.p:
-            ways["dropout masks"] = (members, 1)
-        for way, (draws, views) in ways.items():
+        for way in _WAYS[predictor.model.draws]:
+            draws, views = (1, members) if way.startswith("views") else (members, 1)
             name = f"{short}, {members} {way}"
             found[name] = [
                 _judge(predictor, dataset, case, draws, views) for case in tqdm(cases, desc=name, unit="case")

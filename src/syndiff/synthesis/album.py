@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from syndiff.data.dataset import Case, DatasetFolder
 from syndiff.data.readers import IMAGE_EXTENSIONS, read_image, read_mask
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.field import View, view
+from syndiff.synthesis.field import FieldOfView, judge_view
 from syndiff.synthesis.lesions import Lesion, cut_out, relative_sizes
 
 FOREIGN = "backgrounds/"
@@ -25,7 +25,7 @@ _QUANTILES = (0.05, 0.95)
 
 
 @dataclass(frozen=True)
-class Frame:
+class LoadedCase:
     """A decoded case: image HxWx3, the mask of its own lesions HxW."""
 
     case: Case
@@ -33,9 +33,9 @@ class Frame:
     own: NDArray[np.bool_]
 
     @cached_property
-    def view(self) -> View:
+    def view(self) -> FieldOfView:
         """Field of view and wall."""
-        return view(self.image)
+        return judge_view(self.image)
 
     @property
     def nbytes(self) -> int:
@@ -89,7 +89,7 @@ class Album:
             return next(case for case in self.backgrounds if case.id == case_id)
         return self.dataset[case_id]
 
-    def frame(self, case: Case) -> Frame:
+    def frame(self, case: Case) -> LoadedCase:
         """Decode a case; a lesion-free one that has a lesion is a SyndiffError."""
         return self._frames.get(case)[0]
 
@@ -117,12 +117,12 @@ class Album:
             if case.id.startswith(FOREIGN):
                 self._check_free(case)
 
-    def _load(self, case: Case) -> Frame:
+    def _load(self, case: Case) -> LoadedCase:
         if not case.id.startswith(FOREIGN):
-            return Frame(case, *self.dataset.load(case))
+            return LoadedCase(case, *self.dataset.load(case))
         self._check_free(case)
         image = read_image(case.image)
-        return Frame(case, image, np.zeros(image.shape[:2], bool))
+        return LoadedCase(case, image, np.zeros(image.shape[:2], bool))
 
     def _check_free(self, case: Case) -> None:
         if case.mask != case.image and read_mask(case.mask, self.dataset.mask_threshold).any():

@@ -43,7 +43,7 @@ def dry_run(
         dataset, case_ids, inpainter, settings, seed=seed, rules=PlacementRules(), grammar=grammar, gates=gates
     )
     check_prompts(grammar, inpainter)
-    size = inpainter.batch_size
+    size = inpainter.capabilities.batch_size
     lines = []
     for position in range(_SHOWN):
         index = shard.attempt(position, size)

@@ -71,11 +71,11 @@ def _fill(
     folder: SynthesisFolder, studio: Studio, count: int, least: int | None, shard: Shard, progress: bool
 ) -> SynthesisSummary:
     """Bring `folder` to `count` accepted samples, or to the shard's part of them."""
-    mark(folder, shard, studio.inpainter.batch_size)
+    mark(folder, shard, studio.inpainter.capabilities.batch_size)
     out, accepted, done = folder.root, 0, 0
     for position, sample in enumerate(folder):
         studio.check_made_alike(sample, folder.manifest)
-        expected = sample_id(shard.attempt(position, studio.inpainter.batch_size))
+        expected = sample_id(shard.attempt(position, studio.inpainter.capabilities.batch_size))
         if sample.id != expected:
             raise SyndiffError(
                 f"{folder.manifest} holds {sample.id} where {expected} was expected; restore the file or synthesize "
@@ -118,8 +118,9 @@ def _fill(
 
 def check_prompts(grammar: Grammar, inpainter: Inpainter) -> None:
     """Raise SyndiffError when the inpainter could not read the prompts of a grammar, before any painting."""
-    for text in grammar.longest(measured_only=inpainter.reads_captions):
+    reads_captions = inpainter.capabilities.reads_captions
+    for text in grammar.longest(measured_only=reads_captions):
         inpainter.check_prompt(text)
-    if inpainter.reads_captions:
+    if reads_captions:
         for word in grammar.vocabulary:
             inpainter.check_prompt(word)

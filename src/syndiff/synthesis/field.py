@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from syndiff.synthesis.outline import grown
+from syndiff.synthesis.contour import grown
 
 _CELLS = 160
 _DARK = 0.13  # of the frame's brightest cell: border, insets
@@ -21,7 +21,7 @@ _RARE = 0.15  # of the view: what covers more is no highlight but the subject (h
 
 
 @dataclass(frozen=True)
-class View:
+class FieldOfView:
     """A frame's verdict on a grid of cells of `step` pixels: the field of view, and the wall within it (hxw)."""
 
     step: int
@@ -39,7 +39,7 @@ def any_in_cells(mask: NDArray[np.bool_], step: int) -> NDArray[np.bool_]:
     return _cells(mask, step, np.maximum) > 0
 
 
-def view(image: NDArray[np.uint8] | NDArray[np.uint16]) -> View:
+def judge_view(image: NDArray[np.uint8] | NDArray[np.uint16]) -> FieldOfView:
     """Judge a frame (HxWx3). One that is dark by nature (fluorescence) is in view and wall as a whole.
 
     The field of view is the largest bright region with its holes filled; insets such as the position box of
@@ -54,19 +54,19 @@ def view(image: NDArray[np.uint8] | NDArray[np.uint16]) -> View:
     field = _largest((brightness > _DARK * brightness.max()) & ~inset)
     if field is None:
         everywhere = np.ones(brightness.shape, bool)
-        return View(step, everywhere, everywhere)
+        return FieldOfView(step, everywhere, everywhere)
     smooth = ndimage.gaussian_filter(brightness, 0.01 * _CELLS)
     dark = (smooth < _LUMEN * np.median(brightness[field])) | (brightness <= _DARK * brightness.max())
     weakest = np.minimum(np.minimum(image[..., 0], image[..., 1]), image[..., 2])
     white = _cells(weakest, step, np.maximum) > _WHITE * brightness.max()
     if white[field].mean() > _RARE:
         white[:] = False
-    return View(step, field, field & ~dark & ~white & ~grown(inset))
+    return FieldOfView(step, field, field & ~dark & ~white & ~grown(inset))
 
 
 def field_of_view(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.bool_]:
-    """Return where an endoscope's frame (HxWx3) shows something: HxW, to a cell of the grid (see `view`)."""
-    seen = view(image)
+    """Return where an endoscope's frame (HxWx3) shows something: HxW, to a cell of the grid (see `judge_view`)."""
+    seen = judge_view(image)
     return to_pixels(seen.field, seen.step, image.shape[:2])
 
 

@@ -8,7 +8,7 @@ from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album, lesion_free
 from syndiff.synthesis.gates.acceptance import Acceptance
 from syndiff.synthesis.manifest import SynthesisFolder
-from syndiff.synthesis.sheet import contact_sheet
+from syndiff.synthesis.sheet import comparison_sheet
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,6 @@ def finish(
 ) -> None:
     """Complete a folder whose samples are all there: contact sheet, acceptance.json, tables, dataset.json."""
     frames = {case.id: case for case in lesion_free(Path(backgrounds))} if backgrounds else {}
-    contact_sheet(folder, Album(dataset, dataset.cases, tuple(frames.values())), folder.root / "contact_sheet.png")
+    comparison_sheet(folder, Album(dataset, dataset.cases, tuple(frames.values())), folder.root / "contact_sheet.png")
     account.write(folder.root / "acceptance.json")
     folder.finish(dataset, inpainter)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from syndiff.data.masks import bounding_box
-from syndiff.synthesis.outline import outline_distance
+from syndiff.synthesis.contour import contour_distance
 
 _REACH = 0.5
 """Width of the band around the mask whose grain is taken, in radii of the mask."""
@@ -38,7 +38,7 @@ def match_grain(
     radius = np.sqrt(mask.sum() / np.pi)
     window = bounding_box(mask, int(np.ceil(max(8.0, radius))) + 2)
     frame = source[window].astype(np.float32) / np.float32(np.iinfo(source.dtype).max)
-    inside, distance = mask[window], outline_distance(mask[window])
+    inside, distance = mask[window], contour_distance(mask[window])
     core, ring = distance < -0.5, (distance > 0) & (distance <= max(6.0, _REACH * radius) - 0.5)
     if not core.any() or not ring.any():
         return painted

@@ -10,11 +10,11 @@ from scipy import ndimage
 from syndiff.data.dataset import Case
 from syndiff.data.masks import MIN_PIXELS, bounding_box, components, without_specks
 from syndiff.data.readers import to_unit
-from syndiff.synthesis.field import View, to_pixels
-from syndiff.synthesis.outline import grown, outline_distance
+from syndiff.synthesis.contour import contour_distance, grown
+from syndiff.synthesis.field import FieldOfView, to_pixels
 
 _MOST_RING = 100
-_WAVES = 3  # cosines along each side of a lesion that bend it: few, so that its outline stays smooth
+_WAVES = 3  # cosines along each side of a lesion that bend it: few, so that its contour stays smooth
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Lesion:
 
     @cached_property
     def distance(self) -> NDArray[np.float32]:
-        """Signed distance in pixels from the lesion's outline, below 0 inside (hxw)."""
-        return outline_distance(self.mask)
+        """Signed distance in pixels from the lesion's contour, below 0 inside (hxw)."""
+        return contour_distance(self.mask)
 
     @property
     def nbytes(self) -> int:
@@ -59,7 +59,7 @@ def relative_sizes(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def cut_out(
-    case: Case, image: NDArray[np.uint8] | NDArray[np.uint16], mask: NDArray[np.bool_], seen: View
+    case: Case, image: NDArray[np.uint8] | NDArray[np.uint16], mask: NDArray[np.bool_], seen: FieldOfView
 ) -> tuple[Lesion, ...]:
     """Return the lesions of a frame that are no specks and not cut off by the edge of the frame or of the view."""
     labels, areas = components(mask)

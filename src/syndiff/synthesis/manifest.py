@@ -270,7 +270,7 @@ def _encode(image: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[bytes, str]:
     return content.getvalue(), ".tif"
 
 
-def _png(picture: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
+def _png(picture: NDArray) -> bytes:
     return encode_png(picture, compress_level=1, compress_type=zlib.Z_RLE)  # a quarter of the usual time, as small
 
 

@@ -15,10 +15,10 @@ from syndiff.data.dataset import Case
 from syndiff.data.masks import components, largest_component
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.album import Album, Frame
-from syndiff.synthesis.field import View, any_in_cells, to_pixels
+from syndiff.synthesis.album import Album, LoadedCase
+from syndiff.synthesis.contour import within
+from syndiff.synthesis.field import FieldOfView, any_in_cells, to_pixels
 from syndiff.synthesis.lesions import Lesion, Sketch, Warp, draw_bend
-from syndiff.synthesis.outline import within
 
 OwnLesions = Literal["keep", "remove", "replace"]
 """What becomes of a frame's own lesions when it gets a new one (see `syndiff.synthesis.settings`)."""
@@ -55,7 +55,7 @@ class Placement:
     background: Case
     lesion: Case
     image: NDArray[np.uint8] | NDArray[np.uint16]
-    view: View
+    view: FieldOfView
     label: NDArray[np.bool_]
     lesion_mask: NDArray[np.bool_]
     paint_mask: NDArray[np.bool_]
@@ -103,7 +103,7 @@ def place(
     (see `field.view`) at a distance from the frame's own lesions, also where these are to be painted over first
     (`own` is "remove"): what surrounds a new lesion is real then. With "replace" it takes the place of the frame's
     largest lesion and hides nearly all of it. The rest is painted over before, with the frame's other lesions, or
-    `at_once` with the new lesion, by an inpainter that reads its outline. A frame without any lesion gets one anywhere,
+    `at_once` with the new lesion, by an inpainter that reads its contour. A frame without any lesion gets one anywhere,
     whatever `own` is. Of the positions tried it takes the one whose surroundings differ least from the lesion's own; of
     the lesions the first for which they hardly do, or else the best. All of this is decided on the coarse grid of the
     frame's view. `margin` is the width of the band painted around it, as a share of its radius. Returns None when
@@ -127,7 +127,7 @@ def place(
     return None
 
 
-def _at_once(placement: Placement, frame: Frame, replaced: NDArray[np.bool_]) -> Placement:
+def _at_once(placement: Placement, frame: LoadedCase, replaced: NDArray[np.bool_]) -> Placement:
     """What the new lesion leaves of the one that it replaces is painted with it, not removed before."""
     others = frame.own & ~replaced
     return replace(
@@ -165,12 +165,12 @@ def restyle(
     return None
 
 
-def _removed(mask: NDArray[np.bool_], seen: View) -> NDArray[np.bool_]:
+def _removed(mask: NDArray[np.bool_], seen: FieldOfView) -> NDArray[np.bool_]:
     """What to paint over so that lesions (HxW) vanish: they and a band around, for their rims and shadows."""
     return _widened(mask, seen, 0.25, least=4.0)
 
 
-def _widened(mask: NDArray[np.bool_], seen: View, margin: float, least: float = 2.0) -> NDArray[np.bool_]:
+def _widened(mask: NDArray[np.bool_], seen: FieldOfView, margin: float, least: float = 2.0) -> NDArray[np.bool_]:
     """Lesions (HxW) with a band of `margin` of their mean radius around, inside the field of view."""
     _, areas = components(mask)
     radius = float(np.sqrt(areas.mean() / np.pi))
@@ -188,7 +188,7 @@ def _frames(album: Album, first: Case, rng: np.random.Generator, rules: Placemen
 
 def _search(
     album: Album,
-    frame: Frame,
+    frame: LoadedCase,
     blocked: NDArray[np.bool_],
     replaced: NDArray[np.bool_] | None,
     rng: np.random.Generator,
@@ -246,7 +246,7 @@ def _search(
 
 
 def _placement(
-    frame: Frame, blocked: NDArray[np.bool_], draw: _Draw, removal: NDArray[np.bool_] | None, rules: PlacementRules
+    frame: LoadedCase, blocked: NDArray[np.bool_], draw: _Draw, removal: NDArray[np.bool_] | None, rules: PlacementRules
 ) -> Placement | None:
     """The place in full; None when the lesion, seen so, is a speck or touches what is blocked after all."""
     step, shape = frame.view.step, frame.own.shape
@@ -317,7 +317,7 @@ def _lesions(album: Album, background: Case, rng: np.random.Generator, lenders: 
         )
 
 
-def _blocked(frame: Frame, occupied: NDArray[np.bool_], *, free: bool = False) -> NDArray[np.bool_]:
+def _blocked(frame: LoadedCase, occupied: NDArray[np.bool_], *, free: bool = False) -> NDArray[np.bool_]:
     """Cells that a new lesion must not touch; from the view's edge and what is `occupied` it keeps a distance.
 
     With `free` it may lie on what is occupied, as if that were wall.

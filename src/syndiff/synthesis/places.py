@@ -20,7 +20,7 @@ _ROUND = 64  # attempts that lend each other their frames' lesions
 class Places:
     """The places of a synthesis from the cases `case_ids`, in their frames or those of `settings.backgrounds`.
 
-    `margin` and `at_once` are what the inpainter paints around a lesion and whether it reads its outline.
+    `margin` and `at_once` are what the inpainter paints around a lesion and whether it reads its contour.
 
     Raises SyndiffError for fewer than two cases, and for a folder of backgrounds without images.
     """

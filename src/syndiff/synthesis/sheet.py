@@ -20,10 +20,10 @@ _COLUMNS = ("source", "mask", "result", "difference x 3")
 _OUTLINE = (53, 224, 255)
 
 
-def contact_sheet(folder: SynthesisFolder, album: Album, path: Path) -> None:
+def comparison_sheet(folder: SynthesisFolder, album: Album, path: Path) -> None:
     """Draw up to eight accepted samples, at even distances through the manifest, as a PNG at `path`.
 
-    A row shows the frame, the new label, the result and three times the absolute difference; outlined are the
+    A row shows the frame, the new label, the result and three times the absolute difference; drawn are the
     label on the result and the new lesion on the difference. `album` gives the frames. Without an accepted sample
     nothing is written.
     """
@@ -76,14 +76,14 @@ def _row(folder: SynthesisFolder, album: Album, sample: Sample) -> Image.Image:
 
 
 def _tile(values: NDArray, white: int, label: NDArray[np.bool_] | None) -> Image.Image:
-    """A picture (HxWx3, 0 to `white`) as a thumbnail, the outline drawn just outside of the label (HxW)."""
+    """A picture (HxWx3, 0 to `white`) as a thumbnail, the contour drawn just outside of the label (HxW)."""
     height, width = values.shape[:2]
     size = (_WIDTH - 4, max(1, round(height * (_WIDTH - 4) / width)))
     if white != 255:
         values = (np.minimum(values, white) * (255 / white)).astype(np.uint8)
     tile = np.array(Image.fromarray(values).resize(size))
     if label is not None:
-        # the share of the label under every pixel: even a lesion of one pixel keeps an outline
+        # the share of the label under every pixel: even a lesion of one pixel keeps an contour
         inside = np.asarray(Image.fromarray(label.astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0
         tile[ndimage.binary_dilation(inside) & ~inside] = _OUTLINE
     return Image.fromarray(tile)

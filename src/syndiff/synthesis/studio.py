@@ -62,7 +62,8 @@ class Studio:
     ) -> None:
         if not seed >= 0:
             raise SyndiffError(f"seed is {seed}; expected 0 or more.")
-        if synthesis.background_lesion != "keep" and not inpainter.paints_from_text:
+        can = inpainter.capabilities
+        if synthesis.background_lesion != "keep" and not can.paints_from_text:
             raise SyndiffError(
                 f"background_lesion is {synthesis.background_lesion!r}, but {inpainter.name} moves real lesions and "
                 "paints nothing from text; set it to keep, or choose an inpainter that paints from text."
@@ -72,8 +73,8 @@ class Studio:
             case_ids,
             synthesis,
             seed=seed,
-            margin=inpainter.margin,
-            at_once=inpainter.reads_outline,
+            margin=can.margin,
+            at_once=can.reads_outline,
             rules=rules,
         )
         self.album = self.places.album
@@ -96,7 +97,7 @@ class Studio:
         }
         # through JSON once, so that they compare equal to what a manifest gives back
         self.backend, self.settings = json.loads(json.dumps((backend, settings)))
-        libraries = sorted({*_LIBRARIES, *inpainter.libraries})
+        libraries = sorted({*_LIBRARIES, *can.libraries})
         self.versions = {library: importlib.metadata.version(library) for library in libraries}
         self.versions["python"] = platform.python_version()
 
@@ -131,7 +132,7 @@ class Studio:
         Batches lie at multiples of the batch size and are whole even where some of their samples exist: a
         network's rounding may depend on what else is in the batch, and a resumed run must not differ.
         """
-        size = self.inpainter.batch_size
+        size = self.inpainter.capabilities.batch_size
         for position in count_from(done - done % size, size):
             first = shard.attempt(position, size)
             if first >= stop:
@@ -149,14 +150,14 @@ class Studio:
         if placement is None:
             return None
         painting = np.random.default_rng(np.random.SeedSequence((self.seed, index)).spawn(2)[1])
-        measured_only = self.inpainter.reads_captions
+        measured_only = self.inpainter.capabilities.reads_captions
         prompt = self.grammar.prompt(index, self.seed, placement.lesion_mask, placement.image, measured_only)
         seed, removal_seed = (int(painting.integers(2**32)) for _ in range(2))
         return Plan(index, seed, removal_seed, placement, self._as_read(prompt))
 
     def _as_read(self, prompt: Prompt) -> Prompt:
         """The prompt without what the inpainter does not read: one that learned from captions has no negative words."""
-        return replace(prompt, negative="") if self.inpainter.reads_captions else prompt
+        return replace(prompt, negative="") if self.inpainter.capabilities.reads_captions else prompt
 
     def paint(self, plans: Sequence[Plan]) -> list[tuple[Plan, NDArray[np.float32], str | None]]:
         """Paint the plans of a batch, after painting over the frames' own lesions where that is asked.

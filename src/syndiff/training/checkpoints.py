@@ -130,6 +130,18 @@ def score_of(checkpoint: Path) -> float:
     return float(read_description(checkpoint, {name: float})[name])
 
 
+def steps_done(run: Path) -> int:
+    """Steps of a training up to its last checkpoint; 0 before the first."""
+    last = find_checkpoint(run, "last")
+    return int(last.name) if last else 0
+
+
+def trained_for(run: Path) -> float:
+    """Seconds that the steps of a training took up to its last checkpoint, without validation; 0 before the first."""
+    last = find_checkpoint(run, "last")
+    return float(_read_progress(last, {"seconds": float})["seconds"]) if last else 0.0
+
+
 def load_state(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and JSON that training goes on from. Raises SyndiffError where they are damaged or do not belong here."""
     folder = checkpoint / "training_state"

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from syndiff import __version__
 from syndiff.models.inpainter import InpaintingModel, continue_inpainter, initialise_inpainter
 from syndiff.models.inpainter_settings import InpaintingSettings
+from syndiff.models.tensors import trainable_state
 from syndiff.training.inpainting_pool import EncodedCrops
-from syndiff.training.inpainting_settings import AdaptSettings
-from syndiff.training.loop import case_indices, derived_seed
+from syndiff.training.loop import Validation, case_indices, derived_seed
+from syndiff.training.settings import AdaptSettings
 
 _MEASURED = 512
 """Crops whose latents tell the principal components."""
@@ -60,7 +61,7 @@ class InpaintingTask:
     With `start` it goes on from that model's weights, whose words `vocabulary` begins with.
     """
 
-    score_name, score_sign = "val_loss", -1
+    score_name, score_sign, begins_trained = "val_loss", -1, False
 
     def __init__(
         self,
@@ -84,6 +85,10 @@ class InpaintingTask:
         self.objective = InpaintingObjective(self.model, settings.outside_weight)
         self._probe = self._draw(val, range(len(val)), (seed, 3), caption_dropout=0)
 
+    def state(self) -> dict[str, Tensor]:
+        """All but the frozen autoencoder's."""
+        return trainable_state(self.model)
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One group: nothing is pretrained."""
         return [{"params": [p for p in self.model.parameters() if p.requires_grad], "rate_scale": 1.0}]
@@ -95,7 +100,7 @@ class InpaintingTask:
         return self._draw(self.train, indices, entropy, caption_dropout=self.settings.caption_dropout)
 
     @torch.inference_mode()
-    def validate(self) -> float:
+    def validate(self) -> Validation:
         """Mean loss on the validation crops."""
         self.objective.eval()
         device = next(self.model.parameters()).device
@@ -105,7 +110,7 @@ class InpaintingTask:
             part = InpaintingBatch(*(value[start : start + size].to(device) for value in self._probe))
             losses.append(self.objective(part)["latent"].item())
             weights.append(len(part.clean))
-        return sum(loss * weight for loss, weight in zip(losses, weights, strict=True)) / sum(weights)
+        return Validation(sum(loss * weight for loss, weight in zip(losses, weights, strict=True)) / sum(weights))
 
     def describe(self, *, step: int, score: float | None) -> dict[str, Any]:
         """The JSON beside the weights."""
@@ -116,7 +121,7 @@ class InpaintingTask:
             "model": {**asdict(self.model_settings), "channels": list(self.model_settings.channels)},
             "vocabulary": list(self.model.vocabulary),
             "painting": {
-                "context": round((self.settings.least_context + self.settings.most_context) / 2, 3),
+                "context": round((self.settings.min_context + self.settings.max_context) / 2, 3),
                 "margin": self.settings.margin,
             },
             "autoencoder": {

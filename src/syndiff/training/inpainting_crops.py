@@ -15,7 +15,7 @@ from syndiff.data.dataset import DatasetFolder
 from syndiff.data.masks import MIN_PIXELS
 from syndiff.data.resize import resize_to
 from syndiff.errors import SyndiffError
-from syndiff.training.inpainting_settings import AdaptSettings
+from syndiff.training.settings import AdaptSettings
 
 LARGEST_FRAME = 448
 """Pixels of a frame's longer side that are kept in memory: crops are hardly ever sharper than that."""
@@ -101,8 +101,8 @@ class LesionCrops:
         if elsewhere is not None:
             box, caption = elsewhere, self.background
         outline[box.slices] = lesion.mask
-        margin = rng.uniform(settings.least_margin, settings.most_margin) * np.sqrt(lesion.mask.sum() / np.pi)
-        context = rng.uniform(settings.least_context, settings.most_context)
+        margin = rng.uniform(settings.min_margin, settings.max_margin) * np.sqrt(lesion.mask.sum() / np.pi)
+        context = rng.uniform(settings.min_context, settings.max_context)
         window = shifted(crop_box(outline, context, 24), outline, rng)
         hidden = hide(outline, max(2.0, margin), window)
         if elsewhere is not None:

@@ -15,7 +15,7 @@ from syndiff.models.autoencoder import Autoencoder
 from syndiff.models.inpainter import conceal
 from syndiff.models.latent_grid import DOWNSAMPLING
 from syndiff.training.inpainting_crops import LesionCrops
-from syndiff.training.inpainting_settings import AdaptSettings
+from syndiff.training.settings import AdaptSettings
 
 _AT_ONCE = 32
 

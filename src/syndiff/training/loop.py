@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,10 +16,10 @@ from tqdm import tqdm
 
 from syndiff.documents import check_object, read_objects
 from syndiff.errors import SyndiffError, unquoted
-from syndiff.files import write_text
+from syndiff.files import write_bytes, write_text
 from syndiff.models.hardware import has_fast_bf16
 from syndiff.models.stored import DESCRIPTION, read_description
-from syndiff.models.tensors import check_fit, trainable_state
+from syndiff.models.tensors import check_fit
 from syndiff.training.checkpoints import (
     find_checkpoint,
     go_on_from,
@@ -35,6 +35,13 @@ from syndiff.training.settings import OptimisationSettings
 log = logging.getLogger("syndiff")
 
 
+class Validation(NamedTuple):
+    """How good a model is, and a PNG that shows it, where its task makes one."""
+
+    score: float
+    picture: bytes | None = None
+
+
 class Task(Protocol):
     """What is trained: a model, its losses, and how good it is. Seeds of steps come from `derived_seed`."""
 
@@ -42,10 +49,15 @@ class Task(Protocol):
     """What metrics.jsonl calls the score of a validation."""
     score_sign: int
     """1 where a higher score is better, -1 where a lower one is."""
+    begins_trained: bool
+    """Whether the model is of use before the first step, so that it is validated then as well, beside the selection."""
 
     @property
     def model(self) -> nn.Module:
-        """Its `trainable_state` is what is stored."""
+        """What is trained, and what is frozen beside it."""
+
+    def state(self) -> dict[str, Tensor]:
+        """The tensors of `model` that are stored, and gone on from: all that it cannot be rebuilt without."""
 
     @property
     def objective(self) -> nn.Module:
@@ -58,10 +70,13 @@ class Task(Protocol):
         """
 
     def batch(self, step: int, *, process: int, processes: int) -> Sequence[Any]:
-        """This process's share of the batch of `step`, on the CPU: a named tuple, its tensors ready to be moved."""
+        """This process's share of the batch of `step`, on the CPU: a named tuple of tensors and tuples, a row a case.
 
-    def validate(self) -> float:
-        """The score, of the weights that the model holds now."""
+        What a model needs none of is empty.
+        """
+
+    def validate(self) -> Validation:
+        """The score of the weights that the model holds now."""
 
     def describe(self, *, step: int, score: float | None) -> dict[str, Any]:
         """The JSON beside the weights: all that rebuilds the model and its use; its sections say what it is."""
@@ -79,109 +94,147 @@ def fit(
     """Train to `settings.steps` or go on from the last checkpoint in `run`; returns the best checkpoint's folder.
 
     Selection is by the task's score. `stop_after` leaves the run early, at a checkpoint after that step, as a kill
-    would; the schedule stays that of `settings.steps`.
+    would; the schedule stays that of `settings.steps`. Pictures of validations go to pictures/<step>.png.
 
     Raises SyndiffError when a loss is not finite, naming the step and the terms, for a precision that the device does
     not have, and for a batch that several processes cannot share evenly.
     """
-    # 1. Everything that is trained, and how.
     if warning := check_machine(settings):
         log.warning(warning)
-    accelerator = this_process()
-    model = task.model
-    objective, optimizer = accelerator.prepare(task.objective, make_optimizer(task, settings))
-    live_only = [p for group in optimizer.param_groups if not group.get("averaged", True) for p in group["params"]]
-    average = MovingAverage(model, settings.ema, but=live_only)
-
-    # 2. Where an earlier run left off.
-    step, seconds, best = 0, 0.0, -math.inf
-    checkpoint = go_on_from(run, tidies=accelerator.is_main_process)
-    if checkpoint is not None:
-        check_same_model(checkpoint, task.describe(step=0, score=None))
-        tensors, stored = load_state(checkpoint)
-        live, averaged = _part(tensors, "live."), _part(tensors, "ema.")
-        check_fit(checkpoint / "training_state", live, trainable_state(model))
-        check_fit(checkpoint / "training_state", averaged, average.average)
-        model.load_state_dict({**model.state_dict(), **live})
-        average.load(averaged)
-        unpack_optimizer(optimizer, tensors, checkpoint)
-        step, seconds = stored["step"], stored["seconds"]
-        best = -math.inf if stored.get("best") is None else task.score_sign * stored["best"]
-    journal = Journal(run / "metrics.jsonl", step, writes=accelerator.is_main_process)
-
-    # 3. The steps.
+    state = _Training(run, task, settings, seed)
     bar = tqdm(
         total=settings.steps * settings.batch_size,
-        initial=step * settings.batch_size,
+        initial=state.step * settings.batch_size,
         unit="image",
         desc=run.name,
-        disable=not (progress and accelerator.is_main_process),
+        disable=not (progress and state.is_main),
     )
-    objective.train()
+    if state.is_fresh and task.begins_trained:
+        state.validate()
     last = min(settings.steps, stop_after or settings.steps)
-    while step < last:
-        started = time.perf_counter()
-        batch = draw_batch(task, step, accelerator)
-        rate = settings.learning_rate * rate_factor(step, settings)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group["rate_scale"]
-        # dropout, where an encoder has it
-        torch.manual_seed(derived_seed(seed, step, 2, accelerator.process_index))
-        losses, loss, norm = backpropagate(objective, batch, optimizer, settings, accelerator)
-        step += 1
-        if not torch.isfinite(loss + norm):
-            terms = ", ".join(f"{name} {value.item():.4g}" for name, value in {**losses, "gradient": norm}.items())
-            raise SyndiffError(
-                f"{run}: the loss of step {step} or its gradient is not finite ({terms}). Lower learning_rate (now "
-                f"{settings.learning_rate}) or set precision to fp32; the checkpoints before this step are kept."
-            )
-        optimizer.step()
-        average.update(step)
-        seconds += time.perf_counter() - started
+    while state.step < last:
+        losses, loss, rate = state.advance()
+        step, is_end = state.step, state.step == settings.steps
         bar.update(settings.batch_size)
-        if step % 10 == 0 or step == settings.steps:
-            values = {name: round(value.item(), 6) for name, value in losses.items()}
-            shown = {} if best == -math.inf else {"best": f"{task.score_sign * best:.3f}"}
-            bar.set_postfix({"loss": f"{loss.item():.3f}", **shown}, refresh=False)
-            images = step * settings.batch_size
-            journal.write(step=step, images=images, loss=loss.item(), losses=values, lr=rate, seconds=round(seconds, 2))
+        if step % 10 == 0 or is_end:
+            bar.set_postfix({"loss": f"{loss:.3f}", **state.shown_best()}, refresh=False)
+            images, seconds = step * settings.batch_size, round(state.seconds, 2)
+            state.journal.write(step=step, images=images, loss=loss, losses=losses, lr=rate, seconds=seconds)
         score, improved = None, False
-        if step % settings.validate_every == 0 or step == settings.steps:
-            average.swap()
-            score = task.validate()
-            average.swap()
-            if not math.isfinite(score):
-                raise SyndiffError(
-                    f"{run}: the validation of step {step} gives {task.score_name} {score}. Lower learning_rate (now "
-                    f"{settings.learning_rate}) or set precision to fp32; the checkpoints before this step are kept."
-                )
-            objective.train()
-            improved = task.score_sign * score > best
-            best = max(best, task.score_sign * score)
-            journal.write(step=step, **{task.score_name: score})
-        if accelerator.is_main_process and (improved or step % settings.checkpoint_every == 0 or step == last):
-            save_checkpoint(
-                run,
-                step,
-                weights={**trainable_state(model), **average.average},
-                description=task.describe(step=step, score=score),
-                state={
-                    **{f"live.{name}": value for name, value in trainable_state(model).items()},
-                    **{f"ema.{name}": value for name, value in average.average.items()},
-                    **pack_optimizer(optimizer),
-                },
-                progress={
-                    "step": step,
-                    "seconds": seconds,
-                    "best": None if best == -math.inf else task.score_sign * best,
-                },
-                best=improved,
-            )
+        if step % settings.validate_every == 0 or is_end:
+            score = state.validate()
+            improved = state.improve(score)
+        if improved or step % settings.checkpoint_every == 0 or step == last:
+            state.save(score, best=improved)
     bar.close()
-    accelerator.wait_for_everyone()
+    state.accelerator.wait_for_everyone()
     best_checkpoint = find_checkpoint(run, "best") or find_checkpoint(run, "last")
     assert best_checkpoint is not None  # the last step always leaves one
     return best_checkpoint
+
+
+class _Training:
+    """One training as far as it is: what is trained and how, its step, and the way into a checkpoint and back."""
+
+    def __init__(self, run: Path, task: Task, settings: OptimisationSettings, seed: int) -> None:
+        """At the start, or where an earlier run left off."""
+        self.run, self.task, self.settings, self.seed = run, task, settings, seed
+        self.accelerator = this_process()
+        self.is_main = self.accelerator.is_main_process
+        self.objective, self.optimizer = self.accelerator.prepare(task.objective, make_optimizer(task, settings))
+        groups = self.optimizer.param_groups
+        live_only = [p for group in groups if not group.get("averaged", True) for p in group["params"]]
+        self.average = MovingAverage(task.model, settings.ema_decay, but=live_only)  # empty where the decay is 0
+        self.step, self.seconds, self.best = 0, 0.0, -math.inf
+        checkpoint = go_on_from(run, tidies=self.is_main)
+        self.is_fresh = checkpoint is None
+        if checkpoint is not None:
+            self._resume(checkpoint)
+        self.journal = Journal(run / "metrics.jsonl", -1 if self.is_fresh else self.step, writes=self.is_main)
+        self.objective.train()
+
+    def _resume(self, checkpoint: Path) -> None:
+        check_same_model(checkpoint, self.task.describe(step=0, score=None))
+        tensors, stored = load_state(checkpoint)
+        live, averaged = _part(tensors, "live."), _part(tensors, "ema.")
+        check_fit(checkpoint / "training_state", live, self.task.state())
+        check_fit(checkpoint / "training_state", averaged, self.average.average)
+        self.task.model.load_state_dict(live, strict=False)
+        self.average.load(averaged)
+        unpack_optimizer(self.optimizer, tensors, checkpoint)
+        self.step, self.seconds = stored["step"], stored["seconds"]
+        self.best = -math.inf if stored.get("best") is None else self.task.score_sign * stored["best"]
+
+    def advance(self) -> tuple[dict[str, float], float, float]:
+        """One optimiser step; returns the losses, their sum and the learning rate."""
+        settings, started = self.settings, time.perf_counter()
+        batch = draw_batch(self.task, self.step, self.accelerator)
+        rate = settings.learning_rate * rate_factor(self.step, settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["rate_scale"]
+        # dropout, where an encoder has it
+        torch.manual_seed(derived_seed(self.seed, self.step, 2, self.accelerator.process_index))
+        losses, loss, norm = backpropagate(self.objective, batch, self.optimizer, settings, self.accelerator)
+        self.step += 1
+        if not torch.isfinite(loss + norm):
+            terms = ", ".join(f"{name} {value.item():.4g}" for name, value in {**losses, "gradient": norm}.items())
+            raise self._not_finite(f"the loss of step {self.step} or its gradient is not finite ({terms})")
+        self.optimizer.step()
+        self.average.update(self.step)
+        self.seconds += time.perf_counter() - started
+        return {name: round(value.item(), 6) for name, value in losses.items()}, loss.item(), rate
+
+    def validate(self) -> float:
+        """The score of the average, or of the live weights where there is none."""
+        self.average.swap()
+        score, picture = self.task.validate()
+        self.average.swap()
+        if not math.isfinite(score):
+            raise self._not_finite(f"the validation of step {self.step} gives {self.task.score_name} {score}")
+        self.objective.train()
+        self.journal.write(step=self.step, **{self.task.score_name: score})
+        if picture and self.is_main:
+            write_bytes(self.run / "pictures" / f"{self.step:06d}.png", picture)
+        return score
+
+    def improve(self, score: float) -> bool:
+        """Whether a score is the best one so far."""
+        signed = self.task.score_sign * score
+        improved, self.best = signed > self.best, max(self.best, signed)
+        return improved
+
+    def shown_best(self) -> dict[str, str]:
+        """The best score so far, for the progress bar."""
+        return {} if self.best == -math.inf else {"best": f"{self.task.score_sign * self.best:.3f}"}
+
+    def save(self, score: float | None, *, best: bool) -> None:
+        """Write the checkpoint of this step."""
+        if not self.is_main:
+            return
+        live, averaged = self.task.state(), self.average.average
+        save_checkpoint(
+            self.run,
+            self.step,
+            weights={**live, **averaged},
+            description=self.task.describe(step=self.step, score=score),
+            state={
+                **{f"live.{name}": value for name, value in live.items()},
+                **{f"ema.{name}": value for name, value in averaged.items()},
+                **pack_optimizer(self.optimizer),
+            },
+            progress={
+                "step": self.step,
+                "seconds": self.seconds,
+                "best": None if self.best == -math.inf else self.task.score_sign * self.best,
+            },
+            best=best,
+        )
+
+    def _not_finite(self, what: str) -> SyndiffError:
+        return SyndiffError(
+            f"{self.run}: {what}. Lower learning_rate (now {self.settings.learning_rate}) or set precision to fp32; "
+            "the checkpoints before this step are kept."
+        )
 
 
 def check_machine(settings: OptimisationSettings) -> str:
@@ -192,19 +245,30 @@ def check_machine(settings: OptimisationSettings) -> str:
     Raises SyndiffError for a precision that the device does not have, and for a batch that the processes cannot share
     evenly.
     """
-    if settings.batch_size % (processes := this_process().num_processes):
+    processes = this_process().num_processes
+    if settings.batch_size % (shares := processes * settings.accumulation):
         raise SyndiffError(
-            f"batch_size: {settings.batch_size} cannot be divided among {processes} processes; make it a multiple of "
-            f"{processes}."
+            f"{settings.section} setting batch_size: {settings.batch_size} cannot be divided among {processes} "
+            f"processes x {settings.accumulation} parts; make it a multiple of {shares}."
         )
     return check_precision(settings.precision)
+
+
+def split_batch(batch: Any, count: int) -> list[Any]:
+    """A batch in `count` equal parts."""
+    size = max(map(len, batch)) // count
+    return [type(batch)(*(value[i * size : (i + 1) * size] for value in batch)) for i in range(count)]
 
 
 def draw_batch(task: Task, step: int, accelerator: Accelerator) -> Any:
     """This process's share of the batch of `step`, on its device."""
     batch = task.batch(step, process=accelerator.process_index, processes=accelerator.num_processes)
-    moved = (value.to(accelerator.device) if isinstance(value, Tensor) else value for value in batch)
-    return type(batch)(*moved)
+    return moved(batch, accelerator.device)
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """A batch with its tensors on `device`."""
+    return type(batch)(*(value.to(device) if isinstance(value, Tensor) else value for value in batch))
 
 
 def backpropagate(
@@ -214,14 +278,22 @@ def backpropagate(
     settings: OptimisationSettings,
     accelerator: Accelerator,
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Leave the clipped gradient of one batch in the parameters; returns losses, their sum and the norm."""
-    with autocast(settings.precision, accelerator.device):
-        losses = objective(batch)
-        loss = torch.stack(list(losses.values())).sum()
-    optimizer.zero_grad(set_to_none=True)
-    accelerator.backward(loss)
-    norm = accelerator.clip_grad_norm_(objective.parameters(), settings.clip)
-    return losses, loss, norm
+    """Leave the clipped gradient of one batch in the parameters; returns losses, their sum and the norm.
+
+    A batch of several parts (`settings.accumulation`) has the mean of their losses and of their gradients.
+    """
+    parts: list[dict[str, Tensor]] = []
+    for part in split_batch(batch, settings.accumulation):
+        with autocast(settings.precision, accelerator.device):
+            weighted = {name: value / settings.accumulation for name, value in objective(part).items()}
+            loss = torch.stack(list(weighted.values())).sum()
+        if not parts:
+            optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(loss)
+        parts.append({name: value.detach() for name, value in weighted.items()})
+    losses = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
+    norm = accelerator.clip_grad_norm_(objective.parameters(), settings.grad_clip)
+    return losses, torch.stack(list(losses.values())).sum(), norm
 
 
 def check_same_model(checkpoint: Path, described: dict[str, Any]) -> None:
@@ -261,12 +333,12 @@ class Journal:
 
 
 def rate_factor(step: int, settings: OptimisationSettings) -> float:
-    """Linear warm-up, then a cosine to zero or a constant; `step` counts from 0."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    if settings.decay == "none":
+    """Linear warm-up, then a cosine to zero or a constant, as a factor on the rate; `step` counts from 0."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    if settings.lr_schedule == "constant":
         return 1.0
-    done = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 

@@ -1,40 +1,96 @@
 """LoRA fine-tuning of a Stable Diffusion inpainting pipeline: `adapt` for the inpainter "sdxl"."""
 
 import logging
-import math
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
+from torch import Tensor, nn
 
+from syndiff import __version__
 from syndiff.data.dataset import DatasetFolder
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256, write_bytes, write_json
 from syndiff.models.hardware import has_fast_bf16
 from syndiff.models.lora import ABOUT, LORA_FILE, noted_hash
 from syndiff.models.pipeline_folder import DEFAULT_MODEL, PipelineFolder, find_pipeline, first_line
-from syndiff.models.tensors import check_fit
-from syndiff.training.checkpoints import (
-    go_on_from,
-    load_state,
-    pack_optimizer,
-    save_checkpoint,
-    unpack_optimizer,
-)
-from syndiff.training.loop import Journal, autocast
-from syndiff.training.lora_batch import LoraCases
+from syndiff.models.stored import WEIGHTS
+from syndiff.models.tensors import read_tensors
+from syndiff.training.checkpoints import find_checkpoint, go_on_from
+from syndiff.training.loop import Validation, autocast, check_machine, fit, moved, split_batch
+from syndiff.training.lora_batch import LoraBatch, LoraCases
 from syndiff.training.lora_objective import LoraObjective, embed_captions
 from syndiff.training.lora_pictures import paint_probe
-from syndiff.training.lora_settings import LoraSettings
 from syndiff.training.run_folder import check_run, environment, open_run, this_process
+from syndiff.training.settings import LoraSettings
 
 log = logging.getLogger("syndiff")
+
+
+class LoraTask:
+    """`Task` of the factors that are added to a pipeline's U-Net; all else of the pipeline is frozen.
+
+    Validated by its loss on the fixed crops of `probes`, which it paints as well. `about` is the JSON that says what
+    is learned from. Raises SyndiffError for a caption longer than the text encoder reads, and for targets that the
+    U-Net does not have.
+    """
+
+    score_name, score_sign, begins_trained = "val_loss", -1, True
+
+    def __init__(
+        self,
+        folder: PipelineFolder,
+        settings: LoraSettings,
+        *,
+        cases: LoraCases,
+        probes: LoraCases,
+        about: Mapping[str, Any],
+        seed: int,
+    ) -> None:
+        self.settings, self.seed, self.cases, self.about = settings, seed, cases, dict(about)
+        self.device = this_process().device
+        self.pipeline, self.objective = _prepare(folder, [cases, probes], settings, seed, self.device)
+        self.model: nn.Module = self.pipeline.unet
+        self._probe = probes.probe(seed, self.objective.timesteps)
+
+    def state(self) -> dict[str, Tensor]:
+        """The factors, under peft's names."""
+        return {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """One group: the factors are all new."""
+        return [{"params": [p for p in self.model.parameters() if p.requires_grad], "rate_scale": 1.0}]
+
+    def batch(self, step: int, *, process: int, processes: int) -> LoraBatch:
+        """Crops of the step, each with its own noise and timestep."""
+        return self.cases.batch(self.seed, step, self.objective.timesteps, process=process, processes=processes)
+
+    def validate(self) -> Validation:
+        """Mean loss on the fixed crops, and a picture of them."""
+        probe = moved(self._probe, self.device)
+        crops = split_batch(probe, len(probe.captions))  # one by one: a small card must be able to
+        picture = None
+        with autocast(self.settings.precision, self.device), torch.no_grad():
+            loss = sum(self.objective.errors(crop).item() for crop in crops) / len(crops)
+            if self.settings.picture_steps:
+                picture = paint_probe(self.pipeline, self.objective.embeddings, crops, self.settings)
+        return Validation(loss, picture)
+
+    def describe(self, *, step: int, score: float | None) -> dict[str, Any]:
+        """The JSON beside the factors."""
+        settings = self.settings
+        return {
+            "format": 1,
+            "syndiff": __version__,
+            "model": {"rank": settings.rank, "alpha": settings.alpha, "targets": list(settings.targets)},
+            "learned_from": self.about,
+            "step": step,
+            "val_loss": score,
+            "parameters": sum(value.numel() for value in self.state().values()),
+        }
 
 
 def adapt_lora(
@@ -60,138 +116,41 @@ def adapt_lora(
     pictures/. Called again with the same arguments it goes on from the last checkpoint and ends with the same bytes;
     other arguments are refused. `stop_after` leaves early, at a checkpoint after that step, as a kill would.
 
+    The LoRA is the one of the last step: the loss on a few fixed crops is too rough to choose a step by.
+
     Raises SyndiffError for a pipeline that cannot be used (see `find_pipeline`), a case without caption, a caption
     longer than the text encoder reads, targets that the U-Net does not have, and a loss that is not finite.
     """
     # 1. What is taught, to what, and is this the run that lies here?
     settings = settings or LoraSettings()
+    check_machine(settings)
     folder = find_pipeline(model, revision, variant)
     cases = LoraCases(dataset, case_ids, captions, settings)
     probes = LoraCases(dataset, probe_ids, captions, settings) if probe_ids else cases
     base = {"commit": folder.commit, "hash": None if folder.commit else folder.hash, "variant": variant}
     made = {"seed": seed, "base": base, "data": cases.fingerprint(), "probes": probes.fingerprint()}
-    accelerator = this_process()
-    share = accelerator.num_processes * settings.accumulation
-    if settings.batch_size % share:
-        raise SyndiffError(
-            f"lora setting batch_size: {settings.batch_size} cannot be divided among {accelerator.num_processes} "
-            f"processes x {settings.accumulation} parts; make it a multiple of {share}."
-        )
     config = {"lora": {**asdict(settings), "targets": list(settings.targets)}, **made}
     check_run(out, config, for_people=())  # `data` is the hash of what is learned from
-    checkpoint = go_on_from(out, tidies=accelerator.is_main_process)
-    result = out / LORA_FILE
+    main, result = this_process().is_main_process, out / LORA_FILE
+    checkpoint = go_on_from(out, tidies=main)
     if checkpoint is not None and int(checkpoint.name) == settings.steps and _is_whole(result):
         return result
 
-    # 2. The networks: everything is frozen but the factors that are added to the U-Net.
-    pipeline, objective = _prepare(folder, [cases, probes], settings, seed, accelerator.device)
+    # 2. The training.
+    task = LoraTask(folder, settings, cases=cases, probes=probes, about=made, seed=seed)
     open_run(out, config, for_people=())
-    trained = {name: p for name, p in pipeline.unet.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(trained.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    timesteps = objective.timesteps
-    objective, optimizer = accelerator.prepare(objective, optimizer)
+    fit(out, task, settings, seed=seed, stop_after=stop_after, progress=progress)
 
-    # 3. Where an earlier run left off.
-    step, seconds = 0, 0.0
-    if checkpoint is not None:
-        tensors, stored = load_state(checkpoint)
-        live = {name.removeprefix("live."): value for name, value in tensors.items() if name.startswith("live.")}
-        check_fit(checkpoint / "training_state", live, trained)
-        with torch.no_grad():
-            for name, parameter in trained.items():
-                parameter.copy_(live[name])
-        unpack_optimizer(optimizer, tensors, checkpoint)
-        step, seconds = stored["step"], stored["seconds"]
-    journal = Journal(out / "metrics.jsonl", step if checkpoint else -1, writes=accelerator.is_main_process)
-    about = {"model": str(folder.path) if folder.commit is None else model, **made, "settings": asdict(settings)}
-
-    def validate() -> None:
-        if accelerator.is_main_process:
-            alone = accelerator.unwrap_model(objective)
-            batch = probes.probe(seed, timesteps).to(accelerator.device)
-            crops = batch.parts(len(batch.captions))  # one by one: a small card must be able to
-            with autocast(settings.precision, accelerator.device), torch.no_grad():
-                loss = sum(alone(crop).item() for crop in crops) / len(crops)
-                if settings.picture_steps:
-                    picture = paint_probe(pipeline, alone.embeddings, crops, settings)
-                    write_bytes(out / "pictures" / f"{step:06d}.png", picture)
-            if not math.isfinite(loss):
-                raise SyndiffError(
-                    f"{out}: the validation of step {step} gives a loss of {loss}. Lower learning_rate (now "
-                    f"{settings.learning_rate}) or set precision to fp32; the checkpoints before this step are kept."
-                )
-            journal.write(step=step, probe_loss=loss)
-
-    # 4. The steps.
-    bar = tqdm(
-        total=settings.steps,
-        initial=step,
-        unit="step",
-        desc=out.name,
-        disable=not (progress and accelerator.is_main_process),
-    )
-    if checkpoint is None:
-        validate()
-    last = min(settings.steps, stop_after or settings.steps)
-    while step < last:
-        started = time.perf_counter()
-        batch = cases.batch(
-            seed, step, timesteps, process=accelerator.process_index, processes=accelerator.num_processes
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * rate_factor(step, settings)
-        pipeline.unet.train()  # gradient checkpointing looks at it; there is no dropout
-        optimizer.zero_grad(set_to_none=True)
-        losses = []
-        for part in batch.to(accelerator.device).parts(settings.accumulation):
-            with autocast(settings.precision, accelerator.device):
-                loss = objective(part).mean() / settings.accumulation
-            accelerator.backward(loss)
-            losses.append(loss.detach())
-        norm = accelerator.clip_grad_norm_(trained.values(), settings.clip)
-        step += 1
-        total = torch.stack(losses).sum()
-        if not torch.isfinite(total + norm):
-            raise SyndiffError(
-                f"{out}: the loss of step {step} or its gradient is not finite (loss {total.item():.4g}, gradient "
-                f"{norm.item():.4g}). Lower learning_rate (now {settings.learning_rate}) or set precision to fp32; the "
-                "checkpoints before this step are kept."
-            )
-        optimizer.step()
-        seconds += time.perf_counter() - started
-        bar.update()
-        if step % 10 == 0 or step == settings.steps:
-            bar.set_postfix(loss=f"{total.item():.4f}", refresh=False)
-            journal.write(step=step, loss=total.item(), seconds=round(seconds, 2))
-        if step % settings.validate_every == 0 or step == settings.steps:
-            validate()
-        if accelerator.is_main_process and (step % settings.checkpoint_every == 0 or step == last):
-            save_checkpoint(
-                out,
-                step,
-                weights=lora_tensors(pipeline.unet, settings),
-                description={**about, "step": step},
-                state={**{f"live.{name}": value for name, value in trained.items()}, **pack_optimizer(optimizer)},
-                progress={"step": step, "seconds": seconds},
-                best=False,
-            )
-    bar.close()
-    if accelerator.is_main_process and step == settings.steps:
-        _export(pipeline, settings, result)
+    # 3. The LoRA of its last step, for every program.
+    last = find_checkpoint(out, "last")
+    if main and last is not None and int(last.name) == settings.steps:
+        task.model.load_state_dict(read_tensors(last / WEIGHTS), strict=False)
+        _export(task.pipeline, settings, result)
+        about = {"model": str(folder.path) if folder.commit is None else model, **made, "settings": asdict(settings)}
         libraries = environment()["libraries"]
-        write_json(out / ABOUT, {**about, "step": step, "file": sha256(result), "libraries": libraries})
-    accelerator.wait_for_everyone()
+        write_json(out / ABOUT, {**about, "step": settings.steps, "file": sha256(result), "libraries": libraries})
+    this_process().wait_for_everyone()
     return result
-
-
-def rate_factor(step: int, settings: LoraSettings) -> float:
-    """Linear warm-up, then 1 or a cosine to zero; `step` counts from 0."""
-    if step < settings.warmup:
-        return (step + 1) / settings.warmup
-    if settings.schedule == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - settings.warmup) / max(1, settings.steps - settings.warmup)))
 
 
 def lora_tensors(unet: Any, settings: LoraSettings) -> dict[str, Tensor]:

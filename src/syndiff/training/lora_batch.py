@@ -14,7 +14,7 @@ from syndiff.data.masks import components
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.training.loop import case_indices
-from syndiff.training.lora_settings import LoraSettings
+from syndiff.training.settings import LoraSettings
 
 
 class LoraBatch(NamedTuple):
@@ -27,18 +27,6 @@ class LoraBatch(NamedTuple):
     """(b,) whole numbers below the number of training timesteps."""
     noise: Tensor
     """(b, 3, 4, r/8, r/8): for the latent, and for drawing the latents of the crop and of the masked crop."""
-
-    def to(self, device: torch.device) -> "LoraBatch":
-        """The same batch on `device`."""
-        image, mask, timestep, noise = (x.to(device) for x in (self.image, self.mask, self.timestep, self.noise))
-        return LoraBatch(image, mask, self.captions, timestep, noise)
-
-    def parts(self, count: int) -> "list[LoraBatch]":
-        """The batch in `count` equal parts."""
-        size = len(self.image) // count
-        cuts = [slice(first, first + size) for first in range(0, len(self.image), size)]
-        image, mask, captions, timestep, noise = self
-        return [LoraBatch(image[i], mask[i], captions[i], timestep[i], noise[i]) for i in cuts]
 
 
 class LoraCases:
@@ -104,7 +92,7 @@ class LoraCases:
                 mask, caption = ellipse, settings.background_caption
         if rng.random() < settings.caption_dropout and not fixed:
             caption = ""
-        box = crop_box(mask, rng.uniform(settings.least_context, settings.most_context), settings.smallest_crop)
+        box = crop_box(mask, rng.uniform(settings.min_context, settings.max_context), settings.min_crop)
         image = cut(to_unit(frame), box, settings.resolution)
         where = (cut(mask, box, settings.resolution) >= 0.5).float()
         if settings.flips and not fixed:

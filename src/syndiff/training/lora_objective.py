@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from syndiff.errors import SyndiffError
 from syndiff.models.text import check_prompt_length
 from syndiff.training.lora_batch import LoraBatch
-from syndiff.training.lora_settings import LoraSettings
+from syndiff.training.settings import LoraSettings
 
 
 class TextEmbedding(NamedTuple):
@@ -48,7 +48,7 @@ def stack_embeddings(embeddings: dict[str, TextEmbedding], captions: Iterable[st
 
 
 class LoraObjective(nn.Module):
-    """LoraBatch -> the mean squared error of the U-Net, weighted by the mask; one number for each sample.
+    """LoraBatch -> the mean squared error of the U-Net, weighted by the mask, as the loss "latent".
 
     A 9-channel U-Net sees noisy latent, mask and latent of the masked crop, a 4-channel one the noisy latent alone.
     It predicts the noise or v, as the pipeline's scheduler says.
@@ -73,7 +73,11 @@ class LoraObjective(nn.Module):
         """Number of training timesteps."""
         return int(self.scheduler.config.num_train_timesteps)
 
-    def forward(self, batch: LoraBatch) -> Tensor:
+    def forward(self, batch: LoraBatch) -> dict[str, Tensor]:
+        """The loss of one step."""
+        return {"latent": self.errors(batch).mean()}
+
+    def errors(self, batch: LoraBatch) -> Tensor:
         """Loss of each sample, (b,)."""
         mask = batch.mask
         latent, masked = self._latents(batch)

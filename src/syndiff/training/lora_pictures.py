@@ -11,7 +11,7 @@ from torch import Tensor
 from syndiff.imaging import encode_png
 from syndiff.training.lora_batch import LoraBatch
 from syndiff.training.lora_objective import TextEmbedding, stack_embeddings
-from syndiff.training.lora_settings import LoraSettings
+from syndiff.training.settings import LoraSettings
 
 _GUIDANCE = 7.5  # the default of the inpainter "sdxl"
 _SIDE = 256  # pixels of a crop in the picture, at most

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from syndiff.models.autoencoder import Autoencoder
-from syndiff.models.control import PlainNetwork
-from syndiff.models.segmenter import DiffusionSegmenter, build_plain, without_initial_weights
+from syndiff.models.network import Batch
+from syndiff.models.segmenter import build_segmenter, without_initial_weights
 from syndiff.models.segmenter_settings import SegmenterSettings
-from syndiff.training.objective import Batch, SegmentationObjective, checkpoint_gradients
+from syndiff.training.objective import SegmentationObjective
 from syndiff.training.settings import TrainingSettings
 
 FP32 = 4
@@ -33,8 +33,8 @@ class Memory:
     """Bytes of one process while it trains.
 
     weights: of all parts, in fp32. gradients, moments (AdamW's two) and average (EMA): of what they exist for.
-    kept: what the forward pass keeps of one batch for the backward pass, bf16 copies of the weights included; with
-    gradient checkpointing the blocks' inputs, and of what is computed again the largest block.
+    kept: what the forward pass keeps of one part of a batch (`accumulation`) for the backward pass, bf16 copies of the
+    weights included; with gradient checkpointing the blocks' inputs, and of what is computed again the largest block.
     update: AdamW's passing copy of what is trained, when `kept` is gone.
     """
 
@@ -64,22 +64,9 @@ def outline(
     `autoencoder` may be an outline itself (`outline_autoencoder`).
     """
     with torch.device("meta"):
-        model: DiffusionSegmenter | PlainNetwork = (
-            DiffusionSegmenter(without_initial_weights(settings), autoencoder)
-            if settings.kind == "diffusion"
-            else build_plain(without_initial_weights(settings))
-        )
-        model = model.to("meta")
+        model = build_segmenter(without_initial_weights(settings), autoencoder).to("meta")
     objective = SegmentationObjective(model, training)
-    if isinstance(model, PlainNetwork):
-        return objective, [_part(settings.kind, model)]
-    parts = {
-        "autoencoder": model.autoencoder,
-        "vision encoder": model.encoder,
-        "denoiser": model.denoiser,
-        "read-out of z_c": model.guide,
-    }
-    return objective, [_part(name, part) for name, part in parts.items() if name != "read-out of z_c" or _trained(part)]
+    return objective, [_part(name, part) for name, part in model.parts().items()]
 
 
 def count_memory(
@@ -89,13 +76,13 @@ def count_memory(
     model = objective.model
     trained = FP32 * _trained(model)
     averaged = trained
-    if isinstance(model, DiffusionSegmenter) and not training.ema_encoder:
-        averaged -= FP32 * _trained(model.encoder)
+    if model.vision_encoder is not None and not training.ema_encoder:
+        averaged -= FP32 * _trained(model.vision_encoder)
     return Memory(
         weights=FP32 * sum(parameter.numel() for parameter in model.parameters()),
         gradients=trained,
         moments=2 * trained,
-        average=averaged,
+        average=averaged if training.ema_decay else 0,
         kept=_kept(settings, training, objective, bf16=bf16),
         update=trained,
     )
@@ -104,22 +91,19 @@ def count_memory(
 def _kept(
     settings: SegmenterSettings, training: TrainingSettings, objective: SegmentationObjective, *, bf16: bool
 ) -> int:
-    """Bytes that autograd holds of one batch between the passes."""
+    """Bytes that autograd holds of one part of a batch between the passes."""
     model, size = objective.model, settings.image_size
     ledger = _Ledger()
     # Fake tensors believe that they are on the processor, whose attention keeps no matrices, like a graphics card's.
     with FakeTensorMode(allow_non_fake_inputs=True):
         objective.to_empty(device="cpu").train()
-        if training.gradient_checkpointing and isinstance(model, DiffusionSegmenter):
-            checkpoint_gradients(model, ledger.block)
-        count = training.batch_size
-        noise = torch.empty(0)
-        if isinstance(model, DiffusionSegmenter):
-            noise = torch.empty(count, *model.noise_shape(size, size))
+        if training.gradient_checkpointing:
+            model.checkpoint_gradients(ledger.block)
+        count = training.batch_size // training.accumulation
         batch = Batch(
             torch.empty(count, 3, size, size),
             torch.empty(count, 1, size, size),
-            noise,
+            torch.empty(count, *model.noise_shape(size, size)),
             torch.zeros(count, dtype=torch.long),
         )
         ledger.own(model.parameters())

@@ -4,17 +4,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from syndiff.data.augmentation import Augmentation
 from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.data.loading import CaseArrays
-from syndiff.models.control import PlainNetwork
-from syndiff.models.hardware import default_device
+from syndiff.models.network import Batch
 from syndiff.models.prediction import mean_dice, model_description
-from syndiff.models.segmenter import DiffusionSegmenter, initialise
+from syndiff.models.segmenter import initialise
 from syndiff.models.segmenter_settings import SegmenterSettings
-from syndiff.training.loop import case_indices, derived_seed
-from syndiff.training.objective import Batch, SegmentationObjective, backbone_of, draw_randomness
+from syndiff.models.tensors import trainable_state
+from syndiff.training.loop import Validation, case_indices, derived_seed
+from syndiff.training.objective import SegmentationObjective, draw_randomness
 from syndiff.training.settings import TrainingSettings
 
 
@@ -24,7 +25,7 @@ class SegmentationTask:
     The first source of `train_cases` is the real one; all others are painted.
     """
 
-    score_name, score_sign = "val_dice", 1
+    score_name, score_sign, begins_trained = "val_dice", 1, False
 
     def __init__(
         self,
@@ -39,29 +40,31 @@ class SegmentationTask:
         self.model_settings, self.settings, self.seed = model_settings, settings, seed
         self.train_cases, self.val_cases = train_cases, val_cases
         self.model = initialise(model_settings, seed)
-        if isinstance(self.model, DiffusionSegmenter) and model_settings.latent_scaling == "measured":
-            autoencoder = self.model.autoencoder.to(default_device())
-            autoencoder.scaling_factor = autoencoder.measure_scaling(train_cases.masks)
+        self.model.measure_latents(train_cases.masks)
         self.objective = SegmentationObjective(self.model, settings)
         self.augment = Augmentation(augmentation)
         self.coarse_steps = round(settings.coarse_share * settings.steps)
         self.mixed_steps = settings.steps - round(settings.real_share * settings.steps)
         self.real = torch.nonzero(train_cases.source == 0).flatten()
 
+    def state(self) -> dict[str, Tensor]:
+        """All but the frozen autoencoder's."""
+        return trainable_state(self.model)
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The pretrained backbone has a rate of its own; the vision encoder may be left out of the average."""
-        backbone = set(backbone_of(self.model).parameters())
+        backbone = set(self.model.backbone_part.parameters())
         rest = [p for p in self.model.parameters() if p.requires_grad and p not in backbone]
         groups: list[dict[str, Any]] = [
             {"params": rest, "rate_scale": 1.0},
             {
-                "params": [p for p in backbone_of(self.model).parameters() if p.requires_grad],
+                "params": [p for p in self.model.backbone_part.parameters() if p.requires_grad],
                 "rate_scale": self.settings.backbone_rate,
             },
         ]
-        if self.settings.ema_encoder or isinstance(self.model, PlainNetwork):
+        if self.settings.ema_encoder or self.model.vision_encoder is None:
             return groups
-        encoder = set(self.model.encoder.parameters())
+        encoder = set(self.model.vision_encoder.parameters())
         return [
             {**group, "params": [p for p in group["params"] if (p in encoder) != averaged], "averaged": averaged}
             for group in groups
@@ -88,10 +91,10 @@ class SegmentationTask:
         noise, timestep = draw_randomness(self.model, len(indices), size, self.settings.inference_share, generator)
         return Batch(image.contiguous(memory_format=torch.channels_last), mask, noise, timestep)
 
-    def validate(self) -> float:
+    def validate(self) -> Validation:
         """Mean Dice on the validation cases at the model's resolution, one view an image."""
         assert self.val_cases is not None
-        return mean_dice(self.model, self.val_cases, batch_size=self.settings.batch_size)
+        return Validation(mean_dice(self.model, self.val_cases, batch_size=self.settings.batch_size))
 
     def describe(self, *, step: int, score: float | None) -> dict[str, Any]:
         """`model_description` of the segmenter."""

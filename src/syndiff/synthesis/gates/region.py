@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.masks import bounding_box
-from syndiff.synthesis.field import View, view
-from syndiff.synthesis.outline import outline_distance
+from syndiff.synthesis.contour import contour_distance
+from syndiff.synthesis.field import FieldOfView, judge_view
 
 LEAST = 24
 """Pixels that a mean over a part of the picture needs; with fewer, a score is not applicable."""
@@ -29,7 +29,7 @@ class GateInput:
     paint_mask: NDArray[np.bool_]
     prompt: str = ""
     case_id: str = ""
-    seen: View | None = None
+    seen: FieldOfView | None = None
 
 
 class Region:
@@ -63,13 +63,13 @@ class Region:
     @cached_property
     def depth(self) -> NDArray[np.float32]:
         """Signed distance to the border of the painted area, in pixels: positive inside, ±0.5 beside the border."""
-        return -outline_distance(self.paint)
+        return -contour_distance(self.paint)
 
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
         """Neither another lesion nor outside the field of view."""
         foreign = (self.sample.label & ~self.sample.lesion_mask)[self.window]
-        seen = self.sample.seen or view(self.sample.image)
+        seen = self.sample.seen or judge_view(self.sample.image)
         rows, columns = (np.arange(foreign.shape[i]) + self.window[i].start for i in (0, 1))
         return seen.field[np.ix_(rows // seen.step, columns // seen.step)] & ~foreign
 

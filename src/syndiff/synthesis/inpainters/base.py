@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.seen import Seen
+from syndiff.synthesis.inpainters.capabilities import Capabilities
 
 
 @dataclass(frozen=True)
@@ -38,32 +39,8 @@ class Inpainter(Protocol):
         """The name in the manifest and on the command line."""
 
     @property
-    def margin(self) -> float:
-        """How far around the lesion it must paint, as a share of the lesion's radius (0: the label only)."""
-
-    @property
-    def batch_size(self) -> int:
-        """How many requests it takes at once."""
-
-    @property
-    def copies(self) -> bool:
-        """Whether it pastes real lesions on purpose; nobody then looks for copies of training cases."""
-
-    @property
-    def paints_from_text(self) -> bool:
-        """Whether it follows the prompt, and so can paint without a donor: every way but `keep` needs that."""
-
-    @property
-    def reads_outline(self) -> bool:
-        """Whether it paints the lesion inside the request's outline and healthy tissue in the rest of the mask."""
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Distributions whose version can change a pixel of the result."""
-
-    @property
-    def reads_captions(self) -> bool:
-        """Whether it learned its words from captions, so that prompts must be worded as these are."""
+    def capabilities(self) -> Capabilities:
+        """What it can do and what it needs."""
 
     @property
     def seen(self) -> Seen:

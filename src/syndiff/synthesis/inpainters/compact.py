@@ -35,9 +35,6 @@ class Compact:
     """
 
     name = "compact"
-    paints_from_text = True
-    reads_captions = True
-    libraries = ("diffusers", "torch")
 
     def __init__(self, checkpoint: Path, settings: CompactSettings | None = None) -> None:
         self.checkpoint, self.settings = checkpoint, settings or CompactSettings()
@@ -49,23 +46,9 @@ class Compact:
             )
         origin, kinds = f"{checkpoint / DESCRIPTION}: painting", {"margin": float, "context": float}
         painting = check_object(origin, described["painting"], kinds)
-        self.margin, self.context = float(painting["margin"]), float(painting["context"])
+        self.context = float(painting["context"])
+        self.capabilities = self.settings.capabilities(float(painting["margin"]))
         self._learned = learned_from(checkpoint, described)
-
-    @property
-    def reads_outline(self) -> bool:
-        """Unless it keeps something of what is there."""
-        return self.settings.reads_outline
-
-    @property
-    def copies(self) -> bool:
-        """Where the detail is a real lesion's."""
-        return self.settings.detail == "real"
-
-    @property
-    def batch_size(self) -> int:
-        """Samples painted at once."""
-        return self.settings.batch_size
 
     @property
     def seen(self) -> Seen:
@@ -82,7 +65,7 @@ class Compact:
             "learned_from": sorted(_datasets(self._learned)),
             "settings": {
                 **asdict(self.settings),
-                "margin": self.margin,
+                "margin": self.capabilities.margin,
                 "context": self.context,
                 "device": default_device().type,
                 "architecture": asdict(self._model.settings),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from syndiff.bounds import Bounds, Section
+from syndiff.synthesis.inpainters.capabilities import Capabilities
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +36,17 @@ class CompactSettings(Section):
     detail: Literal["painted", "real"] = "painted"
     batch_size: Annotated[int, Bounds(1, 1024)] = 8
 
-    @property
-    def reads_outline(self) -> bool:
-        """Not where it keeps something of what is there: of an old lesion beside the outline that would remain."""
-        return self.strength == 1 and self.detail == "painted"
+    def capabilities(self, margin: float) -> Capabilities:
+        """What an inpainter that was taught with this `margin` can do so."""
+        return Capabilities(
+            margin=margin,
+            batch_size=self.batch_size,
+            copies=self.detail == "real",
+            # not where it keeps something of what is there: of an old lesion beside the outline that would remain
+            reads_outline=self.strength == 1 and self.detail == "painted",
+            reads_captions=True,
+            libraries=("diffusers", "torch"),
+        )
 
     def check_steps(self, timesteps: int) -> None:
         """Raise SyndiffError for more steps than the inpainter's noise schedule has."""

@@ -12,24 +12,19 @@ from syndiff.data.masks import bounding_box
 from syndiff.data.readers import to_unit
 from syndiff.data.seen import Seen
 from syndiff.synthesis.inpainters.base import InpaintRequest
+from syndiff.synthesis.inpainters.capabilities import Capabilities
 
 
 class CopyPaste:
     """Gradient-domain blending (Perez, Gangnet and Blake, "Poisson image editing", SIGGRAPH 2003).
 
     Inside the mask the result has the lesion's gradients; on the mask's border it meets the frame exactly.
-    A band of the lesion's own surroundings is taken along (`margin`), so that the border to be matched is
+    A band of the lesion's own surroundings is taken along (the margin), so that the border to be matched is
     mucosa against mucosa and the lesion keeps its contrast.
     """
 
     name = "copy_paste"
-    margin = 0.25
-    batch_size = 1
-    copies = True
-    paints_from_text = False
-    reads_outline = False
-    libraries = ("scipy",)
-    reads_captions = False
+    capabilities = Capabilities(margin=0.25, copies=True, paints_from_text=False, libraries=("scipy",))
 
     def check_prompt(self, text: str) -> None:
         """Any prompt will do: it is recorded, not read."""
@@ -41,7 +36,7 @@ class CopyPaste:
 
     def describe(self) -> dict[str, Any]:
         """Name the backend; it has no weights."""
-        settings = {"margin": self.margin, "blending": "poisson"}
+        settings = {"margin": self.capabilities.margin, "blending": "poisson"}
         nothing: dict[str, Any] = {"model": None, "revision": None, "hash": None, "learned_from": []}
         return {"name": self.name, **nothing, "settings": settings}
 

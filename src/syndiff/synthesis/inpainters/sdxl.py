@@ -19,6 +19,7 @@ from syndiff.models.lora import LoraFile, find_lora, load_loras
 from syndiff.models.pipeline_folder import DEFAULT_MODEL, PipelineFolder, find_pipeline, first_line
 from syndiff.models.text import check_prompt_length, load_tokenizers
 from syndiff.synthesis.inpainters.base import InpaintRequest
+from syndiff.synthesis.inpainters.capabilities import Capabilities
 from syndiff.synthesis.inpainters.sdxl_settings import LARGE, SdxlSettings
 from syndiff.synthesis.inpainters.strength import paint_by_way, with_donor
 
@@ -42,11 +43,6 @@ class Sdxl:
     """
 
     name = "sdxl"
-    margin = 0.0
-    copies = False
-    paints_from_text = True
-    reads_outline = False
-    reads_captions = False
 
     def __init__(
         self, model: str = DEFAULT_MODEL, *, revision: str | None = None, settings: SdxlSettings | None = None
@@ -54,14 +50,10 @@ class Sdxl:
         self.model, self.revision, self.settings = model, revision, settings or SdxlSettings()
 
     @property
-    def batch_size(self) -> int:
-        """Samples painted at once."""
-        return self.settings.batch_size
-
-    @property
-    def libraries(self) -> tuple[str, ...]:
-        """Distributions whose version can change a pixel."""
-        return ("diffusers", "scipy", "torch", "transformers", *(("peft",) if self.settings.loras else ()))
+    def capabilities(self) -> Capabilities:
+        """It paints the label alone, from text."""
+        libraries = ("diffusers", "scipy", "torch", "transformers", *(("peft",) if self.settings.loras else ()))
+        return Capabilities(batch_size=self.settings.batch_size, libraries=libraries)
 
     def check_prompt(self, text: str) -> None:
         """Raise SyndiffError when a text encoder would cut the end off `text`; loads the tokenizers only."""
@@ -87,7 +79,7 @@ class Sdxl:
             "settings": {
                 **used,
                 "loras": [{"file": lora.name, "weight": lora.weight, "hash": lora.hash} for lora in self._loras],
-                "margin": self.margin,
+                "margin": self.capabilities.margin,
                 "watermark": False,
             },
         }

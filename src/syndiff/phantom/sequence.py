@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label, maximum_filter, minimum_filter
 
-from syndiff.data.phantom.caption import describe
-from syndiff.data.phantom.colon import Colon, View, cast, make_colon, turn
-from syndiff.data.phantom.lesion import Lesion, make_lesion
-from syndiff.data.phantom.mucosa import make_mucosa
-from syndiff.data.phantom.noise import Floats
-from syndiff.data.phantom.optics import FIELD, lens, make_endoscope, photograph
-from syndiff.data.phantom.shading import Scene, make_appearance
-from syndiff.data.phantom.tracing import find
+from syndiff.phantom.caption import describe
+from syndiff.phantom.colon import Camera, Colon, cast, make_colon, turn
+from syndiff.phantom.lesion import Polyp, make_lesion
+from syndiff.phantom.mucosa import make_mucosa
+from syndiff.phantom.noise import Floats
+from syndiff.phantom.optics import FIELD, lens, make_endoscope, photograph
+from syndiff.phantom.shading import Scene, make_appearance
+from syndiff.phantom.tracing import find
 
 SKETCH = 32  # shorter side of the coarse picture that polyps are placed and measured in
 SMALLEST, LARGEST = 0.015, 0.17  # of the frame's area that a polyp is meant to cover
@@ -65,7 +65,7 @@ def make_motion(rng: np.random.Generator) -> Motion:
     return Motion(np.stack([middle, amplitude, rng.uniform(0.25, 0.6, 4), rng.uniform(0, 2 * np.pi, 4)], axis=1))
 
 
-def place_lesions(rng: np.random.Generator, colon: Colon, motion: Motion, aspect: float) -> tuple[Lesion, ...]:
+def place_lesions(rng: np.random.Generator, colon: Colon, motion: Motion, aspect: float) -> tuple[Polyp, ...]:
     """One polyp, or two, that stay in view as the camera sways and cover about the wanted share of the frame.
 
     `aspect` is the frame's height over its width. Candidates are tried in turn, and the first that is good enough
@@ -74,12 +74,12 @@ def place_lesions(rng: np.random.Generator, colon: Colon, motion: Motion, aspect
     height, width = round(SKETCH * max(1.0, aspect)), round(SKETCH * max(1.0, 1 / aspect))
     rays = lens(height, width)
     views = [cast(colon, *motion.pose(index), rays) for index in (0, 4, 9)]
-    lesions: tuple[Lesion, ...] = ()
+    lesions: tuple[Polyp, ...] = ()
     for number in range(1 + (rng.random() < 0.2)):
         largest = LARGEST if number == 0 else 0.04
         wanted = rng.uniform(np.sqrt(SMALLEST), np.sqrt(largest)) ** 2
         taken = find(lesions, views[0]).owner.reshape(height, width)
-        best: tuple[float, Lesion] | None = None
+        best: tuple[float, Polyp] | None = None
         for _ in range(5):
             lesion = _candidate(rng, views[0], taken, wanted)
             area = _survey((*lesions, lesion), views[:1], (height, width))[0][0, number]
@@ -96,7 +96,7 @@ def place_lesions(rng: np.random.Generator, colon: Colon, motion: Motion, aspect
     return lesions
 
 
-def _candidate(rng: np.random.Generator, view: View, taken: NDArray[np.uint8], wanted: float) -> Lesion:
+def _candidate(rng: np.random.Generator, view: Camera, taken: NDArray[np.uint8], wanted: float) -> Polyp:
     """A polyp at a random place that is in view, lit, not too oblique, not on the brink of a fold, not taken."""
     shape = taken.shape
     off_axis = np.arccos(np.clip(lens(*shape)[2], -1, 1)) / FIELD
@@ -111,7 +111,7 @@ def _candidate(rng: np.random.Generator, view: View, taken: NDArray[np.uint8], w
 
 
 def _survey(
-    lesions: tuple[Lesion, ...], views: list[View], shape: tuple[int, int]
+    lesions: tuple[Polyp, ...], views: list[Camera], shape: tuple[int, int]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Share of the picture that each polyp covers in each view (views, lesions), and separate pieces (views,)."""
     inside = lens(*shape)[2] > np.cos(1.05 * FIELD)

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.phantom.lesion import Lesion
+from syndiff.phantom.lesion import Polyp
 
 SMALL, LARGE = 0.03, 0.09  # of the visible area
 
 
 def describe(
-    lesions: Sequence[Lesion], owner: NDArray[np.uint8], shiny: NDArray[np.bool_], visible: NDArray[np.bool_]
+    lesions: Sequence[Polyp], owner: NDArray[np.uint8], shiny: NDArray[np.bool_], visible: NDArray[np.bool_]
 ) -> str:
     """One sentence about the polyps in a frame.
 
@@ -28,7 +28,7 @@ def describe(
     return " and ".join(parts)
 
 
-def _one(lesion: Lesion, here: NDArray[np.bool_], shiny: NDArray[np.bool_], visible: NDArray[np.bool_]) -> str:
+def _one(lesion: Polyp, here: NDArray[np.bool_], shiny: NDArray[np.bool_], visible: NDArray[np.bool_]) -> str:
     share = here.sum() / visible.sum()
     size = "small" if share < SMALL else "large" if share > LARGE else "medium-sized"
     text = f"a {size} {lesion.shape} polyp, {colour_word(lesion)}, {_place(here)}"
@@ -40,7 +40,7 @@ def _one(lesion: Lesion, here: NDArray[np.bool_], shiny: NDArray[np.bool_], visi
     return text + (", with " + " and ".join(extras) if extras else "")
 
 
-def colour_word(lesion: Lesion) -> str:
+def colour_word(lesion: Polyp) -> str:
     """How the polyp's own colour differs from the mucosa's."""
     red, green, _ = lesion.tint
     if green / red < 0.92:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.phantom.colon import View, unit
-from syndiff.data.phantom.lesion import Lesion
-from syndiff.data.phantom.noise import Floats
+from syndiff.phantom.colon import Camera, unit
+from syndiff.phantom.lesion import Polyp
+from syndiff.phantom.noise import Floats
 
 STEPS = 18
 CAUTION = np.float32(0.9)  # of the distance to a polyp that a ray advances, for the distance is approximate
@@ -25,7 +25,7 @@ class Hits(NamedTuple):
     rays: NDArray[np.intp]  # which of the view's
     distance: Floats  # (n,)
     normal: Floats  # (3, n)
-    belongs: Floats  # (n,) from 0, the wall, to 1, the polyp; its outline is at 0.5
+    belongs: Floats  # (n,) from 0, the wall, to 1, the polyp; its contour is at 0.5
     local: Floats  # (3, n) in the polyp's frame, in units of its size
 
     def where(self, keep: NDArray[np.bool_]) -> "Hits":
@@ -43,7 +43,7 @@ class Surface:
     hits: tuple[Hits, ...]  # what is seen of each polyp
 
 
-def find(lesions: Sequence[Lesion], view: View) -> Surface:
+def find(lesions: Sequence[Polyp], view: Camera) -> Surface:
     """The nearest of wall and polyps along each ray."""
     distance, normal = view.distance.copy(), view.normal.copy()
     owner = np.zeros(distance.size, np.uint8)
@@ -58,7 +58,7 @@ def find(lesions: Sequence[Lesion], view: View) -> Surface:
     return Surface(distance, normal, owner, tuple(seen))
 
 
-def trace(lesion: Lesion, view: View) -> Hits:
+def trace(lesion: Polyp, view: Camera) -> Hits:
     """Where the rays of `view` meet one polyp: each advances by as much as nothing can be nearer (sphere tracing)."""
     rays, distance = _approach(lesion, view)
     size = np.float32(lesion.size)
@@ -89,7 +89,7 @@ def trace(lesion: Lesion, view: View) -> Hits:
     return Hits(rays[hit], distance[hit], normal, belongs, local)
 
 
-def _approach(lesion: Lesion, view: View) -> tuple[NDArray[np.intp], Floats]:
+def _approach(lesion: Polyp, view: Camera) -> tuple[NDArray[np.intp], Floats]:
     """Which rays come near the polyp before the wall does, and how far away that is."""
     parts = lesion.parts()
     camera = np.array([0, 0, view.z], np.float32)

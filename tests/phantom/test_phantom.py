@@ -14,8 +14,8 @@ from PIL import Image
 from scipy.ndimage import binary_dilation, binary_fill_holes, label
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.phantom import Frame, render_sequence, sequence, write_phantom
 from syndiff.errors import SyndiffError
+from syndiff.phantom import Frame, render_sequence, sequence, write_phantom
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,14 @@ from safetensors.torch import load_file, save_file
 from damage import damaged
 from syndiff.config.loading import load_settings
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.phantom import write_phantom
 from syndiff.data.splits import Split, make_split
-from syndiff.deploy.predict import Predicted, predict_images
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
-from syndiff.pipeline.arms import evaluate_verb, train_verb
+from syndiff.inference.predict import Predicted, predict
+from syndiff.phantom import write_phantom
+from syndiff.pipeline.evaluation import evaluate
+from syndiff.pipeline.training import train
 from syndiff.studies.cells import diffusion_settings
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.gates.panel import Gates
@@ -57,14 +58,14 @@ class Place:
 
     def train(self) -> str:
         chosen = load_settings("compact", None, [*TINY, *SHORT])
-        return train_verb(self.data, self.root / "split.json", self.run, None, chosen, 0, False)
+        return str(train(self.data, self.run, split=self.root / "split.json", settings=chosen))
 
     def evaluate(self) -> str:
-        return evaluate_verb(self.run, self.data, external=False, tolerance=2.0, seed=0)
+        return str(evaluate(self.run, self.data))
 
     def predict(self) -> Predicted:
         image = min((self.data / "images").iterdir())
-        return predict_images(self.run, image, self.root / "masks")
+        return predict(self.run, image, self.root / "masks")
 
     def study(self) -> None:
         diffusion_settings(self.run, best_checkpoint(self.run))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from syndiff.data.phantom.noise import Floats
+from syndiff.phantom.noise import Floats
 
 SHAPES = ("sessile", "flat", "pedunculated", "lobulated")
 SUNK = np.float32(0.5)  # how far a polyp reaches below the wall, lest it show on the far side of a fold
@@ -12,7 +12,7 @@ JOINT = np.float32(0.12)  # how widely its parts melt together
 
 
 @dataclass(frozen=True)
-class Lesion:
+class Polyp:
     """One polyp: where it stands, its solid in its own frame, and how it is coloured.
 
     The solid is an uneven union of ellipsoids, balls and a stalk, in units of `size`.
@@ -31,7 +31,7 @@ class Lesion:
     vessels: float  # how far vessels show on it, 1 as on the mucosa
     texture_at: Floats  # (2,) where in the surface texture it lies, as a share of the texture
 
-    def scaled(self, factor: float) -> "Lesion":
+    def scaled(self, factor: float) -> "Polyp":
         """The same polyp, larger or smaller."""
         return replace(self, size=self.size * factor)
 
@@ -72,7 +72,7 @@ def _join(first: Floats, second: Floats) -> Floats:
     return np.minimum(first, second) - overlap * overlap / (4 * JOINT)
 
 
-def make_lesion(rng: np.random.Generator, anchor: Floats, normal: Floats, size: float) -> Lesion:
+def make_lesion(rng: np.random.Generator, anchor: Floats, normal: Floats, size: float) -> Polyp:
     """A random polyp at a point of the wall, about `size` lumen radii in radius."""
     shape = str(rng.choice(SHAPES, p=(0.4, 0.25, 0.17, 0.18)))
     ellipsoids, balls = _solid(rng, shape)
@@ -80,7 +80,7 @@ def make_lesion(rng: np.random.Generator, anchor: Floats, normal: Floats, size: 
     tangent /= np.linalg.norm(tangent)
     uneven = rng.uniform(0.08, 0.16) if shape == "flat" else rng.uniform(0.06, 0.15)
     warp = np.stack([np.full(3, uneven), rng.uniform(2.0, 4.5, 3), rng.uniform(0, 2 * np.pi, 3)])
-    return Lesion(
+    return Polyp(
         shape=shape,
         anchor=anchor.astype(np.float32),
         axes=np.stack([tangent, np.cross(normal, tangent), normal]).astype(np.float32),

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from syndiff.data.phantom.colon import Colon, View, unit
-from syndiff.data.phantom.lesion import Lesion
-from syndiff.data.phantom.mucosa import Mucosa
-from syndiff.data.phantom.noise import TILE, Floats
-from syndiff.data.phantom.tracing import Surface
+from syndiff.phantom.colon import Camera, Colon, unit
+from syndiff.phantom.lesion import Polyp
+from syndiff.phantom.mucosa import Mucosa
+from syndiff.phantom.noise import TILE, Floats
+from syndiff.phantom.tracing import Surface
 
 PALETTE = np.array([[0.93, 0.47, 0.34], [0.94, 0.60, 0.42], [0.90, 0.65, 0.42], [0.90, 0.60, 0.48]], np.float32)
 STOOL = np.array([0.84, 0.53, 0.18], np.float32)
@@ -62,10 +62,10 @@ class Scene:
     colon: Colon
     mucosa: Mucosa
     appearance: Appearance
-    lesions: tuple[Lesion, ...]
+    lesions: tuple[Polyp, ...]
 
 
-def tissue(scene: Scene, view: View, surface: Surface) -> tuple[Floats, Floats]:
+def tissue(scene: Scene, view: Camera, surface: Surface) -> tuple[Floats, Floats]:
     """Display colour (3, n) in full light, and normals (3, n) with the grain of the surface."""
     appearance, mucosa = scene.appearance, scene.mucosa
     along = view.direction[2] * surface.distance + np.float32(view.z)

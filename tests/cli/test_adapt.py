@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from syndiff.data import inspection
 from syndiff.data.dataset import DatasetFolder
 from syndiff.data.inspection import open_checked
-from syndiff.data.phantom import write_phantom
 from syndiff.data.splits import Split, make_split
+from syndiff.phantom import write_phantom
 from syndiff.pipeline import adaptation
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.checkpoints import best_checkpoint
@@ -23,7 +23,7 @@ from syndiff.training.checkpoints import best_checkpoint
 TINY = (
     *("--set", "painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_channels=16"),
     *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
-    *("adapt.warmup=1", "adapt.validate_every=2", "adapt.checkpoint_every=2"),
+    *("adapt.warmup_steps=1", "adapt.validate_every=2", "adapt.checkpoint_every=2"),
 )
 FAST = ("compact.steps=2", "compact.batch_size=2", "gates.mode=report", "gates.checks=[contrast]")
 
@@ -245,7 +245,7 @@ def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split
     command = [
         *("adapt", "--data", phantom, "--split", split, "--out", tmp_path / "lora"),
         *("--inpainter", "sdxl", "--model", model, "--set", "lora.steps=2", "lora.batch_size=1", "lora.rank=2"),
-        *("lora.resolution=32", "lora.smallest_crop=16", "lora.pictures=1", "lora.picture_steps=1"),
+        *("lora.resolution=32", "lora.min_crop=16", "lora.pictures=1", "lora.picture_steps=1"),
     ]
     planned = syndiff(*command, "--dry-run")
     assert planned.status == 0, planned.err
@@ -287,7 +287,11 @@ def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split
         ),
         ("synthesize", ["--set", "adapt.steps=5"], "adapt.steps has no effect on `syndiff synthesize`"),
         ("adapt", ["--model", "x"], "x holds no inpainter"),
-        ("adapt", ["--set", "adapt.steps=5"], "adapt.steps has no effect on `syndiff adapt while adapt.minutes"),
+        (
+            "adapt",
+            ["--minutes", "5", "--set", "adapt.steps=5"],
+            "adapt.steps has no effect on `syndiff adapt while adapt.minutes",
+        ),
         ("adapt", ["--set", "lora.rank=5"], "lora.rank has no effect"),
         ("adapt", ["--inpainter", "sdxl", "--minutes", "5"], "adapt.minutes has no effect on"),
         ("adapt", ["--set", "painter.autoencoder=/nowhere/kl-f8"], "/nowhere/kl-f8"),

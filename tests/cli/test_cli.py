@@ -42,13 +42,13 @@ def test_every_setting_counts_however_often_the_flag_is_given(typed, capsys):
 
 
 def test_settings_are_shown_with_value_and_meaning(syndiff):
-    shown = syndiff("settings", "model", "training", "--set", "model.image_size=256", "training.clip=.inf")
+    shown = syndiff("settings", "model", "training", "--set", "model.image_size=256", "training.grad_clip=.inf")
     assert shown.status == 0, shown.err
-    assert "model.image_size = 256\n    side in pixels" in shown.out and "training.clip = .inf\n" in shown.out
-    assert "training.steps = 2400\n    optimiser steps." in shown.out  # documented in the class that it comes from
+    assert "model.image_size = 256\n    side in pixels" in shown.out and "training.grad_clip = .inf\n" in shown.out
+    assert "training.steps = 1400\n    optimiser steps." in shown.out  # documented in the class that it comes from
     assert "One of noise+latent, z0, v." in " ".join(shown.out.split())
     assert "gates.mode" not in shown.out
-    assert "\nrun.minutes = 15\n" in syndiff("settings").out
+    assert "\nrun.minutes = 0.0\n" in syndiff("settings").out
     mistaken = syndiff("settings", "modell")
     assert mistaken.status == 2 and "'modell'" in mistaken.err and "model, training" in mistaken.err
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.phantom.noise import TILE, Floats, bilinear, noise_bank
+from syndiff.phantom.noise import TILE, Floats, bilinear, noise_bank
 
 ANGLES = 256
 DEPTHS = 440
@@ -93,7 +93,7 @@ def _undulation(rng: np.random.Generator, z: Floats, theta: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class View:
+class Camera:
     """What n rays from the camera meet of the bare wall, in the tube's frame."""
 
     z: float  # of the camera, which is at x = y = 0
@@ -111,7 +111,7 @@ class View:
         return points
 
 
-def cast(colon: Colon, z: float, rotation: Floats, rays: Floats) -> View:
+def cast(colon: Colon, z: float, rotation: Floats, rays: Floats) -> Camera:
     """Trace camera rays (3, n) from (0, 0, z), turned by `rotation` (3, 3), to the wall."""
     direction = rotation.astype(np.float32) @ rays
     out = np.sqrt(direction[0] ** 2 + direction[1] ** 2) + np.float32(1e-6)
@@ -142,7 +142,7 @@ def cast(colon: Colon, z: float, rotation: Floats, rays: Floats) -> View:
     slope_z, slope_theta, hollow = bilinear(colon.relief, row, column)
     tilt = np.clip(slope_theta / np.maximum(out * distance, np.float32(0.05)), -3, 3)
     normal = np.stack([-radial[0] - radial[1] * tilt, -radial[1] + radial[0] * tilt, np.clip(slope_z, -4, 4)])
-    return View(z, direction, distance, unit(normal), hollow, theta, radial)
+    return Camera(z, direction, distance, unit(normal), hollow, theta, radial)
 
 
 def unit(vectors: Floats) -> Floats:

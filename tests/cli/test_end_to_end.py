@@ -12,12 +12,19 @@ import pytest
 from PIL import Image
 
 from syndiff.data.dataset import DatasetFolder
-from syndiff.data.phantom import write_phantom
+from syndiff.phantom import write_phantom
 
 TINY = ["--set", "model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16"]
 TINY += ["training.coarse_share=0", "training.steps=2", "training.batch_size=2"]
 PAINTER = ["painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_layers=1", "compact.steps=2"]
-ADAPT = ["adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2", "adapt.warmup=1", "gates.mode=off"]
+ADAPT = [
+    "adapt.minutes=0",
+    "adapt.steps=2",
+    "adapt.crops=16",
+    "adapt.batch_size=2",
+    "adapt.warmup_steps=1",
+    "gates.mode=off",
+]
 COPIED = ["--inpainter", "copy_paste"]
 RUN = [*TINY, "run.minutes=0"]
 PAINTED = [*RUN, "synthesis.inpainter=compact", *PAINTER, *ADAPT]

@@ -246,7 +246,7 @@ def test_a_run_folder_of_other_settings_shows_both_values(syndiff, phantom, spli
 def test_a_loss_that_is_not_finite_names_the_step(syndiff, phantom, split_file, tmp_path):
     outcome = syndiff(
         "train", "--data", phantom, "--split", split_file, "--out", tmp_path / "run", *TINY,
-        "training.learning_rate=1000", "training.warmup=0",
+        "training.learning_rate=1000", "training.warmup_steps=0",
     )  # fmt: skip
     assert outcome.status == 2 and "loss of step" in outcome.err and "learning_rate" in outcome.err
 

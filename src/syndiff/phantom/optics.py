@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter, uniform_filter1d
 
-from syndiff.data.phantom.colon import cast
-from syndiff.data.phantom.noise import Floats
-from syndiff.data.phantom.shading import Appearance, Scene, develop, light, tissue
-from syndiff.data.phantom.tracing import find
+from syndiff.phantom.colon import cast
+from syndiff.phantom.noise import Floats
+from syndiff.phantom.shading import Appearance, Scene, develop, light, tissue
+from syndiff.phantom.tracing import find
 
 FIELD = 0.95  # radians from the middle of the picture to the nearer edges of the frame
 BLACK = 0.03  # of full scale, outside the window

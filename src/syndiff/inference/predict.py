@@ -9,11 +9,11 @@ from typing import Any
 from tqdm import tqdm
 
 from syndiff.data.readers import IMAGE_EXTENSIONS, read_image
-from syndiff.deploy.journal import Journal
 from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, sha256
 from syndiff.imaging import encode_png
+from syndiff.inference.journal import Journal
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.training.checkpoints import best_checkpoint
 
@@ -48,37 +48,57 @@ class Predicted:
         return [f"Not read: {_told(self.ignored)}"]
 
 
-def predict_images(
-    run: Path,
-    images: Path,
-    out: Path,
+def load(
+    run: Path | str, *, seed: int = 0, timestep: int | None = None, steps: int | None = None, views: int | None = None
+) -> SegmenterPredictor:
+    """A trained segmenter, ready to predict single images.
+
+    `run` is a run folder (its best checkpoint is used) or a checkpoint folder. `timestep`, `steps` and `views` replace
+    the model's own; `seed` is that of the noise.
+
+    Raises SyndiffError for a folder without a model, damaged weights, and a timestep or a number of steps or views that
+    the model does not have.
+
+    >>> segmenter = syndiff.load("runs/mine")
+    >>> segmenter.predict(image).mask  # image: HxWx3 uint8 or uint16; mask: HxW bool
+    """
+    run = Path(run)
+    return SegmenterPredictor.load(
+        _checkpoint(run), name=run.name, seed=seed, timestep=timestep, steps=steps, views=views
+    )
+
+
+def predict(
+    run: Path | str,
+    images: Path | str,
+    out: Path | str,
     *,
     timestep: int | None = None,
     steps: int | None = None,
     views: int | None = None,
     seed: int = 0,
+    progress: bool = True,
 ) -> Predicted:
-    """Write `out`/<stem>.png (0 background, 255 lesion, the image's own size) for every image.
+    """Write `out`/<stem>.png (0 background, 255 lesion, the image's own size) for an image or every image of a folder.
 
-    `run` is a run folder (its best checkpoint is used) or a checkpoint folder. `timestep`, `steps` and
-    `views` replace the model's own. The same call goes on where it stopped: a mask is made again only where it is
-    missing or its image has changed, and a mask that was changed since is never replaced. An image that cannot be read
-    does not keep the others from being predicted.
+    `run`, `timestep`, `steps`, `views` and `seed` are those of `load`. The same call goes on where it stopped: a mask
+    is made again only where it is missing or its image has changed, and a mask that was changed since is never
+    replaced. An image that cannot be read does not keep the others from being predicted; it is named in `problems`.
 
     Raises SyndiffError for a folder without images, two images of one stem, a run without a model, and an `out` that
     holds other files or masks of another run or other settings.
+
+    >>> syndiff.predict("runs/mine", "new-images", "masks").written
     """
+    run, images, out = Path(run), Path(images), Path(out)
     paths, ignored = _list_images(images, out)
     _check_apart(paths, out)
-    checkpoint = run if (run / "model.json").is_file() else best_checkpoint(run)
-    origin = _origin(checkpoint, timestep=timestep, steps=steps, views=views, seed=seed)
+    origin = _origin(_checkpoint(run), timestep=timestep, steps=steps, views=views, seed=seed)
     result = Predicted(ignored=ignored)
     with claimed(out, KIND):
         journal = Journal(out, origin)
-        predictor = SegmenterPredictor.load(
-            checkpoint, name=run.name, seed=seed, timestep=timestep, steps=steps, views=views
-        )
-        for path in tqdm(paths, desc="predicting", unit="image"):
+        predictor = load(run, seed=seed, timestep=timestep, steps=steps, views=views)
+        for path in tqdm(paths, desc="predicting", unit="image", disable=not progress):
             try:
                 if _predict_one(predictor, path, journal, out):
                     result.written += 1
@@ -87,6 +107,10 @@ def predict_images(
             except SyndiffError as error:
                 result.problems.append(str(error))
     return result
+
+
+def _checkpoint(run: Path) -> Path:
+    return run if (run / "model.json").is_file() else best_checkpoint(run)
 
 
 def _origin(checkpoint: Path, **chosen: int | None) -> dict[str, Any]:

@@ -1,14 +1,14 @@
-"""How far every pixel lies from the outline of a mask."""
+"""How far every pixel lies from the contour of a mask."""
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 
-def outline_distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Signed distance in pixels from the outline of `mask` (HxW): below 0 inside, 0.5 on either side of the outline.
+def contour_distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Signed distance in pixels from the contour of `mask` (HxW): below 0 inside, 0.5 on either side of the contour.
 
-    The frame's own edge is no outline. A mask without any outline, empty or full, is further away from it than the
+    The frame's own edge is no contour. A mask without any contour, empty or full, is further away from it than the
     frame is large. One distance transform serves both sides.
     """
     rim = mask & grown(~mask)

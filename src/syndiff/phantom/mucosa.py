@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 
-from syndiff.data.phantom.noise import TILE, Floats, corners, shifted
+from syndiff.phantom.noise import TILE, Floats, corners, shifted
 
 CHANNELS = ("tone", "red", "vessel", "slope_u", "slope_v", "debris", "bubble", "film")
 

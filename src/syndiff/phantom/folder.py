@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from syndiff.data.phantom.sequence import render_sequence
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, write_bytes, write_json, write_text
 from syndiff.imaging import encode_png
+from syndiff.phantom.sequence import render_sequence
 
 PNG_EFFORT = 4  # of zlib: half the time of its default for some percent of size
 SMALLEST_SIDE = 64  # pixels; below it a small polyp is a handful of them

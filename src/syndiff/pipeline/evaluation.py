@@ -1,0 +1,119 @@
+"""`syndiff evaluate`: trained segmenters on the cases that they are judged on, timed side by side."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from syndiff.data.dataset import DatasetFolder
+from syndiff.data.inspection import open_checked
+from syndiff.data.splits import Split
+from syndiff.errors import SyndiffError, shown
+from syndiff.evaluation.evaluate import evaluate as evaluate_cases
+from syndiff.evaluation.evaluate import finished, read_summary, scores_of
+from syndiff.evaluation.statistics import Interval
+from syndiff.evaluation.timing import time_predictors
+from syndiff.files import sha256
+from syndiff.models.prediction import SegmenterPredictor
+from syndiff.pipeline.provenance import check_external, check_own_test, folder_name
+from syndiff.training.checkpoints import best_checkpoint
+
+log = logging.getLogger("syndiff")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a run on a dataset, each a mean over `cases` images with its 95 % interval.
+
+    `scores` are dice, iou, precision, recall, hd95 and nsd. `out` holds per_case.csv, summary.json, timing.json and the
+    predicted masks.
+    """
+
+    out: Path
+    dataset: str
+    cases: int
+    scores: Mapping[str, Interval]
+
+    def __str__(self) -> str:
+        lines = [f"{self.cases} cases of {self.dataset}"]
+        for name, score in self.scores.items():
+            interval = "" if score.low is None else f" [{score.low:.3f}, {score.high:.3f}]"
+            lines.append(f"{name:10} {'n/a' if score.mean is None else format(score.mean, '.3f')}{interval}")
+        return "\n".join([*lines, f"Written to {self.out}"])
+
+
+def evaluate(
+    run: Path | str, data: Path | str, *, external: bool = False, tolerance: float = 2.0, seed: int = 0
+) -> Evaluation:
+    """Judge a run on the test cases of its own split, or with `external` on all cases of another dataset.
+
+    `run` is a run folder of `train` or one arm of `run`; its best checkpoint is judged. `tolerance` is the distance in
+    pixels within which two surfaces agree (nsd). `seed` is that of the noise.
+
+    Raises SyndiffError for a dataset that is not the run's own and, with `external`, for one that is, or that the run
+    or anything behind its synthetic cases has seen.
+
+    >>> print(syndiff.evaluate("runs/mine", "my-polyps"))
+    """
+    run, dataset = Path(run), open_checked(Path(data))
+    split = Split.read(run / "split.json")
+    if external:
+        check_external(run, split, dataset)
+        cases, files = tuple(case.id for case in dataset.cases), dataset.fingerprint()
+    else:
+        check_own_test(run, split, dataset)
+        cases, files = split.test, split.fingerprint
+    (summary,) = evaluate_runs([run], dataset, cases, dataset_fingerprint=files, tolerance=tolerance, seed=seed)
+    out = run / "eval" / folder_name(dataset.name)
+    return Evaluation(out, dataset.name, len(cases), scores_of(summary, out))
+
+
+def evaluate_runs(
+    runs: Sequence[Path],
+    dataset: DatasetFolder,
+    cases: Sequence[str],
+    *,
+    dataset_fingerprint: str,
+    tolerance: float,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Evaluate the best checkpoint of each run on these cases, and time them side by side.
+
+    A finished evaluation is kept when it is of the same weights, files, seed and tolerance, and made again otherwise.
+    Returns the summaries.
+    """
+    predictors, outs, fresh = [], [], False
+    for run in runs:
+        checkpoint = best_checkpoint(run)
+        out = run / "eval" / folder_name(dataset.name)
+        predictor = SegmenterPredictor.load(checkpoint, name=run.name, seed=seed)
+        provenance = {"weights": sha256(checkpoint / "model.safetensors"), "step": int(checkpoint.name), "seed": seed}
+        judged = {"name": dataset.name, "fingerprint": dataset_fingerprint}
+        if (out / "summary.json").is_file():
+            earlier = read_summary(out).get("dataset", judged)
+            if earlier != judged:
+                raise SyndiffError(
+                    f"{out} holds the evaluation on another dataset or on other files ({shown(earlier)}). Give one of "
+                    "the two datasets another name in its dataset.json, or move that folder away."
+                )
+        if finished(out, cases, provenance=provenance, tolerance=tolerance, dataset=judged):
+            log.info(f"{out}: finished earlier with the same weights, files and settings, and kept")
+        else:
+            fresh = True
+            evaluate_cases(
+                predictor,
+                dataset,
+                cases,
+                out,
+                tolerance=tolerance,
+                fingerprint=dataset_fingerprint,
+                keep_predictions=True,
+                provenance=provenance,
+            )
+        predictors.append(predictor)
+        outs.append(out)
+    if fresh or not all((out / "timing.json").is_file() for out in outs):
+        image, _ = dataset.load(dataset[cases[0]])
+        time_predictors(predictors, image, outs=[out / "timing.json" for out in outs])
+    return [read_summary(out) for out in outs]
