@@ -12,7 +12,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -166,9 +166,7 @@ def python(asked: str) -> Iterator[str]:
             if not name.startswith("_") and getattr(value, "__module__", None) == module and inspect.getdoc(value)
         ]
     )
-    if not names:
-        yield "It has no names in this version."
-    for name in names:
+    for name in sorted(names, key=lambda name: (inspect.isclass(getattr(found, name)), name)):  # functions first
         yield from _entry(f"{module}.{name}", getattr(found, name))
 
 
@@ -202,21 +200,24 @@ def _signature(thing: Any, *, bound: bool = False) -> str:
     if inspect.isclass(thing):
         signature = signature.replace(return_annotation=inspect.Signature.empty)
     text = stringify_signature(signature.replace(parameters=parameters), unqualified_typehints=True)
-    return re.sub(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[(\w+)\]\]", r"NDArray[\1]", text)
+    array = re.compile(r"~numpy\.ndarray\[~?tuple\[~typing\.Any, \.\.\.\], ~numpy\.dtype\[([~\w.]+)\]\]")
+    return array.sub(r"~numpy.typing.NDArray[\1]", text).replace("<factory>", "...")
 
 
 def _document(thing: Any) -> Iterator[str]:
     """A docstring as Markdown: its lists of arguments as lists, its examples as code."""
     text = re.sub(r"((?:^>>> .*\n?)(?:^\S.*\n?)*)", r"```pycon\n\1\n```\n", inspect.getdoc(thing) or "", flags=re.M)
-    section = ""
+    section, own, code = "", {item.name for item in fields(thing)} if is_dataclass(thing) else set(), False
     for line in text.splitlines():
+        code ^= line.startswith("```")
+        line = line if code or section.startswith("Example") or line.startswith(" " * 8) else _prose(line)
         heading = re.fullmatch(r"(Args|Attributes|Returns|Raises|Yields|Examples?):", line)
         if heading:
             section = heading[1]
             yield from ("", f"**{section}**", "")
         elif line and not line.startswith(" "):
             section = ""
-            yield line
+            yield f"- {line}" if line.split(":")[0].split(",")[0] in own else line
         elif section in ("Args", "Attributes", "Raises") and (item := re.match(r" {4}(\w+): (.*)", line)):
             yield f"- `{item[1]}`: {item[2]}"
         elif section and not section.startswith("Example"):
@@ -249,7 +250,7 @@ def _sentence(text: str) -> str:
 def _prose(text: str) -> str:
     """Plain text as Markdown: nothing outside of code is marked up."""
     pieces = re.split(r"(`[^`]*`)", text)
-    return "".join(piece if index % 2 else re.sub(r"([<*_~|])", r"\\\1", piece) for index, piece in enumerate(pieces))
+    return "".join(piece if index % 2 else re.sub(r"([<*_~])", r"\\\1", piece) for index, piece in enumerate(pieces))
 
 
 PARTS: dict[str, Callable[..., Iterator[str]]] = {
