@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 
 from syndiff.config.loading import load_settings
 from syndiff.config.settings import Settings
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.files import write_json
 from syndiff.pipeline.factories import make_gates, make_inpainter
@@ -92,7 +92,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace, painter: str, gates: str) -> None:
         self.options = options
-        self.dataset, self.split = DatasetFolder.open(options.data), Split.read(options.split)
+        self.dataset, self.split = Dataset.open(options.data), Split.read(options.split)
         self.settings = self._settings(painter, gates)
         self.grammar = Grammar.for_dataset(self.dataset)
         if painter == "sdxl":

@@ -10,7 +10,7 @@ from painters import Grey, settings_of
 from PIL import Image
 from scipy import ndimage
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import make_split
 from syndiff.errors import SyndiffError
 from syndiff.pipeline.provenance import open_synthetic
@@ -21,16 +21,16 @@ from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.synthesis.settings import SynthesisSettings
 
-Maker = Callable[..., DatasetFolder]
+Maker = Callable[..., Dataset]
 
 
-def make(dataset: DatasetFolder, out: Path, count: int = 5, **changes: Any) -> list[tuple[Any, ...]]:
+def make(dataset: Dataset, out: Path, count: int = 5, **changes: Any) -> list[tuple[Any, ...]]:
     """Synthesize; of every accepted sample its line, image, label, and the frame's image and mask."""
     arguments: dict[str, Any] = {"seed": 3, "progress": False} | changes
     ids = [case.id for case in dataset.cases]
     settings = settings_of(arguments)
     synthesize_cases(dataset, ids, arguments.pop("inpainter", Grey(2)), out, settings, count=count, **arguments)
-    made, found = DatasetFolder.open(out), []
+    made, found = Dataset.open(out), []
     for line in read_manifest(out / "manifest.jsonl"):
         if line.accepted:
             frame = dataset[line.source_case] if "/" not in str(line.source_case) else None
@@ -108,7 +108,7 @@ def test_lesion_free_frames_carry_the_new_lesion_only(make_dataset: Maker, tmp_p
         changed = (image != source).any(axis=2)
         assert changed[label].mean() > 0.9 and not changed[ndimage.distance_transform_edt(~label) > 6].any()
         assert ndimage.label(label)[1] == 1 and line.group == line.source_case
-    assert DatasetFolder.open(out).has_groups
+    assert Dataset.open(out).has_groups
     assert (out / "contact_sheet.png").is_file()
     split = make_split(dataset, method="random", seed=0)
     with pytest.raises(SyndiffError, match=r"made from .* cases outside"):

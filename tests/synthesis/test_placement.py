@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album
 from syndiff.synthesis.field import field_of_view, to_pixels
 from syndiff.synthesis.placement import OwnLesions, Placement, PlacementRules, place, restyle
 
 HEIGHT, WIDTH = 72, 96
-Maker = Callable[..., DatasetFolder]
+Maker = Callable[..., Dataset]
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def album(make_dataset: Maker) -> Album:
     return Album(dataset, dataset.cases)
 
 
-def placements(dataset: DatasetFolder, count: int = 12, margin: float = 0.25) -> list[Placement]:
+def placements(dataset: Dataset, count: int = 12, margin: float = 0.25) -> list[Placement]:
     album = Album(dataset, dataset.cases)
     found = [
         place(

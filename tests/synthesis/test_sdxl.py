@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from syndiff.config.loading import load_settings
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
@@ -85,7 +85,7 @@ def test_the_prompt_is_heard(tiny: Path) -> None:
 
 
 def test_a_prompt_that_would_be_cut_is_refused_before_anything_is_painted(
-    tiny: Path, make_dataset: Callable[..., DatasetFolder], tmp_path: Path
+    tiny: Path, make_dataset: Callable[..., Dataset], tmp_path: Path
 ) -> None:
     """The tiny tokenizer reads letters, but "po" and "ly", one by one: 254 of them and the two marks."""
     sdxl = painter(tiny)
@@ -111,7 +111,7 @@ def test_a_plain_sdxl_model_paints_too(tmp_path: Path) -> None:
 
 
 def test_it_makes_a_dataset_and_says_what_it_was_made_with(
-    tiny: Path, make_dataset: Callable[..., DatasetFolder], tmp_path: Path
+    tiny: Path, make_dataset: Callable[..., Dataset], tmp_path: Path
 ) -> None:
     dataset, out = make_dataset(4), tmp_path / "out"
     ids = [case.id for case in dataset.cases]
@@ -123,7 +123,7 @@ def test_it_makes_a_dataset_and_says_what_it_was_made_with(
         assert len(line.backend["hash"]) == 64
         assert line.settings["inpainter"]["watermark"] is False
         assert {"torch", "diffusers", "transformers"} <= line.versions.keys()
-        image, label = DatasetFolder.open(out).load(DatasetFolder.open(out)[line.id])
+        image, label = Dataset.open(out).load(Dataset.open(out)[line.id])
         source, own = dataset.load(dataset[str(line.source_case)])
         changed = (image != source).any(axis=2)
         assert changed.any() and not changed[~label].any() and not changed[own].any()
@@ -276,7 +276,7 @@ def test_no_network_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch) -> N
         ({"context": 0.5}, "context is 0.5"),
         ({"lora_weights": (1.0,)}, "one number for each of the 0 loras"),
         ({"strength": 1, "start": "donor"}, "no effect at strength 1"),
-        ({"context": 0, "smallest_crop": 64}, "no effect with context 0"),
+        ({"context": 0, "min_crop": 64}, "no effect with context 0"),
         ({"vae_slicing": True}, "no effect with batch_size 1"),
         ({"device": "abacus"}, "device is 'abacus'"),
     ],
@@ -315,7 +315,7 @@ def test_a_small_lesion_is_painted_in_a_crop_and_nothing_changes_around_it(tiny:
     request = ask(1, size=(300, 400))  # the mask is 20 x 30 pixels
     frame = to_unit(request.image)
     whole = painter(tiny, context=0).inpaint([request])[0]
-    crop = painter(tiny, context=2, smallest_crop=32).inpaint([request])[0]
+    crop = painter(tiny, context=2, min_crop=32).inpaint([request])[0]
     changed = np.argwhere((crop != frame).any(axis=2))
     # 2 x 30 pixels, centred on rows 10 to 29 and columns 20 to 49 as far as the frame allows
     assert changed.min(axis=0).tolist() == [0, 5] and changed.max(axis=0).tolist() == [59, 64]

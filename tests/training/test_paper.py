@@ -121,7 +121,7 @@ class TestTraining:
         assert all(torch.equal(frozen[name], value) for name, value in original.items())
 
     def test_frozen_only_its_convolution_is_trained(self, preset, tmp_path):
-        settings = preset("training.backbone_rate=0")
+        settings = preset("training.backbone_lr_scale=0")
         before = initialise(settings.model, 0).encoder.state_dict()
         after = load_segmenter(train(tmp_path, settings))[0].encoder.state_dict()
         changed = {name for name, value in before.items() if not torch.equal(after[name], value)}

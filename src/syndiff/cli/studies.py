@@ -8,7 +8,7 @@ import tyro
 
 from syndiff.cli.common import Configured, say
 from syndiff.files import claimed
-from syndiff.models.segmenter_settings import PeerKind
+from syndiff.models.segmenter_settings import BaselineKind
 from syndiff.studies.choices import Side, Source
 
 
@@ -176,20 +176,20 @@ class Uncertainty:
 
 
 @dataclass(kw_only=True)
-class Peers(Configured):
+class Baselines(Configured):
     """The segmenter beside the control and MONAI's networks: trained equally long, several splits, paired."""
 
     data: Path
     """Dataset folder."""
     out: Path
     """Folder of the study; the same command goes on, finished cells are kept."""
-    kinds: tuple[Literal["diffusion", PeerKind], ...] = (
+    kinds: tuple[Literal["diffusion", BaselineKind], ...] = (
         "diffusion",
         "unet",
         "attention-unet",
         "segresnet",
     )
-    """Networks beside the control; the last three are MONAI's (the extra `controls`)."""
+    """Networks beside the control; the last three are MONAI's (the extra `baselines`)."""
     splits: int = 1
     """Splits, drawn with seeds from --seed on; every network is trained on each."""
     split_method: Literal["auto", "group", "random", "random-488", "pranet"] = "auto"
@@ -205,10 +205,10 @@ class Peers(Configured):
         """Train what is missing and print the table."""
         settings = self.settings({"run.minutes": self.minutes})
 
-        from syndiff.studies.peers import peers
+        from syndiff.studies.baselines import baselines
 
         say(
-            peers(
+            baselines(
                 self.data,
                 self.out,
                 settings,
@@ -224,11 +224,11 @@ class Peers(Configured):
 
 @dataclass(kw_only=True)
 class Study:
-    """Experiments: low-data, peers, steering, steps, timesteps, uncertainty."""
+    """Experiments: baselines, low-data, steering, steps, timesteps, uncertainty."""
 
     verb: (
         Annotated[LowData, tyro.conf.subcommand("low-data")]
-        | Annotated[Peers, tyro.conf.subcommand("peers")]
+        | Annotated[Baselines, tyro.conf.subcommand("baselines")]
         | Annotated[Steering, tyro.conf.subcommand("steering")]
         | Annotated[Steps, tyro.conf.subcommand("steps")]
         | Annotated[Timesteps, tyro.conf.subcommand("timesteps")]

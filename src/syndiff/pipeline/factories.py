@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from syndiff.config.settings import Settings
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.files import expanded, sha256
@@ -46,7 +46,7 @@ def compact_checkpoint(model: str) -> Path:
 def make_gates(
     settings: Settings,
     inpainter: Inpainter,
-    dataset: DatasetFolder,
+    dataset: Dataset,
     split: Split,
     out: Path,
     segmenter: Path | None,

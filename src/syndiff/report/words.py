@@ -57,7 +57,7 @@ def main_table(content: Content) -> list[Row]:
                 f"{arm.timing.total.median:.1f}", f"[{arm.timing.total.p10:.1f}, {arm.timing.total.p90:.1f}]"
             ),
         ),
-        row("Views averaged", lambda arm: Cell(arm.settings.get("model.inference_views", "1"))),
+        row("Views averaged", lambda arm: Cell(arm.settings.get("model.inference_tta", "1"))),
         row("Training steps", lambda arm: Cell(f"{arm.training.steps:,}")),
         row("Training images seen", lambda arm: Cell(f"{arm.training.images:,}")),
         row("Training minutes", lambda arm: Cell(f"{arm.training.seconds / 60:.1f}")),

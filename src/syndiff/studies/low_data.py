@@ -11,7 +11,7 @@ import numpy as np
 
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import load_cases
 from syndiff.data.splits import Split
@@ -60,10 +60,10 @@ class Arm:
     share: float = 0.0
     real: bool = False
 
-    def cases(self, split: Split, dataset: DatasetFolder) -> tuple[DatasetFolder, list[str]]:
+    def cases(self, split: Split, dataset: Dataset) -> tuple[Dataset, list[str]]:
         """The added cases: fewer than the share where the gates let fewer through."""
         assert self.added is not None
-        folder = DatasetFolder.open(self.added) if self.real else open_synthetic(self.added, split, dataset)
+        folder = Dataset.open(self.added) if self.real else open_synthetic(self.added, split, dataset)
         names = [case.id for case in folder.cases]
         if self.real:
             names = np.random.default_rng(split.seed).permutation(sorted(names)).tolist()
@@ -142,7 +142,7 @@ def low_data(
         )
     if {"own", "own-ungated"} & set(sources):
         grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
-        check_adaptation(dataset, split, grammar, settings.painter, fetch=True)
+        check_adaptation(dataset, split, grammar, settings.inpainter, fetch=True)
         check_synthesis(dataset, split, settings, None, seed=seed)
     if "copy_paste" in sources:
         copied = replace(settings.synthesis, inpainter="copy_paste", model="", background_lesion="keep")
@@ -210,7 +210,7 @@ def _chosen(sources: Sequence[Source], folders: Mapping[str, Path | None]) -> tu
     return tuple(source for source in SOURCES if source in sources)
 
 
-def _check_others(others: Path, dataset: DatasetFolder, wanted: int) -> None:
+def _check_others(others: Path, dataset: Dataset, wanted: int) -> None:
     """Raise SyndiffError for a folder with images of the study's own dataset, for a painted one, and one too small."""
     other = open_checked(others)
     if (others / "manifest.jsonl").exists():
@@ -229,7 +229,7 @@ def _check_others(others: Path, dataset: DatasetFolder, wanted: int) -> None:
         raise SyndiffError(f"--others {others} has {len(other.cases)} cases, {wanted} are wanted; lower --shares.")
 
 
-def few_groups(dataset: DatasetFolder, split: Split, count: int, seed: int) -> Split:
+def few_groups(dataset: Dataset, split: Split, count: int, seed: int) -> Split:
     """`split` with only `count` of its training groups, drawn by `seed`; the others join its test cases.
 
     Nobody has annotated those as far as any arm knows, and each sequence more makes the test surer. A case without a
@@ -248,7 +248,7 @@ def few_groups(dataset: DatasetFolder, split: Split, count: int, seed: int) -> S
 
 
 def paint_arms(
-    dataset: DatasetFolder,
+    dataset: Dataset,
     split: Split,
     out: Path,
     settings: Settings,
@@ -263,7 +263,7 @@ def paint_arms(
     own = out / "inpainter"
     if {"own", "own-ungated"} & set(sources):
         adapt_compact(
-            dataset, split, own, grammar=grammar, model_settings=settings.painter, settings=settings.adapt, seed=seed
+            dataset, split, own, grammar=grammar, model_settings=settings.inpainter, settings=settings.adapt, seed=seed
         )
     arms = []
     for source in sources:
@@ -306,7 +306,7 @@ def _finish(
     cell: Cell,
     *,
     settings: Settings,
-    dataset: DatasetFolder,
+    dataset: Dataset,
     split: Split,
     steps: int,
     side: Side,
@@ -314,7 +314,7 @@ def _finish(
 ) -> list[CaseRow]:
     """Train the cell or go on; its scores on one side of the split."""
     size = settings.model.image_size
-    sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
+    sources: list[tuple[Dataset, Sequence[str]]] = [(dataset, split.train)]
     if cell.arm.added is not None:
         sources.append(cell.arm.cases(split, dataset))
     best = train_segmenter(

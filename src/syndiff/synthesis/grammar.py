@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.attributes import measure_frame, measure_lesion, measure_mask
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.words import tokenize
 from syndiff.synthesis.pack import Pack, Slot, Template, find_pack, read_pack
 
@@ -49,7 +49,7 @@ class Grammar:
         return cls(pack, pack.subject, pack.modality)
 
     @classmethod
-    def for_dataset(cls, dataset: DatasetFolder, name_or_path: str = "") -> "Grammar":
+    def for_dataset(cls, dataset: Dataset, name_or_path: str = "") -> "Grammar":
         """Load the given pack, or else the one that serves the dataset's first class ("lesion" where none does).
 
         Subject and modality are the dataset's where it names them. Raises SyndiffError as `load` does.

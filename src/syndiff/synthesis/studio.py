@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.readers import image_content, read_image
 from syndiff.data.seen import Seen
 from syndiff.errors import SyndiffError
@@ -50,7 +50,7 @@ class Studio:
 
     def __init__(
         self,
-        dataset: DatasetFolder,
+        dataset: Dataset,
         case_ids: Iterable[str],
         inpainter: Inpainter,
         synthesis: SynthesisSettings,

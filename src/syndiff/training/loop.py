@@ -64,7 +64,7 @@ class Task(Protocol):
         """A batch -> named, weighted, scalar losses; their sum is minimised."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Everything trained, as optimiser groups: `params` and `rate_scale`, a factor on the learning rate.
+        """Everything trained, as optimiser groups: `params` and `lr_scale`, a factor on the learning rate.
 
         A group with `averaged` False is left out of the moving average.
         """
@@ -171,7 +171,7 @@ class _Training:
         batch = draw_batch(self.task, self.step, self.accelerator)
         rate = settings.learning_rate * rate_factor(self.step, settings)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["rate_scale"]
+            group["lr"] = rate * group["lr_scale"]
         # dropout, where an encoder has it
         torch.manual_seed(derived_seed(self.seed, self.step, 2, self.accelerator.process_index))
         losses, loss, norm = backpropagate(self.objective, batch, self.optimizer, settings, self.accelerator)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from syndiff import __version__
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256, write_bytes, write_json
 from syndiff.models.hardware import has_fast_bf16
@@ -62,7 +62,7 @@ class LoraTask:
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One group: the factors are all new."""
-        return [{"params": [p for p in self.model.parameters() if p.requires_grad], "rate_scale": 1.0}]
+        return [{"params": [p for p in self.model.parameters() if p.requires_grad], "lr_scale": 1.0}]
 
     def batch(self, step: int, *, process: int, processes: int) -> LoraBatch:
         """Crops of the step, each with its own noise and timestep."""
@@ -96,7 +96,7 @@ class LoraTask:
 def adapt_lora(
     out: Path,
     *,
-    dataset: DatasetFolder,
+    dataset: Dataset,
     case_ids: Sequence[str],
     captions: Mapping[str, str],
     model: str = DEFAULT_MODEL,

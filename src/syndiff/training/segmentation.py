@@ -56,10 +56,10 @@ class SegmentationTask:
         backbone = set(self.model.backbone_part.parameters())
         rest = [p for p in self.model.parameters() if p.requires_grad and p not in backbone]
         groups: list[dict[str, Any]] = [
-            {"params": rest, "rate_scale": 1.0},
+            {"params": rest, "lr_scale": 1.0},
             {
                 "params": [p for p in self.model.backbone_part.parameters() if p.requires_grad],
-                "rate_scale": self.settings.backbone_rate,
+                "lr_scale": self.settings.backbone_lr_scale,
             },
         ]
         if self.settings.ema_encoder or self.model.vision_encoder is None:

@@ -61,8 +61,8 @@ class TrainingSettings(OptimisationSettings):
     """The training of a segmenter: how it is optimised, and the weights of its losses.
 
     Attributes:
-        backbone_rate: learning rate of the pretrained vision backbone as a fraction of `learning_rate`; 0 freezes it,
-            its dropout and batch statistics too.
+        backbone_lr_scale: learning rate of the pretrained vision backbone as a fraction of `learning_rate`; 0 freezes
+            it, its dropout and batch statistics too.
         mask_weight: weight of the loss on the decoded mask (binary cross-entropy plus soft Dice); 0 leaves it out.
         guide_weight: weight of the same loss on a linear read-out of z_c; 0 leaves it out. Diffusion only.
         inference_share: share of the batch trained at the inference timestep; the rest draws t uniformly.
@@ -77,7 +77,7 @@ class TrainingSettings(OptimisationSettings):
             instead of keeping it: less memory, a third more work. Only they have it.
     """
 
-    backbone_rate: Annotated[float, Bounds(0, 100)] = 0.5
+    backbone_lr_scale: Annotated[float, Bounds(0, 100)] = 0.5
     mask_weight: Weight = 1.0
     guide_weight: Weight = 0.5
     inference_share: Share = 0.75

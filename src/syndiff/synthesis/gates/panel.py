@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.dataset import Case, Dataset
 from syndiff.data.masks import components, without_specks
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError, shown
@@ -65,7 +65,7 @@ class Gates:
     @classmethod
     def calibrate(
         cls,
-        dataset: DatasetFolder,
+        dataset: Dataset,
         case_ids: Sequence[str],
         settings: GatesSettings,
         *,
@@ -184,7 +184,7 @@ _PIXELS = {
 
 
 def _choose(
-    dataset: DatasetFolder,
+    dataset: Dataset,
     cases: Sequence[Case],
     settings: GatesSettings,
     painter: Painter,
@@ -228,7 +228,7 @@ def _choose(
 
 
 def _lesions(
-    dataset: DatasetFolder, cases: Sequence[Case], painter: Painter, progress: bool
+    dataset: Dataset, cases: Sequence[Case], painter: Painter, progress: bool
 ) -> Iterator[tuple[Region, Case]]:
     """Every real lesion as if it had been painted: with the inpainter's margin and the feather of compositing."""
     for case in tqdm(cases, desc="calibrating the gates", unit="case", disable=not progress):
@@ -246,7 +246,7 @@ def _lesions(
             yield Region(sample, painter.feather), case
 
 
-def _whole(dataset: DatasetFolder, cases: Sequence[Case], progress: bool) -> Iterator[Region]:
+def _whole(dataset: Dataset, cases: Sequence[Case], progress: bool) -> Iterator[Region]:
     """Every real case that has a lesion, its whole mask as one, with its caption as prompt."""
     for case in tqdm(cases, desc="calibrating the gates", unit="case", disable=not progress):
         image, mask = dataset.load(case)
