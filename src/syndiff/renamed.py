@@ -1,10 +1,12 @@
-"""Names that settings had in earlier versions: what was stored under them is read, whoever types one is told the new."""
+"""Names that settings had in earlier versions: files that hold them are read, whoever types one is told the new one."""
 
 from collections.abc import Mapping
 from typing import Any
 
-_INPAINTER = ("crop_size", "autoencoder", "autoencoder_revision", "channels", "caption_channels", "caption_layers")
-_INPAINTER += ("caption_length", "timesteps", "beta_start", "beta_end")
+_INPAINTER = (
+    *("crop_size", "autoencoder", "autoencoder_revision", "channels", "caption_channels", "caption_layers"),
+    *("caption_length", "timesteps", "beta_start", "beta_end"),
+)
 _OPTIMISATION = {"decay": "lr_schedule", "warmup": "warmup_steps", "ema": "ema_decay", "clip": "grad_clip"}
 _CROPS = {"least_context": "min_context", "most_context": "max_context"}
 
