@@ -1,9 +1,9 @@
-"""Training in bf16 against fp32 on this processor: milliseconds of a step of each compact network, in turns.
+"""Training in bf16 against fp32 on this CPU: milliseconds of a step of each compact network, in turns.
 
     python benchmarks/precision.py --data ../shared/data/cvc-clinicdb --rounds 2 \
         --out results/bf16-on-cpu/training_step_bf16_against_fp32.json
 
-With one thread and with all. What `precision: auto` means on a processor rests on it.
+With one thread and with all. What `precision: auto` means on a CPU rests on it.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Draw docs/images/phantom-pipeline.jpg from a finished `make demo`: frame and label, painted case, predictions.
+"""Draw docs/images/phantom-pipeline.jpg from a finished `make demo`: frame and label, synthetic case, predictions.
 
     python scripts/readme_picture.py --run runs/demo --data runs/demo-phantom
 

@@ -103,7 +103,7 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
     leaking = syndiff(*learn, "--split", held)
     assert leaking.status == 2 and "cannot be told" in leaking.err, leaking.err
     assert syndiff(*learn, "--split", split).status == 0
-    alone = tmp_path / "project" / "painters" / "alone"  # beside a split.json that is not its own
+    alone = tmp_path / "project" / "inpainters" / "alone"  # beside a split.json that is not its own
     shutil.copytree(run / "checkpoints/000002", alone)
     command = ["synthesize", "--data", phantom, "--count", 1, "--inpainter", "compact", "--model", alone, "--dry-run"]
     assert syndiff(*command, "--split", split, "--out", tmp_path / "leak", "--set", *FAST).status == 0

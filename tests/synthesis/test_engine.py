@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from painters import settings_of
+from grey import settings_of
 from PIL import Image
 from scipy import ndimage
 

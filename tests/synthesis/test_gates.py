@@ -17,7 +17,7 @@ from syndiff.errors import SyndiffError
 from syndiff.synthesis.compositing import composite
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.gates.gate import Gate, Verdict
-from syndiff.synthesis.gates.panel import Gates, Painter, Segmenter
+from syndiff.synthesis.gates.panel import Gates, InpaintedArea, Segmenter
 from syndiff.synthesis.gates.region import GateInput
 from syndiff.synthesis.gates.settings import PIXEL_GATES, GatesSettings
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
@@ -73,7 +73,7 @@ def gates(drawn: Dataset) -> Gates:
 
 
 def sample(image: np.ndarray, mask: np.ndarray) -> GateInput:
-    return GateInput(image=image, label=mask, lesion_mask=mask, paint_mask=mask)
+    return GateInput(image=image, label=mask, lesion_mask=mask, inpaint_mask=mask)
 
 
 def repaint(image: np.ndarray, painted: np.ndarray, mask: np.ndarray, feather: float = 3.0) -> GateInput:
@@ -202,13 +202,13 @@ def test_an_old_lesion_found_well_does_not_hide_a_new_one_that_nobody_sees(drawn
     image, old = draw(CASES)
     new = np.zeros_like(old)
     new[2:14, 2:14] = True
-    (verdict,) = gates.judge(GateInput(image=image, label=old | new, lesion_mask=new, paint_mask=new))
+    (verdict,) = gates.judge(GateInput(image=image, label=old | new, lesion_mask=new, inpaint_mask=new))
     assert verdict.score == 0 and not verdict.passed
 
 
 def test_an_inpainter_that_copies_by_design_is_not_blamed_for_it(drawn: Dataset) -> None:
-    painter = Painter(margin=CopyPaste.capabilities.margin, copies=CopyPaste.capabilities.copies)
-    gates = Gates.calibrate(drawn, TRAIN, GatesSettings(), painter=painter, progress=False)
+    area = InpaintedArea(margin=CopyPaste.capabilities.margin, copies=CopyPaste.capabilities.copies)
+    gates = Gates.calibrate(drawn, TRAIN, GatesSettings(), area=area, progress=False)
     assert "near_copy" not in gates.bounds and "by design" in gates.left_out["near_copy"]
 
 
@@ -246,8 +246,8 @@ def test_a_gate_that_rejects_everything_is_named_with_the_mend(
 ) -> None:
     dataset, out = make_dataset(), tmp_path / "out"
     ids = [case.id for case in dataset.cases]
-    painter = Painter(margin=CopyPaste.capabilities.margin, copies=True)
-    gates = Gates.calibrate(dataset, ids, GatesSettings(checks=("contrast",)), painter=painter, progress=False)
+    area = InpaintedArea(margin=CopyPaste.capabilities.margin, copies=True)
+    gates = Gates.calibrate(dataset, ids, GatesSettings(checks=("contrast",)), area=area, progress=False)
     refusing = strict(gates, "on")
     told = r"25 x contrast.*The gate contrast refused most \(25\): .* real lesions at least 9\. To mend it, .*report"
     with pytest.raises(SyndiffError, match=told):
@@ -265,9 +265,9 @@ def test_a_gate_that_rejects_everything_is_named_with_the_mend(
 def test_report_scores_and_refuses_nothing(make_dataset: Callable[..., Dataset], tmp_path: Path) -> None:
     dataset, out = make_dataset(), tmp_path / "out"
     ids = [case.id for case in dataset.cases]
-    painter = Painter(margin=CopyPaste.capabilities.margin, copies=True)
+    area = InpaintedArea(margin=CopyPaste.capabilities.margin, copies=True)
     checks = ("contrast", "seam")
-    gates = Gates.calibrate(dataset, ids, GatesSettings(checks=checks), painter=painter, progress=False)
+    gates = Gates.calibrate(dataset, ids, GatesSettings(checks=checks), area=area, progress=False)
     summary = synthesize_cases(
         dataset, ids, CopyPaste(), out, PLAIN, count=4, gates=strict(gates, "report"), progress=False
     )
@@ -299,11 +299,11 @@ def test_going_on_with_the_kept_bounds_gives_the_bytes_of_one_run(
 ) -> None:
     dataset = make_dataset()
     ids = [case.id for case in dataset.cases]
-    painter = Painter(margin=CopyPaste.capabilities.margin, copies=True)
+    area = InpaintedArea(margin=CopyPaste.capabilities.margin, copies=True)
 
     def make(out: Path, count: int) -> None:
         kept = out / "gates.json"
-        gates = Gates.calibrate(dataset, ids, GatesSettings(), painter=painter, kept=kept, progress=False)
+        gates = Gates.calibrate(dataset, ids, GatesSettings(), area=area, kept=kept, progress=False)
         synthesize_cases(dataset, ids, CopyPaste(), out, PLAIN, count=count, gates=gates, progress=False)
 
     for count in (1, 4):

@@ -8,9 +8,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from grey import Grey, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
-from painters import Grey, settings_of
 
 from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError

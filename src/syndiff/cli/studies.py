@@ -14,7 +14,7 @@ from syndiff.studies.choices import Side, Source
 
 @dataclass(kw_only=True)
 class LowData(Configured):
-    """What painted cases are worth when few groups are annotated: the same steps for every arm, paired."""
+    """What synthetic cases are worth when few groups are annotated: the same steps for every arm, paired."""
 
     data: Path
     """Dataset folder."""
@@ -27,16 +27,16 @@ class LowData(Configured):
     repeats: int = 3
     """Trainings of every arm, with seeds from --seed on."""
     shares: tuple[float, ...] = (0.2, 1.0)
-    """Painted cases as fractions of the real ones."""
+    """Synthetic cases as fractions of the real ones."""
     elsewhere: Path | None = None
     """Run folder of `syndiff adapt` on other data: adds arms painted by that inpainter."""
     others: Path | None = None
-    """Another dataset folder: adds arms with as many of its real cases, to hold the painted ones against."""
+    """Another dataset folder: adds arms with as many of its real cases, to hold the synthetic ones against."""
     sources: tuple[Source, ...] = ()
     """Where added cases come from: copy_paste, the inpainter adapted to the few groups (own) or the one of --elsewhere,
     each with and without gates (-ungated), the dataset of --others. Empty: all of them."""
     workers: int = 1
-    """Trainings at a time, each with its part of the processor's cores."""
+    """Trainings at a time, each with its part of the CPU's cores."""
     side: Side = "val"
     """Cases that are scored; test is for the end."""
 
@@ -197,7 +197,7 @@ class Baselines(Configured):
     minutes: float | None = None
     """Minutes of training for each network, in place of training.steps; replaces run.minutes."""
     workers: int = 1
-    """Trainings at a time, each with its part of the processor's cores."""
+    """Trainings at a time, each with its part of the CPU's cores."""
     side: Side = "val"
     """Cases that are scored; test is for the end."""
 

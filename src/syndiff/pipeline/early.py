@@ -77,7 +77,7 @@ def check_synthesis(
         settings.synthesis,
         seed=seed,
         margin=can.margin,
-        at_once=can.reads_outline,
+        at_once=can.reads_lesion_mask,
         rules=PlacementRules(),
     )
     places.check()

@@ -118,7 +118,7 @@ def train_segmenter(
 
 
 def _seen(train_cases: CaseArrays, val_cases: CaseArrays, added: Path | None) -> Seen:
-    """The pictures that a training sees, and those behind the painted ones among them."""
+    """The pictures that a training sees, and those behind the synthetic ones among them."""
     learned, chosen = (dict(zip(cases.contents, cases.ids, strict=False)) for cases in (train_cases, val_cases))
     return Seen(learned, chosen) | (Seen.read(added) if added else None)
 

@@ -1,4 +1,4 @@
-"""What painted cases are worth when few sequences are annotated: the same steps with and without them, paired."""
+"""What synthetic cases are worth when few sequences are annotated: the same steps with and without them, paired."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ _ASKS: dict[str, tuple[Source, ...]] = {"elsewhere": ("elsewhere", "elsewhere-un
 
 @dataclass(frozen=True)
 class Arm:
-    """Real cases and `share` times as many added ones, if any: the first painted ones in the folder `added`.
+    """Real cases and `share` times as many added ones, if any: the first synthetic ones in the folder `added`.
 
     With `real` that is a dataset of another origin, of which they are drawn by the split's seed.
     """
@@ -104,8 +104,8 @@ def low_data(
 
     Arms: real only; with copy_paste; with the compact inpainter adapted to the same few groups, with and without
     gates (the agreement with the first segmenter of real cases is one); and, with `elsewhere` (a run folder of
-    `adapt`), the same two with an inpainter adapted to other data. Each with every one of `shares` of painted cases;
-    with `others` (a dataset folder) also with as many of its real cases in their place, to hold painted ones against.
+    `adapt`), the same two with an inpainter adapted to other data. Each with every one of `shares` of synthetic cases;
+    with `others` (a dataset folder) also with as many of its real cases in their place, to hold synthetic ones against.
     `sources` chooses among all these; empty: all that there are. The table averages over the repeats of a case and
     resamples groups. `workers` trainings run at a time.
     """
@@ -132,8 +132,8 @@ def low_data(
     whole = stored_split(dataset, out / "whole_split.json", method="auto", seed=seed)
     split = few_groups(dataset, whole, groups, seed)
     if elsewhere is not None:
-        painter = replace(settings.synthesis, inpainter="compact", model=str(elsewhere))
-        check_inpainter(replace(settings, synthesis=painter), split, dataset)
+        taught = replace(settings.synthesis, inpainter="compact", model=str(elsewhere))
+        check_inpainter(replace(settings, synthesis=taught), split, dataset)
     if others is not None:
         _check_others(others, dataset, round(max(shares) * len(split.train)))
     if min(shares) * len(split.train) < 1:
@@ -171,7 +171,7 @@ def low_data(
     judge = Cell.of(out, Arm(REAL), seed)
     finish(judge, progress=True)
     painting = replace(settings, gates=replace(settings.gates, segmenter=str(judge.folder)))
-    painted = paint_arms(dataset, split, out, painting, sources, shares=shares, elsewhere=elsewhere, seed=seed)
+    painted = synthetic_arms(dataset, split, out, painting, sources, shares=shares, elsewhere=elsewhere, seed=seed)
     more = [Arm(f"{_NAMES['others']}, {share:.0%}", others, share, real=True) for share in shares if others]
     arms = [judge.arm, *painted, *more]
 
@@ -211,7 +211,7 @@ def _chosen(sources: Sequence[Source], folders: Mapping[str, Path | None]) -> tu
 
 
 def _check_others(others: Path, dataset: Dataset, wanted: int) -> None:
-    """Raise SyndiffError for a folder with images of the study's own dataset, for a painted one, and one too small."""
+    """Raise SyndiffError for a folder with images of the study's own dataset, a synthetic one, and one too small."""
     other = open_checked(others)
     if (others / "manifest.jsonl").exists():
         raise SyndiffError(
@@ -247,7 +247,7 @@ def few_groups(dataset: Dataset, split: Split, count: int, seed: int) -> Split:
     return replace(split, train=train, test=(*split.test, *spare))
 
 
-def paint_arms(
+def synthetic_arms(
     dataset: Dataset,
     split: Split,
     out: Path,
@@ -277,7 +277,7 @@ def paint_arms(
         chosen = replace(settings.synthesis, inpainter=kind, model=str(model or ""), background_lesion=ways)
         gates = settings.gates if gated else replace(settings.gates, mode="off", segmenter="", text_model="")
         painting = replace(settings, synthesis=chosen, gates=gates, chosen=frozenset())
-        folder = out / "painted" / name.replace(", ", "-").replace(" ", "-")
+        folder = out / "synthetic" / name.replace(", ", "-").replace(" ", "-")
         inpainter = make_inpainter(painting)
         summary = synthesize_cases(
             dataset,
@@ -297,7 +297,7 @@ def paint_arms(
         added = [Arm(f"{name}, {share:.0%}", folder, share) for share in shares]
         for arm in added:
             if (found := len(arm.cases(split, dataset)[1])) < round(arm.share * len(split.train)):
-                log.warning(f"{arm.name}: only {found} painted cases were accepted for {len(split.train)} real ones")
+                log.warning(f"{arm.name}: only {found} synthetic cases were accepted for {len(split.train)} real ones")
         arms += added
     return arms
 

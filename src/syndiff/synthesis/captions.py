@@ -1,4 +1,4 @@
-"""Captions of real cases: the grammar's words, measured. What a text-conditioned painter learns its words from."""
+"""Captions of real cases: the grammar's words, measured. What a text-conditioned inpainter learns its words from."""
 
 import codecs
 import logging

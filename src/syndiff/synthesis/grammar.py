@@ -65,7 +65,7 @@ class Grammar:
 
         Words of kind `mask` are measured on the mask, those of kind `frame` around it. `free` and `lesion` words are
         drawn together with the template, every combination once before one comes again, by (seed, index) alone.
-        `measured_only` takes the caption's template, for a painter that learned its words from captions.
+        `measured_only` takes the caption's template, for an inpainter that learned its words from captions.
         Raises SyndiffError for an empty mask.
         """
         deck = _deck(self.pack, measured_only)
@@ -106,7 +106,7 @@ class Grammar:
         """Each template with the longest word in every slot, and all other prompts: to try against a limit.
 
         The longest by letters, and the longest by words: what an encoder counts lies between the two.
-        A painter that learned its words from captions (`measured_only`) reads no negative prompt.
+        An inpainter that learned its words from captions (`measured_only`) reads no negative prompt.
         """
         templates = _deck(self.pack, measured_only).templates
         worded = []

@@ -369,7 +369,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def check_precision(precision: str) -> str:
     """What to know about a precision on this machine, empty where there is nothing to say.
 
-    Raises SyndiffError for bf16 on a graphics card without it.
+    Raises SyndiffError for bf16 on a GPU without it.
     """
     if precision != "bf16" or has_fast_bf16():
         return ""
@@ -379,7 +379,7 @@ def check_precision(precision: str) -> str:
             "Set training.precision to fp32, or to auto, which takes what the hardware has."
         )
     return (
-        "training.precision is bf16, which this processor emulates: the results are those of bf16, and fp32 is faster. "
+        "training.precision is bf16, which this CPU emulates: the results are those of bf16, and fp32 is faster. "
         "Set training.precision to auto to take what the hardware has."
     )
 

@@ -23,7 +23,7 @@ from syndiff.training.checkpoints import find_checkpoint, go_on_from
 from syndiff.training.loop import Validation, autocast, check_machine, fit, moved, split_batch
 from syndiff.training.lora_batch import LoraBatch, LoraCases
 from syndiff.training.lora_objective import LoraObjective, embed_captions
-from syndiff.training.lora_pictures import paint_probe
+from syndiff.training.lora_pictures import sample_probe
 from syndiff.training.run_folder import check_run, environment, open_run, this_process
 from syndiff.training.settings import LoraSettings
 
@@ -71,12 +71,12 @@ class LoraTask:
     def validate(self) -> Validation:
         """Mean loss on the fixed crops, and a picture of them."""
         probe = moved(self._probe, self.device)
-        crops = split_batch(probe, len(probe.captions))  # one by one: a small card must be able to
+        crops = split_batch(probe, len(probe.captions))  # one by one: a small GPU must be able to
         picture = None
         with autocast(self.settings.precision, self.device), torch.no_grad():
             loss = sum(self.objective.errors(crop).item() for crop in crops) / len(crops)
             if self.settings.picture_steps:
-                picture = paint_probe(self.pipeline, self.objective.embeddings, crops, self.settings)
+                picture = sample_probe(self.pipeline, self.objective.embeddings, crops, self.settings)
         return Validation(loss, picture)
 
     def describe(self, *, step: int, score: float | None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from syndiff.training.settings import TrainingSettings
 class SegmentationTask:
     """`Task` of a segmenter or a control; without `val_cases` it can be stepped but not validated.
 
-    The first source of `train_cases` is the real one; all others are painted.
+    The first source of `train_cases` is the real one; all others are synthetic.
     """
 
     score_name, score_sign, begins_trained = "val_dice", 1, False

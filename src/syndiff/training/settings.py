@@ -69,9 +69,9 @@ class TrainingSettings(OptimisationSettings):
         coarse_share: share of the steps, the first ones, that see images and masks at about two thirds of the model's
             size: cheaper steps while the details do not matter yet (progressive learning, EfficientNetV2, arXiv
             2104.00298). 0 trains at the model's size throughout.
-        real_share: share of the steps, the last ones, that draw from real cases alone, so that what painted ones got
+        real_share: share of the steps, the last ones, that draw from real cases alone, so that what synthetic ones got
             wrong is put right at the end. 0 mixes them throughout; otherwise both parts have a step at least. Without
-            painted cases there is nothing to leave out.
+            synthetic cases there is nothing to leave out.
         ema_encoder: average the vision encoder too; SDSeg averages its denoiser only. Diffusion only.
         gradient_checkpointing: compute what the blocks of U-Net and autoencoder need for their gradients a second time
             instead of keeping it: less memory, a third more work. Only they have it.

@@ -169,7 +169,7 @@ class Sdxl:
         settings = self.settings
         if settings.offload != "none" and self._device.type == "cpu":
             raise SyndiffError(
-                f"sdxl: offload is {settings.offload} and has no effect on the processor, whose memory everything is "
+                f"sdxl: offload is {settings.offload} and has no effect on the CPU, whose memory everything is "
                 "in; leave it out."
             )
         pipeline = self._folder.load(self._dtype)

@@ -33,7 +33,7 @@ class SdxlSettings(Section):
             since it overflows to NaN.
         device: "auto" is the GPU where there is one.
         offload: what waits in main memory until it is needed: nothing, whole parts ("model"), or every layer
-            ("sequential": slow, for the smallest cards).
+            ("sequential": slow, for the smallest GPUs).
         vae_slicing: decode the samples of a batch one after another.
         vae_tiling: encode and decode in overlapping tiles of half the resolution; the result differs a little.
         batch_size: samples painted at once. It can change the last bit of a sample, no more.
