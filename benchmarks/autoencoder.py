@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.loading import load_cases
 from syndiff.files import write_json
 from syndiff.models.autoencoder import Autoencoder, load_autoencoder
 
 
 @torch.inference_mode()
-def quality(autoencoder: Autoencoder, dataset: DatasetFolder, size: int, count: int | None) -> dict[str, float]:
+def quality(autoencoder: Autoencoder, dataset: Dataset, size: int, count: int | None) -> dict[str, float]:
     """Mask Dice and PSNR of every case at `size` pixels; PSNR over values clamped to [0, 1]."""
     chosen = np.linspace(0, len(dataset.cases) - 1, min(count or len(dataset.cases), len(dataset.cases))).round()
     ids = [dataset.cases[int(index)].id for index in chosen]
@@ -90,7 +90,7 @@ def main() -> None:
         "latent_channels": autoencoder.latent_channels,
         "parameters": sum(value.numel() for value in autoencoder.parameters()),
         "milliseconds": milliseconds(autoencoder, options.size),
-        **quality(autoencoder, DatasetFolder.open(options.data), options.size, options.count),
+        **quality(autoencoder, Dataset.open(options.data), options.size, options.count),
         "threads": torch.get_num_threads(),
         "machine": platform.platform(),
         "torch": torch.__version__,

@@ -42,7 +42,7 @@ PARTS = ("prediction", "training_step")
 
 
 def settings(autoencoder: str) -> Settings:
-    """The preset, but for what weights cost to fetch and bf16, which this processor would only emulate."""
+    """The preset, but for what weights cost to fetch and bf16, which this CPU would only emulate."""
     changes = ["training.precision=auto", f"model.autoencoder={autoencoder}"]
     return load_settings("paper", overrides=changes)
 

@@ -1,9 +1,9 @@
-"""Training in bf16 against fp32 on this processor: milliseconds of a step of each compact network, in turns.
+"""Training in bf16 against fp32 on this CPU: milliseconds of a step of each compact network, in turns.
 
     python benchmarks/precision.py --data ../shared/data/cvc-clinicdb --rounds 2 \
         --out results/bf16-on-cpu/training_step_bf16_against_fp32.json
 
-With one thread and with all. What `precision: auto` means on a processor rests on it.
+With one thread and with all. What `precision: auto` means on a CPU rests on it.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from typing import Any, Literal
 import torch
 
 from syndiff.config.loading import load_settings
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.loading import load_cases
 from syndiff.files import write_json
 from syndiff.models.autoencoder import load_autoencoder
@@ -57,7 +57,7 @@ def in_turns(make: Callable[[], Task], settings: OptimisationSettings, rounds: i
 def segmenter(data: Path, size: int, changes: tuple[str, ...], rounds: int) -> dict[str, float]:
     """A segmenter's training step at `size` pixels."""
     settings = load_settings("compact", None, [f"model.image_size={size}", "training.coarse_share=0", *changes])
-    dataset = DatasetFolder.open(data)
+    dataset = Dataset.open(data)
     cases = load_cases([(dataset, [case.id for case in dataset.cases[:CASES]])], size)
     return in_turns(
         lambda: SegmentationTask(
@@ -70,14 +70,14 @@ def segmenter(data: Path, size: int, changes: tuple[str, ...], rounds: int) -> d
 
 def inpainter(data: Path, rounds: int) -> dict[str, float]:
     """The compact inpainter's training step."""
-    settings, dataset = load_settings("compact", None, []), DatasetFolder.open(data)
+    settings, dataset = load_settings("compact", None, []), Dataset.open(data)
     grammar = Grammar.for_dataset(dataset)
     lesions = caption_lesions(dataset, [case.id for case in dataset.cases[:CASES]], grammar)
     crops = encode_crops(
         LesionCrops(dataset, lesions, background=grammar.background.text, progress=False),
-        load_autoencoder(settings.painter.autoencoder),
+        load_autoencoder(settings.inpainter.autoencoder),
         count=64,
-        size=settings.painter.crop_size,
+        size=settings.inpainter.crop_size,
         settings=settings.adapt,
         entropy=(0, 1),
         augment=True,
@@ -86,7 +86,7 @@ def inpainter(data: Path, rounds: int) -> dict[str, float]:
     words = sorted({*grammar.vocabulary})
     return in_turns(
         lambda: InpaintingTask(
-            settings.painter, settings.adapt, train=crops, val=crops, vocabulary=words, about={}, seed=0
+            settings.inpainter, settings.adapt, train=crops, val=crops, vocabulary=words, about={}, seed=0
         ),
         settings.adapt,
         rounds,

@@ -77,7 +77,7 @@ def main() -> None:
     """Measure each number of images with one view and with the preset's, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", nargs="+", type=int, default=[1, 100, 1000], help="images of each folder")
-    parser.add_argument("--views", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--tta", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--out", type=Path, help="the JSON file to write")
     options = parser.parse_args()
     result: dict[str, Any] = {"environment": environment(), "load_average_before": os.getloadavg()[0], "views": {}}
@@ -91,7 +91,7 @@ def main() -> None:
             found: dict[int, dict[str, float]] = {}
             for count, folder in folders.items():
                 command = [sys.executable, "-m", "syndiff", "predict", "--run", str(run), "--images", str(folder)]
-                command += ["--out", str(scratch / f"masks-{views}-{count}"), "--views", str(views)]
+                command += ["--out", str(scratch / f"masks-{views}-{count}"), "--tta", str(views)]
                 found[count] = measured(command)
             few, many = min(found), max(found)
             further = (found[many]["seconds"] - found[few]["seconds"]) / max(1, many - few)

@@ -1,8 +1,8 @@
-"""What SDXL's U-Net needs, counted without a graphics card: parameters, work, and activations kept for training.
+"""What SDXL's U-Net needs, counted without a GPU: parameters, work, and activations kept for training.
 
 Run by hand: `python benchmarks/sdxl_memory.py > results/paper-and-sdxl/sdxl_parameters_and_memory.json` (seconds;
-nothing is computed, the tensors have shapes only). The attention's matrices, which PyTorch keeps on the processor but
-not on graphics cards, grow with the square of the pixels; they are told apart by counting at three sizes.
+nothing is computed, the tensors have shapes only). The attention's matrices, which PyTorch keeps on the CPU but
+not on GPUs, grow with the square of the pixels; they are told apart by counting at three sizes.
 """
 
 import json

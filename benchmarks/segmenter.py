@@ -52,9 +52,9 @@ def image() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 255, (256, 256, 3), dtype=np.uint8)
 
 
-def predictor(settings: SegmenterSettings, name: str, views: int = 1) -> SegmenterPredictor:
+def predictor(settings: SegmenterSettings, name: str, tta: int = 1) -> SegmenterPredictor:
     """A segmenter of random weights."""
-    return SegmenterPredictor(initialise(settings, 0), settings.image_size, name=name, views=views)
+    return SegmenterPredictor(initialise(settings, 0), settings.image_size, name=name, tta=tta)
 
 
 def medians(predictors: list[SegmenterPredictor], repeats: int) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def prediction(settings: Settings) -> dict[str, Any]:
     """One view and all views of the preset, segmenter and control."""
     model = replace(settings.model, pretrained=False)
     kinds = {"segmenter": model, "control": replace(model, kind="control")}
-    views = sorted({1, model.inference_views})
+    views = sorted({1, model.inference_tta})
     found = medians(
         [predictor(chosen, f"{name}, {n} views", n) for n in views for name, chosen in kinds.items()], repeats=20
     )
@@ -158,7 +158,7 @@ def training_memory(settings: Settings) -> dict[str, Any]:
 def prediction_memory(settings: Settings) -> dict[str, Any]:
     """Peak of a process that predicts with the preset's views."""
     model = replace(settings.model, pretrained=False)
-    predictor(model, "segmenter", model.inference_views).predict(image(), case_id="a")
+    predictor(model, "segmenter", model.inference_tta).predict(image(), case_id="a")
     return {"peak_memory_gib": peak_memory_gib()}
 
 

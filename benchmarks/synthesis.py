@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 
 from syndiff.config.loading import load_settings
 from syndiff.config.settings import Settings
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.files import write_json
 from syndiff.pipeline.factories import make_gates, make_inpainter
@@ -90,12 +90,12 @@ class Recorder:
 class Bench:
     """A dataset, an inpainter with its gates and prompts: what one process measures with."""
 
-    def __init__(self, options: argparse.Namespace, painter: str, gates: str) -> None:
+    def __init__(self, options: argparse.Namespace, kind: str, gates: str) -> None:
         self.options = options
-        self.dataset, self.split = DatasetFolder.open(options.data), Split.read(options.split)
-        self.settings = self._settings(painter, gates)
+        self.dataset, self.split = Dataset.open(options.data), Split.read(options.split)
+        self.settings = self._settings(kind, gates)
         self.grammar = Grammar.for_dataset(self.dataset)
-        if painter == "sdxl":
+        if kind == "sdxl":
             self.inpainter = self._sdxl()
         else:
             self.inpainter = make_inpainter(self.settings)
@@ -132,7 +132,7 @@ class Bench:
             "accepted": summary.accepted,
             "attempts": summary.attempts,
             "seconds": seconds,
-            "painter_seconds": recorder.seconds,
+            "inpainter_seconds": recorder.seconds,
             "samples_a_second": summary.accepted / seconds,
         }
 
@@ -144,7 +144,7 @@ class Bench:
         for _ in range(repeats):
             found = self.timed(count)
             engine.append(found["seconds"])
-            painting.append(found["painter_seconds"])
+            painting.append(found["inpainter_seconds"])
             begin = time.perf_counter()
             for batch in recorder.batches:
                 self.inpainter.inpaint(batch)
@@ -159,14 +159,14 @@ class Bench:
             # the same, from the time that the inpainter took within the engine: blind to what else the machine does
             "overhead_within": statistics.median(a / p for a, p in zip(added, painting, strict=True)),
             "engine_ms_a_sample": 1000 * statistics.median(added) / painted,
-            "painter_ms_a_sample": 1000 * statistics.median(bare) / painted,
+            "inpainter_ms_a_sample": 1000 * statistics.median(bare) / painted,
         }
 
-    def _settings(self, painter: str, gates: str) -> Settings:
+    def _settings(self, kind: str, gates: str) -> Settings:
         # the tiny pipeline is made below: its settings are not the preset's
-        chosen = "copy_paste" if painter == "sdxl" else painter
+        chosen = "copy_paste" if kind == "sdxl" else kind
         changes = [f"synthesis.inpainter={chosen}", f"gates.mode={gates}"]
-        if painter == "compact":
+        if kind == "compact":
             changes += [f"synthesis.model={self.options.model}", f"compact.steps={self.options.steps}"]
         return load_settings("compact", None, changes)
 
@@ -199,7 +199,7 @@ class Bench:
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """What one measuring process does: what the parent asks for, once it says go."""
     job = json.loads(options.job)
-    bench = Bench(options, job["painter"], job["gates"])
+    bench = Bench(options, job["kind"], job["gates"])
     print("ready", flush=True)
     sys.stdin.readline()
     if job["what"] == "overhead":
@@ -214,8 +214,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 class Child:
     """A measuring process that has loaded everything and waits."""
 
-    def __init__(self, threads: int, what: str, painter: str, count: int, gates: str = "report", shard: str = "1/1"):
-        job = {"what": what, "painter": painter, "count": count, "gates": gates, "shard": shard}
+    def __init__(self, threads: int, what: str, kind: str, count: int, gates: str = "report", shard: str = "1/1"):
+        job = {"what": what, "kind": kind, "count": count, "gates": gates, "shard": shard}
         self.process = subprocess.Popen(
             [sys.executable, *sys.argv, "--job", json.dumps(job)],
             stdin=subprocess.PIPE,
@@ -283,8 +283,8 @@ def main() -> None:
         sys.argv += ["--scratch", scratch]
         if "overhead" in options.parts:
             result["overhead"] = {
-                painter: Child(cores, "overhead", painter, options.overhead_count).go().found()
-                for painter in ("compact", "sdxl")
+                kind: Child(cores, "overhead", kind, options.overhead_count).go().found()
+                for kind in ("compact", "sdxl")
             }
             result["overhead"]["sdxl"]["step_ms"] = options.step_ms
         if "accepted" in options.parts:

@@ -1,4 +1,4 @@
-"""Draw docs/images/phantom-pipeline.jpg from a finished `make demo`: frame and label, painted case, predictions.
+"""Draw docs/images/phantom-pipeline.jpg from a finished `make demo`: frame and label, synthetic case, predictions.
 
     python scripts/readme_picture.py --run runs/demo --data runs/demo-phantom
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.readers import read_mask
 from syndiff.files import write_bytes
 from syndiff.report.content import read_content
@@ -41,9 +41,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/images/phantom-pipeline.jpg"))
     parser.add_argument("--sample", type=int, default=0, help="which accepted synthetic sample to show")
     options = parser.parse_args()
-    dataset = DatasetFolder.open(options.data)
+    dataset = Dataset.open(options.data)
     content = read_content(options.run, dataset)
-    synthetic = DatasetFolder.open(options.run / "synthetic")
+    synthetic = Dataset.open(options.run / "synthetic")
     samples = [s for s in read_manifest(options.run / "synthetic" / "manifest.jsonl") if s.accepted]
     chosen = samples[options.sample]
     arm = content.main

@@ -30,27 +30,11 @@ PICTURES = {".png", ".tif", ".jpg"}
 LEFT_OUT = {"seconds", "versions", "prompts", "hash", "captions", "split", "fingerprint", "weights", "sources"}
 """Keys whose values are times, versions, or hashes that cover the names of settings."""
 
-RENAMED: dict[str, str] = {
-    "probe_loss": "val_loss",
-    "training.decay": "training.lr_schedule",
-    "training.warmup": "training.warmup_steps",
-    "training.ema": "training.ema_decay",
-    "training.clip": "training.grad_clip",
-    "adapt.decay": "adapt.lr_schedule",
-    "adapt.warmup": "adapt.warmup_steps",
-    "adapt.ema": "adapt.ema_decay",
-    "adapt.clip": "adapt.grad_clip",
-    "adapt.least_context": "adapt.min_context",
-    "adapt.most_context": "adapt.max_context",
-    "adapt.least_margin": "adapt.min_margin",
-    "adapt.most_margin": "adapt.max_margin",
-    "lora.schedule": "lora.lr_schedule",
-    "lora.warmup": "lora.warmup_steps",
-    "lora.clip": "lora.grad_clip",
-    "lora.least_context": "lora.min_context",
-    "lora.most_context": "lora.max_context",
-    "lora.smallest_crop": "lora.min_crop",
-}
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+
+from syndiff import renamed  # noqa: E402
+
+RENAMED = {**renamed.RENAMED, "probe_loss": "val_loss", "--views": "--tta"}
 """Settings (section.name) and keys of files as REV calls them, and as the working tree does."""
 
 ADDED = ("lora/checkpoints/*", *(f"lora/metrics.jsonl:*:{key}" for key in ("images", "lr", "losses.latent")))
@@ -59,7 +43,12 @@ ADDED = ("lora/checkpoints/*", *(f"lora/metrics.jsonl:*:{key}" for key in ("imag
 TRAIN = ["model.image_size=32", "training.coarse_share=0", "training.batch_size=4", "model.denoiser_channels=16"]
 TRAIN += ["model.condition_channels=16", "training.validate_every=4", "training.checkpoint_every=4"]
 STEPS = ["training.steps=8"]
-PAINTER = ["painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_layers=1", "compact.steps=2"]
+INPAINTER = [
+    "inpainter.crop_size=64",
+    "inpainter.channels=[32, 32, 32]",
+    "inpainter.caption_layers=1",
+    "compact.steps=2",
+]
 ADAPT = ["adapt.minutes=0", "adapt.steps=6", "adapt.crops=16", "adapt.batch_size=2", "adapt.warmup_steps=1"]
 LORA = [
     "lora.rank=2",
@@ -76,14 +65,14 @@ def jobs(data: Path, pipeline: Path, out: Path) -> Iterator[list[str]]:
     """The command lines, in the words of the working tree, each after those whose results it needs."""
     split, given = str(out / "split.json"), ["--data", str(data)]
     yield ["data", "split", *given, "--out", split]
-    run = [*TRAIN, *STEPS, "run.minutes=0", "synthesis.share=0.3", *PAINTER, *ADAPT, "gates.quantile=0.001"]
+    run = [*TRAIN, *STEPS, "run.minutes=0", "synthesis.share=0.3", *INPAINTER, *ADAPT, "gates.quantile=0.001"]
     yield ["run", *given, "--out", str(out / "run"), "--set", *run]
     for objective in ("z0", "v", "noise+latent"):
         schedule = ["model.zero_terminal_snr=false"] if objective == "noise+latent" else []
         chosen = [*TRAIN, *STEPS, f"model.objective={objective}", *schedule]
         yield ["train", *given, "--split", split, "--out", str(out / f"train-{objective}"), "--set", *chosen]
     yield ["evaluate", *given, "--run", str(out / "train-v")]
-    images = ["--images", str(data / "images"), "--views", "1"]
+    images = ["--images", str(data / "images"), "--tta", "1"]
     yield ["predict", "--run", str(out / "train-z0"), *images, "--out", str(out / "predicted")]
     made = [*given, "--split", split, "--count", "3"]
     yield ["synthesize", *made, "--out", str(out / "copied"), "--inpainter", "copy_paste"]
@@ -157,7 +146,6 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def prepare(folder: Path) -> tuple[Path, Path]:
     """A phantom and a tiny SDXL pipeline, the same for both revisions."""
-    sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
     from syndiff.phantom import write_phantom
     from tiny_pipelines import save_tiny_pipeline
 

@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.documents import read_json
 from syndiff.files import write_text
 from syndiff.report.content import Content, read_content
@@ -64,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.out.suffix != ".md":
         parser.error(f"--out is {options.out}; expected a name that ends in .md: a folder beside it holds the settings")
-    content = read_content(options.run, DatasetFolder.open(options.data))
+    content = read_content(options.run, Dataset.open(options.data))
     plan = read_json(options.run / "plan.json") if (options.run / "plan.json").is_file() else {}
     title = options.title or f"The main job on {content.dataset.name}"
     settings = options.out.with_suffix("") / "settings.txt"

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from syndiff.data import inspection
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split, make_split
 from syndiff.phantom import write_phantom
@@ -21,8 +21,8 @@ from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.checkpoints import best_checkpoint
 
 TINY = (
-    *("--set", "painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_channels=16"),
-    *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
+    *("--set", "inpainter.crop_size=64", "inpainter.channels=[32, 32, 32]", "inpainter.caption_channels=16"),
+    *("inpainter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
     *("adapt.warmup_steps=1", "adapt.validate_every=2", "adapt.checkpoint_every=2"),
 )
 FAST = ("compact.steps=2", "compact.batch_size=2", "gates.mode=report", "gates.checks=[contrast]")
@@ -78,7 +78,7 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
     shutil.copytree(phantom, regrouped)
     (regrouped / "groups.csv").unlink()  # the same cases under another fingerprint
     resplit = tmp_path / "resplit.json"
-    replace(Split.read(other), fingerprint=DatasetFolder.open(regrouped).fingerprint()).write(resplit)
+    replace(Split.read(other), fingerprint=Dataset.open(regrouped).fingerprint()).write(resplit)
     command = ["synthesize", "--data", regrouped, "--split", resplit, "--count", 1, "--out", tmp_path / "leak"]
     leaking = syndiff(*command, "--inpainter", "compact", "--model", run, "--set", *FAST)
     assert leaking.status == 2 and "leaks" in leaking.err and not (tmp_path / "leak").exists()
@@ -103,7 +103,7 @@ def test_compact_learns_and_synthesize_paints_with_it(syndiff, phantom: Path, sp
     leaking = syndiff(*learn, "--split", held)
     assert leaking.status == 2 and "cannot be told" in leaking.err, leaking.err
     assert syndiff(*learn, "--split", split).status == 0
-    alone = tmp_path / "project" / "painters" / "alone"  # beside a split.json that is not its own
+    alone = tmp_path / "project" / "inpainters" / "alone"  # beside a split.json that is not its own
     shutil.copytree(run / "checkpoints/000002", alone)
     command = ["synthesize", "--data", phantom, "--count", 1, "--inpainter", "compact", "--model", alone, "--dry-run"]
     assert syndiff(*command, "--split", split, "--out", tmp_path / "leak", "--set", *FAST).status == 0
@@ -117,15 +117,15 @@ def test_compact_starts_from_another_centres_inpainter(syndiff, phantom: Path, s
     run, there = tmp_path / "adapted", tmp_path / "there"
     write_phantom(there, groups=5, frames=2, height=96, width=112, seed=1)
     (there / "dataset.json").write_text((there / "dataset.json").read_text().replace("phantom", "there"))
-    cases = [case.id for case in DatasetFolder.open(there).cases]
+    cases = [case.id for case in Dataset.open(there).cases]
     (there / "captions.csv").write_text("\n".join(["case,caption", *(f"{case},a velvety polyp" for case in cases)]))
     split_there = tmp_path / "there.json"
     assert syndiff("data", "split", "--data", there, "--out", split_there).status == 0
     first = ["adapt", "--data", phantom, "--split", split, "--out", run]
     assert syndiff(*first, *TINY).status == 0
 
-    still = [setting for setting in TINY if not setting.startswith("painter.")]
-    still += ["painter.crop_size=96", "adapt.learning_rate=1e-9"]
+    still = [setting for setting in TINY if not setting.startswith("inpainter.")]
+    still += ["inpainter.crop_size=96", "adapt.learning_rate=1e-9"]
     given = ["adapt", "--data", there, "--split", split_there, "--model", run]
     planned = syndiff(*given, "--out", tmp_path / "on", *still, "--dry-run")
     assert planned.status == 0 and "at 96 pixels, from the weights of" in planned.out, planned.err
@@ -170,7 +170,7 @@ def test_compact_starts_from_another_centres_inpainter(syndiff, phantom: Path, s
     for arguments, reason in (
         (["--split", turned, "--data", phantom, "--model", run, *still], "leaks"),
         (["--split", split_there, "--data", there, "--model", alone, *still], "whole run folder"),
-        (["--split", split_there, "--data", there, "--model", run, *TINY], "painter.caption_channels has no effect"),
+        (["--split", split_there, "--data", there, "--model", run, *TINY], "inpainter.caption_channels has no effect"),
         (["--split", split_there, "--data", there, "--model", tmp_path / "nothing", *still], "holds no inpainter"),
     ):
         refused = syndiff("adapt", "--out", tmp_path / "refused", *arguments)
@@ -181,7 +181,7 @@ def test_compact_starts_from_another_centres_inpainter(syndiff, phantom: Path, s
 def test_a_caption_that_would_be_cut_is_found_before_anything_is_learned(
     syndiff, phantom: Path, split: Path, tmp_path: Path
 ) -> None:
-    cases, kept = [case.id for case in DatasetFolder.open(phantom).cases], Split.read(split)
+    cases, kept = [case.id for case in Dataset.open(phantom).cases], Split.read(split)
 
     def caption(chosen: str, text: str) -> None:
         rows = (f"{case},{text if case == chosen else 'a polyp'}" for case in cases)
@@ -193,7 +193,8 @@ def test_a_caption_that_would_be_cut_is_found_before_anything_is_learned(
     caption(kept.val[0], "a red red polyp " * 12 + "end")
     for given in (command, [*command, "--dry-run"]):
         refused = syndiff(*given)
-        assert refused.status == 2 and "has 49 words" in refused.err and "larger painter.caption_length" in refused.err
+        assert refused.status == 2 and "has 49 words" in refused.err
+        assert "larger inpainter.caption_length" in refused.err
     assert not (tmp_path / "run").exists()
     for given in ([], ["--dry-run"]):
         run = ["run", "--data", phantom, "--out", tmp_path / "run", "--set", "synthesis.inpainter=compact", *given]
@@ -213,7 +214,7 @@ def test_the_test_cases_are_never_read(
         for path in whole:
             path.write_bytes(b"never read")
 
-    def checked_and_destroyed(root: Path, **options: Any) -> DatasetFolder:
+    def checked_and_destroyed(root: Path, **options: Any) -> Dataset:
         for path, content in whole.items():
             path.write_bytes(content)
         dataset = open_checked(root, **options)
@@ -222,7 +223,7 @@ def test_the_test_cases_are_never_read(
 
     destroy()
     split.unlink()
-    make_split(DatasetFolder.open(phantom)).write(split)
+    make_split(Dataset.open(phantom)).write(split)
     assert kept and Split.read(split).test == kept
     for module in (inspection, adaptation):
         monkeypatch.setattr(module, "open_checked", checked_and_destroyed)
@@ -268,7 +269,7 @@ def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split
     fits = ["--set", f"sdxl.loras=[{file}]", "gates.mode=off", "sdxl.steps=2", "sdxl.resolution=64"]
     assert (clean := syndiff(*paint, split, *fits)).status == 0, clean.err
     taught = Sdxl(str(model), settings=SdxlSettings(loras=(str(file),)))
-    assert taught.describe()["learned_from"] == [DatasetFolder.open(phantom).name]
+    assert taught.describe()["learned_from"] == [Dataset.open(phantom).name]
     (tmp_path / "lora/split.json").unlink()
     untold = syndiff(*paint, split, *fits)
     assert untold.status == 2 and "cannot be told" in untold.err
@@ -294,8 +295,8 @@ def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split
         ),
         ("adapt", ["--set", "lora.rank=5"], "lora.rank has no effect"),
         ("adapt", ["--inpainter", "sdxl", "--minutes", "5"], "adapt.minutes has no effect on"),
-        ("adapt", ["--set", "painter.autoencoder=/nowhere/kl-f8"], "/nowhere/kl-f8"),
-        ("adapt", ["--set", "painter.crop_size=50"], "crop_size is 50, expected 64 to 1024, a multiple of 32"),
+        ("adapt", ["--set", "inpainter.autoencoder=/nowhere/kl-f8"], "/nowhere/kl-f8"),
+        ("adapt", ["--set", "inpainter.crop_size=50"], "crop_size is 50, expected 64 to 1024, a multiple of 32"),
     ],
 )
 def test_mistakes_are_said(

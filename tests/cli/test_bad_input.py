@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import make_split
 from syndiff.training import loop
 
@@ -120,7 +120,7 @@ def mixed_values(data: Path) -> None:
 
 VERBS = [
     "data split", "data caption", "train", "evaluate", "adapt", "synthesize", "merge", "run",
-    "study peers", "study timesteps", "study steps", "study uncertainty", "study low-data", "study steering",
+    "study baselines", "study timesteps", "study steps", "study uncertainty", "study low-data", "study steering",
 ]  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def test_what_only_the_whole_set_shows_is_refused_by_every_verb(verb, mistake, s
         "adapt": ["--split", absent, "--out", out],
         "synthesize": ["--split", absent, "--out", out, "--count", 1],
         "merge": [absent, "--out", out, "--count", 1],
-        "study peers": ["--out", out, "--minutes", 1, "--kinds", "diffusion"],
+        "study baselines": ["--out", out, "--minutes", 1, "--kinds", "diffusion"],
         "study steering": ["--split", absent, "--out", out],
         "study low-data": ["--out", out],
         "run": ["--out", out, *RUN],
@@ -196,7 +196,7 @@ def test_a_judge_that_is_missing_or_leaks_is_refused_before_run_writes_anything(
     judge, split_file = tmp_path / "elsewhere", tmp_path / "split.json"
     missing = syndiff("run", "--data", phantom, "--out", tmp_path / "run", *RUN, f"gates.segmenter={judge}")
     assert missing.status == 2 and str(judge) in missing.err
-    make_split(DatasetFolder.open(phantom), method="random", seed=1).write(split_file)  # run divides by group
+    make_split(Dataset.open(phantom), method="random", seed=1).write(split_file)  # run divides by group
     trained = syndiff("train", "--data", phantom, "--split", split_file, "--out", judge, *TINY)
     assert trained.status == 0, trained.err
     leak = syndiff("run", "--data", phantom, "--out", tmp_path / "run", *RUN, f"gates.segmenter={judge}")
@@ -281,7 +281,7 @@ def test_a_wrong_setting_is_explained(setting, word, syndiff, phantom, split_fil
     [
         *(("control", idle) for idle in ("model.objective=v", "model.autoencoder=compact", "training.mask_weight=2")),
         *(("control", idle) for idle in ("training.inference_share=0.5", "training.ema_encoder=false")),
-        *(("unet", idle) for idle in ("training.backbone_rate=1", "model.pretrained=false")),
+        *(("unet", idle) for idle in ("training.backbone_lr_scale=1", "model.pretrained=false")),
     ],
 )
 def test_a_network_without_diffusion_refuses_the_settings_it_ignores(
@@ -357,7 +357,7 @@ def test_run_refuses_settings_that_it_could_not_follow(setting, syndiff, phantom
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("verb", ["run", "train", "study peers"])
+@pytest.mark.parametrize("verb", ["run", "train", "study baselines"])
 def test_a_precision_that_the_card_lacks_is_refused_before_a_folder_is_made(
     verb, syndiff, phantom, split_file, tmp_path, monkeypatch
 ):

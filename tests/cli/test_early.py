@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import make_split
 from syndiff.errors import SyndiffError
 from syndiff.models.inpainter_settings import InpaintingSettings
@@ -47,13 +47,13 @@ def as_it_is(data: Path) -> None:
     ("dataset", "settings", "message"),
     [
         (as_it_is, ["compact.steps=2000"], "compact.steps is 2000, expected no more than the 1000 timesteps"),
-        (as_it_is, ["painter.timesteps=10"], "compact.steps is 25, expected no more than the 10 timesteps"),
+        (as_it_is, ["inpainter.timesteps=10"], "compact.steps is 25, expected no more than the 10 timesteps"),
         (as_it_is, ["adapt.colour=1.5"], "adapt.colour is 1.5, expected at least 0, below 1"),
         (as_it_is, ["adapt.hue=200"], "adapt.hue is 200, expected 0 to 180"),
         (as_it_is, ["synthesis.share=.nan"], "synthesis.share is nan"),
         (as_it_is, ["synthesis.backgrounds=nowhere"], "synthesis.backgrounds is nowhere"),
         (as_it_is, ["gates.text_model=nowhere"], "text_model is nowhere"),
-        (as_it_is, ["painter.autoencoder=/nowhere"], "/nowhere"),
+        (as_it_is, ["inpainter.autoencoder=/nowhere"], "/nowhere"),
         (as_it_is, ["model.autoencoder=/nowhere"], "/nowhere"),
         (as_it_is, [COPIED, "synthesis.background_lesion=remove"], "synthesis.background_lesion is 'remove'"),
         (at_the_edge, [COPIED], "has a whole lesion"),
@@ -82,7 +82,7 @@ def test_synthesize_refuses_what_has_no_place_before_it_writes_anything(dry, syn
 
 
 def test_an_inpainter_needs_lesions_on_both_sides(phantom):
-    dataset = DatasetFolder.open(phantom)
+    dataset = Dataset.open(phantom)
     split = make_split(dataset, method="auto", seed=0)
     for case in split.val:
         Image.new("L", (112, 96), 0).save(dataset[case].mask)

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.phantom import write_phantom
 
 TINY = ["--set", "model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16"]
 TINY += ["training.coarse_share=0", "training.steps=2", "training.batch_size=2"]
-PAINTER = ["painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_layers=1", "compact.steps=2"]
+PAINTER = ["inpainter.crop_size=64", "inpainter.channels=[32, 32, 32]", "inpainter.caption_layers=1", "compact.steps=2"]
 ADAPT = [
     "adapt.minutes=0",
     "adapt.steps=2",
@@ -43,7 +43,7 @@ def test_run_makes_the_table_and_the_report_and_resumes(syndiff, phantom, tmp_pa
     for arm in ("control", "real", "real+synthetic"):
         summary = json.loads((run / arm / "eval" / "syndiff-phantom" / "summary.json").read_text())
         assert 0 <= summary["metrics"]["dice"]["mean"] <= 1
-    synthetic = DatasetFolder.open(run / "synthetic")
+    synthetic = Dataset.open(run / "synthetic")
     split = json.loads((run / "split.json").read_text())
     assert len(synthetic.cases) == max(1, round(0.2 * len(split["train"])))
     sources = [
@@ -175,7 +175,7 @@ def test_doctor_speaks_plainly(syndiff):
                     "adapt --data d --split s --out o",
                     "synthesize --data d --split s --out o --count 1",
                     "study low-data --data d --out o",
-                    "study peers --data d --out o",
+                    "study baselines --data d --out o",
                     "study steering --data d --split s --out o",
                 )
             ],
@@ -198,7 +198,7 @@ def test_what_needs_no_network_is_quick(calls, said, tmp_path):
 
 
 def test_a_phantom_dataset_is_usable(phantom: Path):
-    assert len(DatasetFolder.open(phantom).cases) == 18
+    assert len(Dataset.open(phantom).cases) == 18
 
 
 def test_an_interrupted_demo_goes_on(forked: ModuleType, syndiff, tmp_path: Path):
@@ -213,4 +213,4 @@ def test_an_interrupted_demo_goes_on(forked: ModuleType, syndiff, tmp_path: Path
     outcome = syndiff(*command)
     assert outcome.status == 0, outcome.err
     assert (tmp_path / "demo" / "report.html").is_file()
-    assert len(DatasetFolder.open(data).cases) == 20
+    assert len(Dataset.open(data).cases) == 20

@@ -19,7 +19,7 @@ VERBS = [
     "evaluate --run r --data d",
     "predict --run r --images d --out o",
     "study low-data --data d --out o",
-    "study peers --data d --out o",
+    "study baselines --data d --out o",
     "study steering --data d --split s --out o",
     "study steps --runs r --data d --out o",
     "study timesteps --runs r --data d --out o",

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from damage import damaged
 from syndiff.config.loading import load_settings
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split, make_split
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
@@ -71,7 +71,7 @@ class Place:
         diffusion_settings(self.run, best_checkpoint(self.run))
 
     def synthesize(self) -> None:
-        dataset, split = DatasetFolder.open(self.data), Split.read(self.root / "split.json")
+        dataset, split = Dataset.open(self.data), Split.read(self.root / "split.json")
         chosen = GatesSettings(mode="report", checks=("contrast",))
         kept = self.synthetic / "gates.json"
         gates = Gates.calibrate(dataset, split.train[:3], chosen, kept=kept, progress=False)
@@ -85,7 +85,7 @@ class Place:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
     place = Place(tmp_path_factory.mktemp("own"))
     write_phantom(place.data, groups=3, frames=2, height=64, width=80, seed=0)
-    make_split(DatasetFolder.open(place.data), seed=0).write(place.root / "split.json")
+    make_split(Dataset.open(place.data), seed=0).write(place.root / "split.json")
     place.train()
     place.evaluate()
     place.synthesize()

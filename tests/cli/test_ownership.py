@@ -141,7 +141,7 @@ def test_a_folder_of_something_else_is_refused_and_one_in_use_too(
         "synthesize": ["synthesize", *data, "--split", split, "--count", "1", *COPY],
         "run": ["run", *data, *TINY, "run.minutes=0", "synthesis.inpainter=copy_paste"],
         "demo": ["demo", *TINY, "run.minutes=0", "synthesis.inpainter=copy_paste"],
-        "study": ["study", "peers", *data, "--kinds", "diffusion", *TINY, "run.minutes=0"],
+        "study": ["study", "baselines", *data, "--kinds", "diffusion", *TINY, "run.minutes=0"],
     }[verb]
     if verb == "demo":
         shutil.copytree(phantom, tmp_path / "out-phantom")  # it is there: nothing to render

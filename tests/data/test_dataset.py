@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.dataset import Case, Dataset
 from syndiff.errors import SyndiffError
 
 FOREGROUND = np.pad(np.full((2, 3), 255, np.uint8), 3)  # 8 x 9
@@ -38,7 +38,7 @@ def describe(root: Path, **settings: object) -> None:
 
 def refusal(root: Path) -> str:
     with pytest.raises(SyndiffError) as error:
-        DatasetFolder.open(root)
+        Dataset.open(root)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -47,7 +47,7 @@ def refusal(root: Path) -> str:
 
 
 def test_images_and_masks_are_enough(root: Path) -> None:
-    dataset = DatasetFolder.open(root)
+    dataset = Dataset.open(root)
     assert (dataset.name, dataset.modality, dataset.licence) == ("polyps", "", "")
     assert dataset.classes == {} and dataset.mask_threshold is None and not dataset.has_groups
     assert [case.id for case in dataset.cases] == ["a", "b", "c"]
@@ -59,7 +59,7 @@ def test_everything_beside_them_is_read(root: Path) -> None:
     describe(root, **described, classes={"0": "background", "1": "polyp"}, notes=["free"], size={"w": 9})
     (root / "groups.csv").write_text("\ufeffcase, group\r\na,one\r\nb,two\r\n\r\nc,one\r\n")
     (root / "captions.csv").write_text('case,caption\nc,flat\na,"small, red"\nb,round\n')
-    dataset = DatasetFolder.open(root)
+    dataset = Dataset.open(root)
     assert (dataset.name, dataset.modality, dataset.licence) == ("P", "endoscopy", "CC0")
     assert dataset.classes == {1: "polyp"} and dataset.mask_threshold == 127
     assert dataset.has_groups and [case.group for case in dataset.cases] == ["one", "two", "one"]
@@ -75,45 +75,45 @@ def test_extensions_may_differ_and_other_entries_are_left_alone(root: Path) -> N
         (root / "images" / name).touch()
     (root / "instances").mkdir()
     (root / "images" / "d.gif").touch()
-    dataset = DatasetFolder.open(root)
+    dataset = Dataset.open(root)
     assert [case.id for case in dataset.cases] == ["a", "b", "c", "v1.2"]
     assert dataset.ignored == (root / "images" / "d.gif",)
 
 
 def test_load_gives_image_and_mask(root: Path) -> None:
-    dataset = DatasetFolder.open(root)
+    dataset = Dataset.open(root)
     image, mask = dataset.load(dataset["a"])
     assert image.shape == (8, 9, 3) and image.dtype == np.uint8
     np.testing.assert_array_equal(mask, FOREGROUND > 0)
 
 
 def test_the_fingerprint_follows_bytes_and_groups_but_not_the_place(root: Path, tmp_path: Path) -> None:
-    first = DatasetFolder.open(root).fingerprint()
+    first = Dataset.open(root).fingerprint()
     assert len(first) == 64
     moved = root.rename(tmp_path / "moved")
-    assert DatasetFolder.open(moved).fingerprint() == first
+    assert Dataset.open(moved).fingerprint() == first
     seen = {first}
     (moved / "groups.csv").write_text("case,group\na,1\nb,1\nc,2\n")
-    seen.add(DatasetFolder.open(moved).fingerprint())
+    seen.add(Dataset.open(moved).fingerprint())
     add(moved, "a", mask=FOREGROUND[::-1, ::-1] // 255)
-    seen.add(DatasetFolder.open(moved).fingerprint())
+    seen.add(Dataset.open(moved).fingerprint())
     add(moved, "b", image=np.zeros((8, 9, 3), np.uint8))
-    seen.add(DatasetFolder.open(moved).fingerprint())
+    seen.add(Dataset.open(moved).fingerprint())
     assert len(seen) == 4
 
 
 @pytest.mark.parametrize("settings", [{"mask_threshold": 50}, {"classes": {"255": "polyp"}}])
 def test_the_fingerprint_follows_what_decides_which_values_are_foreground(root: Path, settings: dict) -> None:
-    before = DatasetFolder.open(root).fingerprint()
+    before = Dataset.open(root).fingerprint()
     describe(root, name="another name", modality="endoscopy")
-    assert DatasetFolder.open(root).fingerprint() == before
+    assert Dataset.open(root).fingerprint() == before
     describe(root, **settings)
-    assert DatasetFolder.open(root).fingerprint() != before
+    assert Dataset.open(root).fingerprint() != before
 
 
 def test_the_fingerprint_of_some_cases_follows_them_alone_and_what_is_read_of_them(root: Path) -> None:
     def fingerprint(**captions: str) -> str:
-        dataset = DatasetFolder.open(root)
+        dataset = Dataset.open(root)
         return dataset.fingerprint_of([dataset["a"]], captions or None)
 
     first = fingerprint()
@@ -141,7 +141,7 @@ def test_the_content_of_an_image_is_its_picture_not_its_file(tmp_path: Path) -> 
     add(tmp_path, "other", image=image[::-1])
     add(tmp_path, "deep", image=image[..., 0].astype(np.uint16))
     add(tmp_path, "grey", image=image[..., 0])
-    dataset = DatasetFolder.open(tmp_path)
+    dataset = Dataset.open(tmp_path)
     found = {case.id: dataset.content(case) for case in dataset.cases}
     assert found["one"] == found["two"] == found["three"] == found["turned"]
     assert len(set(found.values())) == 4 and all(len(value) == 64 for value in found.values())
@@ -149,7 +149,7 @@ def test_the_content_of_an_image_is_its_picture_not_its_file(tmp_path: Path) -> 
 
 @pytest.mark.real
 def test_cvc_clinicdb(cvc: Path) -> None:
-    dataset = DatasetFolder.open(cvc)
+    dataset = Dataset.open(cvc)
     assert len(dataset.cases) == 612 and len({case.group for case in dataset.cases}) == 29
     image, mask = dataset.load(dataset["1"])
     assert image.shape == (288, 384, 3) and 0 < mask.mean() < 0.5
@@ -177,7 +177,7 @@ def test_masks_that_are_understood(tmp_path: Path, values: list, settings: dict)
     mask = np.array([values] * 2)
     add(tmp_path, "a", mask=mask.astype(np.uint8) if mask.dtype != bool else mask)
     describe(tmp_path, **settings)
-    dataset = DatasetFolder.open(tmp_path)
+    dataset = Dataset.open(tmp_path)
     assert dataset.load(dataset["a"])[1].tolist() == [[False, values[0] != values[1]]] * 2
 
 
@@ -194,7 +194,7 @@ def test_unexpected_mask_values_ask_for_a_threshold(
 ) -> None:
     add(tmp_path, "a", mask=np.array([values], np.uint8))
     describe(tmp_path, **settings)
-    dataset = DatasetFolder.open(tmp_path)
+    dataset = Dataset.open(tmp_path)
     with pytest.raises(SyndiffError) as error:
         dataset.load(dataset["a"])
     message = str(error.value)
@@ -207,17 +207,17 @@ def test_a_renumbered_palette_is_no_class_number(root: Path) -> None:
     picture = Image.fromarray((FOREGROUND == 0).astype(np.uint8), "P")
     picture.putpalette([255, 0, 0, 0, 0, 0])
     picture.save(root / "masks" / "a.png")
-    dataset = DatasetFolder.open(root)
+    dataset = Dataset.open(root)
     np.testing.assert_array_equal(dataset.load(dataset["a"])[1], FOREGROUND > 0)
     describe(root, classes={"1": "polyp"})
-    dataset = DatasetFolder.open(root)
+    dataset = Dataset.open(root)
     with pytest.raises(SyndiffError, match=r"masks/a.png has a colour palette whose black.* is not index 0"):
         dataset.load(dataset["a"])
 
 
 def test_a_mask_of_another_size_names_both(root: Path) -> None:
     add(root, "a", mask=FOREGROUND, image=np.zeros((9, 8, 3), np.uint8))
-    dataset = DatasetFolder.open(root)
+    dataset = Dataset.open(root)
     with pytest.raises(SyndiffError, match=r"masks/a.png is 9x8 .*images/a.png is 8x9, as after a quarter turn"):
         dataset.load(dataset["a"])
 
@@ -313,4 +313,4 @@ def test_descriptions_that_do_not_fit(root: Path, content: str, expected: str) -
 def test_an_unknown_case_is_named_with_the_nearest(tmp_path: Path) -> None:
     add(tmp_path, "frame-017")
     with pytest.raises(SyndiffError, match=r"no case 'frame-17' \(did you mean 'frame-017'\?\)"):
-        DatasetFolder.open(tmp_path)["frame-17"]
+        Dataset.open(tmp_path)["frame-17"]

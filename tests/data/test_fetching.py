@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from syndiff.data import fetching
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.fetching import PUBLIC_SETS, fetch
 from syndiff.data.readers import read_image, read_mask
 from syndiff.errors import SyndiffError
@@ -89,7 +89,7 @@ def test_a_zip_or_its_folder_becomes_a_dataset(tmp_path: Path, unpacked: bool) -
         archive = tmp_path / "unpacked"
     (tmp_path / "data").mkdir()  # an empty folder is no obstacle
     dataset = fetch("kvasir-seg", tmp_path / "data", archive=archive, accept_licence=True)
-    assert dataset == DatasetFolder.open(tmp_path / "data")
+    assert dataset == Dataset.open(tmp_path / "data")
     assert [case.id for case in dataset.cases] == ["aa1", "bb2", "cc3"]
     assert dataset.name == "Kvasir-SEG" and dataset.mask_threshold == 127 and not dataset.has_groups
     assert dataset["aa1"].image.read_bytes() == kvasir_members()["Kvasir-SEG/images/aa1.jpg"]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from syndiff.data.contact_sheet import dataset_sheet
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import Inspection, inspect
 from syndiff.errors import SyndiffError
 
@@ -35,7 +35,7 @@ def squares(*sides: int, value: int = 255, height: int = 40, width: int = 50) ->
 
 def inspected(root: Path, **settings: object) -> Inspection:
     (root / "dataset.json").write_text(json.dumps(settings))
-    return inspect(DatasetFolder.open(root))
+    return inspect(Dataset.open(root))
 
 
 def test_a_good_dataset_is_usable_and_measured(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_the_contact_sheet_shows_images_with_their_outline(tmp_path: Path) -> No
         dtype = np.uint16 if number % 2 else np.uint8
         mask = squares(20, height=60 + 30 * number, width=80)
         add(tmp_path, f"case-{number}", mask, np.full(mask.shape, 40, dtype))
-    dataset = DatasetFolder.open(tmp_path)
+    dataset = Dataset.open(tmp_path)
     dataset_sheet(dataset, tmp_path / "out" / "sheet.png", count=8, seed=1)
     with Image.open(tmp_path / "out" / "sheet.png") as picture:
         sheet = np.asarray(picture)
@@ -214,18 +214,18 @@ def test_the_contact_sheet_shows_images_with_their_outline(tmp_path: Path) -> No
 def test_a_small_contact_sheet_shows_every_case_and_single_pixels(tmp_path: Path) -> None:
     for name in ("one", "two"):
         add(tmp_path, name, squares(1, height=700, width=900), np.zeros((700, 900, 3), np.uint8))
-    dataset_sheet(DatasetFolder.open(tmp_path), tmp_path / "sheet.png")
+    dataset_sheet(Dataset.open(tmp_path), tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as picture:
         assert picture.size == (480, 198)
         outline = (np.asarray(picture) == (0, 255, 255)).all(axis=2)
     assert outline[:, :240].any() and outline[:, 240:].any()
     with pytest.raises(SyndiffError, match="expected 1 or more"):
-        dataset_sheet(DatasetFolder.open(tmp_path), tmp_path / "sheet.png", count=0)
+        dataset_sheet(Dataset.open(tmp_path), tmp_path / "sheet.png", count=0)
 
 
 @pytest.mark.real
 def test_cvc_clinicdb_opens_as_a_sheet(cvc: Path, tmp_path: Path) -> None:
-    dataset_sheet(DatasetFolder.open(cvc), tmp_path / "sheet.png", count=4)
+    dataset_sheet(Dataset.open(cvc), tmp_path / "sheet.png", count=4)
     with Image.open(tmp_path / "sheet.png") as picture:
         assert picture.size == (960, 198)
 
@@ -236,4 +236,4 @@ def test_groups_that_look_alike_are_noted(tmp_path: Path, one: str, other: str) 
         add(tmp_path, f"c{index}", squares(5))
     rows = "".join(f"c{index},{group}\n" for index, group in enumerate([one, other, "q2", "q3"]))
     (tmp_path / "groups.csv").write_text(f"case,group\n{rows}", encoding="utf-8")
-    assert any("spell it alike" in note for note in inspect(DatasetFolder.open(tmp_path)).notes)
+    assert any("spell it alike" in note for note in inspect(Dataset.open(tmp_path)).notes)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.listing import MAX_STEM
 from syndiff.errors import SyndiffError
 
@@ -24,7 +24,7 @@ def add(root: Path, image: str, mask: str) -> None:
 
 def refusal(root: Path) -> str:
     with pytest.raises(SyndiffError) as error:
-        DatasetFolder.open(root)
+        Dataset.open(root)
     message = str(error.value)
     assert "\n" not in message and len(message) < 1000
     message.encode()
@@ -36,7 +36,7 @@ def test_names_that_differ_in_unicode_form_alone_are_one_case(tmp_path: Path) ->
     add(tmp_path, f"{DECOMPOSED} 2.png", f"{DECOMPOSED} 2.png")
     rows = [f"{DECOMPOSED},{COMPOSED}", f"{COMPOSED} 2,{DECOMPOSED}"]
     (tmp_path / "groups.csv").write_text("\n".join(["case,group", *rows]), encoding="utf-8")
-    cases = DatasetFolder.open(tmp_path).cases
+    cases = Dataset.open(tmp_path).cases
     assert [(case.id, case.group) for case in cases] == [(COMPOSED, COMPOSED), (f"{COMPOSED} 2", COMPOSED)]
 
 
@@ -63,7 +63,7 @@ def test_names_that_cannot_be_written_everywhere_are_refused(tmp_path: Path, nam
 
 def test_the_longest_name_is_read(tmp_path: Path) -> None:
     add(tmp_path, "n" * MAX_STEM + ".png", "n" * MAX_STEM + ".png")
-    assert len(DatasetFolder.open(tmp_path).cases) == 1
+    assert len(Dataset.open(tmp_path).cases) == 1
 
 
 def test_a_folder_whose_own_name_is_no_utf_8(tmp_path: Path) -> None:
@@ -92,14 +92,14 @@ def test_a_file_that_is_almost_a_table_is_refused_while_the_table_is_absent(
     message = refusal(tmp_path)
     assert str(tmp_path / there) in message and str(tmp_path / table) in message
     (tmp_path / table).write_text("{}" if table.endswith("json") else f"case,{table[:-5]}\na,x\n")
-    assert len(DatasetFolder.open(tmp_path).cases) == 1
+    assert len(Dataset.open(tmp_path).cases) == 1
 
 
 @pytest.mark.parametrize("name", ["README_dataset.txt", "patients.csv", "data.json", "notes.txt", ".groups.csv"])
 def test_other_files_beside_the_images_are_left_alone(tmp_path: Path, name: str) -> None:
     add(tmp_path, "a.png", "a.png")
     (tmp_path / name).write_text("x")
-    assert len(DatasetFolder.open(tmp_path).cases) == 1
+    assert len(Dataset.open(tmp_path).cases) == 1
 
 
 def test_a_picture_that_is_not_read_is_named_where_it_is_missed(tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.loading import load_cases
 from syndiff.data.resize import resize_image, resize_mask
 from syndiff.errors import SyndiffError
 
 
-def make_dataset(root: Path, ids: list[str], *, height: int = 30, width: int = 50) -> DatasetFolder:
+def make_dataset(root: Path, ids: list[str], *, height: int = 30, width: int = 50) -> Dataset:
     """Cases of random pixels and random rectangles, different for every id."""
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True)
@@ -24,7 +24,7 @@ def make_dataset(root: Path, ids: list[str], *, height: int = 30, width: int = 5
         mask[5 : 10 + number, 8:20] = 255
         Image.fromarray(pixels).save(root / "images" / f"{case_id}.png")
         Image.fromarray(mask).save(root / "masks" / f"{case_id}.png")
-    return DatasetFolder.open(root)
+    return Dataset.open(root)
 
 
 def test_cases_come_in_the_order_asked_for_and_resized(tmp_path: Path) -> None:

@@ -6,24 +6,24 @@ import numpy as np
 from PIL import Image
 
 from renamed import renamed
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.seen import Seen
 from syndiff.data.splits import make_split
 
 
 def test_content_follows_the_picture_alone(phantom: Path, tmp_path: Path) -> None:
-    one, other = DatasetFolder.open(phantom), DatasetFolder.open(renamed(phantom, tmp_path / "copy"))
+    one, other = Dataset.open(phantom), Dataset.open(renamed(phantom, tmp_path / "copy"))
     assert {one.content(case) for case in one.cases[1:]} == {other.content(case) for case in other.cases}
     path = other.cases[0].image
     pixels = np.array(Image.open(path))
     pixels[0, 0, 0] ^= 1
     Image.fromarray(pixels).save(path)
-    again = DatasetFolder.open(tmp_path / "copy")
+    again = Dataset.open(tmp_path / "copy")
     assert again.content(again.cases[0]) != one.content(one.cases[1])
 
 
 def test_what_was_seen_is_kept_and_carried_along(phantom: Path, tmp_path: Path) -> None:
-    dataset = DatasetFolder.open(phantom)
+    dataset = Dataset.open(phantom)
     split = make_split(dataset)
     mine = Seen.of(dataset, split.train, split.val)
     (mine | Seen({"0": "elsewhere"})).write(tmp_path)

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split, make_split
 from syndiff.errors import SyndiffError
 
 
-def make_dataset(root: Path, group_sizes: list[int] | None, *, cases: int = 0, seed: int = 0) -> DatasetFolder:
+def make_dataset(root: Path, group_sizes: list[int] | None, *, cases: int = 0, seed: int = 0) -> Dataset:
     """Tiny cases `000`, `001`, ... whose lesions differ in size from group to group."""
     random = np.random.default_rng(seed)
     for folder in ("images", "masks"):
@@ -33,14 +33,14 @@ def make_dataset(root: Path, group_sizes: list[int] | None, *, cases: int = 0, s
             number += 1
     if group_sizes:
         (root / "groups.csv").write_text("\n".join(lines) + "\n")
-    return DatasetFolder.open(root)
+    return Dataset.open(root)
 
 
-def groups_of(dataset: DatasetFolder, side: tuple[str, ...]) -> set[str | None]:
+def groups_of(dataset: Dataset, side: tuple[str, ...]) -> set[str | None]:
     return {dataset[case_id].group for case_id in side}
 
 
-def assert_whole(split: Split, dataset: DatasetFolder) -> None:
+def assert_whole(split: Split, dataset: Dataset) -> None:
     """Every case lies on exactly one side, sides are sorted and none is empty."""
     listed = [*split.train, *split.val, *split.test]
     assert sorted(listed) == [case.id for case in dataset.cases]
@@ -75,7 +75,7 @@ def test_group_works_without_any_annotation(tmp_path: Path) -> None:
     make_dataset(tmp_path, [2, 2, 2, 2])
     for path in (tmp_path / "masks").iterdir():
         Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
-    dataset = DatasetFolder.open(tmp_path)
+    dataset = Dataset.open(tmp_path)
     assert_whole(make_split(dataset), dataset)
 
 
@@ -189,8 +189,8 @@ def test_another_threshold_is_another_dataset_to_a_split(tmp_path: Path) -> None
     split = make_split(dataset, seed=3)
     (tmp_path / "dataset.json").write_text(json.dumps({"name": dataset.name, "mask_threshold": 200}))
     with pytest.raises(SyndiffError, match=r"mask_threshold.*made the split.*--method group --seed 3"):
-        split.check(DatasetFolder.open(tmp_path))
-    again = make_split(DatasetFolder.open(tmp_path), seed=3)
+        split.check(Dataset.open(tmp_path))
+    again = make_split(Dataset.open(tmp_path), seed=3)
     assert dataclasses.replace(again, fingerprint=split.fingerprint) == split
 
 
@@ -202,7 +202,7 @@ def test_the_published_list_may_begin_with_the_mark_of_an_editor(tmp_path: Path)
 
 @pytest.mark.real
 def test_cvc_sequences_stay_whole_and_balanced(cvc: Path) -> None:
-    dataset = DatasetFolder.open(cvc)
+    dataset = Dataset.open(cvc)
     split = make_split(dataset)
     assert_whole(split, dataset)
     sides = [groups_of(dataset, side) for side in (split.train, split.val, split.test)]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_erosion
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow, compare, evaluate, per_case_table, read_per_case
 from syndiff.evaluation.metrics import case_metrics
@@ -34,7 +34,7 @@ class RedThreshold:
         return Prediction(mask, red, {"preprocess": 0.0})
 
 
-def make_dataset(root: Path, *, groups: bool = True) -> DatasetFolder:
+def make_dataset(root: Path, *, groups: bool = True) -> Dataset:
     """Six frames in three groups: a lesion of 100 pixels, its right part (10 % per case number) faint red."""
     lines = ["case,group"]
     for number in range(6):
@@ -51,18 +51,18 @@ def make_dataset(root: Path, *, groups: bool = True) -> DatasetFolder:
         lines.append(f"c{number},video{number // 2}")
     if groups:
         (root / "groups.csv").write_text("\n".join(lines) + "\n")
-    return DatasetFolder.open(root)
+    return Dataset.open(root)
 
 
 @pytest.fixture
-def dataset(tmp_path: Path) -> DatasetFolder:
+def dataset(tmp_path: Path) -> Dataset:
     return make_dataset(tmp_path / "data")
 
 
 ALL = [f"c{number}" for number in range(6)]
 
 
-def test_summary_holds_what_the_cases_say(dataset: DatasetFolder, tmp_path: Path) -> None:
+def test_summary_holds_what_the_cases_say(dataset: Dataset, tmp_path: Path) -> None:
     predictor: Predictor = RedThreshold(150)
     summary = evaluate(predictor, dataset, ALL, tmp_path / "eval", progress=False)
     dices = [2 * kept / (100 + kept) for kept in (100, 90, 80, 70, 60)] + [0]
@@ -93,7 +93,7 @@ def test_summary_holds_what_the_cases_say(dataset: DatasetFolder, tmp_path: Path
     ]
 
 
-def test_finding_nothing_is_counted_and_costs_the_diagonal(dataset: DatasetFolder, tmp_path: Path) -> None:
+def test_finding_nothing_is_counted_and_costs_the_diagonal(dataset: Dataset, tmp_path: Path) -> None:
     summary = evaluate(RedThreshold(255), dataset, ALL, tmp_path / "eval", progress=False)
     assert summary["counts"]["missed_cases"] == summary["counts"]["missed_lesions"] == 5
     hd95 = summary["metrics"]["hd95"]
@@ -103,7 +103,7 @@ def test_finding_nothing_is_counted_and_costs_the_diagonal(dataset: DatasetFolde
     assert summary["metrics"]["precision"]["note"] == "not applicable to any case"
 
 
-def test_rows_come_back_as_written(dataset: DatasetFolder, tmp_path: Path) -> None:
+def test_rows_come_back_as_written(dataset: Dataset, tmp_path: Path) -> None:
     evaluate(RedThreshold(150), dataset, ["c3", "c5"], tmp_path / "eval", progress=False)
     third, fifth = read_per_case(tmp_path / "eval" / "per_case.csv")
     image, target = dataset.load(dataset["c3"])
@@ -121,7 +121,7 @@ def test_odd_names_survive_the_table(tmp_path: Path) -> None:
     assert read_per_case(tmp_path / "rows.csv") == [row]
 
 
-def test_predicted_masks_are_kept_on_demand_at_the_original_size(dataset: DatasetFolder, tmp_path: Path) -> None:
+def test_predicted_masks_are_kept_on_demand_at_the_original_size(dataset: Dataset, tmp_path: Path) -> None:
     out = tmp_path / "eval"
     summary = evaluate(RedThreshold(150), dataset, ALL[:2], out, keep_predictions=True, progress=False)
     assert summary["masks"] == "masks"
@@ -139,7 +139,7 @@ def test_cases_without_groups_are_resampled_one_by_one(tmp_path: Path) -> None:
     assert summary["metrics"]["dice"]["groups"] == 6
 
 
-def test_a_known_fingerprint_and_tolerance_are_recorded(dataset: DatasetFolder, tmp_path: Path) -> None:
+def test_a_known_fingerprint_and_tolerance_are_recorded(dataset: Dataset, tmp_path: Path) -> None:
     loose, strict = (
         evaluate(RedThreshold(150), dataset, ["c1"], tmp_path / "eval", fingerprint="f", tolerance=t, progress=False)
         for t in (1.0, 0.0)
@@ -150,7 +150,7 @@ def test_a_known_fingerprint_and_tolerance_are_recorded(dataset: DatasetFolder, 
     assert loose["metrics"]["nsd"]["note"] == "no interval: only one group"
 
 
-def test_a_predictor_that_fails_leaves_the_folder_as_it_was(dataset: DatasetFolder, tmp_path: Path) -> None:
+def test_a_predictor_that_fails_leaves_the_folder_as_it_was(dataset: Dataset, tmp_path: Path) -> None:
     class Failing(RedThreshold):
         def predict(self, image: NDArray, *, case_id: str) -> Prediction:
             if case_id == "c3":
@@ -165,12 +165,12 @@ def test_a_predictor_that_fails_leaves_the_folder_as_it_was(dataset: DatasetFold
 
 
 @pytest.mark.parametrize(("cases", "words"), [([], "no case"), (["c1", "c1"], "listed twice"), (["c9"], "c9")])
-def test_senseless_case_lists_are_refused(dataset: DatasetFolder, tmp_path: Path, cases: list[str], words: str) -> None:
+def test_senseless_case_lists_are_refused(dataset: Dataset, tmp_path: Path, cases: list[str], words: str) -> None:
     with pytest.raises(SyndiffError, match=words):
         evaluate(RedThreshold(150), dataset, cases, tmp_path / "eval", progress=False)
 
 
-def test_results_never_land_on_annotations_or_under_a_file(dataset: DatasetFolder, tmp_path: Path) -> None:
+def test_results_never_land_on_annotations_or_under_a_file(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(SyndiffError, match="is not an evaluation but holds"):
         evaluate(RedThreshold(150), dataset, ALL, dataset.root / "images" / "..", progress=False)
     (tmp_path / "file").write_text("")
@@ -178,7 +178,7 @@ def test_results_never_land_on_annotations_or_under_a_file(dataset: DatasetFolde
         evaluate(RedThreshold(150), dataset, ALL, tmp_path / "file" / "eval", progress=False)
 
 
-def test_compare_pairs_cases_by_name_whatever_their_order(dataset: DatasetFolder, tmp_path: Path) -> None:
+def test_compare_pairs_cases_by_name_whatever_their_order(dataset: Dataset, tmp_path: Path) -> None:
     good, bad = RedThreshold(80), RedThreshold(80, spoil=frozenset(ALL))
     evaluate(good, dataset, ALL, tmp_path / "good", progress=False)
     evaluate(bad, dataset, ALL[::-1], tmp_path / "bad", progress=False)
@@ -196,7 +196,7 @@ def test_compare_pairs_cases_by_name_whatever_their_order(dataset: DatasetFolder
 
 
 def test_marking_a_frame_without_a_lesion_costs_something_beside_who_leaves_it_empty(
-    dataset: DatasetFolder, tmp_path: Path
+    dataset: Dataset, tmp_path: Path
 ) -> None:
     """c5 is empty; the diagonal is 50 pixels. Left out of the pairs, the false lesion would be free."""
     evaluate(RedThreshold(150), dataset, ALL, tmp_path / "loud", progress=False)
@@ -215,7 +215,7 @@ def test_marking_a_frame_without_a_lesion_costs_something_beside_who_leaves_it_e
     assert (other["hd95"]["cases"], other["difference"]["hd95"]["cases"]) == (5, 5), "a third arm changed the pair"
 
 
-def test_compare_refuses_other_cases_groups_and_annotations(dataset: DatasetFolder, tmp_path: Path) -> None:
+def test_compare_refuses_other_cases_groups_and_annotations(dataset: Dataset, tmp_path: Path) -> None:
     evaluate(RedThreshold(150), dataset, ALL, tmp_path / "all", progress=False)
     evaluate(RedThreshold(150), dataset, ALL[:4], tmp_path / "few", progress=False)
     full, few = tmp_path / "all" / "per_case.csv", tmp_path / "few" / "per_case.csv"
@@ -242,9 +242,7 @@ def test_compare_refuses_other_cases_groups_and_annotations(dataset: DatasetFold
         (lambda text: text[: text.rindex(",") - 5], "line 3, .*no number"),
     ],
 )
-def test_a_damaged_table_is_named(
-    dataset: DatasetFolder, tmp_path: Path, change: Callable[[str], str], words: str
-) -> None:
+def test_a_damaged_table_is_named(dataset: Dataset, tmp_path: Path, change: Callable[[str], str], words: str) -> None:
     evaluate(RedThreshold(150), dataset, ["c0", "c1"], tmp_path / "eval", progress=False)
     table = tmp_path / "eval" / "per_case.csv"
     table.write_text(change(table.read_text()))
@@ -265,7 +263,7 @@ def test_a_damaged_table_is_named(
         (b"\nc0", b"\n\nc0"),
     ],
 )
-def test_odd_cells_of_a_table_are_named(dataset: DatasetFolder, tmp_path: Path, old: bytes, new: bytes) -> None:
+def test_odd_cells_of_a_table_are_named(dataset: Dataset, tmp_path: Path, old: bytes, new: bytes) -> None:
     evaluate(RedThreshold(150), dataset, ALL[:2], tmp_path / "eval", progress=False)
     table = tmp_path / "eval" / "per_case.csv"
     content = table.read_bytes()
@@ -293,7 +291,7 @@ def test_real_masks_against_themselves_eroded(cvc: Path, tmp_path: Path) -> None
             inner = binary_erosion(target)
             return Prediction(inner, inner.astype(np.float32), {})
 
-    dataset = DatasetFolder.open(cvc)
+    dataset = Dataset.open(cvc)
     cases = [case.id for case in dataset.cases[::40]]
     summary = evaluate(Annotator(), dataset, cases, tmp_path / "eval", fingerprint="not read", progress=False)
     assert summary["metrics"]["precision"]["mean"] == 1

@@ -106,7 +106,7 @@ def test_a_kill_between_a_mask_and_its_line_costs_nothing(predict, tmp_path):
             assert contents(masks) == whole
 
 
-@pytest.mark.parametrize("more", [["--seed", 1], ["--views", 2], ["--steps", 2], ["--timestep", 50]])
+@pytest.mark.parametrize("more", [["--seed", 1], ["--tta", 2], ["--steps", 2], ["--timestep", 50]])
 def test_other_settings_are_refused_with_both_values(predict, tmp_path, more):
     predict()
     before = contents(tmp_path / "masks")

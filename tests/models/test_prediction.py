@@ -206,17 +206,17 @@ def test_mean_dice_counts_each_case_once_whatever_the_batch():
 
 
 def test_views_are_averaged_so_that_a_mirrored_image_gets_the_mirrored_mask(tmp_path):
-    write_checkpoint(tmp_path, SegmenterSettings(kind="control", inference_views=8, **TINY))
+    write_checkpoint(tmp_path, SegmenterSettings(kind="control", inference_tta=8, **TINY))
     predictor = SegmenterPredictor.load(tmp_path, name="stored")
     image = picture(64, 64)
     answer = predictor.predict(image, case_id="a").probability
     mirrored = predictor.predict(image[:, ::-1], case_id="a").probability
     np.testing.assert_allclose(mirrored[:, ::-1], answer, atol=1e-5)
-    single = SegmenterPredictor.load(tmp_path, name="one", views=1).predict(image, case_id="a").probability
+    single = SegmenterPredictor.load(tmp_path, name="one", tta=1).predict(image, case_id="a").probability
     assert np.abs(single - answer).max() > 1e-3
 
 
 def test_a_number_of_views_that_no_square_has_is_refused(tmp_path):
     write_checkpoint(tmp_path, SegmenterSettings(kind="control", **TINY))
-    with pytest.raises(SyndiffError, match="inference_views is 3, expected 1, 2, 4 or 8"):
-        SegmenterPredictor.load(tmp_path, name="three", views=3)
+    with pytest.raises(SyndiffError, match="inference_tta is 3, expected 1, 2, 4 or 8"):
+        SegmenterPredictor.load(tmp_path, name="three", tta=3)

@@ -1,4 +1,4 @@
-"""One contract for the one-step segmenter, its control and its peers; what settings may not be."""
+"""One contract for the one-step segmenter, its control and the baselines; what settings may not be."""
 
 from contextlib import contextmanager
 from typing import get_args

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_fill_holes, label
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.phantom import Frame, render_sequence, sequence, write_phantom
 
@@ -30,7 +30,7 @@ def contents(root: Path) -> dict[str, bytes]:
 
 def test_a_phantom_is_a_complete_dataset_folder(tmp_path: Path) -> None:
     write_phantom(tmp_path / "phantom", groups=2, frames=2, height=96, width=128)
-    dataset = DatasetFolder.open(tmp_path / "phantom")
+    dataset = Dataset.open(tmp_path / "phantom")
     assert dataset.name == "SynDiff phantom"
     assert dataset.licence == "CC0"
     assert dataset.classes == {1: "polyp"}

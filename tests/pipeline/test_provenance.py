@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from renamed import renamed
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split, make_split
 from syndiff.errors import SyndiffError
@@ -18,12 +18,12 @@ TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.ste
 
 
 def test_pictures_are_held_out_under_any_name(phantom: Path, tmp_path: Path) -> None:
-    dataset = DatasetFolder.open(phantom)
+    dataset = Dataset.open(phantom)
     split = make_split(dataset)
     seen = Seen.of(dataset, split.train, split.val)
     refuse_held_out("a model", seen, dataset, split)
     turned = Split(**{**vars(split), "train": split.test, "test": split.train})
-    copy = DatasetFolder.open(renamed(phantom, tmp_path / "copy"))
+    copy = Dataset.open(renamed(phantom, tmp_path / "copy"))
     for held, parts in ((dataset, turned), (copy, make_split(copy, seed=3))):
         with pytest.raises(SyndiffError, match=r"a model has seen pictures .* leaks"):
             refuse_held_out("a model", seen, held, parts)
@@ -42,8 +42,8 @@ def test_a_copy_of_the_training_cases_is_no_external_dataset(syndiff, phantom: P
 def test_what_an_inpainter_has_seen_follows_what_it_painted(syndiff, phantom: Path, tmp_path: Path) -> None:
     """An inpainter taught under one split paints for a copy of the dataset: its own test cases would leak."""
     copy = renamed(phantom, tmp_path / "copy")
-    tiny = ["painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_layers=1", "adapt.minutes=0"]
-    tiny += ["adapt.steps=1", "adapt.crops=4", "adapt.batch_size=2"]
+    tiny = ["inpainter.crop_size=64", "inpainter.channels=[32, 32, 32]", "inpainter.caption_layers=1"]
+    tiny += ["adapt.minutes=0", "adapt.steps=1", "adapt.crops=4", "adapt.batch_size=2"]
     for name, data, seed in (("mine", phantom, 0), ("theirs", copy, 1)):
         given = ["--data", data, "--out", tmp_path / f"{name}.json", "--seed", seed]
         assert syndiff("data", "split", *given, "--method", "random").status == 0

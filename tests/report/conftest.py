@@ -12,7 +12,7 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import make_split
 from syndiff.evaluation.evaluate import evaluate
 from syndiff.evaluation.timing import time_predictor
@@ -39,7 +39,7 @@ class ShiftedThreshold:
         return Prediction(mask, mask.astype(np.float32), clock.seconds)
 
 
-def write_dataset(root: Path, *, prefix: str, groups: bool) -> DatasetFolder:
+def write_dataset(root: Path, *, prefix: str, groups: bool) -> Dataset:
     """Fifteen frames of 40x32 pixels with one bright ellipse each, in five groups."""
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:32, :40]
@@ -58,10 +58,10 @@ def write_dataset(root: Path, *, prefix: str, groups: bool) -> DatasetFolder:
     write_json(
         root / "dataset.json", {"name": "tiny", "modality": "test pattern", "licence": "CC0", "mask_threshold": 127}
     )
-    return DatasetFolder.open(root)
+    return Dataset.open(root)
 
 
-def write_synthetic(folder: Path, dataset: DatasetFolder, sources: Sequence[str]) -> None:
+def write_synthetic(folder: Path, dataset: Dataset, sources: Sequence[str]) -> None:
     """Six attempts by copy_paste, of which every third was rejected."""
     synthesis = SynthesisFolder(folder)
     for index in range(6):
@@ -86,7 +86,7 @@ def write_synthetic(folder: Path, dataset: DatasetFolder, sources: Sequence[str]
     synthesis.finish(dataset, "copy_paste")
 
 
-def write_arm(folder: Path, dataset: DatasetFolder, test: Sequence[str], fingerprint: str) -> None:
+def write_arm(folder: Path, dataset: Dataset, test: Sequence[str], fingerprint: str) -> None:
     """An arm as training and evaluation leave it, without the checkpoints, which the report does not read."""
     predictor = ShiftedThreshold(folder.name, SHIFTS[folder.name])
     out = folder / "eval" / dataset.name
@@ -112,7 +112,7 @@ def settings(kind: str) -> dict:
     }
 
 
-MakeRun = Callable[..., tuple[Path, DatasetFolder]]
+MakeRun = Callable[..., tuple[Path, Dataset]]
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +121,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
 
     def make(
         *, arms: Sequence[str] = ARMS, prefix: str = "case-", groups: bool = True, leaky: bool = False
-    ) -> tuple[Path, DatasetFolder]:
+    ) -> tuple[Path, Dataset]:
         root = tmp_path_factory.mktemp("report")
         dataset, run = write_dataset(root / "data", prefix=prefix, groups=groups), root / "run"
         ids = tuple(case.id for case in dataset.cases)
@@ -142,13 +142,13 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
 
 
 @pytest.fixture(scope="session")
-def shared_run(make_run: MakeRun) -> tuple[Path, DatasetFolder]:
+def shared_run(make_run: MakeRun) -> tuple[Path, Dataset]:
     """The complete run folder, for tests that only read it."""
     return make_run()
 
 
 @pytest.fixture
-def own_run(shared_run: tuple[Path, DatasetFolder], tmp_path: Path) -> tuple[Path, DatasetFolder]:
+def own_run(shared_run: tuple[Path, Dataset], tmp_path: Path) -> tuple[Path, Dataset]:
     """A copy of the complete run folder, for tests that damage it."""
     run, dataset = shared_run
     return Path(shutil.copytree(run, tmp_path / "run")), dataset

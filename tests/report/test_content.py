@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given, settings
 
 from damage import damaged
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
 from syndiff.report.content import ARMS, flatten, read_content
 from syndiff.report.words import hardware, limits, main_table, verdict, warnings
 
-Run = tuple[Path, DatasetFolder]
+Run = tuple[Path, Dataset]
 MakeRun = Callable[..., Run]
 
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.report import figures
 from syndiff.report.content import Content, read_content
 
 
 @pytest.fixture(scope="module")
-def content(shared_run: tuple[Path, DatasetFolder]) -> Content:
+def content(shared_run: tuple[Path, Dataset]) -> Content:
     return read_content(*shared_run)
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.report.content import read_content
 from syndiff.report.page import build_report
 from syndiff.report.words import main_table
 
-Run = tuple[Path, DatasetFolder]
+Run = tuple[Path, Dataset]
 MakeRun = Callable[..., Run]
 CHROMIUM = shutil.which("chromium")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.synthesis.manifest import read_manifest
@@ -83,7 +83,7 @@ def test_the_page_shows_every_sample_and_asks_no_other_address(painted: Path) ->
     assert number and f"#f{number[1]}:checked" in text
     assert [f"r{number[1]}" in classes for classes in page.samples] == [False] * len(painted_ones) + [True]
     assert "//" not in text
-    assert len(DatasetFolder.open(painted).cases) == 4  # neither page nor sheet is taken for a case
+    assert len(Dataset.open(painted).cases) == 4  # neither page nor sheet is taken for a case
 
 
 def test_a_folder_without_a_manifest_is_said(tmp_path: Path) -> None:

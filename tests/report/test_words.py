@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.evaluation.statistics import Difference
 from syndiff.report.content import Content, read_content
 from syndiff.report.words import limits, main_table, table_markdown, table_text, verdict, warnings
 
-MakeRun = Callable[..., tuple[Path, DatasetFolder]]
+MakeRun = Callable[..., tuple[Path, Dataset]]
 
 
 @pytest.fixture(scope="module")
-def content(shared_run: tuple[Path, DatasetFolder]) -> Content:
+def content(shared_run: tuple[Path, Dataset]) -> Content:
     return read_content(*shared_run)
 
 

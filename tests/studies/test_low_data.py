@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import make_split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
@@ -27,15 +27,15 @@ from syndiff.studies.table import as_markdown, tabulate
 TINY = [
     *("--set", "model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16"),
     *("training.coarse_share=0", "training.batch_size=2"),
-    *("painter.crop_size=64", "painter.channels=[32, 32, 32]", "painter.caption_channels=16"),
-    *("painter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
+    *("inpainter.crop_size=64", "inpainter.channels=[32, 32, 32]", "inpainter.caption_channels=16"),
+    *("inpainter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
     *("gates.checks=[contrast]", "synthesis.background_lesion=restyle"),
 ]
 FEWER_STEPS = "compact.steps=2"
 
 
 def test_few_groups_keeps_whole_training_groups_and_tests_on_the_others(phantom: Path) -> None:
-    dataset = DatasetFolder.open(phantom)
+    dataset = Dataset.open(phantom)
     split = make_split(dataset, method="group", seed=0)
     few = few_groups(dataset, split, 2, seed=3)
     groups = {dataset[case].group for case in few.train}
@@ -111,7 +111,7 @@ def test_the_study_fills_its_cells_and_keeps_them(forked: ModuleType, syndiff, p
     assert leak.status == 2 and "leaks" in leak.err
     few_arms = [*command[:5], tmp_path / "few arms", *command[6:-2], "--shares", 0.5, "--sources"]
     ungated = [setting for setting in TINY if not setting.startswith("gates.")]
-    plain = [name for name in ungated if not name.startswith(("painter.", "adapt.", "synthesis."))]
+    plain = [name for name in ungated if not name.startswith(("inpainter.", "adapt.", "synthesis."))]
     other = tmp_path / "other centre"
     shutil.copytree(phantom, other)
     (other / "dataset.json").write_text((other / "dataset.json").read_text().replace("phantom", "other"))

@@ -18,7 +18,7 @@ class Obedient:
     """Paints as red, and as light, as the prompt says; `deaf` it paints the same whatever it is asked."""
 
     name, seen = "obedient", Seen()
-    capabilities = Capabilities(batch_size=3, reads_captions=True, reads_outline=True)
+    capabilities = Capabilities(batch_size=3, reads_captions=True, reads_lesion_mask=True)
 
     def __init__(self, deaf: bool) -> None:
         self.deaf = deaf

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 
 HEIGHT, WIDTH = 72, 96
 
@@ -30,12 +30,12 @@ def draw_case(seed: int, lesion: bool = True) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture
-def make_dataset(tmp_path: Path) -> Callable[..., DatasetFolder]:
+def make_dataset(tmp_path: Path) -> Callable[..., Dataset]:
     """Write a dataset folder of `cases` frames, two to a group, and open it."""
 
     def make(
         cases: int = 8, *, lesions: bool = True, groups: bool = True, deep: bool = False, name: str = "data"
-    ) -> DatasetFolder:
+    ) -> Dataset:
         root = tmp_path / name
         for folder in ("images", "masks"):
             (root / folder).mkdir(parents=True)
@@ -50,6 +50,6 @@ def make_dataset(tmp_path: Path) -> Callable[..., DatasetFolder]:
             lines = ["case,group", *(f"c{i},g{i // 2}" for i in range(cases))]
             (root / "groups.csv").write_text("\n".join(lines) + "\n")
         (root / "dataset.json").write_text('{"name": "tiny", "modality": "endoscopy", "classes": {"1": "polyp"}}')
-        return DatasetFolder.open(root)
+        return Dataset.open(root)
 
     return make

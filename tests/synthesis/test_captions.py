@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.masks import largest_component
 from syndiff.data.words import tokenize
 from syndiff.synthesis.grammar import Grammar
 
-Maker = Callable[..., DatasetFolder]
+Maker = Callable[..., Dataset]
 
 
 def test_captions_are_measured_and_read_by_the_dataset(make_dataset: Maker, syndiff: Callable) -> None:
@@ -23,7 +23,7 @@ def test_captions_are_measured_and_read_by_the_dataset(make_dataset: Maker, synd
     outcome = syndiff("data", "caption", "--data", root)
     assert outcome.status == 0 and "6 captions written to" in outcome.out
 
-    dataset, grammar = DatasetFolder.open(root), Grammar.load("polyp")
+    dataset, grammar = Dataset.open(root), Grammar.load("polyp")
     for case in dataset.cases[:5]:
         image, mask = dataset.load(case)
         assert case.caption == grammar.caption(image, largest_component(mask), mask).text
@@ -65,7 +65,7 @@ def test_a_pack_of_ones_own_words_captions_and_prompts(make_dataset: Maker, synd
         "{size: {kind: mask, measure: area, words: [{word: wee, below: 0.0001}, grand]}}}"
     )
     assert syndiff("data", "caption", "--data", dataset.root, "--prompts", pack).status == 0
-    assert {case.caption for case in DatasetFolder.open(dataset.root).cases} == {"a grand bump"}
+    assert {case.caption for case in Dataset.open(dataset.root).cases} == {"a grand bump"}
     split, out = tmp_path / "split.json", tmp_path / "out"
     assert syndiff("data", "split", "--data", dataset.root, "--out", split).status == 0
     painted = ["synthesize", "--data", dataset.root, "--split", split, "--out", out, "--inpainter", "copy_paste"]
@@ -73,14 +73,14 @@ def test_a_pack_of_ones_own_words_captions_and_prompts(make_dataset: Maker, synd
     failed = syndiff(*painted, "--set", "synthesis.prompts=nowhere.yaml")
     assert failed.status == 2 and "There is no prompt pack 'nowhere.yaml'" in failed.err
     assert syndiff(*painted, "--set", f"synthesis.prompts={pack}").status == 0
-    assert {case.caption for case in DatasetFolder.open(out).cases} == {"a grand bump"}
+    assert {case.caption for case in Dataset.open(out).cases} == {"a grand bump"}
     changed = syndiff(*painted[:-1], 2)
     assert changed.status == 2 and "prompts.pack was mine and is now polyp" in changed.err
 
 
 @pytest.mark.real
 def test_no_word_takes_nearly_all_real_polyps(cvc: Path) -> None:
-    dataset, grammar = DatasetFolder.open(cvc), Grammar.load("polyp")
+    dataset, grammar = Dataset.open(cvc), Grammar.load("polyp")
     seen: dict[str, set[str]] = {}
     for case in dataset.cases[::25]:
         image, mask = dataset.load(case)

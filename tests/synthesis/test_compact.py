@@ -105,13 +105,13 @@ def test_a_lesion_may_keep_the_detail_of_a_real_one(compact: Compact) -> None:
     for strength in (1.0, 0.7):
         painted, kept = (likeness(replace(real, detail=way, strength=strength)) for way in ("painted", "real"))
         assert kept > 0.9 > painted
-    painter = Compact(compact.checkpoint, real)
-    can = painter.capabilities
-    assert can.copies and not can.reads_outline and not compact.capabilities.copies
+    inpainter = Compact(compact.checkpoint, real)
+    can = inpainter.capabilities
+    assert can.copies and not can.reads_lesion_mask and not compact.capabilities.copies
     nothing = [replace(request, lesion=np.zeros_like(flat.mask)) for request in (flat, striped)]
-    assert np.array_equal(*painter.inpaint(nothing))  # to paint mucosa the donor is never asked for
-    _, mucosa = painter.inpaint([striped, nothing[0]])
-    assert np.allclose(mucosa, painter.inpaint(nothing[:1])[0], atol=1e-4)
+    assert np.array_equal(*inpainter.inpaint(nothing))  # to paint mucosa the donor is never asked for
+    _, mucosa = inpainter.inpaint([striped, nothing[0]])
+    assert np.allclose(mucosa, inpainter.inpaint(nothing[:1])[0], atol=1e-4)
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.05, 1.5, float("nan")])

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from painters import settings_of
+from grey import settings_of
 from PIL import Image
 from scipy import ndimage
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.readers import to_unit
 from syndiff.data.seen import Seen
 from syndiff.errors import SyndiffError
@@ -26,10 +26,10 @@ from syndiff.synthesis.inpainters.capabilities import Capabilities
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import Sample, read_manifest
 
-Maker = Callable[..., DatasetFolder]
+Maker = Callable[..., Dataset]
 
 
-def make(dataset: DatasetFolder, out: Path, count: int, **changes: Any) -> SynthesisSummary:
+def make(dataset: Dataset, out: Path, count: int, **changes: Any) -> SynthesisSummary:
     arguments: dict[str, Any] = {"case_ids": [case.id for case in dataset.cases], "inpainter": CopyPaste()}
     arguments |= {"seed": 3, "progress": False} | changes
     settings = settings_of(arguments)
@@ -74,7 +74,7 @@ class Faulty:
 def test_the_result_is_a_dataset_whose_manifest_tells_all(make_dataset: Maker, tmp_path: Path) -> None:
     dataset, out = make_dataset(), tmp_path / "out"
     summary = make(dataset, out, 6)
-    made, lines = DatasetFolder.open(out), samples(out)
+    made, lines = Dataset.open(out), samples(out)
     assert summary.accepted == 6 and len(made.cases) == 6
     assert made.has_groups and made.classes == {1: "polyp"} and "synthetic" in made.name
     for case, line in zip(made.cases, (line for line in lines if line.accepted), strict=True):
@@ -111,7 +111,7 @@ def test_what_is_painted_gets_the_grain_of_its_surroundings(make_dataset: Maker,
     )
     for first, second in zip(samples(grainy), samples(plain), strict=True):
         (with_grain, label), (without, _) = (
-            DatasetFolder.open(out).load(DatasetFolder.open(out)[first.id]) for out in (grainy, plain)
+            Dataset.open(out).load(Dataset.open(out)[first.id]) for out in (grainy, plain)
         )
         _, own = dataset.load(dataset[str(second.source_case)])
         middle = ndimage.binary_erosion(label & ~own, iterations=4)
@@ -158,7 +158,7 @@ class Slow(CopyPaste):
 
 
 def run_slowly(root: Path, out: Path) -> None:
-    make(DatasetFolder.open(root), out, 24, inpainter=Slow())
+    make(Dataset.open(root), out, 24, inpainter=Slow())
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(forked: ModuleType, make_dataset: Maker, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_failed_paintings_are_kept_apart_and_replaced(make_dataset: Maker, tmp_p
     summary = make(dataset, out, 5, inpainter=Faulty("none", "nan", "black", "unchanged"))
     lines = samples(out)
     rejected = {line.id: line.reason for line in lines if not line.accepted}
-    assert summary.accepted == len(DatasetFolder.open(out).cases) == 5
+    assert summary.accepted == len(Dataset.open(out).cases) == 5
     assert summary.attempts == len(lines) == 5 + len(rejected)
     reasons = {"painted NaN or infinity", "painted black", "left the frame unchanged"}
     assert set(summary.reasons) == set(rejected.values()) == reasons
@@ -241,7 +241,7 @@ def test_a_picture_of_the_wrong_size_is_the_inpainters_fault(make_dataset: Maker
 def test_sixteen_bits_stay_sixteen_bits(make_dataset: Maker, tmp_path: Path) -> None:
     dataset, out = make_dataset(deep=True), tmp_path / "out"
     make(dataset, out, 2)
-    made = DatasetFolder.open(out)
+    made = Dataset.open(out)
     for case, line in zip(made.cases, samples(out), strict=True):
         image, label = made.load(case)
         source, _ = dataset.load(dataset[str(line.source_case)])
@@ -251,7 +251,7 @@ def test_sixteen_bits_stay_sixteen_bits(make_dataset: Maker, tmp_path: Path) -> 
 
 def test_without_groups_none_are_invented(make_dataset: Maker, tmp_path: Path) -> None:
     make(make_dataset(groups=False), tmp_path / "out", 2)
-    assert not DatasetFolder.open(tmp_path / "out").has_groups
+    assert not Dataset.open(tmp_path / "out").has_groups
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_a_damaged_manifest_is_named_with_its_line(make_dataset: Maker, tmp_path
 
 @pytest.mark.real
 def test_real_frames_take_lesions(cvc: Path, tmp_path: Path) -> None:
-    dataset = DatasetFolder.open(cvc)
+    dataset = Dataset.open(cvc)
     ids = [case.id for case in dataset.cases if case.group in {f"sequence-{i:02d}" for i in (1, 5, 9, 14)}]
     assert make(dataset, tmp_path / "out", 4, case_ids=ids).accepted == 4
     for line in samples(tmp_path / "out"):

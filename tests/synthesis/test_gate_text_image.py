@@ -43,7 +43,9 @@ def scene(prompt: str, shade: int = 200, deep: bool = False) -> GateInput:
     mask = np.zeros((40, 50), bool)
     mask[10:30, 15:35] = True
     image[mask] = (shade, 90, 80)
-    return GateInput(image=image * 257 if deep else image, label=mask, lesion_mask=mask, paint_mask=mask, prompt=prompt)
+    return GateInput(
+        image=image * 257 if deep else image, label=mask, lesion_mask=mask, inpaint_mask=mask, prompt=prompt
+    )
 
 
 def test_the_score_is_clips_own(clip: Path) -> None:

@@ -12,12 +12,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.dataset import Case, Dataset
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.compositing import composite
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.gates.gate import Gate, Verdict
-from syndiff.synthesis.gates.panel import Gates, Painter, Segmenter
+from syndiff.synthesis.gates.panel import Gates, InpaintedArea, Segmenter
 from syndiff.synthesis.gates.region import GateInput
 from syndiff.synthesis.gates.settings import PIXEL_GATES, GatesSettings
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
@@ -46,7 +46,7 @@ def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(picture, 0, 255).astype(np.uint8), distance < 1
 
 
-class Drawn(DatasetFolder):
+class Drawn(Dataset):
     """Drawn cases as a dataset that needs no files."""
 
     def load(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +54,7 @@ class Drawn(DatasetFolder):
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> DatasetFolder:
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """CASES training cases, two to a group, and FRESH ones for validation."""
     root = tmp_path_factory.mktemp("drawn")
     cases = []
@@ -68,12 +68,12 @@ TRAIN, VAL = [f"c{i}" for i in range(CASES)], [f"c{i}" for i in range(CASES, CAS
 
 
 @pytest.fixture(scope="module")
-def gates(drawn: DatasetFolder) -> Gates:
+def gates(drawn: Dataset) -> Gates:
     return Gates.calibrate(drawn, TRAIN, GatesSettings(quantile=0.04), progress=False)
 
 
 def sample(image: np.ndarray, mask: np.ndarray) -> GateInput:
-    return GateInput(image=image, label=mask, lesion_mask=mask, paint_mask=mask)
+    return GateInput(image=image, label=mask, lesion_mask=mask, inpaint_mask=mask)
 
 
 def repaint(image: np.ndarray, painted: np.ndarray, mask: np.ndarray, feather: float = 3.0) -> GateInput:
@@ -146,7 +146,7 @@ def test_no_more_than_the_quantile_of_real_scores_is_refused(
         assert refused > quantile * len(scores) - 4  # about the quantile: rounding a side, up to two sides
 
 
-def test_calibration_is_deterministic_and_is_taken_again(gates: Gates, drawn: DatasetFolder, tmp_path: Path) -> None:
+def test_calibration_is_deterministic_and_is_taken_again(gates: Gates, drawn: Dataset, tmp_path: Path) -> None:
     gates.write(tmp_path / "gates.json")
     before = (tmp_path / "gates.json").read_bytes()
     again = Gates.calibrate(drawn, TRAIN[::-1], gates.settings, progress=False)
@@ -183,7 +183,7 @@ class Answer:
         self.mask = mask
 
 
-def test_a_label_beside_the_lesion_does_not_agree(drawn: DatasetFolder) -> None:
+def test_a_label_beside_the_lesion_does_not_agree(drawn: Dataset) -> None:
     judge = Segmenter(predictor=ByBrightness(), fingerprint="threshold")  # type: ignore[arg-type]
     settings = GatesSettings(checks=())
     gates = Gates.calibrate(drawn, TRAIN, settings, predictor=judge, val_ids=VAL, progress=False)
@@ -196,23 +196,23 @@ def test_a_label_beside_the_lesion_does_not_agree(drawn: DatasetFolder) -> None:
     assert "training cases" in on_training.calibrated_on["agreement"]["on"]
 
 
-def test_an_old_lesion_found_well_does_not_hide_a_new_one_that_nobody_sees(drawn: DatasetFolder) -> None:
+def test_an_old_lesion_found_well_does_not_hide_a_new_one_that_nobody_sees(drawn: Dataset) -> None:
     judge = Segmenter(predictor=ByBrightness(), fingerprint="threshold")  # type: ignore[arg-type]
     gates = Gates.calibrate(drawn, TRAIN, GatesSettings(checks=()), predictor=judge, val_ids=VAL, progress=False)
     image, old = draw(CASES)
     new = np.zeros_like(old)
     new[2:14, 2:14] = True
-    (verdict,) = gates.judge(GateInput(image=image, label=old | new, lesion_mask=new, paint_mask=new))
+    (verdict,) = gates.judge(GateInput(image=image, label=old | new, lesion_mask=new, inpaint_mask=new))
     assert verdict.score == 0 and not verdict.passed
 
 
-def test_an_inpainter_that_copies_by_design_is_not_blamed_for_it(drawn: DatasetFolder) -> None:
-    painter = Painter(margin=CopyPaste.capabilities.margin, copies=CopyPaste.capabilities.copies)
-    gates = Gates.calibrate(drawn, TRAIN, GatesSettings(), painter=painter, progress=False)
+def test_an_inpainter_that_copies_by_design_is_not_blamed_for_it(drawn: Dataset) -> None:
+    area = InpaintedArea(margin=CopyPaste.capabilities.margin, copies=CopyPaste.capabilities.copies)
+    gates = Gates.calibrate(drawn, TRAIN, GatesSettings(), area=area, progress=False)
     assert "near_copy" not in gates.bounds and "by design" in gates.left_out["near_copy"]
 
 
-def test_lesions_of_one_group_are_not_held_against_each_other(drawn: DatasetFolder) -> None:
+def test_lesions_of_one_group_are_not_held_against_each_other(drawn: Dataset) -> None:
     one = tuple(replace(case, group="all") for case in drawn.cases)
     alone = Gates.calibrate(replace(drawn, cases=one), TRAIN, GatesSettings(checks=("near_copy",)), progress=False)
     assert alone.bounds["near_copy"].cases == 0
@@ -242,12 +242,12 @@ def strict(gates: Gates, mode: str) -> Gates:
 
 
 def test_a_gate_that_rejects_everything_is_named_with_the_mend(
-    make_dataset: Callable[..., DatasetFolder], tmp_path: Path
+    make_dataset: Callable[..., Dataset], tmp_path: Path
 ) -> None:
     dataset, out = make_dataset(), tmp_path / "out"
     ids = [case.id for case in dataset.cases]
-    painter = Painter(margin=CopyPaste.capabilities.margin, copies=True)
-    gates = Gates.calibrate(dataset, ids, GatesSettings(checks=("contrast",)), painter=painter, progress=False)
+    area = InpaintedArea(margin=CopyPaste.capabilities.margin, copies=True)
+    gates = Gates.calibrate(dataset, ids, GatesSettings(checks=("contrast",)), area=area, progress=False)
     refusing = strict(gates, "on")
     told = r"25 x contrast.*The gate contrast refused most \(25\): .* real lesions at least 9\. To mend it, .*report"
     with pytest.raises(SyndiffError, match=told):
@@ -262,12 +262,12 @@ def test_a_gate_that_rejects_everything_is_named_with_the_mend(
         synthesize_cases(dataset, ids, CopyPaste(), out, PLAIN, count=1, gates=strict(gates, "report"), progress=False)
 
 
-def test_report_scores_and_refuses_nothing(make_dataset: Callable[..., DatasetFolder], tmp_path: Path) -> None:
+def test_report_scores_and_refuses_nothing(make_dataset: Callable[..., Dataset], tmp_path: Path) -> None:
     dataset, out = make_dataset(), tmp_path / "out"
     ids = [case.id for case in dataset.cases]
-    painter = Painter(margin=CopyPaste.capabilities.margin, copies=True)
+    area = InpaintedArea(margin=CopyPaste.capabilities.margin, copies=True)
     checks = ("contrast", "seam")
-    gates = Gates.calibrate(dataset, ids, GatesSettings(checks=checks), painter=painter, progress=False)
+    gates = Gates.calibrate(dataset, ids, GatesSettings(checks=checks), area=area, progress=False)
     summary = synthesize_cases(
         dataset, ids, CopyPaste(), out, PLAIN, count=4, gates=strict(gates, "report"), progress=False
     )
@@ -295,15 +295,15 @@ def test_the_command_line_keeps_scores_and_account(syndiff, phantom: Path, tmp_p
 
 
 def test_going_on_with_the_kept_bounds_gives_the_bytes_of_one_run(
-    make_dataset: Callable[..., DatasetFolder], tmp_path: Path
+    make_dataset: Callable[..., Dataset], tmp_path: Path
 ) -> None:
     dataset = make_dataset()
     ids = [case.id for case in dataset.cases]
-    painter = Painter(margin=CopyPaste.capabilities.margin, copies=True)
+    area = InpaintedArea(margin=CopyPaste.capabilities.margin, copies=True)
 
     def make(out: Path, count: int) -> None:
         kept = out / "gates.json"
-        gates = Gates.calibrate(dataset, ids, GatesSettings(), painter=painter, kept=kept, progress=False)
+        gates = Gates.calibrate(dataset, ids, GatesSettings(), area=area, kept=kept, progress=False)
         synthesize_cases(dataset, ids, CopyPaste(), out, PLAIN, count=count, gates=gates, progress=False)
 
     for count in (1, 4):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from syndiff.data.attributes import measure_mask
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.words import tokenize
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.grammar import Grammar
@@ -140,12 +140,12 @@ def test_weights_decide_what_comes_first(tiny: Grammar) -> None:
     assert 0.65 < kinds["odd"] / (kinds["odd"] + kinds["plain"]) < 0.92  # four in five
 
 
-def test_the_classes_choose_the_pack_and_lend_their_names(make_dataset: Callable[..., DatasetFolder]) -> None:
+def test_the_classes_choose_the_pack_and_lend_their_names(make_dataset: Callable[..., Dataset]) -> None:
     dataset = make_dataset(2)
     assert Grammar.for_dataset(dataset).pack.name == "polyp"
     for classes, pack in (({"1": "Nucleus"}, "nucleus"), ({"1": "glioma"}, "lesion"), ({}, "lesion")):
         (dataset.root / "dataset.json").write_text(json.dumps({"classes": classes, "modality": "MRI"}))
-        grammar = Grammar.for_dataset(DatasetFolder.open(dataset.root))
+        grammar = Grammar.for_dataset(Dataset.open(dataset.root))
         prompt = grammar.prompt(0, 0, MASK, FRAME)
         assert grammar.pack.name == pack and "polyp" not in prompt.text + prompt.negative
         assert "MRI" in prompt.text and (classes or {"1": "lesion"})["1"] in prompt.text

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from painters import Grey, settings_of
+from grey import Grey, settings_of
 from PIL import Image
 from scipy import ndimage
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import make_split
 from syndiff.errors import SyndiffError
 from syndiff.pipeline.provenance import open_synthetic
@@ -21,16 +21,16 @@ from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.synthesis.settings import SynthesisSettings
 
-Maker = Callable[..., DatasetFolder]
+Maker = Callable[..., Dataset]
 
 
-def make(dataset: DatasetFolder, out: Path, count: int = 5, **changes: Any) -> list[tuple[Any, ...]]:
+def make(dataset: Dataset, out: Path, count: int = 5, **changes: Any) -> list[tuple[Any, ...]]:
     """Synthesize; of every accepted sample its line, image, label, and the frame's image and mask."""
     arguments: dict[str, Any] = {"seed": 3, "progress": False} | changes
     ids = [case.id for case in dataset.cases]
     settings = settings_of(arguments)
     synthesize_cases(dataset, ids, arguments.pop("inpainter", Grey(2)), out, settings, count=count, **arguments)
-    made, found = DatasetFolder.open(out), []
+    made, found = Dataset.open(out), []
     for line in read_manifest(out / "manifest.jsonl"):
         if line.accepted:
             frame = dataset[line.source_case] if "/" not in str(line.source_case) else None
@@ -40,9 +40,9 @@ def make(dataset: DatasetFolder, out: Path, count: int = 5, **changes: Any) -> l
 
 
 def test_remove_paints_over_the_frames_lesion_and_labels_the_new_one(make_dataset: Maker, tmp_path: Path) -> None:
-    painter = Grey(2)
+    inpainter = Grey(2)
     for line, image, label, source, own in make(
-        make_dataset(), tmp_path / "out", inpainter=painter, background_lesion="remove"
+        make_dataset(), tmp_path / "out", inpainter=inpainter, background_lesion="remove"
     ):
         assert label.any() and not (label & own).any()
         changed = (image != source).any(axis=2)
@@ -50,7 +50,7 @@ def test_remove_paints_over_the_frames_lesion_and_labels_the_new_one(make_datase
         near = ndimage.distance_transform_edt(~(own | label)) < 10
         assert not changed[~near].any()
         assert line.removal["seed"] != line.seed and "polyp" not in line.removal["prompt"]
-        assert "polyp" in line.removal["negative_prompt"] and line.removal["prompt"] in painter.prompts
+        assert "polyp" in line.removal["negative_prompt"] and line.removal["prompt"] in inpainter.prompts
 
 
 def test_a_removal_that_fails_is_a_reason(make_dataset: Maker, tmp_path: Path) -> None:
@@ -72,24 +72,24 @@ def test_restyle_repaints_the_lesion_where_it_is(make_dataset: Maker, tmp_path: 
         assert line.removal is None
 
 
-@pytest.mark.parametrize("reads_outline", [False, True])
+@pytest.mark.parametrize("reads_lesion_mask", [False, True])
 @pytest.mark.parametrize("deep", [False, True])
 def test_replace_paints_another_lesion_over_the_frames(
-    make_dataset: Maker, tmp_path: Path, reads_outline: bool, deep: bool
+    make_dataset: Maker, tmp_path: Path, reads_lesion_mask: bool, deep: bool
 ) -> None:
     """In one pass where the inpainter knows which part of its mask is lesion, else after a removal."""
-    painter = Grey(2, reads_outline=reads_outline)
+    inpainter = Grey(2, reads_lesion_mask=reads_lesion_mask)
     dataset = make_dataset(12, deep=deep)
     for line, image, label, source, own in make(
-        dataset, tmp_path / "out", 8, inpainter=painter, background_lesion="replace"
+        dataset, tmp_path / "out", 8, inpainter=inpainter, background_lesion="replace"
     ):
         assert line.mask_source != line.source_case and not np.array_equal(label, own)
         changed = (image != source).any(axis=2)
         assert changed[own | label].mean() > 0.9  # the old one is gone, the new one is there
         assert not changed[ndimage.distance_transform_edt(~(own | label)) > 8].any()
-        assert (line.removal is None) == reads_outline
-        if not reads_outline:
-            assert "polyp" not in line.removal["prompt"] and line.removal["prompt"] in painter.prompts
+        assert (line.removal is None) == reads_lesion_mask
+        if not reads_lesion_mask:
+            assert "polyp" not in line.removal["prompt"] and line.removal["prompt"] in inpainter.prompts
     assert "its own lesion painted over" in build_synthesis_page(tmp_path / "out").read_text()
 
 
@@ -108,7 +108,7 @@ def test_lesion_free_frames_carry_the_new_lesion_only(make_dataset: Maker, tmp_p
         changed = (image != source).any(axis=2)
         assert changed[label].mean() > 0.9 and not changed[ndimage.distance_transform_edt(~label) > 6].any()
         assert ndimage.label(label)[1] == 1 and line.group == line.source_case
-    assert DatasetFolder.open(out).has_groups
+    assert Dataset.open(out).has_groups
     assert (out / "contact_sheet.png").is_file()
     split = make_split(dataset, method="random", seed=0)
     with pytest.raises(SyndiffError, match=r"made from .* cases outside"):

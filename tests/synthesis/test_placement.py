@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album
 from syndiff.synthesis.field import field_of_view, to_pixels
 from syndiff.synthesis.placement import OwnLesions, Placement, PlacementRules, place, restyle
 
 HEIGHT, WIDTH = 72, 96
-Maker = Callable[..., DatasetFolder]
+Maker = Callable[..., Dataset]
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def album(make_dataset: Maker) -> Album:
     return Album(dataset, dataset.cases)
 
 
-def placements(dataset: DatasetFolder, count: int = 12, margin: float = 0.25) -> list[Placement]:
+def placements(dataset: Dataset, count: int = 12, margin: float = 0.25) -> list[Placement]:
     album = Album(dataset, dataset.cases)
     found = [
         place(
@@ -47,11 +47,11 @@ def test_lesions_lie_in_view_and_touch_no_other(make_dataset: Maker) -> None:
     for placement in found:
         _, own = dataset.load(placement.background)
         assert placement.lesion_mask.any()
-        assert (placement.paint_mask >= placement.lesion_mask).all()
-        assert not (ndimage.binary_dilation(placement.paint_mask) & own).any()
-        assert (field_of_view(placement.image) >= placement.paint_mask).all()
+        assert (placement.inpaint_mask >= placement.lesion_mask).all()
+        assert not (ndimage.binary_dilation(placement.inpaint_mask) & own).any()
+        assert (field_of_view(placement.image) >= placement.inpaint_mask).all()
         assert np.array_equal(placement.label, own | placement.lesion_mask)
-        assert placement.donor()[placement.paint_mask].min() > 0.1  # none of the donor's dark border
+        assert placement.donor()[placement.inpaint_mask].min() > 0.1  # none of the donor's dark border
 
 
 def test_a_lesion_comes_from_another_group_where_there_is_one(make_dataset: Maker) -> None:
@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_place_and_others_differ(make_dataset: Make
 
 def test_the_donor_shows_the_lesion_where_the_mask_is(make_dataset: Maker) -> None:
     for placement in placements(make_dataset()):
-        band = placement.paint_mask & ~ndimage.binary_dilation(placement.lesion_mask)
+        band = placement.inpaint_mask & ~ndimage.binary_dilation(placement.lesion_mask)
         core = ndimage.binary_erosion(placement.lesion_mask)
         donor = placement.donor()
         red = donor[..., 0] - donor[..., 2]  # lesions are redder than what surrounds them
@@ -80,7 +80,7 @@ def test_the_donor_shows_the_lesion_where_the_mask_is(make_dataset: Maker) -> No
 
 def test_without_margin_only_the_label_is_painted(make_dataset: Maker) -> None:
     for placement in placements(make_dataset(), 4, margin=0):
-        assert np.array_equal(placement.paint_mask, placement.lesion_mask)
+        assert np.array_equal(placement.inpaint_mask, placement.lesion_mask)
 
 
 def test_a_lesion_that_fits_nowhere_is_no_placement(make_dataset: Maker) -> None:
@@ -132,10 +132,10 @@ def test_no_lesion_ever_touches_another_or_leaves_the_view(
     seen = frame.view
     wall = to_pixels(seen.wall, seen.step, frame.own.shape)
     occupied = placement.removal_mask if placement.removal_mask is not None else frame.own
-    assert not (ndimage.binary_dilation(placement.paint_mask) & occupied).any()
+    assert not (ndimage.binary_dilation(placement.inpaint_mask) & occupied).any()
     assert (occupied >= frame.own).all()
-    assert wall[placement.paint_mask].all()
-    assert not placement.paint_mask[[0, -1]].any() and not placement.paint_mask[:, [0, -1]].any()
+    assert wall[placement.inpaint_mask].all()
+    assert not placement.inpaint_mask[[0, -1]].any() and not placement.inpaint_mask[:, [0, -1]].any()
     assert np.array_equal(
         placement.label, placement.lesion_mask if own == "remove" else frame.own | placement.lesion_mask
     )
@@ -154,15 +154,15 @@ def test_a_lesion_that_replaces_another_hides_it_and_is_as_large(
     frame = album.frame(placement.background)
     new = placement.lesion_mask
     assert np.array_equal(placement.label, new)
-    changed = placement.paint_mask if at_once else placement.paint_mask | placement.removal_mask
+    changed = placement.inpaint_mask if at_once else placement.inpaint_mask | placement.removal_mask
     assert (placement.removal_mask is None) == at_once
     assert (changed >= (frame.own | new)).all()  # nothing of the old one stays
     apart = place(album, first, np.random.default_rng(seed), margin=margin, rules=rules, own="replace")
     assert apart is not None and np.array_equal(apart.lesion_mask, new)
-    assert (apart.paint_mask & frame.own).sum() > 0.8 * frame.own.sum()  # the rules' share is of cells
+    assert (apart.inpaint_mask & frame.own).sum() > 0.8 * frame.own.sum()  # the rules' share is of cells
     assert 0.8 * frame.own.sum() < new.sum() < 1.25 * rules.grow**2 * frame.own.sum()  # bent, and made of whole pixels
     seen = frame.view
-    assert to_pixels(seen.field, seen.step, frame.own.shape)[placement.paint_mask].all()
+    assert to_pixels(seen.field, seen.step, frame.own.shape)[placement.inpaint_mask].all()
     assert ndimage.label(new, np.ones((3, 3)))[1] == 1
 
 
@@ -185,7 +185,7 @@ def test_the_largest_of_several_lesions_is_replaced_and_the_others_are_removed(m
         assert placement is not None and placement.removal_mask is not None
         assert (placement.lesion_mask & large).sum() > 0.5 * large.sum()
         assert placement.removal_mask[small].all() and not placement.removal_mask[large].any()
-        assert placement.paint_mask[large].all() and not placement.label[small].any()
+        assert placement.inpaint_mask[large].all() and not placement.label[small].any()
 
 
 def test_a_lesion_that_the_edge_cuts_off_is_replaced_by_a_whole_one(make_dataset: Maker) -> None:
@@ -198,7 +198,7 @@ def test_a_lesion_that_the_edge_cuts_off_is_replaced_by_a_whole_one(make_dataset
     placement = place(album, first, rng, margin=0.25, rules=rules, own="replace")
     assert placement is not None and placement.removal_mask is not None
     field = field_of_view(placement.image)
-    assert placement.removal_mask[mask].all() and field[placement.paint_mask].all()
+    assert placement.removal_mask[mask].all() and field[placement.inpaint_mask].all()
     mask[26:42, 13:] = False  # most of what is left lies too near to the edge
     Image.fromarray(mask).save(first.mask)
     album = Album(dataset, dataset.cases)
@@ -227,7 +227,7 @@ def test_the_band_around_a_lesion_that_a_corner_joins_is_that_of_one_lesion(make
     album, rules = Album(dataset, dataset.cases), PlacementRules(backgrounds=1)
     placement = restyle(album, dataset.cases[0], np.random.default_rng(0), margin=1.0, rules=rules)
     assert placement is not None
-    assert placement.paint_mask[28, 33] and not placement.paint_mask[28, 31]
+    assert placement.inpaint_mask[28, 33] and not placement.inpaint_mask[28, 31]
 
 
 def test_a_lesion_cut_off_by_the_edge_is_passed_over(make_dataset: Maker) -> None:

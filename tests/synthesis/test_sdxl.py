@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from syndiff.config.loading import load_settings
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
@@ -43,7 +43,7 @@ def copy(tiny: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny, tmp_path / "damaged"))
 
 
-def painter(folder: Path, **settings: object) -> Sdxl:
+def inpainter(folder: Path, **settings: object) -> Sdxl:
     chosen = {"steps": 2, "resolution": 64, "device": "cpu", **settings}
     return Sdxl(str(folder), settings=SdxlSettings(**chosen))  # type: ignore[arg-type]
 
@@ -68,7 +68,7 @@ def ask(seed: int, prompt: str = "a sessile polyp", size: tuple[int, int] = (48,
 def test_a_sample_is_the_same_in_any_batch(tiny: Path) -> None:
     """Up to rounding: a batched convolution may add in another order, so this is closeness, not equality."""
     requests = [ask(1), ask(2, "a small round sessile polyp", (60, 60)), ask(3)]
-    sdxl = painter(tiny)
+    sdxl = inpainter(tiny)
     together = sdxl.inpaint(requests)
     for request, painted in zip(requests, together, strict=True):
         assert painted.shape == request.image.shape and painted.dtype == np.float32
@@ -79,16 +79,16 @@ def test_a_sample_is_the_same_in_any_batch(tiny: Path) -> None:
 
 
 def test_the_prompt_is_heard(tiny: Path) -> None:
-    sdxl = painter(tiny, guidance_scale=20)
+    sdxl = inpainter(tiny, guidance_scale=20)
     polyp, other = (sdxl.inpaint([ask(1, prompt)])[0] for prompt in ("a polyp", "zigzag fields"))
     assert not np.array_equal(polyp, other)
 
 
 def test_a_prompt_that_would_be_cut_is_refused_before_anything_is_painted(
-    tiny: Path, make_dataset: Callable[..., DatasetFolder], tmp_path: Path
+    tiny: Path, make_dataset: Callable[..., Dataset], tmp_path: Path
 ) -> None:
     """The tiny tokenizer reads letters, but "po" and "ly", one by one: 254 of them and the two marks."""
-    sdxl = painter(tiny)
+    sdxl = inpainter(tiny)
     fits, cut = " ".join(["zz"] * 127), "a a " + " ".join(["zz"] * 125) + " ok polyp with a tail"
     sdxl.check_prompt(fits)
     assert "_pipeline" not in vars(sdxl)  # gigabytes that the check does without
@@ -106,16 +106,16 @@ def test_a_prompt_that_would_be_cut_is_refused_before_anything_is_painted(
 
 
 def test_a_plain_sdxl_model_paints_too(tmp_path: Path) -> None:
-    painted = painter(save_tiny_pipeline(tmp_path / "base", 4), strength=0.6).inpaint([ask(1)])[0]
+    painted = inpainter(save_tiny_pipeline(tmp_path / "base", 4), strength=0.6).inpaint([ask(1)])[0]
     assert painted.shape == (48, 80, 3) and np.isfinite(painted).all()
 
 
 def test_it_makes_a_dataset_and_says_what_it_was_made_with(
-    tiny: Path, make_dataset: Callable[..., DatasetFolder], tmp_path: Path
+    tiny: Path, make_dataset: Callable[..., Dataset], tmp_path: Path
 ) -> None:
     dataset, out = make_dataset(4), tmp_path / "out"
     ids = [case.id for case in dataset.cases]
-    sdxl = painter(tiny, batch_size=2)
+    sdxl = inpainter(tiny, batch_size=2)
     synthesize_cases(dataset, ids, sdxl, out, PLAIN, count=3, grammar=short_grammar(tmp_path), progress=False)
     assert sdxl._pipeline.watermark is None
     for line in read_manifest(out / "manifest.jsonl"):
@@ -123,7 +123,7 @@ def test_it_makes_a_dataset_and_says_what_it_was_made_with(
         assert len(line.backend["hash"]) == 64
         assert line.settings["inpainter"]["watermark"] is False
         assert {"torch", "diffusers", "transformers"} <= line.versions.keys()
-        image, label = DatasetFolder.open(out).load(DatasetFolder.open(out)[line.id])
+        image, label = Dataset.open(out).load(Dataset.open(out)[line.id])
         source, own = dataset.load(dataset[str(line.source_case)])
         changed = (image != source).any(axis=2)
         assert changed.any() and not changed[~label].any() and not changed[own].any()
@@ -131,7 +131,7 @@ def test_it_makes_a_dataset_and_says_what_it_was_made_with(
 
 def test_the_pipeline_is_given_a_binary_mask(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It would cut a soft one at one half by itself; what is softened is the finished picture, when it is put back."""
-    sdxl, given = painter(tiny), []
+    sdxl, given = inpainter(tiny), []
     call = type(sdxl._pipeline).__call__
 
     def spy(self, **inputs):
@@ -149,16 +149,16 @@ def test_no_watermark_where_its_package_is_installed(tiny: Path, monkeypatch: py
     monkeypatch.setattr(theirs, "is_invisible_watermark_available", lambda: True)
     monkeypatch.setattr(theirs, "StableDiffusionXLWatermarker", object, raising=False)
     assert theirs.StableDiffusionXLInpaintPipeline.from_pretrained(tiny).watermark is not None  # what others get
-    assert painter(tiny)._pipeline.watermark is None
+    assert inpainter(tiny)._pipeline.watermark is None
 
 
 def test_the_hash_follows_the_weights(tiny: Path, copy: Path) -> None:
     file = copy / "unet/diffusion_pytorch_model.safetensors"
-    assert painter(copy).describe()["hash"] == painter(tiny).describe()["hash"]
+    assert inpainter(copy).describe()["hash"] == inpainter(tiny).describe()["hash"]
     weights = load_file(file)
     weights["conv_in.bias"] += 1
     save_file(weights, file, {"format": "pt"})
-    assert painter(copy).describe()["hash"] != painter(tiny).describe()["hash"]
+    assert inpainter(copy).describe()["hash"] != inpainter(tiny).describe()["hash"]
 
 
 def test_float16_does_not_overflow_the_autoencoder(copy: Path) -> None:
@@ -167,11 +167,11 @@ def test_float16_does_not_overflow_the_autoencoder(copy: Path) -> None:
     largest = weights["decoder.conv_in.weight"].abs().max()
     weights["decoder.conv_in.weight"] *= 6e4 / largest  # sums exceed 65504, until a group norm tames them
     save_file(weights, file, {"format": "pt"})
-    assert np.isfinite(painter(copy, dtype="float16").inpaint([ask(1)])[0]).all()
+    assert np.isfinite(inpainter(copy, dtype="float16").inpaint([ask(1)])[0]).all()
 
 
 def test_bfloat16_paints(tiny: Path) -> None:
-    assert np.isfinite(painter(tiny, dtype="bfloat16").inpaint([ask(1)])[0]).all()
+    assert np.isfinite(inpainter(tiny, dtype="bfloat16").inpaint([ask(1)])[0]).all()
 
 
 def test_weights_that_went_wrong_come_back_as_nan_for_the_gate(copy: Path) -> None:
@@ -180,18 +180,18 @@ def test_weights_that_went_wrong_come_back_as_nan_for_the_gate(copy: Path) -> No
     weights = load_file(file)
     weights["decoder.conv_norm_out.weight"][:] = 3e38  # overflows, and SiLU makes NaN of minus infinity
     save_file(weights, file, {"format": "pt"})
-    assert np.isnan(painter(copy).inpaint([ask(1)])[0][ask(1).mask]).all()
+    assert np.isnan(inpainter(copy).inpaint([ask(1)])[0][ask(1).mask]).all()
     weights["decoder.conv_out.bias"][:] = torch.nan
     save_file(weights, file, {"format": "pt"})
     with pytest.raises(SyndiffError, match=r"damaged/vae is damaged: decoder\.conv_out\.bias"):
-        painter(copy).inpaint([ask(1)])
+        inpainter(copy).inpaint([ask(1)])
 
 
 def test_a_missing_or_empty_folder_is_told_what_belongs_there(tmp_path: Path) -> None:
     with pytest.raises(SyndiffError, match=r"nowhere' is neither an existing folder, nor a hub id like 'diffusers/"):
-        painter(tmp_path / "nowhere").describe()
+        inpainter(tmp_path / "nowhere").describe()
     with pytest.raises(SyndiffError, match=r"is no pipeline folder: it has no model_index\.json"):
-        painter(tmp_path).describe()
+        inpainter(tmp_path).describe()
 
 
 @pytest.mark.parametrize(
@@ -207,33 +207,33 @@ def test_a_missing_or_empty_folder_is_told_what_belongs_there(tmp_path: Path) ->
 def test_a_half_downloaded_folder_is_told_what_is_missing(copy: Path, missing: str) -> None:
     (copy / missing).unlink()
     with pytest.raises(SyndiffError, match=f"is incomplete: {missing} is missing"):
-        painter(copy).describe()
+        inpainter(copy).describe()
 
 
 def test_a_file_cut_short_is_named(copy: Path) -> None:
     file = copy / "unet/diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(SyndiffError, match=r"unet/diffusion_pytorch_model\.safetensors is damaged or cut short"):
-        painter(copy).describe()
+        inpainter(copy).describe()
 
 
 def test_pickled_weights_are_not_read(copy: Path) -> None:
     (copy / "unet/diffusion_pytorch_model.safetensors").rename(copy / "unet/diffusion_pytorch_model.bin")
     with pytest.raises(SyndiffError, match="pickled weights can run code"):
-        painter(copy).describe()
+        inpainter(copy).describe()
 
 
 def test_variants_and_shards_are_found_and_missed(copy: Path) -> None:
     unet = copy / "unet"
     (unet / "diffusion_pytorch_model.safetensors").rename(unet / "diffusion_pytorch_model.fp16.safetensors")
     with pytest.raises(SyndiffError, match=r"is `variant` set rightly"):
-        painter(copy).describe()
+        inpainter(copy).describe()
     shard = "diffusion_pytorch_model-00001-of-00002.safetensors"
     (unet / "diffusion_pytorch_model.fp16.safetensors").rename(unet / shard)
     names = {"conv_in.bias": shard, "conv_out.bias": shard.replace("00001-of", "00002-of")}
     (unet / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
     with pytest.raises(SyndiffError, match=r"00002-of-00002\.safetensors is missing"):
-        painter(copy).describe()
+        inpainter(copy).describe()
 
 
 @pytest.mark.parametrize(
@@ -247,14 +247,14 @@ def test_other_pipelines_and_foreign_code_are_refused(copy: Path, key: str, valu
     content = json.loads((copy / "model_index.json").read_text())
     (copy / "model_index.json").write_text(json.dumps({**content, key: value}))
     with pytest.raises(SyndiffError, match=message):
-        painter(copy).describe()
+        inpainter(copy).describe()
 
 
 def test_a_network_that_fits_no_weights_is_refused(copy: Path) -> None:
     config = json.loads((copy / "unet/config.json").read_text())
     (copy / "unet/config.json").write_text(json.dumps({**config, "block_out_channels": [16, 32]}))
     with pytest.raises(SyndiffError, match="could not be loaded as an inpainting pipeline"):
-        painter(copy).inpaint([ask(1)])
+        inpainter(copy).inpaint([ask(1)])
 
 
 def test_no_network_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,14 +276,14 @@ def test_no_network_says_how_to_do_without(monkeypatch: pytest.MonkeyPatch) -> N
         ({"context": 0.5}, "context is 0.5"),
         ({"lora_weights": (1.0,)}, "one number for each of the 0 loras"),
         ({"strength": 1, "start": "donor"}, "no effect at strength 1"),
-        ({"context": 0, "smallest_crop": 64}, "no effect with context 0"),
+        ({"context": 0, "min_crop": 64}, "no effect with context 0"),
         ({"vae_slicing": True}, "no effect with batch_size 1"),
         ({"device": "abacus"}, "device is 'abacus'"),
     ],
 )
 def test_impossible_settings(tiny: Path, settings: dict, message: str) -> None:
     with pytest.raises(SyndiffError, match=message):
-        painter(tiny, **settings).describe()
+        inpainter(tiny, **settings).describe()
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +294,7 @@ def tiny_sd(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_stable_diffusion_1_paints_too_alike_in_any_batch(tiny_sd: Path) -> None:
     requests = [ask(1), ask(2, "a red polyp", (60, 60))]
-    sd = painter(tiny_sd)
+    sd = inpainter(tiny_sd)
     assert len(sd.describe()["hash"]) == 64
     for request, painted in zip(requests, sd.inpaint(requests), strict=True):
         assert painted.shape == request.image.shape and np.isfinite(painted).all()
@@ -308,14 +308,14 @@ def test_a_plain_stable_diffusion_1_paints_and_a_checker_is_not_loaded(tmp_path:
     index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]  # without its weights
     index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
     (folder / "model_index.json").write_text(json.dumps(index))
-    assert np.isfinite(painter(folder).inpaint([ask(1)])[0]).all()
+    assert np.isfinite(inpainter(folder).inpaint([ask(1)])[0]).all()
 
 
 def test_a_small_lesion_is_painted_in_a_crop_and_nothing_changes_around_it(tiny: Path) -> None:
     request = ask(1, size=(300, 400))  # the mask is 20 x 30 pixels
     frame = to_unit(request.image)
-    whole = painter(tiny, context=0).inpaint([request])[0]
-    crop = painter(tiny, context=2, smallest_crop=32).inpaint([request])[0]
+    whole = inpainter(tiny, context=0).inpaint([request])[0]
+    crop = inpainter(tiny, context=2, min_crop=32).inpaint([request])[0]
     changed = np.argwhere((crop != frame).any(axis=2))
     # 2 x 30 pixels, centred on rows 10 to 29 and columns 20 to 49 as far as the frame allows
     assert changed.min(axis=0).tolist() == [0, 5] and changed.max(axis=0).tolist() == [59, 64]
@@ -325,9 +325,9 @@ def test_a_small_lesion_is_painted_in_a_crop_and_nothing_changes_around_it(tiny:
 @pytest.mark.parametrize("scheduler", ["ddim", "euler", "dpmpp_2m", "unipc"])
 def test_schedulers(tiny: Path, tiny_sd: Path, scheduler: str) -> None:
     for folder in (tiny, tiny_sd):
-        sdxl = painter(folder, scheduler=scheduler)
+        sdxl = inpainter(folder, scheduler=scheduler)
         assert np.isfinite(sdxl.inpaint([ask(1)])[0]).all()
-        assert type(sdxl._pipeline.scheduler) is not type(painter(folder)._pipeline.scheduler) or scheduler == "euler"
+        assert type(sdxl._pipeline.scheduler) is not type(inpainter(folder)._pipeline.scheduler) or scheduler == "euler"
 
 
 def test_the_strength_follows_the_size(tiny: Path) -> None:
@@ -337,7 +337,7 @@ def test_the_strength_follows_the_size(tiny: Path) -> None:
     # a batch of several sizes comes back in order, each as it is alone
     sizes = [(48, 80), (300, 400), (48, 80), (130, 130)]
     requests = [ask(seed, size=size) for seed, size in enumerate(sizes)]
-    sdxl = painter(tiny, steps=10)
+    sdxl = inpainter(tiny, steps=10)
     for request, painted in zip(requests, sdxl.inpaint(requests), strict=True):
         assert np.allclose(sdxl.inpaint([request])[0], painted, atol=1e-3)
 
@@ -346,7 +346,7 @@ def test_a_small_lesion_starts_from_the_donor_and_a_large_one_from_the_frame(tin
     def differs(size: tuple[int, int], **settings: object) -> bool:
         plain = ask(1, size=size)
         other = dataclasses.replace(plain, donor=lambda: np.random.default_rng(1).random((*size, 3), np.float32))
-        one, two = painter(tiny, **settings).inpaint([plain, other])
+        one, two = inpainter(tiny, **settings).inpaint([plain, other])
         return not np.allclose(one, two, atol=1e-3)
 
     small, large = (300, 400), (48, 80)
@@ -357,7 +357,7 @@ def test_a_small_lesion_starts_from_the_donor_and_a_large_one_from_the_frame(tin
 def test_tiles_split_the_autoencoder_and_slices_change_nothing(tiny: Path) -> None:
     requests = [ask(1), ask(2)]
     plain, sliced, tiled = (
-        painter(tiny, batch_size=2, **settings).inpaint(requests)
+        inpainter(tiny, batch_size=2, **settings).inpaint(requests)
         for settings in ({}, {"vae_slicing": True}, {"vae_tiling": True})
     )
     assert np.allclose(plain, sliced, atol=1e-4)
@@ -380,8 +380,8 @@ def save_lora(model: Path, path: Path, seed: int = 0) -> Path:
 
 def test_a_lora_changes_the_picture_and_is_named_with_its_hash(tiny: Path, tmp_path: Path) -> None:
     lora = save_lora(tiny, tmp_path / "lora")
-    plain = painter(tiny)
-    with_lora, without = painter(tiny, loras=(str(lora),)), painter(tiny, loras=(str(lora),), lora_weights=(0.0,))
+    plain = inpainter(tiny)
+    with_lora, without = inpainter(tiny, loras=(str(lora),)), inpainter(tiny, loras=(str(lora),), lora_weights=(0.0,))
     expected = plain.inpaint([ask(1)])[0]
     assert np.abs(with_lora.inpaint([ask(1)])[0] - expected).max() > 1e-3
     assert np.allclose(without.inpaint([ask(1)])[0], expected, atol=1e-5)
@@ -393,7 +393,7 @@ def test_a_lora_changes_the_picture_and_is_named_with_its_hash(tiny: Path, tmp_p
 
 def test_two_loras_work_together(tiny: Path, tmp_path: Path) -> None:
     one, two = (str(save_lora(tiny, tmp_path / f"lora{seed}", seed)) for seed in (0, 1))
-    pictures = [painter(tiny, loras=loras).inpaint([ask(1)])[0] for loras in ((one,), (two,), (one, two))]
+    pictures = [inpainter(tiny, loras=loras).inpaint([ask(1)])[0] for loras in ((one,), (two,), (one, two))]
     assert all(np.abs(pictures[2] - picture).max() > 1e-3 for picture in pictures[:2])
 
 
@@ -402,7 +402,7 @@ def test_a_lora_of_another_architecture_is_refused(tiny: Path, tiny_sd: Path, tm
     for model, owner in ((tiny, wider), (tiny_sd, tiny), (tiny, tiny_sd)):
         lora = save_lora(owner, tmp_path / f"{model.parent.name}-{owner.parent.name}")
         with pytest.raises(SyndiffError, match=r"The LoRA .* does not fit .* made for another architecture"):
-            painter(model, loras=(str(lora),)).inpaint([ask(1)])
+            inpainter(model, loras=(str(lora),)).inpaint([ask(1)])
 
 
 def test_a_lora_with_layers_that_are_not_there_is_refused(tiny: Path, tmp_path: Path) -> None:
@@ -412,7 +412,7 @@ def test_a_lora_with_layers_that_are_not_there_is_refused(tiny: Path, tmp_path: 
     weights |= {name.replace("attn1", "attn9"): value.clone() for name, value in weights.items()}
     save_file(weights, file)
     with pytest.raises(SyndiffError, match="made for another architecture"):
-        painter(tiny, loras=(str(file),)).inpaint([ask(1)])
+        inpainter(tiny, loras=(str(file),)).inpaint([ask(1)])
 
 
 def test_a_lora_that_is_missing_damaged_pickled_or_none(tiny: Path, tmp_path: Path) -> None:
@@ -432,7 +432,7 @@ def test_a_lora_that_is_missing_damaged_pickled_or_none(tiny: Path, tmp_path: Pa
         (pickled, "pickled weights can run code"),
     ):
         with pytest.raises(SyndiffError, match=message):
-            painter(tiny, loras=(str(path),)).describe()
+            inpainter(tiny, loras=(str(path),)).describe()
 
 
 def test_a_folder_has_no_revision(tiny: Path) -> None:
@@ -440,9 +440,9 @@ def test_a_folder_has_no_revision(tiny: Path) -> None:
         Sdxl(str(tiny), revision="main").describe()
 
 
-def test_offloading_needs_a_graphics_card(tiny: Path) -> None:
-    with pytest.raises(SyndiffError, match="offload is model and has no effect on the processor"):
-        painter(tiny, offload="model").inpaint([ask(1)])
+def test_offloading_needs_a_gpu(tiny: Path) -> None:
+    with pytest.raises(SyndiffError, match="offload is model and has no effect on the CPU"):
+        inpainter(tiny, offload="model").inpaint([ask(1)])
 
 
 @pytest.mark.parametrize(

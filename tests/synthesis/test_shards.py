@@ -8,20 +8,20 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from grey import Grey, settings_of
 from hypothesis import given
 from hypothesis import strategies as st
-from painters import Grey, settings_of
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
 from syndiff.synthesis.shards import Shard, merge_shards
 
-Maker = Callable[..., DatasetFolder]
+Maker = Callable[..., Dataset]
 
 
-def make(dataset: DatasetFolder, out: Path, count: int, **changes: Any) -> SynthesisSummary:
+def make(dataset: Dataset, out: Path, count: int, **changes: Any) -> SynthesisSummary:
     arguments: dict[str, Any] = {"inpainter": Grey(2, fails=3), "seed": 3, "progress": False} | changes
     ids = [case.id for case in dataset.cases]
     settings = settings_of(arguments)
@@ -32,14 +32,14 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def make_shards(dataset: DatasetFolder, root: Path, count: int, of: int, **changes: Any) -> list[Path]:
+def make_shards(dataset: Dataset, root: Path, count: int, of: int, **changes: Any) -> list[Path]:
     folders = [root / f"shard-{i}" for i in range(1, of + 1)]
     for i, folder in enumerate(folders, 1):
         make(dataset, folder, count, shard=Shard(i, of), **changes)
     return folders
 
 
-def merge_all(dataset: DatasetFolder, shards: list[Path], out: Path, count: int, **changes: Any) -> SynthesisSummary:
+def merge_all(dataset: Dataset, shards: list[Path], out: Path, count: int, **changes: Any) -> SynthesisSummary:
     """Merge, and run the shards on as the message says until their attempts suffice."""
     asked = count
     for _ in range(5):
@@ -92,7 +92,7 @@ def test_shards_painted_into_lesion_free_frames_are_merged_with_them(make_datase
 
 
 def run_slowly(root: Path, out: Path) -> None:
-    make(DatasetFolder.open(root), out, 9, inpainter=Grey(2, fails=3, seconds=0.02), shard=Shard(1, 2))
+    make(Dataset.open(root), out, 9, inpainter=Grey(2, fails=3, seconds=0.02), shard=Shard(1, 2))
 
 
 def test_a_killed_shard_goes_on_and_a_second_process_is_refused(

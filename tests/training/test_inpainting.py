@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.inpainter import load_inpainter
@@ -30,7 +30,7 @@ VOCABULARY = ("blue", "lesion", "mucosa", "plain", "red")
 SIZE = 96
 
 
-def draw(root: Path, count: int = 16) -> tuple[DatasetFolder, dict]:
+def draw(root: Path, count: int = 16) -> tuple[Dataset, dict]:
     """Grey frames with one red or blue disc and, in every fourth, a green one, another lesion; and their captions."""
     captions = {}
     for folder in ("images", "masks"):
@@ -47,7 +47,7 @@ def draw(root: Path, count: int = 16) -> tuple[DatasetFolder, dict]:
         Image.fromarray(frame).save(root / "images" / f"{i:02}.png")
         Image.fromarray(disc | other).save(root / "masks" / f"{i:02}.png")
         captions[f"{i:02}"] = [(disc, f"{colour} lesion")]
-    return DatasetFolder.open(root), captions
+    return Dataset.open(root), captions
 
 
 def make_task(crops: LesionCrops, settings: AdaptSettings = ADAPT) -> InpaintingTask:

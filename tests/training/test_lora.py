@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from tiny_lora import SETTINGS, tiny_adapt
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
@@ -95,7 +95,7 @@ def test_it_learns_and_diffusers_loads_what_it_learnt(
     assert len(probes) == 2 and probes[1] < 0.9 * probes[0]
 
     # diffusers alone: the saved factors give the network that was trained
-    dataset = DatasetFolder.open(data)
+    dataset = Dataset.open(data)
     ids = [case.id for case in dataset.cases]
     cases = LoraCases(dataset, ids, dict.fromkeys(ids, "a red polyp"), settings)
     pipeline = find_pipeline(str(model)).load(torch.float32)
@@ -170,7 +170,7 @@ def test_other_arguments_are_refused_with_both_values(finished: Path, data: Path
     with pytest.raises(SyndiffError, match=r"lora\.rank: 4 there, 8 here"):
         tiny_adapt(finished, data, sdxl, settings=replace(SETTINGS, rank=8))
     with pytest.raises(SyndiffError, match="data: "):
-        case = DatasetFolder.open(data).cases[0].id
+        case = Dataset.open(data).cases[0].id
         tiny_adapt(finished, data, sdxl, case_ids=[case], captions={case: "a polyp"})
 
 
@@ -217,7 +217,7 @@ def test_the_loss_is_the_one_of_the_papers(sdxl: Path, data: Path, prediction: s
     pipeline = find_pipeline(str(sdxl)).load(torch.float32)
     pipeline.scheduler.register_to_config(prediction_type=prediction)
     settings = replace(SETTINGS, outside_weight=0.25, min_snr=5.0, random_masks=0.0)
-    dataset = DatasetFolder.open(data)
+    dataset = Dataset.open(data)
     ids = [case.id for case in dataset.cases]
     batch = LoraCases(dataset, ids, dict.fromkeys(ids, "a polyp"), settings).batch(0, 0, 1000)
     objective = LoraObjective(pipeline, embed_captions(pipeline, ["a polyp"]), settings)
@@ -240,7 +240,7 @@ def test_the_loss_is_the_one_of_the_papers(sdxl: Path, data: Path, prediction: s
 
 
 def test_captions_are_dropped_as_often_as_asked(data: Path) -> None:
-    dataset = DatasetFolder.open(data)
+    dataset = Dataset.open(data)
     ids = [case.id for case in dataset.cases]
 
     def share(dropout: float) -> float:
@@ -257,7 +257,7 @@ def test_captions_are_dropped_as_often_as_asked(data: Path) -> None:
 
 
 def test_plain_tissue_is_taught_with_its_own_caption(data: Path) -> None:
-    dataset = DatasetFolder.open(data)
+    dataset = Dataset.open(data)
     ids = [case.id for case in dataset.cases]
     settings = replace(SETTINGS, batch_size=20, caption_dropout=0.0, random_masks=0.5, background_caption="mucosa")
     captions = LoraCases(dataset, ids, dict.fromkeys(ids, "a polyp"), settings).batch(0, 0, 1000).captions
@@ -266,7 +266,7 @@ def test_plain_tissue_is_taught_with_its_own_caption(data: Path) -> None:
 
 def test_a_sample_depends_on_its_place_in_the_batch_alone(data: Path) -> None:
     """However many processes share the batch."""
-    dataset = DatasetFolder.open(data)
+    dataset = Dataset.open(data)
     ids = [case.id for case in dataset.cases]
     cases = LoraCases(dataset, ids, dict.fromkeys(ids, "a polyp"), replace(SETTINGS, batch_size=4))
     whole = cases.batch(3, 7, 1000)
@@ -278,7 +278,7 @@ def test_a_sample_depends_on_its_place_in_the_batch_alone(data: Path) -> None:
 
 
 def test_what_cannot_be_taught(data: Path, sdxl: Path, tmp_path: Path) -> None:
-    ids = [case.id for case in DatasetFolder.open(data).cases]
+    ids = [case.id for case in Dataset.open(data).cases]
     empty = tmp_path / "empty"
     write_phantom(empty, groups=1, frames=1, height=64, width=80, seed=0)
     for mask in (empty / "masks").iterdir():
@@ -288,7 +288,7 @@ def test_what_cannot_be_taught(data: Path, sdxl: Path, tmp_path: Path) -> None:
             ({"captions": {ids[0]: "a polyp"}}, r"3 of 4 cases have no caption \(first .*captions\.csv"),
             ({"captions": dict.fromkeys(ids, "polyp " * 300)}, "would not see"),
             ({"settings": replace(SETTINGS, targets=("to_x",))}, "targets: to_x are no layers of the U-Net"),
-            ({"dataset": DatasetFolder.open(empty), "case_ids": ["sequence-001-frame-001"]}, "has a lesion"),
+            ({"dataset": Dataset.open(empty), "case_ids": ["sequence-001-frame-001"]}, "has a lesion"),
         )
     ):
         if "dataset" in changes:

@@ -77,7 +77,7 @@ def test_the_autoencoder_has_an_effect(base, tmp_path):
 def test_no_model_setting_is_forgotten():
     """autoencoder_revision is tested where autoencoders are (without a hub it is refused), the views in prediction, the
     control's dropout below, what belongs to the paper's networks in test_paper.py and test_unet.py."""
-    covered = {*ALTERNATIVES, "pretrained", "autoencoder", "autoencoder_revision", "inference_views", "control_dropout"}
+    covered = {*ALTERNATIVES, "pretrained", "autoencoder", "autoencoder_revision", "inference_tta", "control_dropout"}
     paper = {"encoder", "encoder_dropout", "latent_scaling", "denoiser", "inference_clamp"}
     unet = {"unet_multipliers", "unet_blocks", "unet_attention", "unet_heads", "unet_context"}
     start = {"denoiser_weights", "denoiser_weights_revision", "denoiser_extra_inputs"}

@@ -121,7 +121,7 @@ class TestTraining:
         assert all(torch.equal(frozen[name], value) for name, value in original.items())
 
     def test_frozen_only_its_convolution_is_trained(self, preset, tmp_path):
-        settings = preset("training.backbone_rate=0")
+        settings = preset("training.backbone_lr_scale=0")
         before = initialise(settings.model, 0).encoder.state_dict()
         after = load_segmenter(train(tmp_path, settings))[0].encoder.state_dict()
         changed = {name for name, value in before.items() if not torch.equal(after[name], value)}
@@ -269,7 +269,7 @@ def test_a_checkpoint_of_another_preset_is_refused(preset, tmp_path):
         train(tmp_path, preset())
 
 
-def test_bf16_is_refused_on_a_card_without_it_and_explained_on_a_processor(monkeypatch):
+def test_bf16_is_refused_on_a_gpu_without_it_and_explained_on_a_cpu(monkeypatch):
     monkeypatch.setattr(loop, "has_fast_bf16", lambda: False)
     assert "emulates" in loop.check_precision("bf16")
     assert loop.check_precision("auto") == loop.check_precision("fp32") == ""

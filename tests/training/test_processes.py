@@ -1,4 +1,4 @@
-"""Several processes, as `accelerate launch` or torchrun start them on several cards, here on the processor."""
+"""Several processes, as `accelerate launch` or torchrun start them on several cards, here on the CPU."""
 
 import json
 import socket

@@ -53,7 +53,7 @@ NAMES = {
     "seed",
     "model.kind",
     "training.ema_decay",
-    "painter.channels",
+    "inpainter.channels",
     "adapt.crops",
     "synthesis.inpainter",
     "run.tolerance",
@@ -67,7 +67,7 @@ NAMES = {
         ("split.json", {"seed"}),
         ("plan.json", {"model.kind", "training.ema_decay"}),
         ("control/config.yaml", {"model.kind", "training.ema_decay"}),
-        ("inpainter/config.yaml", {"painter.channels", "adapt.crops", "synthesis.inpainter"}),
+        ("inpainter/config.yaml", {"inpainter.channels", "adapt.crops", "synthesis.inpainter"}),
         ("real/eval/data/summary.json", {"run.tolerance"}),
     ],
 )

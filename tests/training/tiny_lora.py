@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.training.lora import adapt_lora
 from syndiff.training.settings import LoraSettings
 
@@ -26,7 +26,7 @@ SETTINGS = LoraSettings(
 
 def tiny_adapt(out: Path, data: Path, model: Path, **changes: Any) -> Path:
     """`adapt_lora` on all cases of `data`; `changes` replace any of its arguments."""
-    dataset = DatasetFolder.open(data)
+    dataset = Dataset.open(data)
     ids = [case.id for case in dataset.cases]
     arguments: dict[str, Any] = {
         "dataset": dataset,

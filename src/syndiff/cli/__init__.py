@@ -122,7 +122,7 @@ def _settings_together(args: list[str]) -> list[str]:
     return [*rest, "--set", *settings] if settings or "--set" in args else rest
 
 
-_EXTRA_OF = {"monai": "controls", "peft": "sdxl", "transformers": "sdxl"}
+_EXTRA_OF = {"monai": "baselines", "peft": "sdxl", "transformers": "sdxl"}
 """Libraries that not everybody installs, and the extra that brings them."""
 
 _MENDS = {

@@ -16,7 +16,7 @@ class Preset:
     """A choice of settings."""
 
     preset: str = "compact"
-    """Settings to start from: compact, demo (the same within minutes) or paper (the paper's, for a graphics card)."""
+    """Settings to start from: compact, demo (the same within minutes) or paper (the paper's, for a GPU)."""
     config: Path | None = None
     """YAML file of settings that replace the preset's."""
     set: tuple[str, ...] = ()

@@ -25,12 +25,12 @@ class Inspect:
     def run(self) -> None:
         """Inspect, print, draw."""
         from syndiff.data.contact_sheet import check_sheet, dataset_sheet
-        from syndiff.data.dataset import DatasetFolder
+        from syndiff.data.dataset import Dataset
         from syndiff.data.inspection import inspect
 
         if self.out is not None:
             check_sheet(self.out)
-        dataset = DatasetFolder.open(self.data)
+        dataset = Dataset.open(self.data)
         verdict = inspect(dataset, progress=True)
         say(verdict.text())
         if not verdict.usable:

@@ -23,15 +23,15 @@ def examine() -> str:
     """A readable account: machine, libraries, weights, and for each job whether it runs here."""
     lines = [f"SynDiff {__version__}, Python {platform.python_version()}, torch {torch.__version__}", ""]
     memory, free = _memory_gib(), shutil.disk_usage(Path.cwd()).free / 2**30
-    lines.append(f"Processor    {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
+    lines.append(f"CPU          {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
     lines.append("Memory       " + (f"{memory:.0f} GiB" if memory else "unknown"))
     lines.append(f"Free disk    {free:.0f} GiB in {Path.cwd()}")
     gpu = torch.cuda.is_available()
     if gpu:
         gib = torch.cuda.get_device_properties(0).total_memory / 2**30
-        lines.append(f"Graphics     {torch.cuda.get_device_name(0)}, {gib:.0f} GiB")
+        lines.append(f"GPU          {torch.cuda.get_device_name(0)}, {gib:.0f} GiB")
     else:
-        lines.append("Graphics     none that torch can use; everything runs on the processor")
+        lines.append("GPU          none that torch can use; everything runs on the CPU")
     fast = has_fast_bf16()
     lines.append(f"bfloat16     {'fast here, used by default' if fast else 'not fast here, 32-bit numbers are used'}")
     lines += ["", "What runs here"]
@@ -50,7 +50,7 @@ def examine() -> str:
             lines.append(_entry(False, f"{purpose}: pip install 'syndiff[{extra}]'"))
     lines.append(
         _entry(gpu, "SDXL synthesis at useful speed")
-        + ("" if gpu else " needs a graphics card; on this processor expect many minutes for each sample")
+        + ("" if gpu else " needs a GPU; on this CPU expect many minutes for each sample")
     )
     if memory and memory < 6:
         lines.append(_entry(False, f"training: {memory:.0f} GiB of memory is less than the 6 GiB recommended"))

@@ -15,7 +15,7 @@ _STOPPED = {
     "Merge": _GOES_ON,
     "Predict": _GOES_ON,
     "LowData": _GOES_ON,
-    "Peers": _GOES_ON,
+    "Baselines": _GOES_ON,
     "Timesteps": _GOES_ON,
     "Steps": _GOES_ON,
     "Evaluate": "Nothing was changed: earlier results, if any, are as they were.",

@@ -31,9 +31,12 @@ class Run(Configured):
         """Run the pipeline."""
         settings = self.settings({"run.minutes": self.minutes})
 
-        from syndiff.pipeline.run import run_pipeline
+        from syndiff.pipeline.run import plan_run, run
 
-        say(run_pipeline(self.data, self.out, settings, split_method=self.split, seed=self.seed, dry_run=self.dry_run))
+        if self.dry_run:
+            say(plan_run(self.data, self.out, settings=settings, split_method=self.split, seed=self.seed))
+        else:
+            say(str(run(self.data, self.out, settings=settings, split_method=self.split, seed=self.seed)))
 
 
 @dataclass(kw_only=True)
@@ -52,7 +55,7 @@ class Demo(Configured):
         settings = self.settings({"run.minutes": self.minutes})
 
         from syndiff.phantom import write_phantom
-        from syndiff.pipeline.run import run_pipeline
+        from syndiff.pipeline.run import run
 
         if not self.out.name:
             raise SyndiffError(f"--out is {self.out}; give a folder with a name of its own, such as runs/demo.")
@@ -60,7 +63,7 @@ class Demo(Configured):
         if not (data / "dataset.json").is_file():
             log.info(f"rendering the phantom into {data}")
             write_phantom(data, seed=self.seed)
-        say(run_pipeline(data, self.out, settings, seed=self.seed))
+        say(str(run(data, self.out, settings=settings, seed=self.seed)))
 
 
 @dataclass(kw_only=True)

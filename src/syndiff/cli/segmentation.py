@@ -84,7 +84,7 @@ class Predict:
     """Timestep that sampling starts from; the default is the model's own."""
     steps: int | None = None
     """Denoising steps; the default is the model's own, usually 1."""
-    views: int | None = None
+    tta: int | None = None
     """Flips and quarter turns to average, 1, 2, 4 or 8; the default is the model's own. 1 is the fastest."""
     seed: int = 0
     """Seed of the noise."""
@@ -99,7 +99,7 @@ class Predict:
             self.out,
             timestep=self.timestep,
             steps=self.steps,
-            views=self.views,
+            tta=self.tta,
             seed=self.seed,
         )
         say(result.summary(self.out))

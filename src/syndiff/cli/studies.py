@@ -8,13 +8,13 @@ import tyro
 
 from syndiff.cli.common import Configured, say
 from syndiff.files import claimed
-from syndiff.models.segmenter_settings import PeerKind
+from syndiff.models.segmenter_settings import BaselineKind
 from syndiff.studies.choices import Side, Source
 
 
 @dataclass(kw_only=True)
 class LowData(Configured):
-    """What painted cases are worth when few groups are annotated: the same steps for every arm, paired."""
+    """What synthetic cases are worth when few groups are annotated: the same steps for every arm, paired."""
 
     data: Path
     """Dataset folder."""
@@ -27,16 +27,16 @@ class LowData(Configured):
     repeats: int = 3
     """Trainings of every arm, with seeds from --seed on."""
     shares: tuple[float, ...] = (0.2, 1.0)
-    """Painted cases as fractions of the real ones."""
+    """Synthetic cases as fractions of the real ones."""
     elsewhere: Path | None = None
     """Run folder of `syndiff adapt` on other data: adds arms painted by that inpainter."""
     others: Path | None = None
-    """Another dataset folder: adds arms with as many of its real cases, to hold the painted ones against."""
+    """Another dataset folder: adds arms with as many of its real cases, to hold the synthetic ones against."""
     sources: tuple[Source, ...] = ()
     """Where added cases come from: copy_paste, the inpainter adapted to the few groups (own) or the one of --elsewhere,
     each with and without gates (-ungated), the dataset of --others. Empty: all of them."""
     workers: int = 1
-    """Trainings at a time, each with its part of the processor's cores."""
+    """Trainings at a time, each with its part of the CPU's cores."""
     side: Side = "val"
     """Cases that are scored; test is for the end."""
 
@@ -176,20 +176,20 @@ class Uncertainty:
 
 
 @dataclass(kw_only=True)
-class Peers(Configured):
+class Baselines(Configured):
     """The segmenter beside the control and MONAI's networks: trained equally long, several splits, paired."""
 
     data: Path
     """Dataset folder."""
     out: Path
     """Folder of the study; the same command goes on, finished cells are kept."""
-    kinds: tuple[Literal["diffusion", PeerKind], ...] = (
+    kinds: tuple[Literal["diffusion", BaselineKind], ...] = (
         "diffusion",
         "unet",
         "attention-unet",
         "segresnet",
     )
-    """Networks beside the control; the last three are MONAI's (the extra `controls`)."""
+    """Networks beside the control; the last three are MONAI's (the extra `baselines`)."""
     splits: int = 1
     """Splits, drawn with seeds from --seed on; every network is trained on each."""
     split_method: Literal["auto", "group", "random", "random-488", "pranet"] = "auto"
@@ -197,7 +197,7 @@ class Peers(Configured):
     minutes: float | None = None
     """Minutes of training for each network, in place of training.steps; replaces run.minutes."""
     workers: int = 1
-    """Trainings at a time, each with its part of the processor's cores."""
+    """Trainings at a time, each with its part of the CPU's cores."""
     side: Side = "val"
     """Cases that are scored; test is for the end."""
 
@@ -205,10 +205,10 @@ class Peers(Configured):
         """Train what is missing and print the table."""
         settings = self.settings({"run.minutes": self.minutes})
 
-        from syndiff.studies.peers import peers
+        from syndiff.studies.baselines import baselines
 
         say(
-            peers(
+            baselines(
                 self.data,
                 self.out,
                 settings,
@@ -224,11 +224,11 @@ class Peers(Configured):
 
 @dataclass(kw_only=True)
 class Study:
-    """Experiments: low-data, peers, steering, steps, timesteps, uncertainty."""
+    """Experiments: baselines, low-data, steering, steps, timesteps, uncertainty."""
 
     verb: (
         Annotated[LowData, tyro.conf.subcommand("low-data")]
-        | Annotated[Peers, tyro.conf.subcommand("peers")]
+        | Annotated[Baselines, tyro.conf.subcommand("baselines")]
         | Annotated[Steering, tyro.conf.subcommand("steering")]
         | Annotated[Steps, tyro.conf.subcommand("steps")]
         | Annotated[Timesteps, tyro.conf.subcommand("timesteps")]

@@ -1,4 +1,4 @@
-"""`syndiff adapt`, `synthesize` and `merge`: from an inpainter to painted cases."""
+"""`syndiff adapt`, `synthesize` and `merge`: from an inpainter to synthetic cases."""
 
 from dataclasses import dataclass
 from pathlib import Path

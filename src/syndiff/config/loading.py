@@ -8,12 +8,13 @@ from syndiff.bounds import Section, is_text, kinds_of
 from syndiff.config.settings import Settings, sections
 from syndiff.documents import parse_yaml, read_yaml
 from syndiff.errors import SyndiffError, did_you_mean, shown
+from syndiff.renamed import RENAMED
 
 _FOLDER = Path(__file__).parent / "presets"
 _REVISIONS = {
     "model.autoencoder": "model.autoencoder_revision",
     "model.denoiser_weights": "model.denoiser_weights_revision",
-    "painter.autoencoder": "painter.autoencoder_revision",
+    "inpainter.autoencoder": "inpainter.autoencoder_revision",
     "synthesis.model": "synthesis.revision",
 }
 """Settings that name weights, and those that name a revision of them."""
@@ -52,7 +53,8 @@ def load_settings(
     for origin, layer in layers:
         for section, content in layer.items():
             if section not in owners:
-                raise SyndiffError(f"{origin}: unknown section {section!r}{_suggest(section, owners)}.")
+                now = next((_now(f"{section}.{name}") for name in content or ()), "")
+                raise SyndiffError(f"{origin}: unknown section {section!r}{now or _suggest(section, owners)}.")
             if not isinstance(content, Mapping):
                 raise SyndiffError(f"{origin}: section {section} must hold names and values, found {shown(content)}.")
             for name, value in content.items():
@@ -111,11 +113,17 @@ def _value(item: str, section: str, name: str, text: str) -> Any:
 
 def _checked(origin: str, owner: type[Section], name: str, value: Any) -> Any:
     if name not in (known := kinds_of(owner)):
-        raise SyndiffError(f"{origin}: unknown setting {owner.section}.{name}{_suggest(name, known)}.")
+        now = _now(f"{owner.section}.{name}")
+        raise SyndiffError(f"{origin}: unknown setting {owner.section}.{name}{now or _suggest(name, known)}.")
     try:
         return owner.checked(name, value, known[name])
     except SyndiffError as error:
         raise error if origin == f"{owner.section}.{name}" else SyndiffError(f"{origin}: {error}") from None
+
+
+def _now(name: str) -> str:
+    """What to say of a setting that had this name once; empty for any other."""
+    return f"; it is called {RENAMED[name]} now" if name in RENAMED else ""
 
 
 def _suggest(word: object, known: Iterable[str]) -> str:

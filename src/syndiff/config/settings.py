@@ -17,7 +17,7 @@ from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.settings import AdaptSettings, LoraSettings, Minutes, TrainingSettings
 
 _PLACES = (
-    *("model.autoencoder", "model.denoiser_weights", "painter.autoencoder"),
+    *("model.autoencoder", "model.denoiser_weights", "inpainter.autoencoder"),
     *("synthesis.model", "synthesis.backgrounds"),
     *("gates.segmenter", "gates.text_model", "sdxl.loras"),
 )
@@ -56,7 +56,7 @@ class Settings:
     gates: GatesSettings = field(default_factory=GatesSettings)
     compact: CompactSettings = field(default_factory=CompactSettings)
     sdxl: SdxlSettings = field(default_factory=SdxlSettings)
-    painter: InpaintingSettings = field(default_factory=InpaintingSettings)
+    inpainter: InpaintingSettings = field(default_factory=InpaintingSettings)
     adapt: AdaptSettings = field(default_factory=AdaptSettings)
     lora: LoraSettings = field(default_factory=LoraSettings)
     run: RunSettings = field(default_factory=RunSettings)

@@ -32,12 +32,12 @@ class Use:
 def _without_diffusion(kind: str) -> Use:
     """What a network without diffusion uses; only the control has an encoder with weights to start from."""
     control = kind == "control"
-    model = {"kind", "image_size", "inference_views", *(("pretrained", "control_dropout") if control else ())}
+    model = {"kind", "image_size", "inference_tta", *(("pretrained", "control_dropout") if control else ())}
     training = ("mask_weight", "guide_weight", "inference_share", "ema_encoder", "gradient_checkpointing")
     return Use(
         but=(
             *(f"model.{item.name}" for item in fields(SegmenterSettings) if item.name not in model),
-            *(f"training.{name}" for name in (*training, *(() if control else ("backbone_rate",)))),
+            *(f"training.{name}" for name in (*training, *(() if control else ("backbone_lr_scale",)))),
         )
     )
 
@@ -47,31 +47,31 @@ _PROMPTED = ("synthesis.inpainter", "synthesis.prompts", "synthesis.model")
 USES: dict[str, Use] = {
     "run": Use(but=("lora",)),
     "run (it trains a control and segmenters)": Use(but=("model.kind",)),
-    "run with an inpainter that is ready to paint": Use(but=("painter", "adapt")),
+    "run with an inpainter that is ready to paint": Use(but=("inpainter", "adapt")),
     "run while run.minutes is above 0": Use(but=("training.steps",)),
     "run while adapt.minutes is above 0": Use(but=("adapt.steps",)),
     "train": Use(only=("model", "training", "augmentation")),
     "train without --synthetic": Use(but=("training.real_share",)),
     **{f"train with model.kind={kind}": _without_diffusion(kind) for kind in _CONTROLS},
-    "adapt --inpainter compact": Use(only=(*_PROMPTED, "painter", "adapt")),
+    "adapt --inpainter compact": Use(only=(*_PROMPTED, "inpainter", "adapt")),
     "adapt --inpainter sdxl": Use(only=(*_PROMPTED, "synthesis.revision", "sdxl.variant", "lora")),
     "adapt while adapt.minutes is above 0": Use(but=("adapt.steps",)),
     "adapt --model": Use(
-        but=tuple(f"painter.{item.name}" for item in fields(InpaintingSettings) if item.name != "crop_size")
+        but=tuple(f"inpainter.{item.name}" for item in fields(InpaintingSettings) if item.name != "crop_size")
     ),
     "synthesize": Use(only=("synthesis", "gates", "compact", "sdxl"), but=("synthesis.share",)),
     "study steering": Use(
         only=("synthesis", "compact", "sdxl"),
         but=("synthesis.share", "synthesis.background_lesion", "synthesis.backgrounds"),
     ),
-    "study peers": Use(
+    "study baselines": Use(
         only=("model", "training", "augmentation", "run.minutes"), but=("model.kind", "training.real_share")
     ),
-    "study peers without the kind diffusion": _without_diffusion("control"),
-    "study peers while run.minutes is above 0": Use(but=("training.steps",)),
+    "study baselines without the kind diffusion": _without_diffusion("control"),
+    "study baselines while run.minutes is above 0": Use(but=("training.steps",)),
     "study low-data": Use(
         only=(
-            *("model", "training", "augmentation", "gates", "compact", "painter", "adapt"),
+            *("model", "training", "augmentation", "gates", "compact", "inpainter", "adapt"),
             *("synthesis.prompts", "synthesis.background_lesion"),
         ),
         but=("model.kind", "training.steps", "gates.segmenter", "gates.mode"),
@@ -79,7 +79,7 @@ USES: dict[str, Use] = {
     "study low-data without a source that has gates": Use(but=("gates",)),
     "study low-data without a synthetic source": Use(but=("synthesis",)),
     "study low-data without an inpainter": Use(but=("compact", "synthesis.background_lesion")),
-    "study low-data without the source own": Use(but=("painter", "adapt")),
+    "study low-data without the source own": Use(but=("inpainter", "adapt")),
     "study low-data while adapt.minutes is above 0": Use(but=("adapt.steps",)),
 }
 """By verb, as the command line calls it, and by situation of a verb."""

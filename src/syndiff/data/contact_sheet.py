@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.files import check_output, write_output
 from syndiff.imaging import as_shown, encode_png
@@ -18,7 +18,7 @@ _MADE_BY = "SynDiff data inspect"  # in every sheet, so that it may be drawn ane
 _OUTLINE = (0, 255, 255)  # cyan is found neither in the bowel nor in stained tissue
 
 
-def dataset_sheet(dataset: DatasetFolder, path: Path, *, count: int = 24, seed: int = 0) -> None:
+def dataset_sheet(dataset: Dataset, path: Path, *, count: int = 24, seed: int = 0) -> None:
     """Draw cases with their masks drawn in cyan as a grid of thumbnails, and write it to `path` as PNG.
 
     `count` cases (or all, when there are fewer) are drawn at random, one from each of `count` equal stretches

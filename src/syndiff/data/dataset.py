@@ -40,7 +40,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class DatasetFolder:
+class Dataset:
     """A folder of `images/<case>.<ext>` and `masks/<case>.<ext>`, opened and found consistent.
 
     `classes` holds the foreground classes by index (empty when not declared); `mask_threshold` is the grey
@@ -59,7 +59,7 @@ class DatasetFolder:
     ignored: tuple[Path, ...] = ()
 
     @classmethod
-    def open(cls, root: Path) -> "DatasetFolder":
+    def open(cls, root: Path) -> "Dataset":
         """Open a dataset folder: names and tables are checked, no image is decoded.
 
         Optional beside images/ and masks/: dataset.json (name, modality, classes, mask_threshold, licence),

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.readers import read_image, read_mask_values
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError, shown
@@ -129,7 +129,7 @@ PUBLIC_SETS = {"cvc-clinicdb": _CVC, "kvasir-seg": _KVASIR}
 
 def fetch(
     name: str, out: Path, *, archive: Path | None = None, accept_licence: bool = False, progress: bool = False
-) -> DatasetFolder:
+) -> Dataset:
     """Make the dataset folder `out` from a public set, whole and checked or not at all.
 
     `archive` is a zip downloaded by hand, or the folder it was unpacked into; without it the set is
@@ -157,12 +157,12 @@ def fetch(
         made = temporary / out.name
         with _opened(archive) as entries:
             _unpack(entries, source, archive, made)
-        dataset = DatasetFolder.open(made)
+        dataset = Dataset.open(made)
         _check_pictures(dataset, source, archive, progress)
         if out.exists():
             out.rmdir()
         made.rename(out)
-    return DatasetFolder.open(out)
+    return Dataset.open(out)
 
 
 @contextlib.contextmanager
@@ -346,7 +346,7 @@ def _archive_inside(entries: Entries) -> str:
     return f" It holds another archive, {_name(inside[0])}: unpack that one and pass the folder." if inside else ""
 
 
-def _check_pictures(dataset: DatasetFolder, source: PublicSet, archive: Path, progress: bool) -> None:
+def _check_pictures(dataset: Dataset, source: PublicSet, archive: Path, progress: bool) -> None:
     """Decode every image and mask and, where checksums are known, compare the pixels."""
     known = None if source.pixels is None else read_json(source.pixels)
     if known is not None and known.keys() != {case.id for case in dataset.cases}:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.dataset import Case, Dataset
 from syndiff.data.listing import printable
 from syndiff.data.masks import components
 from syndiff.data.parallel import in_threads
@@ -138,13 +138,13 @@ class _Facts:
         return 0.5 < self.area < 1 and self.border > 0.5
 
 
-def open_checked(root: Path, *, progress: bool = True, whole: bool = False) -> DatasetFolder:
+def open_checked(root: Path, *, progress: bool = True, whole: bool = False) -> Dataset:
     """Open a dataset folder and read every file of it once: the entrance of every verb that reads annotated cases.
 
     The notes of the inspection are logged, or its whole text. `progress` shows a bar on standard error.
-    Raises SyndiffError as `DatasetFolder.open` does, and for the problems that the inspection found.
+    Raises SyndiffError as `Dataset.open` does, and for the problems that the inspection found.
     """
-    dataset = DatasetFolder.open(root)
+    dataset = Dataset.open(root)
     verdict = inspect(dataset, progress=progress)
     verdict.raise_for_problems()
     if whole:
@@ -155,7 +155,7 @@ def open_checked(root: Path, *, progress: bool = True, whole: bool = False) -> D
     return dataset
 
 
-def inspect(dataset: DatasetFolder, progress: bool = False) -> Inspection:
+def inspect(dataset: Dataset, progress: bool = False) -> Inspection:
     """Read every image and mask of a dataset and judge it. `progress` shows a bar on standard error.
 
     Damaged files, masks of another size, unexpected mask values and an all-empty mask set are reported in
@@ -212,7 +212,7 @@ def _facts(case: Case, image: StoredImage, mask: StoredMask, lesion: NDArray[np.
     )
 
 
-def _set_problems(dataset: DatasetFolder, facts: Sequence[_Facts]) -> list[str]:
+def _set_problems(dataset: Dataset, facts: Sequence[_Facts]) -> list[str]:
     """Problems that no single mask shows."""
     problems = []
     if facts and all(fact.area == 0 for fact in facts):
@@ -236,7 +236,7 @@ def _set_problems(dataset: DatasetFolder, facts: Sequence[_Facts]) -> list[str]:
     return problems
 
 
-def _notes(dataset: DatasetFolder, facts: Sequence[_Facts]) -> Iterable[str]:
+def _notes(dataset: Dataset, facts: Sequence[_Facts]) -> Iterable[str]:
     yield from _group_notes(dataset)
     if dataset.ignored:
         yield f"Ignored in images/ and masks/: {_names(path.name for path in dataset.ignored)}."
@@ -245,7 +245,7 @@ def _notes(dataset: DatasetFolder, facts: Sequence[_Facts]) -> Iterable[str]:
     yield from _duplicates(facts)
 
 
-def _group_notes(dataset: DatasetFolder) -> Iterable[str]:
+def _group_notes(dataset: Dataset) -> Iterable[str]:
     if not dataset.has_groups:
         yield (
             "Groups are unknown: cases count as independent. Frames of one patient or video would then fall "
@@ -302,7 +302,7 @@ def _image_notes(facts: Sequence[_Facts]) -> Iterable[str]:
         )
 
 
-def _mask_notes(dataset: DatasetFolder, facts: Sequence[_Facts]) -> Iterable[str]:
+def _mask_notes(dataset: Dataset, facts: Sequence[_Facts]) -> Iterable[str]:
     if empty := [fact.case.id for fact in facts if fact.area == 0]:
         yield f"Empty masks: {_names(empty)}."
     if grey := [fact.case.mask.name for fact in facts if len(fact.mask_values) > 2]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.parallel import in_threads
 from syndiff.data.readers import image_content
 from syndiff.data.resize import resize_image, resize_mask
@@ -30,7 +30,7 @@ class CaseArrays:
         return len(self.ids)
 
 
-def load_cases(sources: Sequence[tuple[DatasetFolder, Sequence[str]]], size: int, progress: bool = False) -> CaseArrays:
+def load_cases(sources: Sequence[tuple[Dataset, Sequence[str]]], size: int, progress: bool = False) -> CaseArrays:
     """Read the named cases of one or several datasets (real, synthetic) and resize them to `size` x `size`.
 
     The order is that of `sources` and of the ids within each, however many threads read. Takes 4 * size^2

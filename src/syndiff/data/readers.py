@@ -127,7 +127,7 @@ def foreground(values: NDArray, threshold: int | None) -> NDArray[np.bool_]:
 def read_mask(path: Path, threshold: int | None) -> NDArray[np.bool_]:
     """Read a mask as HxW booleans: True above `threshold`, or above 0 when it is None.
 
-    Raises SyndiffError as `read_stored_mask` does. `DatasetFolder.load` also checks the values.
+    Raises SyndiffError as `read_stored_mask` does. `Dataset.load` also checks the values.
     """
     return foreground(read_mask_values(path), threshold)
 

@@ -1,6 +1,6 @@
 """What a model has seen, picture by picture, so that it is judged on nothing else.
 
-A picture is known by its content (`DatasetFolder.content`): a copy under another name, in another folder or in another
+A picture is known by its content (`Dataset.content`): a copy under another name, in another folder or in another
 lossless format is the same picture. `seen.json` lies in the folder of everything that learns or is painted and is
 carried along: from an inpainter to what it paints, from there to the segmenter that is trained on it.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.documents import read_object
 from syndiff.files import write_json
 
@@ -25,7 +25,7 @@ class Seen:
     chosen: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, dataset: DatasetFolder, learned: Iterable[str], chosen: Iterable[str] = ()) -> Self:
+    def of(cls, dataset: Dataset, learned: Iterable[str], chosen: Iterable[str] = ()) -> Self:
         """The pictures of these cases; every one is decoded."""
         return cls(_named(dataset, learned), _named(dataset, chosen))
 
@@ -49,12 +49,12 @@ class Seen:
             return self
         return Seen({**other.learned, **self.learned}, {**other.chosen, **self.chosen})
 
-    def among(self, dataset: DatasetFolder, cases: Iterable[str]) -> list[str]:
+    def among(self, dataset: Dataset, cases: Iterable[str]) -> list[str]:
         """Those of `cases` whose picture was seen, each with the name that it was seen under."""
         seen = {**self.chosen, **self.learned}
         found = ((case, seen.get(dataset.content(dataset[case]))) for case in cases)
         return [f"{case} = {name}" for case, name in found if name is not None]
 
 
-def _named(dataset: DatasetFolder, cases: Iterable[str]) -> dict[str, str]:
+def _named(dataset: Dataset, cases: Iterable[str]) -> dict[str, str]:
     return {dataset.content(dataset[case]): f"{dataset.name}: {case}" for case in sorted(cases)}

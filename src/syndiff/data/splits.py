@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.listing import nfc
 from syndiff.data.readers import read_mask
 from syndiff.documents import digest, read_json, read_text
@@ -55,7 +55,7 @@ class Split:
     dataset: str
     """The dataset's name."""
     fingerprint: str
-    """`DatasetFolder.fingerprint` of the dataset when the split was drawn."""
+    """`Dataset.fingerprint` of the dataset when the split was drawn."""
     train: tuple[str, ...]
     val: tuple[str, ...]
     test: tuple[str, ...]
@@ -106,7 +106,7 @@ class Split:
             f"{len(self.test)} test cases{leak}"
         )
 
-    def check(self, dataset: DatasetFolder) -> None:
+    def check(self, dataset: Dataset) -> None:
         """Raise SyndiffError unless the split fits `dataset` as it now lies on the disk.
 
         An unknown case, a group on two sides (unless the split is marked leaky) or changed files are refused.
@@ -138,7 +138,7 @@ class Split:
         return ((side, case_id) for side in _SIDES for case_id in getattr(self, side))
 
 
-def make_split(dataset: DatasetFolder, *, method: str = "auto", seed: int = 0) -> Split:
+def make_split(dataset: Dataset, *, method: str = "auto", seed: int = 0) -> Split:
     """Divide the cases of `dataset`; the same seed and files give the same split on every machine.
 
     `auto` is `group` when groups are known, else `random`; the module's docstring describes the others.
@@ -191,7 +191,7 @@ def _by_case(
     return sorted(shuffled[val + test :]), sorted(shuffled[:val]), sorted(shuffled[val : val + test])
 
 
-def _by_group(dataset: DatasetFolder, generator: np.random.Generator) -> tuple[list[str], list[str], list[str]]:
+def _by_group(dataset: Dataset, generator: np.random.Generator) -> tuple[list[str], list[str], list[str]]:
     """Send every group to a side at random, many times, and keep a well-balanced outcome.
 
     Balance is the largest deviation of any side's share of cases or of lesion area from `SHARES`. Taking the
@@ -237,7 +237,7 @@ def _by_group(dataset: DatasetFolder, generator: np.random.Generator) -> tuple[l
     return sides
 
 
-def _pranet_test(dataset: DatasetFolder) -> set[str]:
+def _pranet_test(dataset: Dataset) -> set[str]:
     path = dataset.root / PRANET_LIST
     try:
         check_regular(path)
@@ -252,7 +252,7 @@ def _pranet_test(dataset: DatasetFolder) -> set[str]:
     return test
 
 
-def _require_known(ids: Iterable[str], dataset: DatasetFolder, where: str) -> None:
+def _require_known(ids: Iterable[str], dataset: Dataset, where: str) -> None:
     unknown = sorted(set(ids) - {case.id for case in dataset.cases})
     if unknown:
         named = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")

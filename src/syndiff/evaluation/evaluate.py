@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.metrics import CaseMetrics, case_metrics, overlap
@@ -44,7 +44,7 @@ class CaseRow:
 
 def evaluate(
     predictor: Predictor,
-    dataset: DatasetFolder,
+    dataset: Dataset,
     case_ids: Sequence[str],
     out: Path,
     *,

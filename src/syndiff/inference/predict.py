@@ -9,12 +9,12 @@ from typing import Any
 from tqdm import tqdm
 
 from syndiff.data.readers import IMAGE_EXTENSIONS, read_image
-from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, sha256
 from syndiff.imaging import encode_png
 from syndiff.inference.journal import Journal
 from syndiff.models.prediction import SegmenterPredictor
+from syndiff.models.stored import read_description
 from syndiff.training.checkpoints import best_checkpoint
 
 KIND = "a folder of predictions"
@@ -49,23 +49,21 @@ class Predicted:
 
 
 def load(
-    run: Path | str, *, seed: int = 0, timestep: int | None = None, steps: int | None = None, views: int | None = None
+    run: Path | str, *, seed: int = 0, timestep: int | None = None, steps: int | None = None, tta: int | None = None
 ) -> SegmenterPredictor:
     """A trained segmenter, ready to predict single images.
 
-    `run` is a run folder (its best checkpoint is used) or a checkpoint folder. `timestep`, `steps` and `views` replace
+    `run` is a run folder (its best checkpoint is used) or a checkpoint folder. `timestep`, `steps` and `tta` replace
     the model's own; `seed` is that of the noise.
 
-    Raises SyndiffError for a folder without a model, damaged weights, and a timestep or a number of steps or views that
-    the model does not have.
+    Raises SyndiffError for a folder without a model, damaged weights, and a timestep or a number of steps or of
+    test-time views that the model does not have.
 
     >>> segmenter = syndiff.load("runs/mine")
     >>> segmenter.predict(image).mask  # image: HxWx3 uint8 or uint16; mask: HxW bool
     """
     run = Path(run)
-    return SegmenterPredictor.load(
-        _checkpoint(run), name=run.name, seed=seed, timestep=timestep, steps=steps, views=views
-    )
+    return SegmenterPredictor.load(_checkpoint(run), name=run.name, seed=seed, timestep=timestep, steps=steps, tta=tta)
 
 
 def predict(
@@ -75,13 +73,13 @@ def predict(
     *,
     timestep: int | None = None,
     steps: int | None = None,
-    views: int | None = None,
+    tta: int | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Predicted:
     """Write `out`/<stem>.png (0 background, 255 lesion, the image's own size) for an image or every image of a folder.
 
-    `run`, `timestep`, `steps`, `views` and `seed` are those of `load`. The same call goes on where it stopped: a mask
+    `run`, `timestep`, `steps`, `tta` and `seed` are those of `load`. The same call goes on where it stopped: a mask
     is made again only where it is missing or its image has changed, and a mask that was changed since is never
     replaced. An image that cannot be read does not keep the others from being predicted; it is named in `problems`.
 
@@ -93,11 +91,11 @@ def predict(
     run, images, out = Path(run), Path(images), Path(out)
     paths, ignored = _list_images(images, out)
     _check_apart(paths, out)
-    origin = _origin(_checkpoint(run), timestep=timestep, steps=steps, views=views, seed=seed)
+    origin = _origin(_checkpoint(run), timestep=timestep, steps=steps, tta=tta, seed=seed)
     result = Predicted(ignored=ignored)
     with claimed(out, KIND):
         journal = Journal(out, origin)
-        predictor = load(run, seed=seed, timestep=timestep, steps=steps, views=views)
+        predictor = load(run, seed=seed, timestep=timestep, steps=steps, tta=tta)
         for path in tqdm(paths, desc="predicting", unit="image", disable=not progress):
             try:
                 if _predict_one(predictor, path, journal, out):
@@ -115,8 +113,8 @@ def _checkpoint(run: Path) -> Path:
 
 def _origin(checkpoint: Path, **chosen: int | None) -> dict[str, Any]:
     """What the masks of a checkpoint depend on: its weights and the settings of inference, chosen or its own."""
-    described = read_object(checkpoint / "model.json", {"model": dict, "step": int})
-    own = {name: described["model"].get(f"inference_{name}") for name in ("timestep", "steps", "views")}
+    described = read_description(checkpoint, {"model": dict, "step": int})
+    own = {name: described["model"].get(f"inference_{name}") for name in ("timestep", "steps", "tta")}
     settings = {name: own.get(name) if value is None else value for name, value in chosen.items()}
     return {"weights": sha256(checkpoint / "model.safetensors"), "step": described["step"], **settings}
 

@@ -1,8 +1,9 @@
 """One interface to every autoencoder: the two shipped ones, KL-f8, TAESD and TAEF2, from a folder or the hub."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from syndiff.documents import check_object, read_object
 from syndiff.errors import SyndiffError, unquoted
 from syndiff.files import sha256
+from syndiff.models.codec import LatentCodec
 from syndiff.models.compact_autoencoder import CompactAutoencoder
 from syndiff.models.hub import DOWNLOAD, brief, find_weights
 from syndiff.models.latent_grid import DOWNSAMPLING
@@ -37,19 +39,7 @@ KL_F8 = {
 """The architecture of stabilityai/sd-vae-ft-mse and of Stable Diffusion's own autoencoders, as diffusers words it."""
 
 
-class LatentCodec(Protocol):
-    """What a wrapped network offers: images in [-1, 1] to raw latents and back."""
-
-    def encode(self, image_bchw: Tensor) -> Tensor:
-        """(b, 3, h, w) -> raw latent (b, c, h/8, w/8)."""
-        ...
-
-    def decode(self, latent_bchw: Tensor) -> Tensor:
-        """Raw latent (b, c, h, w) -> (b, 3, 8h, 8w)."""
-        ...
-
-
-class Kl(nn.Module):
+class Kl(LatentCodec):
     """diffusers' AutoencoderKL behind LatentCodec: the mode of the posterior, so encoding is deterministic."""
 
     model: Any
@@ -64,8 +54,14 @@ class Kl(nn.Module):
     def decode(self, latent_bchw: Tensor) -> Tensor:
         return self.model.decode(latent_bchw).sample
 
+    def trainable_encoder(self, *, pretrained: bool) -> Any:
+        """The encoder of the paper's tau_theta."""
+        if pretrained:
+            return copy.deepcopy(self.model.encoder)
+        return type(self.model).from_config(self.model.config).encoder
 
-class _Tiny(nn.Module):
+
+class _Tiny(LatentCodec):
     """diffusers' AutoencoderTiny (TAESD and its family) behind LatentCodec."""
 
     model: Any
@@ -88,7 +84,7 @@ class Autoencoder(nn.Module):
     """
 
     def __init__(
-        self, codec: nn.Module, *, latent_channels: int, scaling_factor: float, source: str, fingerprint: str
+        self, codec: LatentCodec, *, latent_channels: int, scaling_factor: float, source: str, fingerprint: str
     ) -> None:
         super().__init__()
         self.codec = codec
@@ -105,11 +101,11 @@ class Autoencoder(nn.Module):
         """(b, 3, h, w) in [-1, 1], sides multiples of 8 -> scaled latent (b, latent_channels, h/8, w/8)."""
         height, width = image_bchw.shape[-2:]
         assert height % DOWNSAMPLING == 0 and width % DOWNSAMPLING == 0, f"{height}x{width} does not divide by 8"
-        return self.codec.encode(image_bchw) * self.scaling_factor  # type: ignore[operator]
+        return self.codec.encode(image_bchw) * self.scaling_factor
 
     def decode(self, latent_bchw: Tensor) -> Tensor:
         """Scaled latent -> image (b, 3, 8h, 8w), nominally in [-1, 1]."""
-        return self.codec.decode(latent_bchw / self.scaling_factor)  # type: ignore[operator]
+        return self.codec.decode(latent_bchw / self.scaling_factor)
 
     def measure_scaling(self, masks_n1hw: Tensor, *, batch_size: int = 4) -> float:
         """One over the standard deviation of the raw latents of these masks in {0, 1} (any dtype), to five digits.

@@ -18,7 +18,7 @@ def check_caption_length(caption: str, length: int) -> None:
         raise SyndiffError(
             f"prompt {caption!r} has {len(words)} words, the compact inpainter reads {length - 1}; "
             f"{' '.join(words[length - 1 :])!r} would be cut. Shorten it, or adapt from scratch with a larger "
-            f"painter.caption_length than {length}."
+            f"inpainter.caption_length than {length}."
         )
 
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from syndiff.models.codec import LatentCodec
+
 
 class Residual(nn.Module):
     """x + conv(relu(conv(relu(x)))); the last convolution starts at zero, so the block starts as the identity."""
@@ -17,7 +19,7 @@ class Residual(nn.Module):
         return x + self.second(torch.relu(self.first(torch.relu(x))))
 
 
-class CompactAutoencoder(nn.Module):
+class CompactAutoencoder(LatentCodec):
     """Pixel-unshuffle by 4, residual blocks at 1/4, one stride-2 step, residual blocks at 1/8; the decoder mirrors it.
 
     Most of the work happens on the 1/8 grid, where it is cheap: the segmenter back-propagates through the frozen

@@ -1,6 +1,5 @@
 """The vision encoder tau_theta: from an image to the condition z_c on the latent grid."""
 
-import copy
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from syndiff.errors import SyndiffError
-from syndiff.models.autoencoder import Autoencoder, Kl
+from syndiff.models.autoencoder import Autoencoder
 from syndiff.models.efficientnet import EfficientNetLite0, imagenet_weights_file, load_imagenet_weights
 
 log = logging.getLogger("syndiff")
@@ -90,16 +89,14 @@ class AutoencoderEncoder(nn.Module):
 
     def __init__(self, autoencoder: Autoencoder, *, channels: int, dropout: float, pretrained: bool) -> None:
         super().__init__()
-        if not isinstance(autoencoder.codec, Kl):
+        backbone = autoencoder.codec.trainable_encoder(pretrained=pretrained)
+        if backbone is None:
             raise SyndiffError(
                 f"model setting encoder: autoencoder copies the encoder of an AutoencoderKL, but the autoencoder "
                 f"{autoencoder.source} is of another kind. Set model.autoencoder to stabilityai/sd-vae-ft-mse or a "
                 "folder of such weights, or model.encoder to efficientnet-lite0."
             )
-        model = autoencoder.codec.model
-        self.backbone: Any = (
-            copy.deepcopy(model.encoder) if pretrained else type(model).from_config(model.config).encoder
-        ).requires_grad_(True)
+        self.backbone: Any = backbone.requires_grad_(True)
         for module in self.backbone.modules():
             if isinstance(module, nn.Dropout):
                 module.p = dropout

@@ -37,5 +37,5 @@ def memory_bytes() -> int | None:
 
 
 def channels_last(module: M) -> M:
-    """The module with its convolutions' weights laid out channels last, which is faster on processors and GPUs."""
+    """The module with its convolutions' weights laid out channels last, which is faster on CPUs and GPUs."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it

@@ -26,7 +26,7 @@ class InpaintingSettings(Section):
         beta_end: last variance of the forward process; T - 1 holds no signal whatever it is.
     """
 
-    section = "painter"
+    section = "inpainter"
 
     crop_size: Annotated[int, Bounds(64, 1024, multiple=32)] = 128
     autoencoder: str = "compact"

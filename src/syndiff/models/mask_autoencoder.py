@@ -2,13 +2,14 @@
 
 from torch import Tensor, nn
 
+from syndiff.models.codec import LatentCodec
 from syndiff.models.compact_autoencoder import Residual
 
 _BLOCK = 8
 """Side of the blocks of pixels that become channels."""
 
 
-class MaskAutoencoder(nn.Module):
+class MaskAutoencoder(LatentCodec):
     """Every 8x8 block of pixels becomes channels, and a few convolutions at 1/8 a latent; decoding mirrors it.
 
     A picture is read as the mean of its channels, and comes back with three equal ones.

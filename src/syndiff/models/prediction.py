@@ -22,7 +22,7 @@ from syndiff.models.predictor import Prediction, StageClock
 from syndiff.models.segmenter import initialise, without_initial_weights
 from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.models.stored import DESCRIPTION, load_weights, read_description, settings_of
-from syndiff.models.views import make_views, undo_views
+from syndiff.models.tta import make_views, undo_views
 
 
 def case_seed(seed: int, case_id: str) -> int:
@@ -58,11 +58,11 @@ def model_description(
 
 
 def load_segmenter(
-    checkpoint: Path, *, timestep: int | None = None, steps: int | None = None, views: int | None = None
+    checkpoint: Path, *, timestep: int | None = None, steps: int | None = None, tta: int | None = None
 ) -> tuple[SegmentationNetwork, dict[str, Any]]:
     """The network of a checkpoint folder and its description (model.json).
 
-    `timestep` and `steps` replace the stored inference settings of a diffusion segmenter, `views` those of any.
+    `timestep` and `steps` replace the stored inference settings of a diffusion segmenter, `tta` those of any.
     """
     described = read_description(checkpoint, {"model": dict, "preprocessing": dict, "postprocessing": dict})
     settings = settings_of(checkpoint, described, SegmenterSettings, what="a segmenter")
@@ -82,7 +82,7 @@ def load_segmenter(
         settings,
         inference_timestep=settings.inference_timestep if timestep is None else timestep,
         inference_steps=settings.inference_steps if steps is None else steps,
-        inference_views=settings.inference_views if views is None else views,
+        inference_tta=settings.inference_tta if tta is None else tta,
     )
     model = initialise(without_initial_weights(settings), 0)
     model.take_description(checkpoint, described)
@@ -100,12 +100,12 @@ class SegmenterPredictor:
         *,
         name: str,
         seed: int = 0,
-        views: int = 1,
+        tta: int = 1,
         device: torch.device | None = None,
     ) -> None:
         self.device = device or default_device()
         self.model = channels_last(fold_batch_norms(model)).to(self.device)
-        self.image_size, self.name, self.seed, self.views = image_size, name, seed, views
+        self.image_size, self.name, self.seed, self.tta = image_size, name, seed, tta
 
     @classmethod
     def load(
@@ -116,12 +116,12 @@ class SegmenterPredictor:
         seed: int = 0,
         timestep: int | None = None,
         steps: int | None = None,
-        views: int | None = None,
+        tta: int | None = None,
     ) -> "SegmenterPredictor":
         """The predictor of a checkpoint folder."""
-        model, described = load_segmenter(checkpoint, timestep=timestep, steps=steps, views=views)
+        model, described = load_segmenter(checkpoint, timestep=timestep, steps=steps, tta=tta)
         stored = described["model"]
-        return cls(model, stored["image_size"], name=name, seed=seed, views=views or stored["inference_views"])
+        return cls(model, stored["image_size"], name=name, seed=seed, tta=tta or stored["inference_tta"])
 
     @torch.inference_mode()
     def predict(self, image: NDArray, *, case_id: str) -> Prediction:
@@ -129,7 +129,7 @@ class SegmenterPredictor:
         clock = StageClock(self.device)
         # 1. To the model's square, in [0, 1], and the noise it begins with.
         with clock.stage("preprocess"):
-            batch, noise = self._square(image, self.views), self._noise(case_id, self.views)
+            batch, noise = self._square(image, self.tta), self._noise(case_id, self.tta)
         # 2. The network, in the stages the timing table shows.
         logits = self.model.predict(batch, noise, clock.stage)
         # 3. Back to the image's own size; the threshold comes last.
@@ -141,23 +141,23 @@ class SegmenterPredictor:
         return Prediction(mask=mask, probability=probability, seconds=clock.seconds)
 
     @torch.inference_mode()
-    def members(self, image: NDArray, *, case_id: str, draws: int, views: int) -> NDArray[np.float32]:
-        """Several answers for one image (HxWx3): probabilities (draws * views, H, W), every draw in every view.
+    def members(self, image: NDArray, *, case_id: str, draws: int, tta: int) -> NDArray[np.float32]:
+        """Several answers for one image (HxWx3): probabilities (draws * tta, H, W), every draw in every view.
 
         A draw is what the network `draws`: a noise, the first that of `predict`, or a dropout mask, where a single draw
         is the answer without dropout. All are those of (seed, case_id).
         """
-        noises = self._noise(case_id, draws * views).split(views)
-        answers = self.model.members(self._square(image, views), noises, seed=case_seed(self.seed, case_id))
+        noises = self._noise(case_id, draws * tta).split(tta)
+        answers = self.model.members(self._square(image, tta), noises, seed=case_seed(self.seed, case_id))
         for logits in answers:
             self._check(logits, case_id)
         probabilities = torch.cat([undo_views(logits.float().sigmoid()) for logits in answers])[:, 0]
         return np.stack([restore_probability(one.cpu().numpy(), *image.shape[:2]) for one in probabilities])
 
-    def _square(self, image: NDArray, views: int) -> Tensor:
-        """The image's views (views, 3, size, size) in [0, 1] on the device."""
+    def _square(self, image: NDArray, tta: int) -> Tensor:
+        """The image's views (tta, 3, size, size) in [0, 1] on the device."""
         square = torch.from_numpy(resize_image(image, self.image_size)).to(self.device)
-        batch = make_views(square.permute(2, 0, 1)[None].float().div_(255), views)
+        batch = make_views(square.permute(2, 0, 1)[None].float().div_(255), tta)
         return batch.contiguous(memory_format=torch.channels_last)
 
     def _noise(self, case_id: str, count: int) -> Tensor:

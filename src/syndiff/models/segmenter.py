@@ -14,6 +14,7 @@ from syndiff.diffusion.schedule import NoiseSchedule
 from syndiff.documents import check_object
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import Autoencoder, check_same_autoencoder, load_autoencoder
+from syndiff.models.baselines import MonaiNetwork
 from syndiff.models.control import ControlUNet
 from syndiff.models.denoiser import CompactDenoiser
 from syndiff.models.encoder import AutoencoderEncoder, VisionEncoder, imagenet_source
@@ -28,7 +29,6 @@ from syndiff.models.network import (
     mask_loss,
     untimed,
 )
-from syndiff.models.peers import Peer
 from syndiff.models.segmenter_settings import SegmenterSettings
 from syndiff.models.stored import DESCRIPTION
 from syndiff.models.unet import UNetDenoiser, UNetWeights
@@ -248,7 +248,7 @@ def build_segmenter(settings: SegmenterSettings, autoencoder: Autoencoder | None
         return DiffusionSegmenter(settings, autoencoder)
     if settings.kind == "control":
         return ControlUNet(pretrained=settings.pretrained, dropout=settings.control_dropout)
-    return Peer(settings.kind)
+    return MonaiNetwork(settings.kind)
 
 
 def initialise(settings: SegmenterSettings, seed: int) -> SegmentationNetwork:

@@ -8,8 +8,8 @@ from syndiff.errors import SyndiffError
 from syndiff.models.inpainter_settings import Variance
 from syndiff.models.latent_grid import DOWNSAMPLING
 
-PeerKind = Literal["unet", "attention-unet", "segresnet"]
-Kind = Literal["diffusion", "control", PeerKind]
+BaselineKind = Literal["unet", "attention-unet", "segresnet"]
+Kind = Literal["diffusion", "control", BaselineKind]
 _Multiplier = Annotated[int, Bounds(1, 64)]
 _Downsampling = Annotated[int, Bounds(1, 128)]
 VIEWS = (1, 2, 4, 8)
@@ -59,7 +59,7 @@ class SegmenterSettings(Section):
         inference_steps: network passes; 1 is the paper's single step, more is DDIM.
         inference_clamp: clamp the decoded channels to [-1, 1] before their mean is taken, as SDSeg does; in training
             the mask's loss sees them as they are.
-        inference_views: flips and quarter turns of an image whose predictions are averaged: 1, 2, 4 or 8.
+        inference_tta: flips and quarter turns of an image whose predictions are averaged: 1, 2, 4 or 8.
     """
 
     section = "model"
@@ -94,7 +94,7 @@ class SegmenterSettings(Section):
     inference_timestep: Annotated[int, Bounds(-1, 99_999)] = -1
     inference_steps: Annotated[int, Bounds(1, 100_000)] = 1
     inference_clamp: bool = False
-    inference_views: Annotated[int, Bounds(1, 8)] = 1
+    inference_tta: Annotated[int, Bounds(1, 8)] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,14 +105,14 @@ class SegmenterSettings(Section):
             **(self._unet_limits() if self.denoiser == "unet" else {}),
             "inference_timestep": (start < self.timesteps, f"0 to {self.timesteps - 1}, or -1 for the last"),
             "inference_steps": (self.inference_steps <= start + 1, f"1 to {start + 1} from timestep {start}"),
-            "inference_views": (self.inference_views in VIEWS, "1, 2, 4 or 8"),
+            "inference_tta": (self.inference_tta in VIEWS, "1, 2, 4 or 8"),
         }
         for name, (valid, words) in expected.items():
             if not valid:
                 raise self.refuse(name, words)
         if self.kind == "diffusion":  # what it is compared with has its settings
             self._refuse_what_does_not_fit()
-        if self.kind in get_args(PeerKind) and self.control_dropout:
+        if self.kind in get_args(BaselineKind) and self.control_dropout:
             raise SyndiffError(f"model.control_dropout: it has no effect with kind {self.kind}; leave it out.")
 
     @property

@@ -10,6 +10,7 @@ from syndiff import __version__
 from syndiff.documents import Kinds, check_object, read_object, rebuild
 from syndiff.files import write_json
 from syndiff.models.tensors import check_fit, read_tensors, trainable_state, write_tensors
+from syndiff.renamed import section_now
 
 T = TypeVar("T")
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
@@ -22,8 +23,14 @@ def write_model(folder: Path, weights: Mapping[str, Tensor], description: Mappin
 
 
 def read_description(folder: Path, kinds: Kinds) -> dict[str, Any]:
-    """What model.json says, at least the keys of `kinds`. Raises SyndiffError as `read_object` does."""
-    return read_object(folder / DESCRIPTION, kinds)
+    """What model.json says, at least the keys of `kinds`. Raises SyndiffError as `read_object` does.
+
+    Settings of the model that an earlier version wrote have their present names.
+    """
+    described = read_object(folder / DESCRIPTION, kinds)
+    if isinstance(described.get("model"), dict):
+        described["model"] = section_now("model", described["model"])
+    return described
 
 
 def settings_of(folder: Path, described: Mapping[str, Any], kind: type[T], *, what: str) -> T:

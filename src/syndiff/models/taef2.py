@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from syndiff.models.codec import LatentCodec
+
 
 class _Block(nn.Module):
     """relu(conv(relu(conv(relu(conv(x))))) + x); a middle block first adds a grouped, pooled view of x."""
@@ -64,7 +66,7 @@ def _decoder_layers() -> Iterator[nn.Module]:
     yield nn.Conv2d(64, 3, 3, padding=1)
 
 
-class Taef2(nn.Module):
+class Taef2(LatentCodec):
     """Encoder and decoder as flat sequences, so that the keys of the published state dicts fit as they are."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ class Appearance:
     lamp: Floats  # (3,) from the lens, in the camera's frame, lumen radii
     reach: float  # how far the lamp carries, lumen radii
     exposure: float
-    warmth: Floats  # (3,) gain of the processor
+    warmth: Floats  # (3,) gain of the video processor
     blur: float  # deviation of the optics' blur, pixels at 288 lines
     noise: float  # deviation of the sensor's noise, of full scale
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from syndiff.config.loading import load_settings
 from syndiff.config.settings import Settings, in_full
 from syndiff.config.uses import check_use
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.masks import components, without_specks
 from syndiff.data.seen import Seen
@@ -53,9 +53,7 @@ _NAME = "inpainter"
 Lesions = dict[str, list[tuple[NDArray[np.bool_], str]]]
 
 
-def caption_lesions(
-    dataset: DatasetFolder, case_ids: Iterable[str], grammar: Grammar, *, progress: bool = False
-) -> Lesions:
+def caption_lesions(dataset: Dataset, case_ids: Iterable[str], grammar: Grammar, *, progress: bool = False) -> Lesions:
     """Lesions (HxW) of each case with their captions: the dataset's own caption of the case, or what is measured."""
     found: Lesions = {}
     for case_id in tqdm(sorted(case_ids), desc="captions", unit="case", disable=not progress):
@@ -121,7 +119,7 @@ def adapt(
         split,
         out,
         grammar=grammar,
-        model_settings=start.settings(settings) if start else settings.painter,
+        model_settings=start.settings(settings) if start else settings.inpainter,
         settings=settings.adapt,
         seed=seed,
         start=start,
@@ -136,13 +134,13 @@ def plan_adaptation(data: Path, out: Path, *, split: Split | Path | None, settin
     if settings.synthesis.inpainter == "sdxl":
         return plan_sdxl(dataset, found, grammar=grammar, settings=settings)
     start = _start(settings, found)
-    model = start.settings(settings) if start else settings.painter
+    model = start.settings(settings) if start else settings.inpainter
     return plan_compact(dataset, found, grammar=grammar, model_settings=model, settings=settings.adapt, start=start)
 
 
 def _ready(
     data: Path | str, given: Split | Path | str | None, out: Path, settings: Settings
-) -> tuple[DatasetFolder, Split, Grammar]:
+) -> tuple[Dataset, Split, Grammar]:
     chosen = settings.synthesis
     timed = chosen.inpainter == "compact" and settings.adapt.minutes > 0
     check_use(
@@ -158,7 +156,7 @@ def _start(settings: Settings, split: Split) -> Start | None:
 
 
 def adapt_sdxl(
-    dataset: DatasetFolder,
+    dataset: Dataset,
     split: Split,
     out: Path,
     *,
@@ -196,7 +194,7 @@ def adapt_sdxl(
     return file
 
 
-def plan_sdxl(dataset: DatasetFolder, split: Split, *, grammar: Grammar, settings: Settings) -> str:
+def plan_sdxl(dataset: Dataset, split: Split, *, grammar: Grammar, settings: Settings) -> str:
     """What `adapt_sdxl` would learn, in words; a pipeline on this disk is checked, none is fetched."""
     from syndiff.models.pipeline_folder import DEFAULT_MODEL, find_pipeline
 
@@ -214,7 +212,7 @@ def plan_sdxl(dataset: DatasetFolder, split: Split, *, grammar: Grammar, setting
 
 
 def caption_cases(
-    dataset: DatasetFolder, case_ids: Iterable[str], grammar: Grammar, *, progress: bool = False
+    dataset: Dataset, case_ids: Iterable[str], grammar: Grammar, *, progress: bool = False
 ) -> dict[str, str]:
     """Caption of each case: the dataset's own, or what is measured on it."""
     cases = [dataset[case_id] for case_id in sorted(case_ids)]
@@ -225,7 +223,7 @@ def caption_cases(
 
 
 def plan_compact(
-    dataset: DatasetFolder,
+    dataset: Dataset,
     split: Split,
     *,
     grammar: Grammar,
@@ -251,7 +249,7 @@ def plan_compact(
 
 
 def adapt_compact(
-    dataset: DatasetFolder,
+    dataset: Dataset,
     split: Split,
     out: Path,
     *,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from syndiff.config.settings import Settings
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import load_autoencoder, outline_autoencoder
@@ -34,7 +34,7 @@ def check_segmenters(settings: Settings, kinds: Iterable[Kind], *, fetch: bool) 
 
 
 def check_adaptation(
-    dataset: DatasetFolder, split: Split, grammar: Grammar, model: InpaintingSettings, *, fetch: bool
+    dataset: Dataset, split: Split, grammar: Grammar, model: InpaintingSettings, *, fetch: bool
 ) -> None:
     """Raise SyndiffError where a compact inpainter could not learn from these cases.
 
@@ -50,7 +50,7 @@ def check_adaptation(
     _check_autoencoder(model.autoencoder, model.autoencoder_revision, fetch=fetch)
 
 
-def check_captions(dataset: DatasetFolder, split: Split, grammar: Grammar, length: int) -> None:
+def check_captions(dataset: Dataset, split: Split, grammar: Grammar, length: int) -> None:
     """Raise SyndiffError when a compact inpainter of this `caption_length` could not read what it is to learn from.
 
     That is the longest captions of the grammar, and those that the dataset brings for training and validation cases.
@@ -61,7 +61,7 @@ def check_captions(dataset: DatasetFolder, split: Split, grammar: Grammar, lengt
 
 
 def check_synthesis(
-    dataset: DatasetFolder, split: Split, settings: Settings, inpainter: Inpainter | None, *, seed: int
+    dataset: Dataset, split: Split, settings: Settings, inpainter: Inpainter | None, *, seed: int
 ) -> None:
     """Raise SyndiffError where nothing could be painted for this split.
 
@@ -69,7 +69,7 @@ def check_synthesis(
     text_image. `inpainter` is None where a compact one is still to be taught.
     """
     if inpainter is None:
-        settings.compact.check_steps(settings.painter.timesteps)
+        settings.compact.check_steps(settings.inpainter.timesteps)
     can = inpainter.capabilities if inpainter else settings.compact.capabilities(settings.adapt.margin)
     places = Places(
         dataset,
@@ -77,7 +77,7 @@ def check_synthesis(
         settings.synthesis,
         seed=seed,
         margin=can.margin,
-        at_once=can.reads_outline,
+        at_once=can.reads_lesion_mask,
         rules=PlacementRules(),
     )
     places.check()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError, shown
@@ -44,7 +44,13 @@ class Evaluation:
 
 
 def evaluate(
-    run: Path | str, data: Path | str, *, external: bool = False, tolerance: float = 2.0, seed: int = 0
+    run: Path | str,
+    data: Path | str,
+    *,
+    external: bool = False,
+    tolerance: float = 2.0,
+    seed: int = 0,
+    progress: bool = True,
 ) -> Evaluation:
     """Judge a run on the test cases of its own split, or with `external` on all cases of another dataset.
 
@@ -56,7 +62,7 @@ def evaluate(
 
     >>> print(syndiff.evaluate("runs/mine", "my-polyps"))
     """
-    run, dataset = Path(run), open_checked(Path(data))
+    run, dataset = Path(run), open_checked(Path(data), progress=progress)
     split = Split.read(run / "split.json")
     if external:
         check_external(run, split, dataset)
@@ -64,19 +70,22 @@ def evaluate(
     else:
         check_own_test(run, split, dataset)
         cases, files = split.test, split.fingerprint
-    (summary,) = evaluate_runs([run], dataset, cases, dataset_fingerprint=files, tolerance=tolerance, seed=seed)
+    (summary,) = evaluate_runs(
+        [run], dataset, cases, dataset_fingerprint=files, tolerance=tolerance, seed=seed, progress=progress
+    )
     out = run / "eval" / folder_name(dataset.name)
     return Evaluation(out, dataset.name, len(cases), scores_of(summary, out))
 
 
 def evaluate_runs(
     runs: Sequence[Path],
-    dataset: DatasetFolder,
+    dataset: Dataset,
     cases: Sequence[str],
     *,
     dataset_fingerprint: str,
     tolerance: float,
     seed: int,
+    progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Evaluate the best checkpoint of each run on these cases, and time them side by side.
 
@@ -110,6 +119,7 @@ def evaluate_runs(
                 fingerprint=dataset_fingerprint,
                 keep_predictions=True,
                 provenance=provenance,
+                progress=progress,
             )
         predictors.append(predictor)
         outs.append(out)

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from syndiff.config.settings import Settings
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.files import expanded, sha256
 from syndiff.models.prediction import SegmenterPredictor
-from syndiff.synthesis.gates.panel import Gates, Painter, Segmenter
+from syndiff.synthesis.gates.panel import Gates, InpaintedArea, Segmenter
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.training.checkpoints import find_checkpoint
@@ -46,7 +46,7 @@ def compact_checkpoint(model: str) -> Path:
 def make_gates(
     settings: Settings,
     inpainter: Inpainter,
-    dataset: DatasetFolder,
+    dataset: Dataset,
     split: Split,
     out: Path,
     segmenter: Path | None,
@@ -68,7 +68,7 @@ def make_gates(
         dataset,
         split.train,
         settings.gates,
-        painter=Painter(margin=can.margin, feather=settings.synthesis.feather, copies=can.copies),
+        area=InpaintedArea(margin=can.margin, feather=settings.synthesis.feather, copies=can.copies),
         predictor=judge,
         val_ids=split.val,
         kept=out / "gates.json",

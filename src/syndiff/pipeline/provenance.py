@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from syndiff.config.settings import Settings
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.documents import check_object
@@ -42,7 +42,7 @@ START = "start"
 log = logging.getLogger("syndiff")
 
 
-def check_inpainter(settings: Settings, split: Split, dataset: DatasetFolder) -> None:
+def check_inpainter(settings: Settings, split: Split, dataset: Dataset) -> None:
     """Raise SyndiffError for an inpainter, or a LoRA of it, that `split` does not clear of its held-out cases."""
     chosen = settings.synthesis
     if chosen.inpainter == "copy_paste":
@@ -82,7 +82,7 @@ def check_history(what: str, run: Path | None, learned: Mapping[str, Any], split
         check_history(what, run and run / START, learned["start"]["learned_from"], split)
 
 
-def check_gate_segmenter(settings: Settings, split: Split, dataset: DatasetFolder) -> Path | None:
+def check_gate_segmenter(settings: Settings, split: Split, dataset: Dataset) -> Path | None:
     """The best checkpoint of the run that `gates.segmenter` names, if it names one and the gates are on.
 
     Raises SyndiffError unless that run's own split shows that it was trained on nothing but real cases of this one's
@@ -110,7 +110,7 @@ def check_gate_segmenter(settings: Settings, split: Split, dataset: DatasetFolde
     return checkpoint
 
 
-def open_synthetic(folder: Path, split: Split, dataset: DatasetFolder) -> DatasetFolder:
+def open_synthetic(folder: Path, split: Split, dataset: Dataset) -> Dataset:
     """A synthetic dataset folder, once it shows that it was made from the split's training cases alone.
 
     Its manifest says so, its cases are the accepted ones there, and no picture of it is one that `split` holds back.
@@ -128,7 +128,7 @@ def open_synthetic(folder: Path, split: Split, dataset: DatasetFolder) -> Datase
             f"{folder} was made from {len(leaked)} cases outside the split's training cases (first {leaked[0]}); "
             "training on it would leak. Synthesize again with this split."
         )
-    synthetic = DatasetFolder.open(folder)
+    synthetic = Dataset.open(folder)
     accepted = {sample.id for sample in read_manifest(manifest) if sample.accepted}
     if strange := sorted({case.id for case in synthetic.cases} ^ accepted):
         raise SyndiffError(
@@ -140,7 +140,7 @@ def open_synthetic(folder: Path, split: Split, dataset: DatasetFolder) -> Datase
     return synthetic
 
 
-def check_synthetic_inpainter(folder: Path, dataset: DatasetFolder, split: Split) -> None:
+def check_synthetic_inpainter(folder: Path, dataset: Dataset, split: Split) -> None:
     """Raise SyndiffError where the inpainter of a synthetic folder may have seen cases that `split` holds back.
 
     Which cases it has seen an old folder does not tell, only that they may be used with the training cases that it was
@@ -167,12 +167,12 @@ def datasets_behind(added: Path) -> set[str]:
     """Names of the datasets behind added cases: those that their inpainter learned from, or the real cases' own."""
     manifest = added / "manifest.jsonl"
     if not manifest.is_file():
-        return {DatasetFolder.open(added).name}
+        return {Dataset.open(added).name}
     sample = next(read_manifest(manifest), None)  # all have one backend
     return set(sample.backend.get("learned_from", ())) if sample else set()
 
 
-def check_own_test(run: Path, split: Split, dataset: DatasetFolder) -> None:
+def check_own_test(run: Path, split: Split, dataset: Dataset) -> None:
     """Raise SyndiffError unless `dataset` is the one that `run` was trained on, under its `split`.
 
     Test cases whose very picture is a training case as well are warned of.
@@ -195,7 +195,7 @@ def check_own_test(run: Path, split: Split, dataset: DatasetFolder) -> None:
         )
 
 
-def check_external(run: Path, split: Split, dataset: DatasetFolder) -> None:
+def check_external(run: Path, split: Split, dataset: Dataset) -> None:
     """Raise SyndiffError unless `dataset` is another one than that of `run`, and nothing behind the run has seen it."""
     if dataset.fingerprint() == split.fingerprint or folder_name(dataset.name) == folder_name(split.dataset):
         raise SyndiffError(
@@ -223,7 +223,7 @@ def check_external(run: Path, split: Split, dataset: DatasetFolder) -> None:
         )
 
 
-def check_shards(shards: Sequence[Path], origin: DatasetFolder) -> None:
+def check_shards(shards: Sequence[Path], origin: Dataset) -> None:
     """Raise SyndiffError where the frames that the shards were made from are not those of `origin` any more."""
     for shard in shards:
         manifest, seen = shard / "manifest.jsonl", Seen.read(shard)
@@ -253,7 +253,7 @@ def folder_name(dataset: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in dataset.lower()).strip("-.") or "dataset"
 
 
-def refuse_held_out(what: str, seen: Seen, dataset: DatasetFolder, split: Split) -> None:
+def refuse_held_out(what: str, seen: Seen, dataset: Dataset, split: Split) -> None:
     """Raise SyndiffError where `what` has learned from pictures that `split` holds back, or was chosen on test."""
     leaked = [
         *Seen(seen.learned).among(dataset, (*split.val, *split.test)),

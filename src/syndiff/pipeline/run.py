@@ -3,22 +3,24 @@
 import logging
 import resource
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from syndiff.config.loading import load_settings
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
 from syndiff.data.contact_sheet import dataset_sheet
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.files import expanded
-from syndiff.models.segmenter_settings import Kind, SegmenterSettings
+from syndiff.models.segmenter_settings import Kind
 from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
 from syndiff.pipeline.evaluation import evaluate_runs
@@ -32,31 +34,103 @@ from syndiff.report.page import build_report
 from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.report.words import table_text
 from syndiff.synthesis.engine import check_prompts, synthesize_cases
+from syndiff.synthesis.finish import SynthesisSummary
 from syndiff.synthesis.grammar import Grammar
+from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.training.checkpoints import steps_done
 from syndiff.training.loop import check_machine
-from syndiff.training.planning import PLAN, asked
+from syndiff.training.planning import PLAN, Plan, asked
 from syndiff.training.run_folder import check_run, claimed_run, open_run
 
 log = logging.getLogger("syndiff")
-Sources = Sequence[tuple[DatasetFolder, Sequence[str]]]
 ARMS: dict[str, Kind] = {"control": "control", "real": "diffusion", "real+synthetic": "diffusion"}
+"""What is compared: a plain U-Net, the segmenter on real cases, the segmenter on real and synthetic cases."""
+CONTROL, REAL, BOTH = ARMS
 
 
-def run_pipeline(
-    data: Path, out: Path, settings: Settings, *, split_method: str = "auto", seed: int = 0, dry_run: bool = False
-) -> str:
-    """Do the whole job on a dataset folder; returns the main table as text, the report lies in `out`.
+@dataclass(frozen=True)
+class RunResult:
+    """A finished `run`: its folder, its report (one HTML file), and the report's main table as text."""
+
+    out: Path
+    report: Path
+    table: str
+
+    def __str__(self) -> str:
+        return f"{self.table}\n\nReport: {self.report}"
+
+
+def run(
+    data: Path | str,
+    out: Path | str,
+    *,
+    settings: Settings | None = None,
+    split_method: str = "auto",
+    seed: int = 0,
+    progress: bool = True,
+) -> RunResult:
+    """Do the whole job on a dataset folder, or go on; the report lies in `out`.
 
     Arms: the control, the one-step segmenter on real cases, and the same on real and synthetic cases, all trained for
     the same number of steps, or for the same time where `run.minutes` is given. Only the split's training cases are
-    shown to the synthesis; the test cases are read once, at the end.
-    Settings of stages that have not begun may differ from those that `out` was made with.
+    shown to the synthesis; the test cases are read once, at the end. Settings of stages that have not begun may differ
+    from those that `out` was made with. Without `settings` they are those of the preset compact.
 
     Raises SyndiffError before `out` is made for everything that settings, split and files can tell; and at the end,
     with the report of the other two arms written, where no synthetic case was accepted.
+
+    >>> print(syndiff.run("my-polyps", "runs/mine").table)
     """
-    # 1. Are the settings, the inpainter and the dataset usable, and how is it divided?
+    settings, out = settings or load_settings(), Path(out)
+    job = _checked(Path(data), out, settings, split_method=split_method, seed=seed, fetch=True, progress=progress)
+    with claimed_run(out, "run"), log_file(out / "log.txt"):
+        job.begin()
+        stage(2, "split", split_method)
+        job.split.write(out / "split.json")
+        log.info(str(job.split))
+        size = settings.model.image_size
+        train_cases = load_cases([(job.dataset, job.split.train)], size, progress=progress)
+        val_cases = load_cases([(job.dataset, job.split.val)], size, progress=progress)
+        plans = plan_segmenters(out / PLAN, settings, train_cases, told=not steps_done(out / CONTROL))
+        job.train(3, CONTROL, plans, train_cases, val_cases)
+        job.train(4, REAL, plans, train_cases, val_cases)
+        summary = job.synthesize(job.inpainter or job.adapt())
+        if summary.accepted:
+            synthetic = open_synthetic(out / SYNTHETIC, job.split, job.dataset)
+            real = (job.dataset, job.split.train)
+            both = load_cases([real, (synthetic, [case.id for case in synthetic.cases])], size, progress=progress)
+            job.train(7, BOTH, plans, both, val_cases)
+        job.evaluate([arm for arm in ARMS if summary.accepted or arm != BOTH])
+        result = job.report()
+        if not summary.accepted:
+            log.info(str(result))
+            raise SyndiffError(
+                f"no synthetic case was accepted, so {BOTH} was not trained: {summary}. {summary.account.mend()}"
+                f"The report {result.report} holds the other arms. Correct the settings of synthesis, gates or the "
+                f"inpainter (--set) and give the same command again: it goes on there with a new {SYNTHETIC}/."
+            )
+    return result
+
+
+def plan_run(data: Path, out: Path, *, settings: Settings, split_method: str, seed: int) -> str:
+    """What `run` would do, in words, after all its checks; nothing is written or downloaded."""
+    job = _checked(data, out, settings, split_method=split_method, seed=seed, fetch=False, progress=True)
+    training = asked(settings.training.steps, settings.run.minutes)
+    learning = asked(settings.adapt.steps, settings.adapt.minutes)
+    adaptation = "" if job.inpainter else f", which first learns from the training cases for {learning}"
+    return (
+        f"{job.split}\n"
+        f"three segmenters at {settings.model.image_size} pixels (control, real, real + synthetic), {training} each, "
+        f"{torch.get_num_threads()} threads\n"
+        f"{job.count} synthetic cases with {settings.synthesis.inpainter}{adaptation}\n"
+        f"nothing was written (dry run of {job.dataset.name})"
+    )
+
+
+def _checked(
+    data: Path, out: Path, settings: Settings, *, split_method: str, seed: int, fetch: bool, progress: bool
+) -> "_Job":
+    """The job, once nothing about it can be refused any more; `fetch` says whether weights may be downloaded."""
     adapts = settings.synthesis.inpainter == "compact" and not settings.synthesis.model
     check_use(
         settings,
@@ -70,7 +144,7 @@ def run_pipeline(
     if inpainter:
         inpainter.describe()  # looks for its weights now, not after two trainings
     stage(1, "inspect", str(data))
-    dataset = open_checked(data, whole=True)
+    dataset = open_checked(data, whole=True, progress=progress)
     grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
     if inpainter:
         check_prompts(grammar, inpainter)
@@ -79,127 +153,132 @@ def run_pipeline(
     if settings.run.minutes:
         del config["training"]["steps"]  # plan.json has the steps
     config = {"data": str(data), "split": split_method, "seed": seed, **config}
-    free = may_change(out)
-    changed = check_run(out, config, may_change=free, identified=IDENTIFIED)
+    job = _Job(out, dataset, split, settings, grammar, inpainter, seed, progress, config)
+    job.check_folder()
     check_synthesis(dataset, split, settings, inpainter, seed=seed)
     if not adapts:
         check_inpainter(settings, split, dataset)
-    if expanded(settings.gates.segmenter).resolve() not in {(out / arm).resolve() for arm in ("control", "real")}:
+    if expanded(settings.gates.segmenter).resolve() not in {(out / arm).resolve() for arm in (CONTROL, REAL)}:
         check_gate_segmenter(settings, split, dataset)  # else it is trained before it judges
-    check_segmenters(settings, ARMS.values(), fetch=not dry_run)
+    check_segmenters(settings, ARMS.values(), fetch=fetch)
     if adapts:
         check_machine(settings.adapt)
-        check_adaptation(dataset, split, grammar, settings.painter, fetch=not dry_run)
-    if dry_run:
-        return _plan_in_words(dataset, split, settings)
-    with claimed_run(out, "run"), log_file(out / "log.txt"):
-        aside = None
-        if (out / SYNTHETIC).is_dir() and any(is_of(name, SYNTHESIS) for name in changed):
-            aside = set_aside(out / SYNTHETIC)  # before config.yaml says otherwise: a kill must not come between
-        open_run(out, config, may_change=free, identified=IDENTIFIED)
+        check_adaptation(dataset, split, grammar, settings.inpainter, fetch=fetch)
+    return job
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One `run` and its stages. Without an `inpainter` one is taught the training cases first."""
+
+    out: Path
+    dataset: Dataset
+    split: Split
+    settings: Settings
+    grammar: Grammar
+    inpainter: Inpainter | None
+    seed: int
+    progress: bool
+    config: dict[str, Any]
+
+    @property
+    def count(self) -> int:
+        """Synthetic cases wanted."""
+        return max(1, round(self.settings.synthesis.share * len(self.split.train)))
+
+    def check_folder(self) -> dict[str, str]:
+        """Settings that differ from those that `out` was made with, in words; SyndiffError where they may not."""
+        return check_run(self.out, self.config, may_change=may_change(self.out), identified=IDENTIFIED)
+
+    def begin(self) -> None:
+        """Make `out` a run folder of these settings, with a sheet of its cases."""
+        synthetic, changed, aside = self.out / SYNTHETIC, self.check_folder(), None
+        if synthetic.is_dir() and any(is_of(name, SYNTHESIS) for name in changed):
+            aside = set_aside(synthetic)  # before config.yaml says otherwise: a kill must not come between
+        open_run(self.out, self.config, may_change=may_change(self.out), identified=IDENTIFIED)
         if changed:
             log.info("settings changed, no stage has used them yet: " + "; ".join(changed.values()))
         if aside:
-            log.info(f"{out / SYNTHETIC}, of which nothing was accepted, was renamed {aside.name}")
-        dataset_sheet(dataset, out / "inspection.png", seed=seed)
-        stage(2, "split", split_method)
-        split.write(out / "split.json")
-        log.info(str(split))
+            log.info(f"{synthetic}, of which nothing was accepted, was renamed {aside.name}")
+        dataset_sheet(self.dataset, self.out / "inspection.png", seed=self.seed)
 
-        # 2. The control and the segmenter on real cases alone.
-        size = settings.model.image_size
-        real: Sources = [(dataset, split.train)]
-        train_cases = load_cases(real, size, progress=True)
-        val_cases = load_cases([(dataset, split.val)], size, progress=True)
-        plans = plan_segmenters(out / PLAN, settings, train_cases, told=not steps_done(out / "control"))
+    def train(
+        self, number: int, arm: str, plans: Mapping[str, Plan], train_cases: CaseArrays, val_cases: CaseArrays
+    ) -> None:
+        """Stage `number`: train an arm."""
+        plan = plans[ARMS[arm]]
+        stage(number, f"train {arm}", f"{plan.steps:,} steps")
+        train_segmenter(
+            self.out / arm,
+            replace(self.settings, model=replace(self.settings.model, kind=ARMS[arm])),
+            plan,
+            self.split,
+            train_cases,
+            val_cases,
+            synthetic=self.out / SYNTHETIC if arm == BOTH else None,
+            seed=self.seed,
+            progress=self.progress,
+        )
 
-        def train_arm(number: int, arm: str, cases: CaseArrays) -> None:
-            plan = plans[ARMS[arm]]
-            stage(number, f"train {arm}", f"{plan.steps:,} steps")
-            model = replace(settings.model, kind=ARMS[arm])
-            train_segmenter(
-                out / arm,
-                replace(settings, model=model),
-                plan,
-                split,
-                cases,
-                val_cases,
-                synthetic=out / SYNTHETIC if arm == "real+synthetic" else None,
-                seed=seed,
-            )
+    def adapt(self) -> Inpainter:
+        """Teach a compact inpainter the training cases."""
+        settings, out = self.settings, self.out / "inpainter"
+        stage(5, "adapt", asked(settings.adapt.steps, settings.adapt.minutes))
+        adapt_compact(
+            self.dataset,
+            self.split,
+            out,
+            grammar=self.grammar,
+            model_settings=settings.inpainter,
+            settings=settings.adapt,
+            seed=self.seed,
+            progress=self.progress,
+        )
+        return make_inpainter(replace(settings, synthesis=replace(settings.synthesis, model=str(out))))
 
-        train_arm(3, "control", train_cases)
-        train_arm(4, "real", train_cases)
-
-        # 3. An inpainter for these images, synthetic cases from the training split, and the segmenter on both.
-        if inpainter is None:
-            stage(5, "adapt", asked(settings.adapt.steps, settings.adapt.minutes))
-            adapt_compact(
-                dataset,
-                split,
-                out / "inpainter",
-                grammar=grammar,
-                model_settings=settings.painter,
-                settings=settings.adapt,
-                seed=seed,
-            )
-            learned = replace(settings.synthesis, model=str(out / "inpainter"))
-            inpainter = make_inpainter(replace(settings, synthesis=learned))
-        count = max(1, round(settings.synthesis.share * len(split.train)))
-        stage(6, "synthesize", f"{count} cases with {settings.synthesis.inpainter}")
+    def synthesize(self, inpainter: Inpainter) -> SynthesisSummary:
+        """Make the synthetic cases, and their page."""
+        settings, out = self.settings, self.out / SYNTHETIC
+        stage(6, "synthesize", f"{self.count} cases with {settings.synthesis.inpainter}")
+        segmenter = check_gate_segmenter(settings, self.split, self.dataset)
         summary = synthesize_cases(
-            dataset,
-            split.train,
+            self.dataset,
+            self.split.train,
             inpainter,
-            out / SYNTHETIC,
+            out,
             settings.synthesis,
-            count=count,
+            count=self.count,
             least=0,
-            seed=seed,
-            grammar=grammar,
-            gates=make_gates(
-                settings,
-                inpainter,
-                dataset,
-                split,
-                out / SYNTHETIC,
-                check_gate_segmenter(settings, split, dataset),
-            ),
+            seed=self.seed,
+            grammar=self.grammar,
+            gates=make_gates(settings, inpainter, self.dataset, self.split, out, segmenter),
+            progress=self.progress,
         )
-        log.info(f"{summary}\n{summary.table}\nto browse them: {build_synthesis_page(out / 'synthetic')}")
-        if summary.accepted < count:
-            log.warning(f"Only {summary.accepted} of the {count} synthetic cases that were asked for were accepted.")
-        if summary.accepted:
-            synthetic = open_synthetic(out / SYNTHETIC, split, dataset)
-            both = load_cases([*real, (synthetic, [case.id for case in synthetic.cases])], size, progress=True)
-            train_arm(7, "real+synthetic", both)
+        log.info(f"{summary}\n{summary.table}\nto browse them: {build_synthesis_page(out)}")
+        if summary.accepted < self.count:
+            log.warning(f"Only {summary.accepted} of the {self.count} synthetic cases asked for were accepted.")
+        return summary
 
-        # 4. The test cases, once.
-        stage(8, "evaluate", f"{len(split.test)} test cases")
+    def evaluate(self, arms: Sequence[str]) -> None:
+        """Judge the arms on the test cases, once."""
+        stage(8, "evaluate", f"{len(self.split.test)} test cases")
         evaluate_runs(
-            [out / arm for arm in ARMS if summary.accepted or arm != "real+synthetic"],
-            dataset,
-            split.test,
-            dataset_fingerprint=split.fingerprint,
-            tolerance=settings.run.tolerance,
-            seed=seed,
+            [self.out / arm for arm in arms],
+            self.dataset,
+            self.split.test,
+            dataset_fingerprint=self.split.fingerprint,
+            tolerance=self.settings.run.tolerance,
+            seed=self.seed,
+            progress=self.progress,
         )
 
-        # 5. The report.
-        stage(9, "report", str(out / "report.html"))
-        report = build_report(out, dataset)
-        table = table_text(read_content(out, dataset))
+    def report(self) -> RunResult:
+        """Write the report."""
+        stage(9, "report", str(self.out / "report.html"))
+        report = build_report(self.out, self.dataset)
+        table = table_text(read_content(self.out, self.dataset))
         log.info(f"peak memory {peak_memory_gib():.1f} GiB")
-        told = f"{table}\n\nReport: {report}"
-        if not summary.accepted:
-            log.info(told)
-            raise SyndiffError(
-                f"no synthetic case was accepted, so real+synthetic was not trained: {summary}. "
-                f"{summary.account.mend()}"
-                f"The report {report} holds the other arms. Correct the settings of synthesis, gates or the inpainter "
-                f"(--set) and give the same command again: it goes on there with a new {SYNTHETIC}/."
-            )
-    return told
+        return RunResult(self.out, report, table)
 
 
 def stage(number: int, name: str, detail: str) -> None:
@@ -227,19 +306,3 @@ def peak_memory_gib() -> float:
     """Largest resident memory of this process so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**30 if sys.platform == "darwin" else peak / 2**20  # bytes there, KiB elsewhere
-
-
-def _plan_in_words(dataset: DatasetFolder, split: Split, settings: Settings) -> str:
-    model: SegmenterSettings = settings.model
-    count = max(1, round(settings.synthesis.share * len(split.train)))
-    training = asked(settings.training.steps, settings.run.minutes)
-    adapts = settings.synthesis.inpainter == "compact" and not settings.synthesis.model
-    long = asked(settings.adapt.steps, settings.adapt.minutes)
-    adaptation = f", which first learns from the training cases for {long}" if adapts else ""
-    return (
-        f"{split}\n"
-        f"three segmenters at {model.image_size} pixels (control, real, real + synthetic), {training} each, "
-        f"{torch.get_num_threads()} threads\n"
-        f"{count} synthetic cases with {settings.synthesis.inpainter}{adaptation}\n"
-        f"nothing was written (dry run of {dataset.name})"
-    )

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split, make_split
 
@@ -26,7 +26,7 @@ def split(data: Path | str, *, method: str = "auto", seed: int = 0) -> Split:
 
 
 def find_split(
-    dataset: DatasetFolder, given: Split | Path | str | None, out: Path, beside: Iterable[Path | str] = ()
+    dataset: Dataset, given: Split | Path | str | None, out: Path, beside: Iterable[Path | str] = ()
 ) -> Split:
     """The split that what is made in `out` depends on, checked against the dataset.
 
@@ -46,7 +46,7 @@ def find_split(
     return split
 
 
-def _places(dataset: DatasetFolder, out: Path, beside: Iterable[Path | str]) -> Iterable[Path]:
+def _places(dataset: Dataset, out: Path, beside: Iterable[Path | str]) -> Iterable[Path]:
     if (out / FILE).is_file():
         yield out / FILE
     for folder in beside:
@@ -55,7 +55,7 @@ def _places(dataset: DatasetFolder, out: Path, beside: Iterable[Path | str]) -> 
             yield path
 
 
-def stored_split(dataset: DatasetFolder, path: Path, *, method: str, seed: int) -> Split:
+def stored_split(dataset: Dataset, path: Path, *, method: str, seed: int) -> Split:
     """The split stored at `path`, checked against the dataset, or the one that would be written there."""
     if not path.is_file():
         return make_split(dataset, method=method, seed=seed)

@@ -30,7 +30,7 @@ STAGES = (
         lambda run: (run / "plan.json").is_file() or (run / "control" / "config.yaml").is_file(),
     ),
     Stage(
-        ("painter", "adapt", "synthesis.inpainter", "synthesis.model", "synthesis.prompts"),
+        ("inpainter", "adapt", "synthesis.inpainter", "synthesis.model", "synthesis.prompts"),
         lambda run: (run / "inpainter" / "config.yaml").is_file(),
     ),
     Stage(SYNTHESIS, _accepted),

@@ -50,8 +50,8 @@ class Start:
     def settings(self, chosen: Settings) -> InpaintingSettings:
         """Its own, but for the size of the crops where that was chosen; all else its weights have settled."""
         check_use(chosen, "adapt --model")
-        if "painter.crop_size" in chosen.chosen:
-            return replace(self.model.settings, crop_size=chosen.painter.crop_size)
+        if "inpainter.crop_size" in chosen.chosen:
+            return replace(self.model.settings, crop_size=chosen.inpainter.crop_size)
         return self.model.settings
 
     def vocabulary(self, words: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from syndiff.config.loading import load_settings
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split
 from syndiff.files import write_bytes
@@ -108,7 +108,7 @@ def merge(shards: Sequence[Path], data: Path, out: Path, *, count: int, backgrou
 
 def _ready(
     data: Path | str, given: Split | Path | str | None, out: Path, settings: Settings, *, seed: int
-) -> tuple[DatasetFolder, Split, Inpainter, Path | None]:
+) -> tuple[Dataset, Split, Inpainter, Path | None]:
     """What a synthesis works with, the segmenter of its gate at the end, once nothing can be refused any more."""
     check_use(settings, "synthesize")
     dataset = open_checked(Path(data))

@@ -8,7 +8,7 @@ from pathlib import Path
 from syndiff.config.loading import load_settings
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.seen import Seen
@@ -118,7 +118,7 @@ def train_segmenter(
 
 
 def _seen(train_cases: CaseArrays, val_cases: CaseArrays, added: Path | None) -> Seen:
-    """The pictures that a training sees, and those behind the painted ones among them."""
+    """The pictures that a training sees, and those behind the synthetic ones among them."""
     learned, chosen = (dict(zip(cases.contents, cases.ids, strict=False)) for cases in (train_cases, val_cases))
     return Seen(learned, chosen) | (Seen.read(added) if added else None)
 
@@ -126,7 +126,7 @@ def _seen(train_cases: CaseArrays, val_cases: CaseArrays, added: Path | None) ->
 def _identity(added: Path) -> str:
     """What was added: the pictures, masks and tables that lie there now, and the manifest that tells of them."""
     manifest = added / "manifest.jsonl"
-    files = DatasetFolder.open(added).fingerprint()
+    files = Dataset.open(added).fingerprint()
     return f"{sha256(manifest)} {files}" if manifest.is_file() else files
 
 
@@ -196,7 +196,7 @@ def _sources(
     out: Path,
     synthetic: Path | str | None,
     settings: Settings,
-) -> tuple[DatasetFolder, Split, list[tuple[DatasetFolder, Sequence[str]]]]:
+) -> tuple[Dataset, Split, list[tuple[Dataset, Sequence[str]]]]:
     """The dataset, its split, and the cases to train on, once none of them can be refused any more."""
     kind = settings.model.kind
     check_use(
@@ -207,7 +207,7 @@ def _sources(
     )
     dataset = open_checked(Path(data))
     split = find_split(dataset, given, out, beside=[synthetic] if synthetic else [])
-    sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
+    sources: list[tuple[Dataset, Sequence[str]]] = [(dataset, split.train)]
     if synthetic:
         added = open_synthetic(Path(synthetic), split, dataset)
         check_synthetic_inpainter(Path(synthetic), dataset, split)

@@ -19,7 +19,7 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
     """Steps, parameters by part, memory (an estimate), and the weights that are here or would be fetched.
 
     Raises SyndiffError for settings that a training would refuse: parts that do not fit each other, initial weights of
-    another shape, a precision that the graphics card lacks.
+    another shape, a precision that the GPU lacks.
     """
     warning = check_precision(training.precision)
     bf16, parts, weights, memory = _counted(model, training)
@@ -104,7 +104,7 @@ def _memory(memory: Memory, training: TrainingSettings, bf16: bool) -> list[str]
     return [
         *(f"  {name:16} {value / GIB:8.2f} GiB  {note}".rstrip() for name, (value, note) in rows.items()),
         "  counted on the tensors' shapes, not measured; the passing work of kernels comes on top, and about 0.7 GiB",
-        "  for CUDA on a graphics card",
+        "  for CUDA on a GPU",
         f"  each checkpoint takes {memory.checkpoint / GIB:.1f} GiB on disk, three of them while the newest is written",
     ]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.documents import OWN, Kinds, check_object, read_object, read_objects, read_yaml, rebuild
 from syndiff.errors import SyndiffError
@@ -117,7 +117,7 @@ class Synthesis:
     backends: names of the inpainters. samples: the accepted ones. rejected: how many, for each reason.
     """
 
-    dataset: DatasetFolder | None
+    dataset: Dataset | None
     backends: tuple[str, ...]
     samples: tuple[Sample, ...]
     rejected: dict[str, int]
@@ -128,7 +128,7 @@ class Content:
     """Everything a report of one run says. `arms` holds only those the run trained, in the order of ARMS."""
 
     run: Path
-    dataset: DatasetFolder
+    dataset: Dataset
     split: Split
     arms: dict[str, Arm]
     comparisons: tuple[Comparison, ...]
@@ -151,7 +151,7 @@ class Content:
         return next((c for c in self.comparisons if (c.first, c.second) == (first, second)), None)
 
 
-def read_content(run: Path, dataset: DatasetFolder) -> Content:
+def read_content(run: Path, dataset: Dataset) -> Content:
     """Read the folder that `syndiff run --out RUN` has finished; `dataset` is the real one it worked on.
 
     Raises SyndiffError when a file is missing or damaged (named, with the verb that makes it), and when
@@ -291,7 +291,7 @@ def _read_synthesis(folder: Path) -> Synthesis:
     every = list(read_manifest(_made(folder / "manifest.jsonl", "synthesize")))
     samples = tuple(sample for sample in every if sample.accepted)
     return Synthesis(
-        dataset=DatasetFolder.open(folder) if samples else None,
+        dataset=Dataset.open(folder) if samples else None,
         backends=tuple(dict.fromkeys(sample.backend["name"] for sample in every)),
         samples=samples,
         rejected=dict(Counter(sample.reason or "" for sample in every if not sample.accepted).most_common()),

@@ -8,7 +8,7 @@ import jinja2
 from markupsafe import Markup
 
 from syndiff import __version__
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.readers import read_mask
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
@@ -44,7 +44,7 @@ class Card:
     prompt: str = ""
 
 
-def build_report(run: Path, dataset: DatasetFolder) -> Path:
+def build_report(run: Path, dataset: Dataset) -> Path:
     """Read the finished run folder `run` of `dataset` and write `report.html` into it; returns its path.
 
     Raises SyndiffError as `read_content` does, and when a predicted mask is missing.

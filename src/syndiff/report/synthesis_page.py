@@ -60,10 +60,10 @@ def build_synthesis_page(folder: Path) -> Path:
     manifest = folder / "manifest.jsonl"
     if not manifest.is_file():
         raise SyndiffError(f"{folder} holds no manifest.jsonl; make it with `syndiff synthesize`.")
-    reasons, painter = Counter[str](), ""
+    reasons, inpainter = Counter[str](), ""
     for sample in read_manifest(manifest):
         reasons[sample.reason or ""] += 1
-        painter = sample.backend["name"]
+        inpainter = sample.backend["name"]
     numbers = {reason: number for number, reason in enumerate(sorted(filter(None, reasons)), 3)}
     accepted, attempts = reasons[""], reasons.total()
     filters = [_Filter("all", attempts), _Filter("accepted", accepted), _Filter("rejected", attempts - accepted)]
@@ -76,7 +76,7 @@ def build_synthesis_page(folder: Path) -> Path:
             name=read_object(folder / "dataset.json", {"name": str})["name"],
             accepted=accepted,
             attempts=attempts,
-            painter=painter,
+            inpainter=inpainter,
             filters=filters,
             cards=_cards(folder, numbers),
         )

@@ -57,7 +57,7 @@ def main_table(content: Content) -> list[Row]:
                 f"{arm.timing.total.median:.1f}", f"[{arm.timing.total.p10:.1f}, {arm.timing.total.p90:.1f}]"
             ),
         ),
-        row("Views averaged", lambda arm: Cell(arm.settings.get("model.inference_views", "1"))),
+        row("Views averaged", lambda arm: Cell(arm.settings.get("model.inference_tta", "1"))),
         row("Training steps", lambda arm: Cell(f"{arm.training.steps:,}")),
         row("Training images seen", lambda arm: Cell(f"{arm.training.images:,}")),
         row("Training minutes", lambda arm: Cell(f"{arm.training.seconds / 60:.1f}")),
@@ -228,7 +228,7 @@ def bounds(interval: Interval, digits: int = 3, show: Callable[[float | None, in
 
 
 def hardware(timing: Timing) -> str:
-    """What computed, as far as a time depends on it: the GPU, or the processor and its threads; the precision."""
+    """What computed, as far as a time depends on it: the GPU, or the CPU and its threads; the precision."""
     threads = "1 thread" if timing.threads == 1 else f"{timing.threads} threads"
     device = timing.machine["gpu"] or f"{timing.machine['processor']}, {threads}"
     return f"{device}, {timing.dtype}" if timing.dtype else device
@@ -270,7 +270,7 @@ def _long(content: Content) -> str:
 def _nothing_accepted(synthesis: Synthesis) -> str:
     reasons = ", ".join(f"{reason} {count}" for reason, count in synthesis.rejected.items())
     return (
-        f"This run cannot say: none of {sum(synthesis.rejected.values())} painted cases was accepted ({reasons}), so "
+        f"This run cannot say: none of {sum(synthesis.rejected.values())} synthetic cases was accepted ({reasons}), so "
         f"there is no arm {LABELS['real+synthetic']}. With other settings of synthesis or gates the same command goes "
         "on there."
     )
@@ -284,7 +284,7 @@ def _added(content: Content) -> str:
 def _about_synthesis(content: Content) -> str:
     kinds = {
         "copy_paste": "real lesions of training cases moved into other training frames, the control arm of "
-        "augmentation: they say nothing about what painted lesions would add",
+        "augmentation: they say nothing about what synthetic lesions would add",
         "compact": "painted inside real masks by a model that learned from training cases alone: no specialist has "
         "judged here whether they look right",
         "sdxl": "painted by a general text-to-image model inside real masks: no specialist has judged here whether "

@@ -17,7 +17,7 @@ import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.documents import check_object
 from syndiff.errors import SyndiffError
@@ -46,7 +46,7 @@ def names_of(runs: Sequence[Path]) -> list[str]:
     raise AssertionError("paths that differ have ends that differ")
 
 
-def same_split(runs: Sequence[Path], dataset: DatasetFolder) -> Split:
+def same_split(runs: Sequence[Path], dataset: Dataset) -> Split:
     """The split that all runs were trained on. Raises SyndiffError where they differ."""
     splits = [Split.read(run / "split.json") for run in runs]
     for run, split in zip(runs, splits, strict=True):
@@ -69,7 +69,7 @@ def diffusion_settings(run: Path, checkpoint: Path) -> dict[str, Any]:
 
 
 def case_scores(
-    cell: Path, checkpoint: Path, predictor: SegmenterPredictor, dataset: DatasetFolder, split: Split, side: Side
+    cell: Path, checkpoint: Path, predictor: SegmenterPredictor, dataset: Dataset, split: Split, side: Side
 ) -> list[CaseRow]:
     """A segmenter's scores on one side of the split, kept in `cell`/<side> while weights, seed and dataset stay."""
     provenance = {"weights": sha256(checkpoint / "model.safetensors"), "seed": predictor.seed}

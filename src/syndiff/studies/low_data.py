@@ -1,4 +1,4 @@
-"""What painted cases are worth when few sequences are annotated: the same steps with and without them, paired."""
+"""What synthetic cases are worth when few sequences are annotated: the same steps with and without them, paired."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import load_cases
 from syndiff.data.splits import Split
@@ -50,7 +50,7 @@ _ASKS: dict[str, tuple[Source, ...]] = {"elsewhere": ("elsewhere", "elsewhere-un
 
 @dataclass(frozen=True)
 class Arm:
-    """Real cases and `share` times as many added ones, if any: the first painted ones in the folder `added`.
+    """Real cases and `share` times as many added ones, if any: the first synthetic ones in the folder `added`.
 
     With `real` that is a dataset of another origin, of which they are drawn by the split's seed.
     """
@@ -60,10 +60,10 @@ class Arm:
     share: float = 0.0
     real: bool = False
 
-    def cases(self, split: Split, dataset: DatasetFolder) -> tuple[DatasetFolder, list[str]]:
+    def cases(self, split: Split, dataset: Dataset) -> tuple[Dataset, list[str]]:
         """The added cases: fewer than the share where the gates let fewer through."""
         assert self.added is not None
-        folder = DatasetFolder.open(self.added) if self.real else open_synthetic(self.added, split, dataset)
+        folder = Dataset.open(self.added) if self.real else open_synthetic(self.added, split, dataset)
         names = [case.id for case in folder.cases]
         if self.real:
             names = np.random.default_rng(split.seed).permutation(sorted(names)).tolist()
@@ -104,8 +104,8 @@ def low_data(
 
     Arms: real only; with copy_paste; with the compact inpainter adapted to the same few groups, with and without
     gates (the agreement with the first segmenter of real cases is one); and, with `elsewhere` (a run folder of
-    `adapt`), the same two with an inpainter adapted to other data. Each with every one of `shares` of painted cases;
-    with `others` (a dataset folder) also with as many of its real cases in their place, to hold painted ones against.
+    `adapt`), the same two with an inpainter adapted to other data. Each with every one of `shares` of synthetic cases;
+    with `others` (a dataset folder) also with as many of its real cases in their place, to hold synthetic ones against.
     `sources` chooses among all these; empty: all that there are. The table averages over the repeats of a case and
     resamples groups. `workers` trainings run at a time.
     """
@@ -132,8 +132,8 @@ def low_data(
     whole = stored_split(dataset, out / "whole_split.json", method="auto", seed=seed)
     split = few_groups(dataset, whole, groups, seed)
     if elsewhere is not None:
-        painter = replace(settings.synthesis, inpainter="compact", model=str(elsewhere))
-        check_inpainter(replace(settings, synthesis=painter), split, dataset)
+        taught = replace(settings.synthesis, inpainter="compact", model=str(elsewhere))
+        check_inpainter(replace(settings, synthesis=taught), split, dataset)
     if others is not None:
         _check_others(others, dataset, round(max(shares) * len(split.train)))
     if min(shares) * len(split.train) < 1:
@@ -142,7 +142,7 @@ def low_data(
         )
     if {"own", "own-ungated"} & set(sources):
         grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
-        check_adaptation(dataset, split, grammar, settings.painter, fetch=True)
+        check_adaptation(dataset, split, grammar, settings.inpainter, fetch=True)
         check_synthesis(dataset, split, settings, None, seed=seed)
     if "copy_paste" in sources:
         copied = replace(settings.synthesis, inpainter="copy_paste", model="", background_lesion="keep")
@@ -171,7 +171,7 @@ def low_data(
     judge = Cell.of(out, Arm(REAL), seed)
     finish(judge, progress=True)
     painting = replace(settings, gates=replace(settings.gates, segmenter=str(judge.folder)))
-    painted = paint_arms(dataset, split, out, painting, sources, shares=shares, elsewhere=elsewhere, seed=seed)
+    painted = synthetic_arms(dataset, split, out, painting, sources, shares=shares, elsewhere=elsewhere, seed=seed)
     more = [Arm(f"{_NAMES['others']}, {share:.0%}", others, share, real=True) for share in shares if others]
     arms = [judge.arm, *painted, *more]
 
@@ -210,8 +210,8 @@ def _chosen(sources: Sequence[Source], folders: Mapping[str, Path | None]) -> tu
     return tuple(source for source in SOURCES if source in sources)
 
 
-def _check_others(others: Path, dataset: DatasetFolder, wanted: int) -> None:
-    """Raise SyndiffError for a folder with images of the study's own dataset, for a painted one, and one too small."""
+def _check_others(others: Path, dataset: Dataset, wanted: int) -> None:
+    """Raise SyndiffError for a folder with images of the study's own dataset, a synthetic one, and one too small."""
     other = open_checked(others)
     if (others / "manifest.jsonl").exists():
         raise SyndiffError(
@@ -229,7 +229,7 @@ def _check_others(others: Path, dataset: DatasetFolder, wanted: int) -> None:
         raise SyndiffError(f"--others {others} has {len(other.cases)} cases, {wanted} are wanted; lower --shares.")
 
 
-def few_groups(dataset: DatasetFolder, split: Split, count: int, seed: int) -> Split:
+def few_groups(dataset: Dataset, split: Split, count: int, seed: int) -> Split:
     """`split` with only `count` of its training groups, drawn by `seed`; the others join its test cases.
 
     Nobody has annotated those as far as any arm knows, and each sequence more makes the test surer. A case without a
@@ -247,8 +247,8 @@ def few_groups(dataset: DatasetFolder, split: Split, count: int, seed: int) -> S
     return replace(split, train=train, test=(*split.test, *spare))
 
 
-def paint_arms(
-    dataset: DatasetFolder,
+def synthetic_arms(
+    dataset: Dataset,
     split: Split,
     out: Path,
     settings: Settings,
@@ -263,7 +263,7 @@ def paint_arms(
     own = out / "inpainter"
     if {"own", "own-ungated"} & set(sources):
         adapt_compact(
-            dataset, split, own, grammar=grammar, model_settings=settings.painter, settings=settings.adapt, seed=seed
+            dataset, split, own, grammar=grammar, model_settings=settings.inpainter, settings=settings.adapt, seed=seed
         )
     arms = []
     for source in sources:
@@ -277,7 +277,7 @@ def paint_arms(
         chosen = replace(settings.synthesis, inpainter=kind, model=str(model or ""), background_lesion=ways)
         gates = settings.gates if gated else replace(settings.gates, mode="off", segmenter="", text_model="")
         painting = replace(settings, synthesis=chosen, gates=gates, chosen=frozenset())
-        folder = out / "painted" / name.replace(", ", "-").replace(" ", "-")
+        folder = out / "synthetic" / name.replace(", ", "-").replace(" ", "-")
         inpainter = make_inpainter(painting)
         summary = synthesize_cases(
             dataset,
@@ -297,7 +297,7 @@ def paint_arms(
         added = [Arm(f"{name}, {share:.0%}", folder, share) for share in shares]
         for arm in added:
             if (found := len(arm.cases(split, dataset)[1])) < round(arm.share * len(split.train)):
-                log.warning(f"{arm.name}: only {found} painted cases were accepted for {len(split.train)} real ones")
+                log.warning(f"{arm.name}: only {found} synthetic cases were accepted for {len(split.train)} real ones")
         arms += added
     return arms
 
@@ -306,7 +306,7 @@ def _finish(
     cell: Cell,
     *,
     settings: Settings,
-    dataset: DatasetFolder,
+    dataset: Dataset,
     split: Split,
     steps: int,
     side: Side,
@@ -314,7 +314,7 @@ def _finish(
 ) -> list[CaseRow]:
     """Train the cell or go on; its scores on one side of the split."""
     size = settings.model.image_size
-    sources: list[tuple[DatasetFolder, Sequence[str]]] = [(dataset, split.train)]
+    sources: list[tuple[Dataset, Sequence[str]]] = [(dataset, split.train)]
     if cell.arm.added is not None:
         sources.append(cell.arm.cases(split, dataset))
     best = train_segmenter(

@@ -24,7 +24,7 @@ from syndiff.imaging import as_shown, encode_png
 from syndiff.pipeline.factories import make_inpainter
 from syndiff.pipeline.provenance import check_inpainter
 from syndiff.studies.cells import interval_text
-from syndiff.synthesis.gates.paint import failed_paint
+from syndiff.synthesis.gates.failure import inpainting_failure
 from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.pack import Slot
 from syndiff.synthesis.placement import PlacementRules
@@ -35,7 +35,7 @@ _ROWS, _TILE, _HEADER = 6, 160, 20
 
 @dataclass(frozen=True)
 class Painting:
-    """A painted frame (HxWx3), its new lesion (HxW), and what was measured; why the painting failed, if it did."""
+    """A synthetic frame (HxWx3), its new lesion (HxW), and what was measured; why the painting failed, if it did."""
 
     image: NDArray
     lesion: NDArray[np.bool_]
@@ -117,11 +117,11 @@ def _paint(studio: Studio, plans: Sequence[Plan], name: str, word: str) -> list[
     for start in tqdm(range(0, len(asked), size), desc=f"{name}: {word}", unit="batch"):
         for plan, painted, _ in studio.paint(asked[start : start + size]):
             place = plan.placement
-            image = studio.put(place.image, painted, place.paint_mask, seed=plan.seed)
+            image = studio.put(place.image, painted, place.inpaint_mask, seed=plan.seed)
             attributes = measure_lesion(image, place.lesion_mask, place.label)
             value = {**vars(attributes), "contrast": attributes.contrast}[measure]
             group = place.background.group or place.background.id
-            _, failed = failed_paint(place.image, painted, place.paint_mask)
+            _, failed = inpainting_failure(place.image, painted, place.inpaint_mask)
             paintings.append(Painting(image, place.lesion_mask, group, value, failed))
     return paintings
 

@@ -51,16 +51,16 @@ def steps(runs: Sequence[Path], data: Path, out: Path, *, counts: Sequence[int],
         checkpoint = best_checkpoint(run)
         diffusion_settings(run, checkpoint)
         predictors = {
-            count: SegmenterPredictor.load(checkpoint, name=f"{short}, {count} steps", seed=seed, steps=count, views=1)
+            count: SegmenterPredictor.load(checkpoint, name=f"{short}, {count} steps", seed=seed, steps=count, tta=1)
             for count in (1, *counts)
         }
         rows = {
             count: case_scores(out / "cells" / short / f"{count}-steps", checkpoint, predictor, dataset, split, side)
             for count, predictor in predictors.items()
         }
-        judge = SegmenterPredictor.load(checkpoint, name=short, seed=seed + 1, views=1)
+        judge = SegmenterPredictor.load(checkpoint, name=short, seed=seed + 1, tta=1)
         doubts = [
-            disagreement(judge.members(dataset.load(dataset[case])[0], case_id=case, draws=1, views=8)[1:])
+            disagreement(judge.members(dataset.load(dataset[case])[0], case_id=case, draws=1, tta=8)[1:])
             for case in tqdm(cases, desc=f"{short}, difficulty", unit="case")
         ]
         thirds = np.array_split(np.argsort(doubts, kind="stable"), len(PARTS) - 1)

@@ -42,7 +42,7 @@ def timesteps(runs: Sequence[Path], data: Path, out: Path, *, sweep: Sequence[in
         name = f"{short} ({diffusion_settings(run, checkpoint)['objective']})"
         for timestep in sweep:
             predictor = SegmenterPredictor.load(
-                checkpoint, name=f"{short} from {timestep}", seed=seed, timestep=timestep, steps=1, views=1
+                checkpoint, name=f"{short} from {timestep}", seed=seed, timestep=timestep, steps=1, tta=1
             )
             cell = out / "cells" / short / f"from-{timestep}"
             rows = case_scores(cell, checkpoint, predictor, dataset, split, side)

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.metrics import case_metrics
@@ -85,10 +85,10 @@ def uncertainty(
     return text
 
 
-def _judge(predictor: SegmenterPredictor, dataset: DatasetFolder, case_id: str, draws: int, views: int) -> Judged:
+def _judge(predictor: SegmenterPredictor, dataset: Dataset, case_id: str, draws: int, tta: int) -> Judged:
     case = dataset[case_id]
     image, target = dataset.load(case)
-    answers = predictor.members(image, case_id=case_id, draws=draws, views=views)
+    answers = predictor.members(image, case_id=case_id, draws=draws, tta=tta)
     mean = answers.mean(0)
     return Judged(
         group=case.group,

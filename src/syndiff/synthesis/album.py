@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.dataset import Case, Dataset
 from syndiff.data.readers import IMAGE_EXTENSIONS, read_image, read_mask
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.field import FieldOfView, judge_view
@@ -77,7 +77,7 @@ class Album:
     another folder (see `lesion_free`).
     """
 
-    def __init__(self, dataset: DatasetFolder, cases: Sequence[Case], backgrounds: Sequence[Case] = ()) -> None:
+    def __init__(self, dataset: Dataset, cases: Sequence[Case], backgrounds: Sequence[Case] = ()) -> None:
         self.dataset, self.cases = dataset, tuple(cases)
         self.backgrounds = tuple(backgrounds) or self.cases
         self._frames = _Cache(_FRAME_BYTES, lambda case: (self._load(case),))
@@ -143,8 +143,7 @@ def lesion_free(folder: Path) -> list[Case]:
     """
     if (folder / "images").is_dir() and (folder / "masks").is_dir():
         return [
-            Case(FOREIGN + case.id, case.image, case.mask, FOREIGN + case.id)
-            for case in DatasetFolder.open(folder).cases
+            Case(FOREIGN + case.id, case.image, case.mask, FOREIGN + case.id) for case in Dataset.open(folder).cases
         ]
     images = folder / "images" if (folder / "images").is_dir() else folder
     found = sorted(p for p in images.glob("*") if p.suffix.lower() in IMAGE_EXTENSIONS and p.name[0] != ".")

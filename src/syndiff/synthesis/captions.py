@@ -1,4 +1,4 @@
-"""Captions of real cases: the grammar's words, measured. What a text-conditioned painter learns its words from."""
+"""Captions of real cases: the grammar's words, measured. What a text-conditioned inpainter learns its words from."""
 
 import codecs
 import logging
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.dataset import Case, Dataset
 from syndiff.data.masks import largest_component
 from syndiff.data.tables import write_table
 from syndiff.errors import SyndiffError
@@ -17,7 +17,7 @@ from syndiff.synthesis.grammar import Caption, Grammar
 log = logging.getLogger("syndiff")
 
 
-def caption_case(dataset: DatasetFolder, case: Case, grammar: Grammar) -> Caption:
+def caption_case(dataset: Dataset, case: Case, grammar: Grammar) -> Caption:
     """Word a case: its largest lesion, or the background when its mask is empty."""
     image, mask = dataset.load(case)
     if not mask.any():
@@ -26,7 +26,7 @@ def caption_case(dataset: DatasetFolder, case: Case, grammar: Grammar) -> Captio
 
 
 def write_captions(
-    dataset: DatasetFolder, grammar: Grammar, path: Path, *, replace: bool = False, progress: bool = False
+    dataset: Dataset, grammar: Grammar, path: Path, *, replace: bool = False, progress: bool = False
 ) -> dict[str, dict[str, int]]:
     """Caption every case into the table `path` (`case,caption`), whole or not at all.
 

@@ -1,4 +1,4 @@
-"""Putting painted pixels into a frame so that nothing outside the mask changes."""
+"""Putting inpainted pixels into a frame so that nothing outside the mask changes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,9 @@ def composite(
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Blend `painted` (HxWx3 in [0, 1]) over `source` (HxWx3) inside `mask` (HxW); NaN and infinities become 0 or 1.
 
-    The weight of the painted pixels rises from the border of the mask inwards over `feather` pixels
+    The weight of the inpainted pixels rises from the border of the mask inwards over `feather` pixels
     (0: a hard edge); a mask thinner than that still reaches full weight at its middle. Returns the dtype of
-    `source`, equal to it bit for bit outside the mask. Float painters re-encode the whole frame and shift
+    `source`, equal to it bit for bit outside the mask. Inpainters re-encode the whole frame and shift
     every pixel a little, which is why nothing of them is taken outside.
     """
     result = source.copy()

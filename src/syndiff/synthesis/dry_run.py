@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from itertools import islice
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.engine import check_prompts
 from syndiff.synthesis.gates.panel import Gates
@@ -20,7 +20,7 @@ _SHOWN = 5
 
 
 def dry_run(
-    dataset: DatasetFolder,
+    dataset: Dataset,
     case_ids: Iterable[str],
     inpainter: Inpainter,
     settings: SynthesisSettings,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.finish import SynthesisSummary, finish
 from syndiff.synthesis.gates.acceptance import Acceptance
@@ -20,7 +20,7 @@ from syndiff.synthesis.studio import Studio
 
 
 def synthesize_cases(
-    dataset: DatasetFolder,
+    dataset: Dataset,
     case_ids: Iterable[str],
     inpainter: Inpainter,
     out: Path,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album, lesion_free
 from syndiff.synthesis.gates.acceptance import Acceptance
@@ -53,7 +53,7 @@ class SynthesisSummary:
 
 
 def finish(
-    folder: SynthesisFolder, dataset: DatasetFolder, inpainter: str, account: Acceptance, *, backgrounds: str = ""
+    folder: SynthesisFolder, dataset: Dataset, inpainter: str, account: Acceptance, *, backgrounds: str = ""
 ) -> None:
     """Complete a folder whose samples are all there: contact sheet, acceptance.json, tables, dataset.json."""
     frames = {case.id: case for case in lesion_free(Path(backgrounds))} if backgrounds else {}

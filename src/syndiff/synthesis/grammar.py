@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.attributes import measure_frame, measure_lesion, measure_mask
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.words import tokenize
 from syndiff.synthesis.pack import Pack, Slot, Template, find_pack, read_pack
 
@@ -49,7 +49,7 @@ class Grammar:
         return cls(pack, pack.subject, pack.modality)
 
     @classmethod
-    def for_dataset(cls, dataset: DatasetFolder, name_or_path: str = "") -> "Grammar":
+    def for_dataset(cls, dataset: Dataset, name_or_path: str = "") -> "Grammar":
         """Load the given pack, or else the one that serves the dataset's first class ("lesion" where none does).
 
         Subject and modality are the dataset's where it names them. Raises SyndiffError as `load` does.
@@ -65,7 +65,7 @@ class Grammar:
 
         Words of kind `mask` are measured on the mask, those of kind `frame` around it. `free` and `lesion` words are
         drawn together with the template, every combination once before one comes again, by (seed, index) alone.
-        `measured_only` takes the caption's template, for a painter that learned its words from captions.
+        `measured_only` takes the caption's template, for an inpainter that learned its words from captions.
         Raises SyndiffError for an empty mask.
         """
         deck = _deck(self.pack, measured_only)
@@ -106,7 +106,7 @@ class Grammar:
         """Each template with the longest word in every slot, and all other prompts: to try against a limit.
 
         The longest by letters, and the longest by words: what an encoder counts lies between the two.
-        A painter that learned its words from captions (`measured_only`) reads no negative prompt.
+        An inpainter that learned its words from captions (`measured_only`) reads no negative prompt.
         """
         templates = _deck(self.pack, measured_only).templates
         worded = []

@@ -17,7 +17,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.tables import table_bytes, write_table
 from syndiff.documents import Kinds, check_object, read_objects
 from syndiff.errors import SyndiffError, shown
@@ -207,7 +207,7 @@ class SynthesisFolder:
             tables["group"] = [(each.id, each.group) for each in accepted]
         return tables
 
-    def finish(self, origin: DatasetFolder, inpainter: str) -> None:
+    def finish(self, origin: Dataset, inpainter: str) -> None:
         """Write groups.csv (when groups are known), captions.csv (the prompts) and, last, dataset.json."""
         for column, rows in self._tables().items():
             write_table(self.root / f"{column}s.csv", column, rows)

@@ -44,7 +44,7 @@ class Placement:
     """A lesion moved into a frame.
 
     `image` is the frame (HxWx3, uint8 or uint16), `view` what it shows and `label` the new annotation (HxW).
-    `lesion_mask` is the new lesion alone, `paint_mask` it with the margin around and what else is painted with it.
+    `lesion_mask` is the new lesion alone, `inpaint_mask` it with the margin around and what else is painted with it.
     `donor` gives the real lesion moved
     to the same place (HxWx3 in [0, 1], meaningful on lesion, margin and a pixel around), made when it is asked
     for: few inpainters do. `removal_mask`, if any, is what is to be painted over before: the frame's own lesions.
@@ -58,7 +58,7 @@ class Placement:
     view: FieldOfView
     label: NDArray[np.bool_]
     lesion_mask: NDArray[np.bool_]
-    paint_mask: NDArray[np.bool_]
+    inpaint_mask: NDArray[np.bool_]
     donor: Callable[[], NDArray[np.float32]]
     row: int
     column: int
@@ -132,7 +132,7 @@ def _at_once(placement: Placement, frame: LoadedCase, replaced: NDArray[np.bool_
     others = frame.own & ~replaced
     return replace(
         placement,
-        paint_mask=placement.paint_mask | _removed(replaced, frame.view),
+        inpaint_mask=placement.inpaint_mask | _removed(replaced, frame.view),
         removal_mask=_removed(others, frame.view) if others.any() else None,
     )
 
@@ -153,7 +153,7 @@ def restyle(
             view=frame.view,
             label=frame.own,
             lesion_mask=frame.own,
-            paint_mask=_widened(frame.own, frame.view, margin) if margin else frame.own,
+            inpaint_mask=_widened(frame.own, frame.view, margin) if margin else frame.own,
             donor=partial(to_unit, frame.image),
             row=row,
             column=column,
@@ -260,9 +260,9 @@ def _placement(
     patch = draw.warp.render(
         *(slice(part.start - corner, part.stop - corner) for part, corner in zip(window, draw.corner, strict=True))
     )
-    lesion_mask, paint_mask = np.zeros_like(frame.own), np.zeros_like(frame.own)
-    lesion_mask[window], paint_mask[window] = patch.mask, patch.paint
-    if not patch.whole or (any_in_cells(paint_mask, step) & blocked).any():
+    lesion_mask, inpaint_mask = np.zeros_like(frame.own), np.zeros_like(frame.own)
+    lesion_mask[window], inpaint_mask[window] = patch.mask, patch.paint
+    if not patch.whole or (any_in_cells(inpaint_mask, step) & blocked).any():
         return None
 
     def donor() -> NDArray[np.float32]:
@@ -278,7 +278,7 @@ def _placement(
         view=frame.view,
         label=lesion_mask if removal is not None else frame.own | lesion_mask,
         lesion_mask=lesion_mask,
-        paint_mask=paint_mask,
+        inpaint_mask=inpaint_mask,
         donor=donor,
         row=window[0].start + row,
         column=window[1].start + column,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.dataset import Case, Dataset
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.album import Album, lesion_free
 from syndiff.synthesis.placement import Placement, PlacementRules, place, restyle
@@ -27,7 +27,7 @@ class Places:
 
     def __init__(
         self,
-        dataset: DatasetFolder,
+        dataset: Dataset,
         case_ids: Iterable[str],
         settings: SynthesisSettings,
         *,

@@ -18,8 +18,8 @@ class SynthesisSettings(Section):
         inpainter: "compact" and "sdxl" paint a lesion from text; "copy_paste" blends a real training lesion into
             another training frame, the control.
         share: synthetic cases as a fraction of the real training cases; the paper's best ratio is 0.2.
-        feather: pixels over which painted pixels fade in, inside the mask.
-        grain: give painted pixels as much grain as their surroundings have, where they have less.
+        feather: pixels over which inpainted pixels fade in, inside the mask.
+        grain: give inpainted pixels as much grain as their surroundings have, where they have less.
         background_lesion: what becomes of the lesions that a frame has already. "keep": they stay, the new label is
             theirs and the new lesion's. "remove": mucosa is painted over them first, the label is the new lesion's.
             "restyle": they are repainted where they are, the label is the frame's own. "replace": a new lesion of

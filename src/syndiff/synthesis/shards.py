@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.documents import OWN, read_object
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import locked, write_bytes
@@ -106,7 +106,7 @@ def mark(folder: SynthesisFolder, shard: Shard, batch_size: int) -> None:
 def merge_shards(
     shards: Sequence[Path],
     out: Path,
-    origin: DatasetFolder,
+    origin: Dataset,
     *,
     count: int,
     least: int | None = None,
@@ -150,7 +150,7 @@ def merge_shards(
     return summary
 
 
-def _check_backgrounds(shard: SynthesisFolder, origin: DatasetFolder, backgrounds: str) -> None:
+def _check_backgrounds(shard: SynthesisFolder, origin: Dataset, backgrounds: str) -> None:
     """Raise SyndiffError unless `backgrounds` holds the lesion-free frames that the shard was painted into."""
     made = next(iter(shard)).setting("backgrounds")
     here = origin.fingerprint_of(lesion_free(Path(backgrounds))) if backgrounds else None

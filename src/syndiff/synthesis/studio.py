@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.readers import image_content, read_image
 from syndiff.data.seen import Seen
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.compositing import composite
-from syndiff.synthesis.gates.paint import failed_paint
+from syndiff.synthesis.gates.failure import inpainting_failure
 from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.gates.region import GateInput
 from syndiff.synthesis.grain import match_grain
@@ -50,7 +50,7 @@ class Studio:
 
     def __init__(
         self,
-        dataset: DatasetFolder,
+        dataset: Dataset,
         case_ids: Iterable[str],
         inpainter: Inpainter,
         synthesis: SynthesisSettings,
@@ -74,7 +74,7 @@ class Studio:
             synthesis,
             seed=seed,
             margin=can.margin,
-            at_once=can.reads_outline,
+            at_once=can.reads_lesion_mask,
             rules=rules,
         )
         self.album = self.places.album
@@ -171,14 +171,14 @@ class Studio:
         for plan, painted in zip(removals, self._ask([self._removal(plan) for plan in removals]), strict=True):
             placement, mask = plan.placement, plan.placement.removal_mask
             assert mask is not None
-            _, failures[plan.index] = failed_paint(placement.image, painted, mask)
+            _, failures[plan.index] = inpainting_failure(placement.image, painted, mask)
             image = self.put(placement.image, painted, mask, seed=plan.seed)
             cleared[plan.index] = replace(plan, placement=replace(placement, image=image))
         ready = [cleared.get(plan.index, plan) for plan in plans]
         requests = [
             InpaintRequest(
                 image=plan.placement.image,
-                mask=plan.placement.paint_mask,
+                mask=plan.placement.inpaint_mask,
                 lesion=plan.placement.lesion_mask,
                 prompt=plan.prompt.text,
                 negative_prompt=plan.prompt.negative,
@@ -192,7 +192,7 @@ class Studio:
         ]
 
     def put(self, frame: Image, painted: NDArray[np.float32], mask: NDArray[np.bool_], *, seed: int) -> Image:
-        """The painted picture in its frame; `seed` draws its grain."""
+        """The inpainted picture in its frame; `seed` draws its grain."""
         if self.synthesis.grain:
             painted = match_grain(frame, painted, mask, seed=seed)
         return composite(frame, painted, mask, feather=self.synthesis.feather)
@@ -224,8 +224,8 @@ class Studio:
 
     def _judge(self, plan: Plan, painted: NDArray[np.float32], removal_failed: str | None) -> tuple[Sample, Pictures]:
         placement, removal = plan.placement, None
-        image = self.put(placement.image, painted, placement.paint_mask, seed=plan.seed)
-        scores, reason = failed_paint(placement.image, painted, placement.paint_mask)
+        image = self.put(placement.image, painted, placement.inpaint_mask, seed=plan.seed)
+        scores, reason = inpainting_failure(placement.image, painted, placement.inpaint_mask)
         if removal_failed:
             reason = f"removing the frame's lesion: {removal_failed}"
         detail = None
@@ -235,7 +235,7 @@ class Studio:
                     image=image,
                     label=placement.label,
                     lesion_mask=placement.lesion_mask,
-                    paint_mask=placement.paint_mask,
+                    inpaint_mask=placement.inpaint_mask,
                     seen=placement.view,
                     prompt=plan.prompt.text,
                     case_id=sample_id(plan.index),

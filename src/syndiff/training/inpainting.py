@@ -91,7 +91,7 @@ class InpaintingTask:
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One group: nothing is pretrained."""
-        return [{"params": [p for p in self.model.parameters() if p.requires_grad], "rate_scale": 1.0}]
+        return [{"params": [p for p in self.model.parameters() if p.requires_grad], "lr_scale": 1.0}]
 
     def batch(self, step: int, *, process: int, processes: int) -> InpaintingBatch:
         """Crops of the step, each with its own noise and timestep."""

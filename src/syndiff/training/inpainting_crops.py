@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from syndiff.data.crops import Box, crop_box, cut
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.masks import MIN_PIXELS
 from syndiff.data.resize import resize_to
 from syndiff.errors import SyndiffError
@@ -47,7 +47,7 @@ class LesionCrops:
 
     def __init__(
         self,
-        dataset: DatasetFolder,
+        dataset: Dataset,
         captions: Mapping[str, Sequence[tuple[NDArray[np.bool_], str]]],
         *,
         background: str,

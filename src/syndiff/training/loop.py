@@ -64,7 +64,7 @@ class Task(Protocol):
         """A batch -> named, weighted, scalar losses; their sum is minimised."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Everything trained, as optimiser groups: `params` and `rate_scale`, a factor on the learning rate.
+        """Everything trained, as optimiser groups: `params` and `lr_scale`, a factor on the learning rate.
 
         A group with `averaged` False is left out of the moving average.
         """
@@ -171,7 +171,7 @@ class _Training:
         batch = draw_batch(self.task, self.step, self.accelerator)
         rate = settings.learning_rate * rate_factor(self.step, settings)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["rate_scale"]
+            group["lr"] = rate * group["lr_scale"]
         # dropout, where an encoder has it
         torch.manual_seed(derived_seed(self.seed, self.step, 2, self.accelerator.process_index))
         losses, loss, norm = backpropagate(self.objective, batch, self.optimizer, settings, self.accelerator)
@@ -369,7 +369,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def check_precision(precision: str) -> str:
     """What to know about a precision on this machine, empty where there is nothing to say.
 
-    Raises SyndiffError for bf16 on a graphics card without it.
+    Raises SyndiffError for bf16 on a GPU without it.
     """
     if precision != "bf16" or has_fast_bf16():
         return ""
@@ -379,7 +379,7 @@ def check_precision(precision: str) -> str:
             "Set training.precision to fp32, or to auto, which takes what the hardware has."
         )
     return (
-        "training.precision is bf16, which this processor emulates: the results are those of bf16, and fp32 is faster. "
+        "training.precision is bf16, which this CPU emulates: the results are those of bf16, and fp32 is faster. "
         "Set training.precision to auto to take what the hardware has."
     )
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from syndiff import __version__
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256, write_bytes, write_json
 from syndiff.models.hardware import has_fast_bf16
@@ -23,7 +23,7 @@ from syndiff.training.checkpoints import find_checkpoint, go_on_from
 from syndiff.training.loop import Validation, autocast, check_machine, fit, moved, split_batch
 from syndiff.training.lora_batch import LoraBatch, LoraCases
 from syndiff.training.lora_objective import LoraObjective, embed_captions
-from syndiff.training.lora_pictures import paint_probe
+from syndiff.training.lora_pictures import sample_probe
 from syndiff.training.run_folder import check_run, environment, open_run, this_process
 from syndiff.training.settings import LoraSettings
 
@@ -62,7 +62,7 @@ class LoraTask:
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """One group: the factors are all new."""
-        return [{"params": [p for p in self.model.parameters() if p.requires_grad], "rate_scale": 1.0}]
+        return [{"params": [p for p in self.model.parameters() if p.requires_grad], "lr_scale": 1.0}]
 
     def batch(self, step: int, *, process: int, processes: int) -> LoraBatch:
         """Crops of the step, each with its own noise and timestep."""
@@ -71,12 +71,12 @@ class LoraTask:
     def validate(self) -> Validation:
         """Mean loss on the fixed crops, and a picture of them."""
         probe = moved(self._probe, self.device)
-        crops = split_batch(probe, len(probe.captions))  # one by one: a small card must be able to
+        crops = split_batch(probe, len(probe.captions))  # one by one: a small GPU must be able to
         picture = None
         with autocast(self.settings.precision, self.device), torch.no_grad():
             loss = sum(self.objective.errors(crop).item() for crop in crops) / len(crops)
             if self.settings.picture_steps:
-                picture = paint_probe(self.pipeline, self.objective.embeddings, crops, self.settings)
+                picture = sample_probe(self.pipeline, self.objective.embeddings, crops, self.settings)
         return Validation(loss, picture)
 
     def describe(self, *, step: int, score: float | None) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class LoraTask:
 def adapt_lora(
     out: Path,
     *,
-    dataset: DatasetFolder,
+    dataset: Dataset,
     case_ids: Sequence[str],
     captions: Mapping[str, str],
     model: str = DEFAULT_MODEL,

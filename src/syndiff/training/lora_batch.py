@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from syndiff.data.crops import crop_box, cut
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.masks import components
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
@@ -37,7 +37,7 @@ class LoraCases:
     """
 
     def __init__(
-        self, dataset: DatasetFolder, case_ids: Sequence[str], captions: Mapping[str, str], settings: LoraSettings
+        self, dataset: Dataset, case_ids: Sequence[str], captions: Mapping[str, str], settings: LoraSettings
     ) -> None:
         self.dataset, self.captions, self.settings = dataset, captions, settings
         self.cases = [dataset[case_id] for case_id in sorted(set(case_ids))]

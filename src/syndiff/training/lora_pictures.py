@@ -17,7 +17,7 @@ _GUIDANCE = 7.5  # the default of the inpainter "sdxl"
 _SIDE = 256  # pixels of a crop in the picture, at most
 
 
-def paint_probe(
+def sample_probe(
     pipeline: Any, embeddings: dict[str, TextEmbedding], crops: Sequence[LoraBatch], settings: LoraSettings
 ) -> bytes:
     """A PNG with one row for each of `crops`: what is given, what was painted from noise, what is real.

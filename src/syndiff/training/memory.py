@@ -94,7 +94,7 @@ def _kept(
     """Bytes that autograd holds of one part of a batch between the passes."""
     model, size = objective.model, settings.image_size
     ledger = _Ledger()
-    # Fake tensors believe that they are on the processor, whose attention keeps no matrices, like a graphics card's.
+    # Fake tensors believe that they are on the CPU, whose attention keeps no matrices, like a GPU's.
     with FakeTensorMode(allow_non_fake_inputs=True):
         objective.to_empty(device="cpu").train()
         if training.gradient_checkpointing:

@@ -29,7 +29,7 @@ class SegmentationObjective(nn.Module):
         self.model, self.settings = model, settings
         self.weights = LossWeights(settings.mask_weight, settings.guide_weight)
         model.freeze_unused(self.weights)
-        if not settings.backbone_rate:
+        if not settings.backbone_lr_scale:
             model.backbone_part.requires_grad_(False)
         if settings.gradient_checkpointing:
             model.checkpoint_gradients(checkpoint)
@@ -37,7 +37,7 @@ class SegmentationObjective(nn.Module):
     def train(self, mode: bool = True) -> "SegmentationObjective":
         """Training mode, but for a backbone that is frozen."""
         super().train(mode)
-        if not self.settings.backbone_rate:
+        if not self.settings.backbone_lr_scale:
             self.model.backbone_part.eval()
         return self
 

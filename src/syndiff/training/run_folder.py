@@ -17,6 +17,7 @@ from syndiff import __version__
 from syndiff.documents import OWN, check_object, dump_yaml, read_yaml
 from syndiff.errors import SyndiffError, unquoted
 from syndiff.files import claimed, write_json, write_text
+from syndiff.renamed import settings_now
 
 _LIBRARIES = (
     *("accelerate", "diffusers", "kornia", "numpy", "peft", "pillow", "safetensors", "scipy", "torch", "transformers"),
@@ -138,8 +139,8 @@ def _same(before: Any, now: Any, *, identified: bool) -> bool:
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """What config.yaml of a run folder says. Raises SyndiffError where it is damaged."""
-    return check_object(run / CONFIG, read_yaml(run / CONFIG, mend=OWN), {})
+    """What config.yaml of a run folder says, under the present names. Raises SyndiffError where it is damaged."""
+    return settings_now(check_object(run / CONFIG, read_yaml(run / CONFIG, mend=OWN), {}))
 
 
 def environment() -> dict[str, Any]:

@@ -22,7 +22,7 @@ from syndiff.training.settings import TrainingSettings
 class SegmentationTask:
     """`Task` of a segmenter or a control; without `val_cases` it can be stepped but not validated.
 
-    The first source of `train_cases` is the real one; all others are painted.
+    The first source of `train_cases` is the real one; all others are synthetic.
     """
 
     score_name, score_sign, begins_trained = "val_dice", 1, False
@@ -56,10 +56,10 @@ class SegmentationTask:
         backbone = set(self.model.backbone_part.parameters())
         rest = [p for p in self.model.parameters() if p.requires_grad and p not in backbone]
         groups: list[dict[str, Any]] = [
-            {"params": rest, "rate_scale": 1.0},
+            {"params": rest, "lr_scale": 1.0},
             {
                 "params": [p for p in self.model.backbone_part.parameters() if p.requires_grad],
-                "rate_scale": self.settings.backbone_rate,
+                "lr_scale": self.settings.backbone_lr_scale,
             },
         ]
         if self.settings.ema_encoder or self.model.vision_encoder is None:

@@ -61,23 +61,23 @@ class TrainingSettings(OptimisationSettings):
     """The training of a segmenter: how it is optimised, and the weights of its losses.
 
     Attributes:
-        backbone_rate: learning rate of the pretrained vision backbone as a fraction of `learning_rate`; 0 freezes it,
-            its dropout and batch statistics too.
+        backbone_lr_scale: learning rate of the pretrained vision backbone as a fraction of `learning_rate`; 0 freezes
+            it, its dropout and batch statistics too.
         mask_weight: weight of the loss on the decoded mask (binary cross-entropy plus soft Dice); 0 leaves it out.
         guide_weight: weight of the same loss on a linear read-out of z_c; 0 leaves it out. Diffusion only.
         inference_share: share of the batch trained at the inference timestep; the rest draws t uniformly.
         coarse_share: share of the steps, the first ones, that see images and masks at about two thirds of the model's
             size: cheaper steps while the details do not matter yet (progressive learning, EfficientNetV2, arXiv
             2104.00298). 0 trains at the model's size throughout.
-        real_share: share of the steps, the last ones, that draw from real cases alone, so that what painted ones got
+        real_share: share of the steps, the last ones, that draw from real cases alone, so that what synthetic ones got
             wrong is put right at the end. 0 mixes them throughout; otherwise both parts have a step at least. Without
-            painted cases there is nothing to leave out.
+            synthetic cases there is nothing to leave out.
         ema_encoder: average the vision encoder too; SDSeg averages its denoiser only. Diffusion only.
         gradient_checkpointing: compute what the blocks of U-Net and autoencoder need for their gradients a second time
             instead of keeping it: less memory, a third more work. Only they have it.
     """
 
-    backbone_rate: Annotated[float, Bounds(0, 100)] = 0.5
+    backbone_lr_scale: Annotated[float, Bounds(0, 100)] = 0.5
     mask_weight: Weight = 1.0
     guide_weight: Weight = 0.5
     inference_share: Share = 0.75

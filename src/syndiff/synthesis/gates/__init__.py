@@ -1,1 +1,1 @@
-"""Gates: what a painted case must pass before anybody trains on it."""
+"""Gates: what a synthetic case must pass before anybody trains on it."""

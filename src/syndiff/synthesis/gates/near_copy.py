@@ -1,4 +1,4 @@
-"""Memorisation: how much a painted lesion looks like one of the training lesions."""
+"""Memorisation: how much a synthetic lesion looks like one of the training lesions."""
 
 from functools import cached_property
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
-from syndiff.data.dataset import Case, DatasetFolder
+from syndiff.data.dataset import Case, Dataset
 from syndiff.data.masks import components, without_specks
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError, shown
@@ -31,7 +31,7 @@ _MIN_MEASURED = 64
 
 
 @dataclass(frozen=True, kw_only=True)
-class Painter:
+class InpaintedArea:
     """What the gates need to know of the inpainter and of the compositing.
 
     `margin` is how far around a lesion is painted, as a share of its radius, `feather` the pixels over which
@@ -56,7 +56,7 @@ class Gates:
     """Gates with their bounds. `calibrated_on` says what the bounds come from; `left_out` why a gate is absent."""
 
     settings: GatesSettings
-    painter: Painter
+    area: InpaintedArea
     gates: tuple[Gate, ...]
     bounds: Mapping[str, Bounds]
     calibrated_on: Mapping[str, Any]
@@ -65,11 +65,11 @@ class Gates:
     @classmethod
     def calibrate(
         cls,
-        dataset: DatasetFolder,
+        dataset: Dataset,
         case_ids: Sequence[str],
         settings: GatesSettings,
         *,
-        painter: Painter | None = None,
+        area: InpaintedArea | None = None,
         predictor: Segmenter | None = None,
         val_ids: Sequence[str] = (),
         kept: Path | None = None,
@@ -84,14 +84,14 @@ class Gates:
         """
         cases = [dataset[case_id] for case_id in sorted(set(case_ids))]
         unseen = [dataset[case_id] for case_id in sorted(set(val_ids))] if predictor else []
-        painter = painter or Painter()
+        area = area or InpaintedArea()
         text = TextImage(expanded(settings.text_model)) if settings.text_model else None
         calibrated_on = {
             "cases": len(cases),
             "fingerprint": dataset.fingerprint_of(cases),
             "checks": list(settings.checks),
             "quantile": settings.quantile,
-            **asdict(painter),
+            **asdict(area),
             "agreement": predictor
             and {
                 "segmenter": predictor.fingerprint,
@@ -102,12 +102,12 @@ class Gates:
             "text_image": text and {"model": text.fingerprint},
         }
         thumbnails = Thumbnails()
-        gates, left_out = _choose(dataset, cases, settings, painter, thumbnails, predictor, text)
+        gates, left_out = _choose(dataset, cases, settings, area, thumbnails, predictor, text)
         names = [gate.name for gate in gates]
         bounds = _read(kept, calibrated_on, names) if kept and kept.is_file() else None
         scores: dict[str, list[float | None]] = {name: [] for name in names}
         if bounds is None or "near_copy" in names:
-            for region, case in _lesions(dataset, cases, painter, progress):
+            for region, case in _lesions(dataset, cases, area, progress):
                 if "near_copy" in names:
                     thumbnails.add(region, case.group or case.id)
                 if bounds is None:
@@ -126,11 +126,11 @@ class Gates:
             bounds = {
                 gate.name: gate.bounds(scores[gate.name], share.get(gate.name, settings.quantile)) for gate in gates
             }
-        return cls(settings, painter, tuple(gates), bounds, calibrated_on, left_out)
+        return cls(settings, area, tuple(gates), bounds, calibrated_on, left_out)
 
     def judge(self, sample: GateInput) -> list[Verdict]:
         """What each gate says of a finished sample. Scores are rounded to six digits, as the manifest keeps them."""
-        region = Region(sample, self.painter.feather)
+        region = Region(sample, self.area.feather)
         verdicts = []
         for gate in self.gates:
             score = gate.score(region)
@@ -160,7 +160,7 @@ _PIXELS = {
         Gate(
             "seam",
             statistics.seam,
-            too_high="a seam runs along the border of the painted area",
+            too_high="a seam runs along the border of the inpainted area",
         ),
         Gate(
             "sharpness",
@@ -184,10 +184,10 @@ _PIXELS = {
 
 
 def _choose(
-    dataset: DatasetFolder,
+    dataset: Dataset,
     cases: Sequence[Case],
     settings: GatesSettings,
-    painter: Painter,
+    area: InpaintedArea,
     thumbnails: Thumbnails,
     predictor: Segmenter | None,
     text: TextImage | None,
@@ -196,7 +196,7 @@ def _choose(
     gates = [_PIXELS[name] for name in settings.checks if name in _PIXELS]
     left_out = {}
     if "near_copy" in settings.checks:
-        if painter.copies:
+        if area.copies:
             left_out["near_copy"] = "the inpainter copies real lesions by design"
         else:
             gates.append(
@@ -228,7 +228,7 @@ def _choose(
 
 
 def _lesions(
-    dataset: DatasetFolder, cases: Sequence[Case], painter: Painter, progress: bool
+    dataset: Dataset, cases: Sequence[Case], area: InpaintedArea, progress: bool
 ) -> Iterator[tuple[Region, Case]]:
     """Every real lesion as if it had been painted: with the inpainter's margin and the feather of compositing."""
     for case in tqdm(cases, desc="calibrating the gates", unit="case", disable=not progress):
@@ -239,20 +239,20 @@ def _lesions(
                 continue
             lesion = labels == label
             painted = lesion
-            if painter.margin:
-                band = max(2.0, painter.margin * float(np.sqrt(lesion.sum() / np.pi)))
+            if area.margin:
+                band = max(2.0, area.margin * float(np.sqrt(lesion.sum() / np.pi)))
                 painted = (ndimage.distance_transform_edt(~lesion) <= band) & (lesion | ~mask)
-            sample = GateInput(image=image, label=mask, lesion_mask=lesion, paint_mask=painted, case_id=case.id)
-            yield Region(sample, painter.feather), case
+            sample = GateInput(image=image, label=mask, lesion_mask=lesion, inpaint_mask=painted, case_id=case.id)
+            yield Region(sample, area.feather), case
 
 
-def _whole(dataset: DatasetFolder, cases: Sequence[Case], progress: bool) -> Iterator[Region]:
+def _whole(dataset: Dataset, cases: Sequence[Case], progress: bool) -> Iterator[Region]:
     """Every real case that has a lesion, its whole mask as one, with its caption as prompt."""
     for case in tqdm(cases, desc="calibrating the gates", unit="case", disable=not progress):
         image, mask = dataset.load(case)
         if mask.any():
             sample = GateInput(
-                image=image, label=mask, lesion_mask=mask, paint_mask=mask, prompt=case.caption or "", case_id=case.id
+                image=image, label=mask, lesion_mask=mask, inpaint_mask=mask, prompt=case.caption or "", case_id=case.id
             )
             yield Region(sample, 0.0)
 

@@ -19,14 +19,14 @@ class GateInput:
     """A finished sample, or a real case looked at in the same way.
 
     `image` is what would be kept (HxWx3, uint8 or uint16), `label` its annotation (HxW), `lesion_mask` the
-    lesion to judge alone and `paint_mask` where pixels were painted: the lesion and the margin around it.
+    lesion to judge alone and `inpaint_mask` where pixels were painted: the lesion and the margin around it.
     `case_id` seeds the noise of a diffusion segmenter. `seen` is what the frame shows, found in `image` if None.
     """
 
     image: NDArray[np.uint8] | NDArray[np.uint16]
     label: NDArray[np.bool_]
     lesion_mask: NDArray[np.bool_]
-    paint_mask: NDArray[np.bool_]
+    inpaint_mask: NDArray[np.bool_]
     prompt: str = ""
     case_id: str = ""
     seen: FieldOfView | None = None
@@ -36,7 +36,7 @@ class Region:
     """The part of a sample that holds what was painted and a ring of half the lesion's radius around it.
 
     All arrays are hxw or hxwx3 on that part. Colours are shares of the part's 99th percentile, so that dark
-    modalities and 12-bit data in 16 bits are judged alike. Painted pixels fade in over `feather` pixels
+    modalities and 12-bit data in 16 bits are judged alike. Inpainted pixels fade in over `feather` pixels
     inside the border, so that zone belongs neither to the inside nor to the ring.
     """
 
@@ -44,8 +44,8 @@ class Region:
         self.sample, self.feather = sample, feather
         radius = float(np.sqrt(sample.lesion_mask.sum() / np.pi))
         self.reach = max(6.0, 0.5 * radius)
-        self.window = bounding_box(sample.paint_mask, int(np.ceil(self.reach)) + 2)
-        self.lesion, self.paint = sample.lesion_mask[self.window], sample.paint_mask[self.window]
+        self.window = bounding_box(sample.inpaint_mask, int(np.ceil(self.reach)) + 2)
+        self.lesion, self.paint = sample.lesion_mask[self.window], sample.inpaint_mask[self.window]
 
     @cached_property
     def colour(self) -> NDArray[np.float32]:
@@ -62,7 +62,7 @@ class Region:
 
     @cached_property
     def depth(self) -> NDArray[np.float32]:
-        """Signed distance to the border of the painted area, in pixels: positive inside, ±0.5 beside the border."""
+        """Signed distance to the border of the inpainted area, in pixels: positive inside, ±0.5 beside the border."""
         return -contour_distance(self.paint)
 
     @cached_property

@@ -12,7 +12,7 @@ _FLOOR = 0.05 / 255
 
 
 def seam(region: Region) -> float | None:
-    """Step across the border of the painted area against steps parallel to it: log ratio.
+    """Step across the border of the inpainted area against steps parallel to it: log ratio.
 
     Neighbouring pixels are sorted by the depth at which they lie, and their absolute colour differences are
     averaged by depth, weighted by how far they lead inwards. Painting fades inside the mask, so the largest

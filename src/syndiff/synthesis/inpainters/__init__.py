@@ -1,1 +1,1 @@
-"""Inpainters: one contract, several painters."""
+"""Inpainters: one contract, several ways."""

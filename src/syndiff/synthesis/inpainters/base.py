@@ -19,7 +19,7 @@ class InpaintRequest:
     lesion has in it (HxW), empty where mucosa is to be painted over one. `seed` is the only source of randomness, so a
     sample is the same in any batch. `donor` gives a real training lesion already moved into the frame's coordinates
     (HxWx3 in [0, 1], meaningful on lesion, margin and a pixel around): what `copy_paste` blends in. It is a function,
-    since painters that follow the prompt never ask.
+    since inpainters that follow the prompt never ask.
     """
 
     image: NDArray[np.uint8] | NDArray[np.uint16]

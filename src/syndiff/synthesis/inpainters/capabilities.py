@@ -13,8 +13,8 @@ class Capabilities:
         copies: whether it pastes real lesions on purpose; nobody then looks for copies of training cases.
         paints_from_text: whether it follows the prompt, and so can paint without a donor: every way but `keep` needs
             that.
-        reads_outline: whether it paints the lesion inside the request's outline and healthy tissue in the rest of the
-            mask.
+        reads_lesion_mask: whether it paints the lesion inside the request's `lesion` and healthy tissue in the rest of
+            the mask.
         reads_captions: whether it learned its words from captions, so that prompts must be worded as these are, and
             reads no negative prompt.
         libraries: distributions whose version can change a pixel of the result.
@@ -24,6 +24,6 @@ class Capabilities:
     batch_size: int = 1
     copies: bool = False
     paints_from_text: bool = True
-    reads_outline: bool = False
+    reads_lesion_mask: bool = False
     reads_captions: bool = False
     libraries: tuple[str, ...] = ()

@@ -43,7 +43,7 @@ class CompactSettings(Section):
             batch_size=self.batch_size,
             copies=self.detail == "real",
             # not where it keeps something of what is there: of an old lesion beside the outline that would remain
-            reads_outline=self.strength == 1 and self.detail == "painted",
+            reads_lesion_mask=self.strength == 1 and self.detail == "painted",
             reads_captions=True,
             libraries=("diffusers", "torch"),
         )

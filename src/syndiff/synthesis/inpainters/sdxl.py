@@ -97,7 +97,7 @@ class Sdxl:
 
     def _paint(self, requests: Sequence[InpaintRequest], strength: float) -> list[NDArray[np.float32]]:
         settings, size = self.settings, self.settings.resolution
-        boxes = [crop_box(request.mask, settings.context, settings.smallest_crop) for request in requests]
+        boxes = [crop_box(request.mask, settings.context, settings.min_crop) for request in requests]
         prompts = [request.prompt for request in requests]
         negative = [request.negative_prompt for request in requests]
         pictures = self._pipeline(
@@ -169,7 +169,7 @@ class Sdxl:
         settings = self.settings
         if settings.offload != "none" and self._device.type == "cpu":
             raise SyndiffError(
-                f"sdxl: offload is {settings.offload} and has no effect on the processor, whose memory everything is "
+                f"sdxl: offload is {settings.offload} and has no effect on the CPU, whose memory everything is "
                 "in; leave it out."
             )
         pipeline = self._folder.load(self._dtype)

@@ -27,13 +27,13 @@ class SdxlSettings(Section):
         start: what the noise is added to: the frame as it is, or a real lesion ("donor") blended into it. "auto"
             takes the donor for lesions below 3 % of the frame's area.
         context: side of the crop that is painted, in lengths of the mask's longer side; 0 paints the whole frame.
-        smallest_crop: least side of that crop, in pixels of the frame.
+        min_crop: least side of that crop, in pixels of the frame.
         resolution: side in pixels at which crops are painted: 1024 for SDXL, 512 for SD 1.5.
         dtype: "auto" is bfloat16 on a GPU and float32 without one. With float16 SDXL's autoencoder runs in float32,
             since it overflows to NaN.
         device: "auto" is the GPU where there is one.
         offload: what waits in main memory until it is needed: nothing, whole parts ("model"), or every layer
-            ("sequential": slow, for the smallest cards).
+            ("sequential": slow, for the smallest GPUs).
         vae_slicing: decode the samples of a batch one after another.
         vae_tiling: encode and decode in overlapping tiles of half the resolution; the result differs a little.
         batch_size: samples painted at once. It can change the last bit of a sample, no more.
@@ -50,7 +50,7 @@ class SdxlSettings(Section):
     strength: Annotated[float, Bounds(0, 1, above=True)] | Literal["by_size"] = "by_size"
     start: Literal["auto", "frame", "donor"] = "auto"
     context: Annotated[float, Bounds(1, 100, also=(0,))] = 2.5
-    smallest_crop: Annotated[int, Bounds(1, 100_000)] = 128
+    min_crop: Annotated[int, Bounds(1, 100_000)] = 128
     resolution: Annotated[int, Bounds(8, 8192, multiple=8)] = 1024
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     device: str = "auto"
@@ -73,8 +73,8 @@ class SdxlSettings(Section):
             )
         idle = {
             "start": (self.start != "auto" and self.strength == 1, "at strength 1, which starts from noise"),
-            "smallest_crop": (
-                self.smallest_crop != SdxlSettings.smallest_crop and not self.context,
+            "min_crop": (
+                self.min_crop != SdxlSettings.min_crop and not self.context,
                 "with context 0, which paints the whole frame",
             ),
             "vae_slicing": (self.vae_slicing and self.batch_size == 1, "with batch_size 1"),

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
-from syndiff.data.dataset import DatasetFolder
+from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import load_cases
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.files import write_json, write_text
-from syndiff.models.peers import PEERS
+from syndiff.models.baselines import BASELINES
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter_settings import Kind
 from syndiff.pipeline.early import check_segmenters
@@ -42,7 +42,7 @@ class Cell:
     split: Split
 
 
-def peers(
+def baselines(
     data: Path,
     out: Path,
     settings: Settings,
@@ -65,9 +65,9 @@ def peers(
     """
     check_use(
         settings,
-        "study peers",
-        None if "diffusion" in kinds else "study peers without the kind diffusion",
-        "study peers while run.minutes is above 0" if settings.run.minutes else None,
+        "study baselines",
+        None if "diffusion" in kinds else "study baselines without the kind diffusion",
+        "study baselines while run.minutes is above 0" if settings.run.minutes else None,
     )
     if not kinds or REFERENCE in kinds or len(set(kinds)) < len(kinds):
         raise SyndiffError(
@@ -77,8 +77,8 @@ def peers(
         if value < 1:
             raise SyndiffError(f"--{name} is {value}; expected 1 or more.")
     for kind in kinds:
-        if kind in PEERS:
-            PEERS[kind]()  # a library that is missing shows here, not after hours of training
+        if kind in BASELINES:
+            BASELINES[kind]()  # a library that is missing shows here, not after hours of training
     dataset = open_checked(data)
     arms: tuple[Kind, ...] = (REFERENCE, *kinds)
     about = {"kinds": list(arms), "splits": splits, "split_method": split_method, "minutes": settings.run.minutes}
@@ -105,13 +105,13 @@ def peers(
         tables.setdefault(cell.kind, []).append(rows)
         log.info(f"{cell.folder}: mean {side} Dice {mean_case_dice(rows):.3f} after {steps_done(cell.folder):,} steps")
     content = tabulate(tables, REFERENCE)
-    write_json(out / f"peers_{side}.json", {"study": about, "side": side, "seed": seed, "arms": content})
+    write_json(out / f"baselines_{side}.json", {"study": about, "side": side, "seed": seed, "arms": content})
     text = as_markdown(content, REFERENCE)
-    write_text(out / f"peers_{side}.md", text)
+    write_text(out / f"baselines_{side}.md", text)
     return text
 
 
-def _finish(cell: Cell, *, settings: Settings, dataset: DatasetFolder, side: Side, progress: bool) -> list[CaseRow]:
+def _finish(cell: Cell, *, settings: Settings, dataset: Dataset, side: Side, progress: bool) -> list[CaseRow]:
     """Train the cell or go on; its scores on one side of its split."""
     split, size = cell.split, settings.model.image_size
     best = train_segmenter(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syndiff.models.segmenter_settings import VIEWS
-from syndiff.models.views import make_views, undo_views
+from syndiff.models.tta import make_views, undo_views
 
 
 @given(st.sampled_from(VIEWS), st.integers(1, 9), st.integers(0, 99))

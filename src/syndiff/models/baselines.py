@@ -6,20 +6,20 @@ from torch import Tensor, nn
 
 from syndiff.models.control import PlainNetwork
 from syndiff.models.network import WeightSource
-from syndiff.models.segmenter_settings import PeerKind, SegmenterSettings
+from syndiff.models.segmenter_settings import BaselineKind, SegmenterSettings
 
 _MEAN, _SPREAD = 0.5, 0.25
 """What brings images in [0, 1] to about zero mean and unit variance, which these networks are made for."""
 
 
-class Peer(PlainNetwork):
-    """A network of MONAI, `kind` being a key of PEERS. MONAI is the extra `controls`."""
+class MonaiNetwork(PlainNetwork):
+    """A network of MONAI, `kind` being a key of BASELINES. MONAI is the extra `baselines`."""
 
-    def __init__(self, kind: PeerKind) -> None:
+    def __init__(self, kind: BaselineKind) -> None:
         super().__init__()
         self.kind = kind
         self.backbone, self.dropout = nn.Identity(), nn.Dropout(0.0)
-        self.network = PEERS[kind]()
+        self.network = BASELINES[kind]()
 
     def logits(self, image_bchw: Tensor) -> Tensor:
         """Mask logits at the size of the input."""
@@ -52,7 +52,7 @@ def _segresnet() -> nn.Module:
     return SegResNet(2, 16, 3, 1, blocks_down=(1, 2, 2, 4), blocks_up=(1, 1, 1))
 
 
-PEERS: dict[PeerKind, Callable[[], nn.Module]] = {
+BASELINES: dict[BaselineKind, Callable[[], nn.Module]] = {
     "unet": _unet,
     "attention-unet": _attention_unet,
     "segresnet": _segresnet,

@@ -1,4 +1,4 @@
-"""A painter that follows no donor: grey where it is asked, slowly if one likes."""
+"""An inpainter that follows no donor: grey where it is asked, slowly if one likes."""
 
 import time
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ class Grey:
     name, seen = "grey", Seen()
 
     def __init__(
-        self, batch_size: int = 1, fails: int = 0, seconds: float = 0.0, *, reads_outline: bool = False
+        self, batch_size: int = 1, fails: int = 0, seconds: float = 0.0, *, reads_lesion_mask: bool = False
     ) -> None:
         self.fails, self.seconds = fails, seconds
         self.capabilities = Capabilities(
-            margin=0.2, batch_size=batch_size, reads_outline=reads_outline, libraries=("scipy",)
+            margin=0.2, batch_size=batch_size, reads_lesion_mask=reads_lesion_mask, libraries=("scipy",)
         )
         self.prompts: list[str] = []
 

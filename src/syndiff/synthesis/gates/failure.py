@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from syndiff.data.masks import bounding_box
 
 
-def failed_paint(
+def inpainting_failure(
     source: NDArray, painted: NDArray[np.float32], mask: NDArray[np.bool_]
 ) -> tuple[dict[str, float | None], str | None]:
     """Find out whether a painting failed technically: NaN, black or unchanged inside the mask.

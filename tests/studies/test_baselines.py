@@ -1,4 +1,4 @@
-"""The peers study: the same minutes or steps for every network, several splits, kept cells, a paired table."""
+"""The study of baselines: the same minutes or steps for every network, several splits, kept cells, a paired table."""
 
 import json
 import shutil
@@ -40,11 +40,23 @@ def test_every_network_is_trained_on_every_split_and_kept(
     forked: ModuleType, syndiff, phantom: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    command = ["study", "peers", "--data", phantom, "--out", out, "--splits", 2, "--kinds", "diffusion", "segresnet"]
+    command = [
+        "study",
+        "baselines",
+        "--data",
+        phantom,
+        "--out",
+        out,
+        "--splits",
+        2,
+        "--kinds",
+        "diffusion",
+        "segresnet",
+    ]
     command += ["--seed", 1, "--minutes", 0]
     done = syndiff(*command, *TINY)
     assert done.status == 0, done.err
-    arms = json.loads((out / "peers_val.json").read_text())["arms"]
+    arms = json.loads((out / "baselines_val.json").read_text())["arms"]
     assert list(arms) == ["control", "diffusion", "segresnet"]
     assert all(len(arm["repeats"]) == 2 for arm in arms.values())
     splits = {number: json.loads((out / "splits" / f"{number}.json").read_text()) for number in (1, 2)}
@@ -62,14 +74,14 @@ def test_every_network_is_trained_on_every_split_and_kept(
     shutil.copytree(out / "splits", beside / "splits")
     command[command.index(out)] = beside
     assert syndiff(*command, "--workers", 2, *TINY).status == 0
-    found = json.loads((beside / "peers_val.json").read_text())["arms"]
+    found = json.loads((beside / "baselines_val.json").read_text())["arms"]
     assert found["segresnet"] == arms["segresnet"] and len(found["diffusion"]["repeats"]) == 2
     assert len([*(beside / "cells" / "diffusion").glob("*/checkpoints/best")]) == 2
     assert "--workers is 0" in syndiff(*command, "--workers", 0, *TINY).err
 
     assert "the control is always trained" in syndiff(*command, "--kinds", "unet", "unet", *TINY).err
     for idle in ("model.kind=control", "training.real_share=0.5"):
-        assert "no effect on `syndiff study peers`" in syndiff(*command, *TINY, idle).err
+        assert "no effect on `syndiff study baselines`" in syndiff(*command, *TINY, idle).err
     without = [*command[:5], tmp_path / "plain", "--kinds", "unet", *TINY]
     assert "without the kind diffusion" in syndiff(*without, "model.objective=v").err
     assert "while run.minutes is above 0" in syndiff(*command[:-2], *TINY).err
@@ -86,7 +98,7 @@ def test_a_missing_library_shows_before_anything_is_trained(
     for name in [name for name in sys.modules if name.partition(".")[0] == "monai"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [NoMonai(), *sys.meta_path])
-    command = ["study", "peers", "--data", phantom, "--out", tmp_path / "out", "--minutes", 0]
+    command = ["study", "baselines", "--data", phantom, "--out", tmp_path / "out", "--minutes", 0]
     missing = syndiff(*command, "--kinds", "diffusion", "segresnet", *TINY)
-    assert missing.status == 2 and "controls" in missing.err
+    assert missing.status == 2 and "baselines" in missing.err
     assert not (tmp_path / "out").exists()
