@@ -7,12 +7,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help install demo test lint same lock clean
+.PHONY: help install demo test lint docs same lock clean
 
 help:
 	@echo "make demo     the whole pipeline on built-in images; the report is runs/demo/report.html"
 	@echo "make test     style, types, floors and tests"
 	@echo "make lint     style, types and floors only"
+	@echo "make docs     the documentation as a site: build/site/index.html"
 	@echo "make same     REV=<commit>: small jobs there and here give the same numbers (five minutes)"
 	@echo "make install  only make .venv"
 	@echo "make lock     rewrite requirements.lock from what .venv holds"
@@ -45,6 +46,11 @@ lint: $(INSTALLED)
 # asks Python not to write what it compiled.
 test: lint
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+# The whole source is the repository, so that links between docs/ and results/ are links there too. See docs/conf.py.
+docs: $(INSTALLED)
+	$(BIN)/sphinx-build -W --keep-going -q -E -c docs -d build/doctrees -b html . build/site
+	@echo "build/site/index.html"
 
 same: $(INSTALLED)
 	$(BIN)/python scripts/same.py $(REV)

@@ -1,0 +1,59 @@
+"""What README and docs/ tell a user to type is understood: commands, options, settings, and the Python of a how-to."""
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tyro
+
+from syndiff import write_phantom
+from syndiff.bounds import kinds_of
+from syndiff.cli import Verb
+from syndiff.config.settings import sections
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+FILES = {"json", "jsonl", "yaml", "csv", "html", "safetensors"}
+"""Ends of names such as gates.json, which is a file and no setting."""
+
+
+def commands(page: Path) -> Iterator[str]:
+    """The commands of `syndiff` in the page's blocks of code, each as one line without comment."""
+    text = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
+    for line in re.findall(r"^    +(?:\.venv/bin/)?(syndiff .*)$", text, re.MULTILINE):
+        if "..." not in line and "VERB" not in line:
+            yield re.sub(r"\s{2,}[#(].*$", "", line)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_commands_are_understood(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    for command in commands(page):
+        try:
+            tyro.cli(Verb, prog="syndiff", args=shlex.split(command)[1:], config=config)  # type: ignore[call-overload]
+        except SystemExit as stop:
+            assert stop.code == 0, f"{command}\n{capsys.readouterr().out}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_settings_exist(page: Path) -> None:
+    owners = sections()
+    code = re.findall(r"`[^`]+`|^    .*$|^\w[\w.]*=.*$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    for section, name in re.findall(rf"(?<![\w./-])({'|'.join(owners)})\.(\w+)", "\n".join(code)):
+        assert name in kinds_of(owners[section]) or name in FILES | {"NAME"}, f"{section}.{name}"
+
+
+def test_the_inpainter_of_the_how_to_makes_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs/how-to/add-an-inpainter.md").read_text(encoding="utf-8")
+    inpainter, script = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    write_phantom(tmp_path / "my-polyps", groups=4, frames=2, height=96, width=112)
+    (tmp_path / "red_spot.py").write_text(inpainter, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    exec(compile(script.replace("count=20", "count=2"), os.fspath(tmp_path / "script.py"), "exec"), {})
+    assert len(list((tmp_path / "synthetic" / "images").iterdir())) == 2
+    assert (tmp_path / "split.json").is_file()
