@@ -1,5 +1,6 @@
 """What README and docs/ tell a user to type is understood: commands, options, settings, and the Python of a how-to."""
 
+import json
 import os
 import re
 import shlex
@@ -57,3 +58,15 @@ def test_the_inpainter_of_the_how_to_makes_cases(tmp_path: Path, monkeypatch: py
     exec(compile(script.replace("count=20", "count=2"), os.fspath(tmp_path / "script.py"), "exec"), {})
     assert len(list((tmp_path / "synthetic" / "images").iterdir())) == 2
     assert (tmp_path / "split.json").is_file()
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cells = json.loads((ROOT / "docs" / "tutorials" / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    assert not any(cell.get("outputs") for cell in cells), "the notebook is kept without outputs"
+    monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path))
+    names: dict[str, object] = {}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)
+    assert (tmp_path / "run" / "report.html").is_file()

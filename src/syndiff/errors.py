@@ -15,6 +15,12 @@ class SyndiffError(ValueError):
 
     The message names the file or the setting, what was found, what was expected and how to mend it.
     The command line prints it without a traceback and exits with status 2.
+
+    >>> try:
+    ...     syndiff.load("nowhere")
+    ... except syndiff.SyndiffError as error:
+    ...     print(str(error)[:52])
+    nowhere holds no trained model (no checkpoints/best)
     """
 
 

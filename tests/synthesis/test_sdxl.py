@@ -388,7 +388,7 @@ def test_a_lora_changes_the_picture_and_is_named_with_its_hash(tiny: Path, tmp_p
     (described,) = with_lora.describe()["settings"]["loras"]
     digest = sha256(lora / "pytorch_lora_weights.safetensors")
     assert described == {"file": str(lora), "weight": 1.0, "hash": digest}
-    assert plain.describe()["settings"]["loras"] == [] and "peft" in with_lora.libraries
+    assert plain.describe()["settings"]["loras"] == [] and "peft" in with_lora.capabilities.libraries
 
 
 def test_two_loras_work_together(tiny: Path, tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ def load_settings(
 
     `values` go by section.name and are never read as text: {"synthesis.model": "on"} is a model called on.
 
+    >>> chosen = syndiff.load_settings("compact", values={"training.steps": 500})
+    >>> chosen.training.steps
+    500
+
     Raises SyndiffError for a preset, section or setting that does not exist, for a value that its setting cannot have,
     and for a setting that `overrides` and `values` give twice.
     """

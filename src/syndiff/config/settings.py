@@ -44,7 +44,10 @@ class RunSettings(Section):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Every setting, by the section that owns it.
+    """Every setting, by the section that owns it; `load_settings` makes them.
+
+    >>> syndiff.load_settings("paper").model.image_size
+    256
 
     Raises SyndiffError for settings of two sections that do not go together.
     """

@@ -30,7 +30,12 @@ _KEYS = frozenset({"name", "modality", "classes", "mask_threshold", "licence"})
 
 @dataclass(frozen=True)
 class Case:
-    """One image with its mask. `group` is the patient or video it comes from, None when unknown."""
+    """One image with its mask. `group` is the patient or video it comes from, None when unknown.
+
+    >>> case = syndiff.Dataset.open("my-polyps").cases[0]
+    >>> case.image.name == f"{case.id}.png"
+    True
+    """
 
     id: str
     image: Path
@@ -47,6 +52,9 @@ class Dataset:
     value above which a mask is foreground, None when masks hold 0 and one other value. `modality` and
     `licence` are empty when dataset.json does not give them. `cases` are sorted by id.
     `ignored` are entries of images/ and masks/ that are no readable image files.
+
+    >>> syndiff.Dataset.open("my-polyps").classes
+    {1: 'polyp'}
     """
 
     root: Path
@@ -59,8 +67,11 @@ class Dataset:
     ignored: tuple[Path, ...] = ()
 
     @classmethod
-    def open(cls, root: Path) -> "Dataset":
+    def open(cls, root: Path | str) -> "Dataset":
         """Open a dataset folder: names and tables are checked, no image is decoded.
+
+        >>> dataset = syndiff.Dataset.open("my-polyps")
+        >>> image, mask = dataset.load(dataset.cases[0])  # HxWx3 uint8 or uint16, and HxW bool
 
         Optional beside images/ and masks/: dataset.json (name, modality, classes, mask_threshold, licence),
         groups.csv (`case,group`) and captions.csv (`case,caption`), each naming every case once.
@@ -70,6 +81,7 @@ class Dataset:
         Raises SyndiffError for a missing folder or image or mask, two files of one name, names that cannot be written
         everywhere, and tables or settings that do not fit or bear almost the right name.
         """
+        root = Path(root)
         root = Path(root)
         check_root(root)
         description = _read_description(root / "dataset.json")

@@ -46,7 +46,13 @@ _GOOD_DEVIATION = 0.02
 
 @dataclass(frozen=True)
 class Split:
-    """The case ids of each side, how they were drawn, and the dataset they were drawn from."""
+    """The case ids of each side, how they were drawn, and the dataset they were drawn from.
+
+    >>> split = syndiff.split("my-polyps")
+    >>> split.write("split.json")
+    >>> syndiff.Split.read("split.json") == split
+    True
+    """
 
     method: str
     seed: int
@@ -70,9 +76,9 @@ class Split:
         write_json(Path(path), dataclasses.asdict(self))
 
     @classmethod
-    def read(cls, path: Path) -> Self:
+    def read(cls, path: Path | str) -> Self:
         """Read a split; a damaged one, an empty side or a case listed twice is a SyndiffError naming it."""
-        content = read_json(path)
+        content = read_json(path := Path(path))
         if not isinstance(content, dict) or content.keys() != _KINDS.keys():
             raise SyndiffError(
                 f"{path} is not a split: it must hold {', '.join(_KINDS)} and nothing else. "

@@ -29,6 +29,9 @@ class Predicted:
     problems: a sentence for each image without a prediction of its own: it is unreadable, or another file has the
         mask's name, such as a mask that somebody corrected.
     ignored: names in the folder of images that are none, by kind; hidden ones are not counted.
+
+    >>> syndiff.predict("runs/mine", "my-polyps/images", "masks").problems
+    []
     """
 
     written: int = 0
@@ -60,7 +63,9 @@ def load(
     test-time views that the model does not have.
 
     >>> segmenter = syndiff.load("runs/mine")
-    >>> segmenter.predict(image).mask  # image: HxWx3 uint8 or uint16; mask: HxW bool
+    >>> mask = segmenter.predict(image).mask  # image: HxWx3 uint8 or uint16; mask: HxW bool
+    >>> mask.shape == image.shape[:2]
+    True
     """
     run = Path(run)
     return SegmenterPredictor.load(_checkpoint(run), name=run.name, seed=seed, timestep=timestep, steps=steps, tta=tta)
@@ -86,7 +91,9 @@ def predict(
     Raises SyndiffError for a folder without images, two images of one stem, a run without a model, and an `out` that
     holds other files or masks of another run or other settings.
 
-    >>> syndiff.predict("runs/mine", "new-images", "masks").written
+    >>> made = syndiff.predict("runs/mine", "my-polyps/images", "masks")
+    >>> made.written + made.present == len(syndiff.Dataset.open("my-polyps").cases)
+    True
     """
     run, images, out = Path(run), Path(images), Path(out)
     paths, ignored = _list_images(images, out)

@@ -124,8 +124,12 @@ class SegmenterPredictor:
         return cls(model, stored["image_size"], name=name, seed=seed, tta=tta or stored["inference_tta"])
 
     @torch.inference_mode()
-    def predict(self, image: NDArray, *, case_id: str) -> Prediction:
-        """Segment one image, HxWx3 uint8 or uint16 of any size; the noise is seeded by (seed, case_id)."""
+    def predict(self, image: NDArray, *, case_id: str = "") -> Prediction:
+        """Segment one image, HxWx3 uint8 or uint16 of any size; the noise is seeded by (seed, case_id).
+
+        Raises SyndiffError for an array of another shape or type, and where the network computes no finite numbers.
+        """
+        check_image(image)
         clock = StageClock(self.device)
         # 1. To the model's square, in [0, 1], and the noise it begins with.
         with clock.stage("preprocess"):
@@ -167,6 +171,15 @@ class SegmenterPredictor:
     def _check(self, logits: Tensor, case_id: str) -> None:
         """A network that has gone wrong must not look like an image without a lesion."""
         check_answer(f"{self.name} does not answer for {case_id}", logits)
+
+
+def check_image(image: NDArray) -> None:
+    """Raise SyndiffError unless `image` is HxWx3 in uint8 or uint16."""
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype not in (np.uint8, np.uint16):
+        raise SyndiffError(
+            f"The image is an array of shape {image.shape} and type {image.dtype}; expected height x width x 3 in "
+            "uint8 or uint16. Repeat a grey image three times, and scale values from 0 to 1 by 255."
+        )
 
 
 def check_answer(what: str, logits: Tensor) -> None:

@@ -19,6 +19,10 @@ class Prediction:
     probability: HxW float32 in [0, 1].
     seconds: wall time of each stage in the order the stages ran, for example
         preprocess, encode, denoise, decode, postprocess.
+
+    >>> answer = syndiff.load("runs/mine").predict(image)
+    >>> bool(0 <= answer.probability.min() <= answer.probability.max() <= 1)
+    True
     """
 
     mask: NDArray[np.bool_]

@@ -12,13 +12,18 @@ SMALLEST_SIDE = 64  # pixels; below it a small polyp is a handful of them
 
 
 def write_phantom(
-    root: Path, *, groups: int = 20, frames: int = 5, height: int = 288, width: int = 352, seed: int = 0
+    root: Path | str, *, groups: int = 20, frames: int = 5, height: int = 288, width: int = 352, seed: int = 0
 ) -> None:
     """Write a synthetic colonoscopy dataset of `groups` sequences of `frames` frames of height x width to `root`.
 
     The bytes depend on the arguments alone, and a sequence on (seed, its number) alone: a larger phantom begins
     with the smaller one. Raises SyndiffError when `root` already holds something or a number makes no sense.
+
+    >>> syndiff.write_phantom("phantom", groups=4, frames=1, height=64, width=80)
+    >>> len(syndiff.Dataset.open("phantom").cases)
+    4
     """
+    root = Path(root)
     for name, value, least in (("groups", groups, 1), ("frames", frames, 1), ("seed", seed, 0)):
         if value < least:
             raise SyndiffError(f"A phantom with {name} {value} was asked for; {name} must be at least {least}.")

@@ -73,6 +73,9 @@ class Adapted:
     """An inpainter that was taught: its run folder, its weights, and their loss on validation cases, if it was judged.
 
     `weights` is a checkpoint folder of a compact inpainter, the file of a LoRA for sdxl.
+
+    >>> syndiff.adapt("my-polyps", "runs/inpainter", settings=settings).inpainter
+    'compact'
     """
 
     run: Path
@@ -106,7 +109,8 @@ def adapt(
     Raises SyndiffError for settings that cannot be, or have no effect here, and for an inpainter to start from that may
     have seen held-out cases.
 
-    >>> syndiff.adapt("my-polyps", "runs/inpainter")
+    >>> adapted = syndiff.adapt("my-polyps", "runs/inpainter", settings=settings)
+    >>> learned = syndiff.load_settings("compact", values={"synthesis.model": str(adapted.run)})
     """
     settings, out = settings or load_settings(), Path(out)
     dataset, split, grammar = _ready(data, split, out, settings)

@@ -28,6 +28,10 @@ class Evaluation:
 
     `scores` are dice, iou, precision, recall, hd95 and nsd. `out` holds per_case.csv, summary.json, timing.json and the
     predicted masks.
+
+    >>> dice = syndiff.evaluate("runs/mine", "my-polyps").scores["dice"]
+    >>> 0 <= dice.mean <= 1
+    True
     """
 
     out: Path
@@ -60,7 +64,8 @@ def evaluate(
     Raises SyndiffError for a dataset that is not the run's own and, with `external`, for one that is, or that the run
     or anything behind its synthetic cases has seen.
 
-    >>> print(syndiff.evaluate("runs/mine", "my-polyps"))
+    >>> print(syndiff.evaluate("runs/mine", "my-polyps"))  # doctest: +ELLIPSIS
+    3 cases of ...
     """
     run, dataset = Path(run), open_checked(Path(data), progress=progress)
     split = Split.read(run / "split.json")

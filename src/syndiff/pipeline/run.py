@@ -50,7 +50,11 @@ CONTROL, REAL, BOTH = ARMS
 
 @dataclass(frozen=True)
 class RunResult:
-    """A finished `run`: its folder, its report (one HTML file), and the report's main table as text."""
+    """A finished `run`: its folder, its report (one HTML file), and the report's main table as text.
+
+    >>> syndiff.run("my-polyps", "runs/whole", settings=settings).report.name
+    'report.html'
+    """
 
     out: Path
     report: Path
@@ -79,7 +83,9 @@ def run(
     Raises SyndiffError before `out` is made for everything that settings, split and files can tell; and at the end,
     with the report of the other two arms written, where no synthetic case was accepted.
 
-    >>> print(syndiff.run("my-polyps", "runs/mine").table)
+    >>> result = syndiff.run("my-polyps", "runs/whole", settings=settings)
+    >>> print(result.table)  # doctest: +ELLIPSIS
+                          control ...
     """
     settings, out = settings or load_settings(), Path(out)
     job = _checked(Path(data), out, settings, split_method=split_method, seed=seed, fetch=True, progress=progress)

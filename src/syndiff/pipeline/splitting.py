@@ -21,6 +21,8 @@ def split(data: Path | str, *, method: str = "auto", seed: int = 0) -> Split:
 
     >>> split = syndiff.split("my-polyps")
     >>> split.write("split.json")
+    >>> set(split.train) & set(split.test)
+    set()
     """
     return make_split(open_checked(Path(data)), method=method, seed=seed)
 

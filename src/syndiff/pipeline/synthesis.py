@@ -44,6 +44,10 @@ def synthesize(
 
     Raises SyndiffError for an inpainter or a segmenter of a gate that may have seen held-out cases, for settings
     without effect, and as `synthesize_cases` does.
+
+    >>> copy_paste = syndiff.load_settings("compact", values={"synthesis.inpainter": "copy_paste"})
+    >>> syndiff.synthesize("my-polyps", "synthetic", count=3, settings=copy_paste).accepted
+    3
     """
     settings, out = settings or load_settings(), Path(out)
     dataset, split, inpainter, segmenter = _ready(data, split, out, settings, seed=seed)
@@ -92,15 +96,25 @@ def plan_synthesis(
     )
 
 
-def merge(shards: Sequence[Path], data: Path, out: Path, *, count: int, backgrounds: str = "") -> SynthesisSummary:
+def merge(
+    shards: Sequence[Path | str], data: Path | str, out: Path | str, *, count: int, backgrounds: str = ""
+) -> SynthesisSummary:
     """Unite shards into the folder that one synthesis without shards would have made, byte for byte, with its page.
 
     Raises SyndiffError for a dataset that the shards were not made from, and as `merge_shards` does.
+
+    >>> from syndiff.synthesis.shards import Shard
+    >>> plain = syndiff.load_settings(values={"synthesis.inpainter": "copy_paste", "gates.mode": "off"})
+    >>> for part in (1, 2):
+    ...     shard = Shard(part, 2)
+    ...     made = syndiff.synthesize("my-polyps", f"part-{part}", count=4, settings=plain, shard=shard)
+    >>> syndiff.merge(["part-1", "part-2"], "my-polyps", "merged", count=4).accepted
+    4
     """
-    dataset = open_checked(data)
-    check_shards(shards, dataset)
-    summary = merge_shards(shards, out, dataset, count=count, least=0, backgrounds=backgrounds)
-    if (kept := shards[0] / FILE).is_file():
+    dataset, folders, out = open_checked(Path(data)), [Path(shard) for shard in shards], Path(out)
+    check_shards(folders, dataset)
+    summary = merge_shards(folders, out, dataset, count=count, least=0, backgrounds=backgrounds)
+    if (kept := folders[0] / FILE).is_file():
         write_bytes(out / FILE, kept.read_bytes())
     build_synthesis_page(out)
     return summary

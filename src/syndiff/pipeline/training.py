@@ -132,7 +132,11 @@ def _identity(added: Path) -> str:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained segmenter: its run folder, the best checkpoint there, and that one's mean Dice on validation cases."""
+    """A trained segmenter: its run folder, the best checkpoint there, and that one's mean Dice on validation cases.
+
+    >>> 0 <= syndiff.train("my-polyps", "runs/mine", settings=settings).val_dice <= 1
+    True
+    """
 
     run: Path
     checkpoint: Path
@@ -160,7 +164,9 @@ def train(
     Raises SyndiffError for settings that cannot be, or have no effect here, and for synthetic cases that may have seen
     held-out ones.
 
-    >>> syndiff.train("my-polyps", "runs/mine", settings=syndiff.load_settings("demo")).val_dice
+    >>> trained = syndiff.train("my-polyps", "runs/mine", settings=settings)
+    >>> trained.checkpoint.parent.name
+    'checkpoints'
     """
     settings, out = settings or load_settings(), Path(out)
     dataset, split, sources = _sources(data, split, out, synthetic, settings)

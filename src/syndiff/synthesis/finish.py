@@ -13,7 +13,12 @@ from syndiff.synthesis.sheet import comparison_sheet
 
 @dataclass(frozen=True)
 class SynthesisSummary:
-    """What a synthetic dataset folder holds: samples accepted, attempts made, rejections by reason."""
+    """What a synthetic dataset folder holds: samples accepted, attempts made, rejections by reason.
+
+    >>> summary = syndiff.synthesize("my-polyps", "synthetic", count=3, settings=copy_paste)
+    >>> summary.accepted, summary.attempts - sum(summary.reasons.values())
+    (3, 3)
+    """
 
     out: Path
     account: Acceptance

@@ -1,0 +1,77 @@
+"""`import syndiff`: every name is documented by an example that runs, imports are light, nothing is printed."""
+
+import ast
+import doctest
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import syndiff
+from syndiff.models.prediction import check_image
+
+TINY = {
+    **{"model.image_size": 32, "model.denoiser_channels": 16, "model.condition_channels": 16},
+    **{"training.steps": 2, "training.batch_size": 2, "training.coarse_share": 0.0},
+    **{"inpainter.crop_size": 64, "inpainter.channels": (32, 32, 32), "inpainter.caption_layers": 1},
+    **{"adapt.steps": 1, "adapt.crops": 4, "adapt.batch_size": 2},
+}
+RUN = {"compact.steps": 1, "gates.mode": "report"}
+ORDER = ["split", "synthesize", "merge", "train", "evaluate", "adapt", "run"]
+"""Names whose examples make what others use."""
+
+
+def test_every_name_is_there_and_no_other() -> None:
+    for name in syndiff.__all__:
+        assert inspect.getdoc(getattr(syndiff, name))
+    assert set(syndiff.__all__) <= set(dir(syndiff))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = syndiff.nothing
+    tree = ast.parse(Path(syndiff.__file__).read_text())
+    typed = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert typed - {"TYPE_CHECKING", "Any"} == set(syndiff.__all__)
+
+
+def test_the_package_is_light() -> None:
+    seen = "import sys, syndiff; print(sorted({'torch', 'numpy', 'PIL', 'yaml'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.slow
+def test_every_example_runs_and_prints_nothing_else(
+    phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    phantom.rename(tmp_path / "my-polyps")
+    monkeypatch.chdir(tmp_path)
+    dataset = syndiff.Dataset.open("my-polyps")
+    whole = syndiff.load_settings(values=TINY | RUN)
+    train = {name: value for name, value in TINY.items() if name.startswith(("model.", "training."))}
+    adapt = {name: value for name, value in TINY.items() if name.startswith(("inpainter.", "adapt."))}
+    of = {name: syndiff.load_settings(values=train) for name in ("train", "Trained")}
+    of |= {name: syndiff.load_settings(values=adapt) for name in ("adapt", "Adapted")}
+    shared = {"syndiff": syndiff, "image": dataset.load(dataset.cases[0])[0]}
+    runner, finder = doctest.DocTestRunner(), doctest.DocTestFinder(recurse=False)
+    for name in [*ORDER, *sorted(set(syndiff.__all__) - set(ORDER))]:
+        value = getattr(syndiff, name)
+        (example,) = finder.find(value, name, globs=shared)
+        if name == "Dataset":
+            example.examples += finder.find(value.open, "Dataset.open", globs=shared)[0].examples
+        assert example.examples, f"{name} has no example"
+        example.globs = shared | {"settings": of.get(name, whole)}
+        capsys.readouterr()
+        report: list[str] = []
+        assert not runner.run(example, clear_globs=False, out=report.append).failed, "".join(report)
+        shared |= {key: made for key, made in example.globs.items() if key != "settings"}
+        assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((8, 8), np.uint8), ((8, 8, 4), np.uint8), ((8, 8, 3), np.float64), ((0, 8, 3), np.uint8)]
+)
+def test_an_array_that_is_no_image_is_refused(shape: tuple[int, ...], kind: type) -> None:
+    with pytest.raises(syndiff.SyndiffError, match="expected height x width x 3 in uint8"):
+        check_image(np.zeros(shape, kind))
+    check_image(np.zeros((8, 9, 3), np.uint16))
