@@ -266,7 +266,7 @@ def test_a_loss_that_is_not_finite_names_the_step(syndiff, phantom, split_file, 
         ("synthesis.model=somewhere", "no effect"),
         ("nonsense", "section.name=value"),
         ("run.minutes=3", "no effect"),
-        ("model.autoencoder=[a", "YAML"),
+        ("inpainter.channels=[a", "YAML"),
         ("training.steps=true", "expected a whole number"),
     ],
 )

@@ -11,6 +11,7 @@ from syndiff.config.loading import load_settings, preset_names
 from syndiff.config.settings import Settings, names_of, sections
 from syndiff.config.uses import USES, check_use
 from syndiff.errors import SyndiffError
+from syndiff.renamed import RENAMED, settings_now
 
 LIKE_YAML = [
     "2025-07-15",
@@ -48,22 +49,30 @@ def test_quotes_that_a_shell_left_are_no_part_of_a_text() -> None:
     assert load_settings(overrides=['synthesis.model="a b"']).synthesis.model == "a b"
 
 
-@pytest.mark.parametrize(
-    ("overrides", "values"),
-    [
-        (["training.steps=5", "training.steps=6"], {}),
-        (["run.minutes=5"], {"run.minutes": 6.0}),
-    ],
-)
-def test_a_setting_that_is_given_twice_is_refused(overrides: list[str], values: dict[str, object]) -> None:
-    with pytest.raises(SyndiffError, match="give it once"):
-        load_settings(overrides=overrides, values=values)
+def test_of_several_the_last_counts_but_an_option_does_not_hide_a_setting() -> None:
+    assert load_settings(overrides=["training.steps=5", "training.steps=6"]).training.steps == 6
+    with pytest.raises(SyndiffError, match=r"run\.minutes=5: an option gives run\.minutes too, 6\.0; give it once"):
+        load_settings(overrides=["run.minutes=5"], values={"run.minutes": 6.0})
+
+
+def test_earlier_names_are_told_the_present_one(tmp_path: Path) -> None:
+    for old, new in RENAMED.items():
+        with pytest.raises(SyndiffError, match=f"{old.split('.')[0]}.*it is called {new} now"):
+            load_settings(overrides=[f"{old}=1"])
+    stored = {"painter": {"crop_size": 64}, "training": {"decay": "none", "clip": 1.0, "steps": 5}, "seed": 0}
+    assert settings_now(stored) == {
+        "inpainter": {"crop_size": 64},
+        "training": {"lr_schedule": "constant", "grad_clip": 1.0, "steps": 5},
+        "seed": 0,
+    }
+    known = set(names_of(*sections()))
+    assert set(RENAMED.values()) <= known and not set(RENAMED) & known
 
 
 def test_an_option_of_a_verb_is_checked_like_any_setting() -> None:
     with pytest.raises(SyndiffError, match=r"^training\.steps is 0, expected 1 to"):
         load_settings(values={"training.steps": 0})
-    with pytest.raises(SyndiffError, match="did you mean steps"):
+    with pytest.raises(SyndiffError, match="did you mean 'steps'"):
         load_settings(values={"training.step": 5})
 
 

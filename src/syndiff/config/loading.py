@@ -43,7 +43,7 @@ def load_settings(
     500
 
     Raises SyndiffError for a preset, section or setting that does not exist, for a value that its setting cannot have,
-    and for a setting that `overrides` and `values` give twice.
+    and for a setting that both `overrides` and `values` give.
     """
     if preset not in preset_names():
         raise SyndiffError(f"preset {preset!r} is unknown; choose one of {', '.join(preset_names())}.")
@@ -89,15 +89,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _single(overrides: Sequence[str], values: Mapping[str, object]) -> list[Layer]:
-    """A layer for each setting that the command line gives, none of them twice."""
+    """A layer for each setting that the command line gives: of several --set the last one, as of any flag."""
     layers: dict[str, Layer] = {}
     for item in overrides:
         path, equals, text = item.partition("=")
         section, dot, name = path.partition(".")
         if not equals or not dot:
             raise SyndiffError(f"--set {shown(item)}: expected section.name=value, for example training.steps=500.")
-        if path in layers:
-            raise SyndiffError(f"--set {shown(item)}: {path} is set twice ({layers[path][0]}); give it once.")
         layers[path] = (f"--set {item}", {section: {name: _value(item, section, name, text)}})
     for path, value in values.items():
         section, _, name = path.partition(".")
