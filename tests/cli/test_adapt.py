@@ -11,12 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from syndiff.data import inspection
 from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split, make_split
 from syndiff.phantom import write_phantom
-from syndiff.pipeline import adaptation
+from syndiff.pipeline import adaptation, synthesis
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.checkpoints import best_checkpoint
 
@@ -225,7 +224,7 @@ def test_the_test_cases_are_never_read(
     split.unlink()
     make_split(Dataset.open(phantom)).write(split)
     assert kept and Split.read(split).test == kept
-    for module in (inspection, adaptation):
+    for module in (synthesis, adaptation):
         monkeypatch.setattr(module, "open_checked", checked_and_destroyed)
     given = ["--data", phantom, "--split", split]
     learned = syndiff("adapt", *given, "--out", tmp_path / "adapted", *TINY)

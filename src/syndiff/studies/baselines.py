@@ -2,44 +2,29 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
-from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.loading import load_cases
-from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.evaluate import CaseRow
 from syndiff.files import write_json, write_text
 from syndiff.models.baselines import BASELINES
-from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter_settings import Kind
 from syndiff.pipeline.early import check_segmenters
 from syndiff.pipeline.splitting import stored_split
-from syndiff.pipeline.training import plan_segmenters, train_segmenter
-from syndiff.studies.cells import case_scores, in_processes, mean_case_dice, part_of_the_threads
+from syndiff.pipeline.training import plan_segmenters
+from syndiff.studies.cells import part_of_the_threads
 from syndiff.studies.choices import Side
 from syndiff.studies.table import as_markdown, tabulate
-from syndiff.training.checkpoints import steps_done
-from syndiff.training.planning import PLAN, Plan
+from syndiff.studies.training_cell import TrainingCell, finish_cells
+from syndiff.training.planning import PLAN
 from syndiff.training.run_folder import open_run
 
 log = logging.getLogger("syndiff")
 REFERENCE: Kind = "control"
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training: a kind of network on one split, whose seed it shares."""
-
-    folder: Path
-    kind: Kind
-    plan: Plan
-    split: Split
 
 
 def baselines(
@@ -88,7 +73,8 @@ def baselines(
         del config["training"]["steps"]  # plan.json has the steps
     used = {section: config[section] for section in ("model", "training", "augmentation")}
     open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **used})
-    cells, begun = [], (out / "cells").is_dir()
+    begun = (out / "cells").is_dir()
+    cells = []
     for number in range(seed, seed + splits):
         path = out / "splits" / f"{number}.json"
         split = stored_split(dataset, path, method=split_method, seed=number)
@@ -98,32 +84,12 @@ def baselines(
         train_cases = load_cases([(dataset, split.train)], settings.model.image_size)
         with part_of_the_threads(workers):
             plans = plan_segmenters(out / PLAN, settings, train_cases, arms, told=number == seed and not begun)
-        cells += [Cell(out / "cells" / kind / str(number), kind, plans[kind], split) for kind in arms]
-    finish = partial(_finish, settings=settings, dataset=dataset, side=side, progress=workers == 1)
-    tables: dict[str, list[list[CaseRow]]] = {}
-    for cell, rows in zip(cells, in_processes(finish, cells, workers), strict=True):
-        tables.setdefault(cell.kind, []).append(rows)
-        log.info(f"{cell.folder}: mean {side} Dice {mean_case_dice(rows):.3f} after {steps_done(cell.folder):,} steps")
-    content = tabulate(tables, REFERENCE)
+        for kind in arms:
+            chosen = replace(settings, model=replace(settings.model, kind=kind))
+            folder = out / "cells" / kind / str(number)
+            cells.append(TrainingCell(folder, kind, chosen, plans[kind], split, split.seed, noise_seed=split.seed))
+    content = tabulate(finish_cells(cells, dataset, side, workers), REFERENCE)
     write_json(out / f"baselines_{side}.json", {"study": about, "side": side, "seed": seed, "arms": content})
     text = as_markdown(content, REFERENCE)
     write_text(out / f"baselines_{side}.md", text)
     return text
-
-
-def _finish(cell: Cell, *, settings: Settings, dataset: Dataset, side: Side, progress: bool) -> list[CaseRow]:
-    """Train the cell or go on; its scores on one side of its split."""
-    split, size = cell.split, settings.model.image_size
-    best = train_segmenter(
-        cell.folder,
-        replace(settings, model=replace(settings.model, kind=cell.kind)),
-        cell.plan,
-        split,
-        load_cases([(dataset, split.train)], size),
-        load_cases([(dataset, split.val)], size),
-        synthetic=None,
-        seed=split.seed,
-        progress=progress,
-    )
-    predictor = SegmenterPredictor.load(best, name=cell.kind, seed=split.seed)
-    return case_scores(cell.folder / "eval", best, predictor, dataset, split, side)

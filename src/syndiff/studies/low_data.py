@@ -3,9 +3,8 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -13,21 +12,17 @@ from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
 from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
-from syndiff.data.loading import load_cases
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.evaluate import CaseRow
 from syndiff.files import write_json, write_text
-from syndiff.models.prediction import SegmenterPredictor
 from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
 from syndiff.pipeline.factories import make_gates, make_inpainter
 from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
 from syndiff.pipeline.splitting import stored_split
-from syndiff.pipeline.training import train_segmenter
-from syndiff.studies.cells import case_scores, in_processes, mean_case_dice
 from syndiff.studies.choices import Side, Source
 from syndiff.studies.table import as_markdown, tabulate
+from syndiff.studies.training_cell import TrainingCell, finish_cells
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.grammar import Grammar
 from syndiff.training.planning import Plan
@@ -49,7 +44,7 @@ _ASKS: dict[str, tuple[Source, ...]] = {"elsewhere": ("elsewhere", "elsewhere-un
 
 
 @dataclass(frozen=True)
-class Arm:
+class StudyArm:
     """Real cases and `share` times as many added ones, if any: the first synthetic ones in the folder `added`.
 
     With `real` that is a dataset of another origin, of which they are drawn by the split's seed.
@@ -68,20 +63,6 @@ class Arm:
         if self.real:
             names = np.random.default_rng(split.seed).permutation(sorted(names)).tolist()
         return folder, names[: round(self.share * len(split.train))]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training of an arm, in its run folder."""
-
-    folder: Path
-    arm: Arm
-    seed: int
-
-    @classmethod
-    def of(cls, out: Path, arm: Arm, seed: int) -> Self:
-        """The cell in the study's folder `out`."""
-        return cls(out / "cells" / arm.name.replace(" ", "-") / str(seed), arm, seed)
 
 
 def low_data(
@@ -110,6 +91,49 @@ def low_data(
     resamples groups. `workers` trainings run at a time.
     """
     asked, sources = sources, _chosen(sources, {"elsewhere": elsewhere, "others": others})
+    _check_choices(settings, sources, groups=groups, repeats=repeats, shares=shares, workers=workers)
+    # 1. A few groups of the training side; validation stays what it is.
+    dataset = open_checked(data)
+    whole = stored_split(dataset, out / "whole_split.json", method="auto", seed=seed)
+    split = few_groups(dataset, whole, groups, seed)
+    _check_cases(settings, dataset, split, sources, shares=shares, elsewhere=elsewhere, others=others, seed=seed)
+    about = {"groups": groups, "steps": steps, "shares": list(shares), "elsewhere": str(elsewhere or "")}
+    about |= {"sources": list(sources)} if asked else {}
+    about |= {"others": str(others)} if others is not None else {}
+    open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **settings.recorded()})
+    whole.write(out / "whole_split.json")
+    split.write(out / "split.json")
+    log.info(str(split))
+
+    # 2. The inpainters and their synthetic cases; the first segmenter of real cases is a gate.
+    def cell(arm: StudyArm, seed: int) -> TrainingCell:
+        folder = out / "cells" / arm.name.replace(" ", "-") / str(seed)
+        added = arm.cases(split, dataset) if arm.added else None
+        return TrainingCell(folder, arm.name, settings, Plan(steps=steps), split, seed, added=added)
+
+    judge = cell(StudyArm(REAL), seed)
+    judge.train_and_score(dataset, side, progress=True)
+    gated = replace(settings, gates=replace(settings.gates, segmenter=str(judge.folder)))
+    synthetic = synthetic_arms(dataset, split, out, gated, sources, shares=shares, elsewhere=elsewhere, seed=seed)
+    more = [StudyArm(f"{_NAMES['others']}, {share:.0%}", others, share, real=True) for share in shares if others]
+    arms = [StudyArm(REAL), *synthetic, *more]
+
+    # 3. The cells and the table.
+    cells = [cell(arm, seed + repeat) for repeat in range(repeats) for arm in arms]
+    content = tabulate(finish_cells(cells, dataset, side, workers), REAL)
+    for arm in arms:
+        added = len(arm.cases(split, dataset)[1]) if arm.added else 0
+        content[arm.name] = {"added": added, **content[arm.name]}
+    write_json(out / f"low_data_{side}.json", {"study": about, "side": side, "arms": content})
+    text = as_markdown(content, REAL)
+    write_text(out / f"low_data_{side}.md", text)
+    return text
+
+
+def _check_choices(
+    settings: Settings, sources: Sequence[Source], *, groups: int, repeats: int, shares: Sequence[float], workers: int
+) -> None:
+    """Raise SyndiffError for settings that these sources do not use, and for numbers that cannot be."""
     own = {"own", "own-ungated"} & set(sources)
     check_use(
         settings,
@@ -127,10 +151,20 @@ def low_data(
         )
     if len({f"{share:.0%}" for share in shares}) < len(shares):
         raise SyndiffError(f"--shares {' '.join(map(str, shares))}: expected each whole percentage once.")
-    # 1. A few groups of the training side; validation stays what it is.
-    dataset = open_checked(data)
-    whole = stored_split(dataset, out / "whole_split.json", method="auto", seed=seed)
-    split = few_groups(dataset, whole, groups, seed)
+
+
+def _check_cases(
+    settings: Settings,
+    dataset: Dataset,
+    split: Split,
+    sources: Sequence[Source],
+    *,
+    shares: Sequence[float],
+    elsewhere: Path | None,
+    others: Path | None,
+    seed: int,
+) -> None:
+    """Raise SyndiffError for what the dataset and its few groups do not allow."""
     if elsewhere is not None:
         taught = replace(settings.synthesis, inpainter="compact", model=str(elsewhere))
         check_inpainter(replace(settings, synthesis=taught), split, dataset)
@@ -149,48 +183,6 @@ def low_data(
         plain = replace(settings, synthesis=copied, chosen=frozenset())
         check_synthesis(dataset, split, plain, make_inpainter(plain), seed=seed)
     check_segmenters(settings, ["diffusion"], fetch=True)
-    about = {"groups": groups, "steps": steps, "shares": list(shares), "elsewhere": str(elsewhere or "")}
-    if asked:
-        about["sources"] = list(sources)
-    if others is not None:
-        about["others"] = str(others)
-    open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **settings.recorded()})
-    whole.write(out / "whole_split.json")
-    split.write(out / "split.json")
-    log.info(str(split))
-
-    # 2. The inpainters and what they paint; the first segmenter of real cases is a gate.
-    finish = partial(
-        _finish,
-        settings=settings,
-        dataset=dataset,
-        split=split,
-        steps=steps,
-        side=side,
-    )
-    judge = Cell.of(out, Arm(REAL), seed)
-    finish(judge, progress=True)
-    painting = replace(settings, gates=replace(settings.gates, segmenter=str(judge.folder)))
-    painted = synthetic_arms(dataset, split, out, painting, sources, shares=shares, elsewhere=elsewhere, seed=seed)
-    more = [Arm(f"{_NAMES['others']}, {share:.0%}", others, share, real=True) for share in shares if others]
-    arms = [judge.arm, *painted, *more]
-
-    # 3. The cells.
-    cells = [Cell.of(out, arm, seed + repeat) for repeat in range(repeats) for arm in arms]
-    tables: dict[str, list[list[CaseRow]]] = {}
-    for cell, rows in zip(cells, in_processes(partial(finish, progress=workers == 1), cells, workers), strict=True):
-        tables.setdefault(cell.arm.name, []).append(rows)
-        log.info(f"{cell.folder}: mean {side} Dice {mean_case_dice(rows):.3f}")
-
-    # 4. The table.
-    content = tabulate(tables, REAL)
-    for arm in arms:
-        added = len(arm.cases(split, dataset)[1]) if arm.added else 0
-        content[arm.name] = {"added": added, **content[arm.name]}
-    write_json(out / f"low_data_{side}.json", {"study": about, "side": side, "arms": content})
-    text = as_markdown(content, REAL)
-    write_text(out / f"low_data_{side}.md", text)
-    return text
 
 
 def _chosen(sources: Sequence[Source], folders: Mapping[str, Path | None]) -> tuple[Source, ...]:
@@ -257,8 +249,8 @@ def synthetic_arms(
     shares: Sequence[float],
     elsewhere: Path | None,
     seed: int,
-) -> list[Arm]:
-    """Adapt where it is needed, paint the largest share once for each source, and name an arm for each share."""
+) -> list[StudyArm]:
+    """Adapt where it is needed, synthesize the largest share once for each source, and name an arm for each share."""
     grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
     own = out / "inpainter"
     if {"own", "own-ungated"} & set(sources):
@@ -294,39 +286,9 @@ def synthetic_arms(
             ),
         )
         log.info(f"{name}: {summary}")
-        added = [Arm(f"{name}, {share:.0%}", folder, share) for share in shares]
+        added = [StudyArm(f"{name}, {share:.0%}", folder, share) for share in shares]
         for arm in added:
             if (found := len(arm.cases(split, dataset)[1])) < round(arm.share * len(split.train)):
                 log.warning(f"{arm.name}: only {found} synthetic cases were accepted for {len(split.train)} real ones")
         arms += added
     return arms
-
-
-def _finish(
-    cell: Cell,
-    *,
-    settings: Settings,
-    dataset: Dataset,
-    split: Split,
-    steps: int,
-    side: Side,
-    progress: bool,
-) -> list[CaseRow]:
-    """Train the cell or go on; its scores on one side of the split."""
-    size = settings.model.image_size
-    sources: list[tuple[Dataset, Sequence[str]]] = [(dataset, split.train)]
-    if cell.arm.added is not None:
-        sources.append(cell.arm.cases(split, dataset))
-    best = train_segmenter(
-        cell.folder,
-        settings,
-        Plan(steps=steps),
-        split,
-        load_cases(sources, size),
-        load_cases([(dataset, split.val)], size),
-        synthetic=cell.arm.added,
-        seed=cell.seed,
-        progress=progress,
-    )
-    predictor = SegmenterPredictor.load(best, name=cell.arm.name)
-    return case_scores(cell.folder / "eval", best, predictor, dataset, split, side)
