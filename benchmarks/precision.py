@@ -26,7 +26,7 @@ from syndiff.files import write_json
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.hardware import has_fast_bf16
 from syndiff.pipeline.adaptation import caption_lesions
-from syndiff.synthesis.grammar import Grammar
+from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.inpainting_pool import encode_crops

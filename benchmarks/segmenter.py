@@ -36,7 +36,7 @@ from syndiff.models.folding import fold_batch_norms
 from syndiff.models.hardware import channels_last
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter import initialise
-from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.models.settings import SegmenterSettings
 from syndiff.pipeline.run import peak_memory_gib
 from syndiff.training.loop import Task, fit
 from syndiff.training.planning import step_seconds

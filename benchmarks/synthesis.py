@@ -50,8 +50,8 @@ from syndiff.pipeline.factories import make_gates, make_inpainter
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
 from syndiff.synthesis.gates.panel import Gates
-from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
+from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.synthesis.shards import WHOLE, Shard
 
@@ -182,7 +182,7 @@ class Bench:
         """A tiny pipeline, written and loaded as a real one is, with steps that take as long as real ones."""
         sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
         from syndiff.synthesis.inpainters.sdxl import Sdxl
-        from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings
+        from syndiff.synthesis.inpainters.settings import SdxlSettings
         from tiny_pipelines import save_tiny_pipeline  # type: ignore[import-not-found]
 
         scratch = Path(tempfile.mkdtemp(dir=self.options.scratch))

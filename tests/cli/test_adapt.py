@@ -238,7 +238,7 @@ def test_sdxl_learns_a_lora_from_measured_captions(syndiff, phantom: Path, split
     for library in ("diffusers", "transformers", "peft"):
         pytest.importorskip(library)
     from syndiff.synthesis.inpainters.sdxl import Sdxl
-    from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings
+    from syndiff.synthesis.inpainters.settings import SdxlSettings
     from tiny_pipelines import save_tiny_pipeline
 
     model = save_tiny_pipeline(tmp_path / "pipeline")

@@ -13,9 +13,9 @@ from PIL import Image
 from syndiff.data.dataset import Dataset
 from syndiff.data.splits import make_split
 from syndiff.errors import SyndiffError
-from syndiff.models.inpainter_settings import InpaintingSettings
+from syndiff.models.settings import InpaintingSettings
 from syndiff.pipeline.early import check_adaptation
-from syndiff.synthesis.grammar import Grammar
+from syndiff.synthesis.prompts.grammar import Grammar
 
 TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=4", "training.batch_size=2"]
 RUN = [*TINY, "run.minutes=0"]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from syndiff.data.augmentation import Augmentation
-from syndiff.data.augmentation_settings import AugmentationSettings
+from syndiff.data.settings import AugmentationSettings
 from syndiff.errors import SyndiffError
 
 

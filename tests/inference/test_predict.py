@@ -12,7 +12,7 @@ from PIL import Image
 from syndiff.files import write_json
 from syndiff.models.prediction import model_description
 from syndiff.models.segmenter import initialise
-from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.models.settings import SegmenterSettings
 from syndiff.models.tensors import trainable_state, write_tensors
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from syndiff.models.folding import fold_batch_norms
 from syndiff.models.network import SegmentationNetwork
 from syndiff.models.segmenter import initialise
-from syndiff.models.segmenter_settings import Kind, SegmenterSettings
+from syndiff.models.settings import Kind, SegmenterSettings
 from syndiff.models.tensors import trainable_state
 
 

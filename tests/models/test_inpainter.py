@@ -9,7 +9,7 @@ from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
 from syndiff.models.inpainter import InpaintingModel, initialise_inpainter, load_inpainter
-from syndiff.models.inpainter_settings import InpaintingSettings
+from syndiff.models.settings import InpaintingSettings
 from syndiff.models.tensors import trainable_state, write_tensors
 
 SETTINGS = InpaintingSettings(crop_size=64, channels=(32, 32, 32), caption_channels=16, caption_layers=1)

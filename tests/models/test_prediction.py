@@ -20,7 +20,7 @@ from syndiff.models.prediction import (
     model_description,
 )
 from syndiff.models.segmenter import initialise
-from syndiff.models.segmenter_settings import Kind, SegmenterSettings
+from syndiff.models.settings import Kind, SegmenterSettings
 from syndiff.models.tensors import trainable_state, write_tensors
 
 TINY = {"image_size": 64, "pretrained": False, "condition_channels": 8, "denoiser_channels": 8}

@@ -9,7 +9,7 @@ import torch
 from syndiff.errors import SyndiffError
 from syndiff.models.network import Batch, LossWeights
 from syndiff.models.segmenter import initialise
-from syndiff.models.segmenter_settings import Kind, SegmenterSettings
+from syndiff.models.settings import Kind, SegmenterSettings
 from syndiff.models.tensors import trainable_state
 from tiny_pipelines import save_narrow_kl
 

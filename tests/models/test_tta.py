@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syndiff.models.segmenter_settings import VIEWS
+from syndiff.models.settings import VIEWS
 from syndiff.models.tta import make_views, undo_views
 
 

@@ -14,7 +14,7 @@ from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.inpainter import load_inpainter
-from syndiff.models.inpainter_settings import InpaintingSettings
+from syndiff.models.settings import InpaintingSettings
 from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.inpainting_pool import encode_crops

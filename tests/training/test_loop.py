@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tiny_training import MODEL, TRAINING, bright_squares, tiny_train
 from torch import nn
 
-from syndiff.data.augmentation_settings import AugmentationSettings
+from syndiff.data.settings import AugmentationSettings
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256

@@ -12,7 +12,7 @@ from syndiff.errors import SyndiffError
 from syndiff.models.efficientnet import imagenet_weights_file
 from syndiff.models.network import Batch, mask_loss
 from syndiff.models.segmenter import initialise
-from syndiff.models.segmenter_settings import Kind, SegmenterSettings
+from syndiff.models.settings import Kind, SegmenterSettings
 from syndiff.models.taef2 import Taef2
 from syndiff.training.objective import SegmentationObjective, draw_randomness
 

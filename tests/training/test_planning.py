@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_training import MODEL, TRAINING, bright_squares, tiny_train
 
-from syndiff.data.augmentation_settings import AugmentationSettings
+from syndiff.data.settings import AugmentationSettings
 from syndiff.files import sha256
 from syndiff.training import planning
 from syndiff.training.checkpoints import steps_done, trained_for

@@ -15,7 +15,7 @@ from tiny_training import MODEL, TRAINING, tiny_train
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
-from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.models.settings import SegmenterSettings
 from syndiff.training.checkpoints import find_checkpoint, load_state
 from syndiff.training.loop import Journal
 from syndiff.training.run_folder import claimed_run

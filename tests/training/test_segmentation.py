@@ -8,9 +8,9 @@ import torch
 from tiny_training import bright_squares
 
 from syndiff.config.loading import load_settings
-from syndiff.data.augmentation_settings import AugmentationSettings
+from syndiff.data.settings import AugmentationSettings
 from syndiff.errors import SyndiffError
-from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.models.settings import SegmenterSettings
 from syndiff.pipeline import training
 from syndiff.training import planning
 from syndiff.training.planning import step_seconds

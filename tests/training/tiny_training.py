@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.data.loading import CaseArrays
-from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.data.settings import AugmentationSettings
+from syndiff.models.settings import SegmenterSettings
 from syndiff.training.loop import fit
 from syndiff.training.segmentation import SegmentationTask
 from syndiff.training.settings import TrainingSettings

@@ -104,8 +104,8 @@ class CaptionVerb:
     def run(self) -> None:
         """Measure, write, say how often each word was used."""
         from syndiff.data.inspection import open_checked
-        from syndiff.synthesis.captions import write_captions
-        from syndiff.synthesis.grammar import Grammar
+        from syndiff.synthesis.prompts.captions import write_captions
+        from syndiff.synthesis.prompts.grammar import Grammar
 
         dataset = open_checked(self.data)
         grammar = Grammar.for_dataset(dataset, self.prompts)

@@ -8,7 +8,7 @@ import tyro
 
 from syndiff.cli.common import Configured, say
 from syndiff.files import claimed
-from syndiff.models.segmenter_settings import BaselineKind
+from syndiff.models.settings import BaselineKind
 from syndiff.studies.choices import Side, Source
 
 

@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from syndiff.bounds import Bounds, Section, kinds_of
-from syndiff.data.augmentation_settings import AugmentationSettings
+from syndiff.data.settings import AugmentationSettings
 from syndiff.errors import SyndiffError
-from syndiff.models.inpainter_settings import InpaintingSettings
-from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.models.settings import InpaintingSettings, SegmenterSettings
 from syndiff.synthesis.gates.settings import GatesSettings
-from syndiff.synthesis.inpainters.compact_settings import CompactSettings
-from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings
+from syndiff.synthesis.inpainters.settings import CompactSettings, SdxlSettings
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.settings import AdaptSettings, LoraSettings, Minutes, TrainingSettings
 

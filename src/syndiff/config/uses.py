@@ -9,8 +9,7 @@ from typing import get_args
 
 from syndiff.config.settings import Settings, names_of, sections
 from syndiff.errors import SyndiffError
-from syndiff.models.inpainter_settings import InpaintingSettings
-from syndiff.models.segmenter_settings import Kind, SegmenterSettings
+from syndiff.models.settings import InpaintingSettings, Kind, SegmenterSettings
 
 _SECTIONS = tuple(sections())
 _CONTROLS = tuple(kind for each in get_args(Kind) for kind in (get_args(each) or (each,)) if kind != "diffusion")

@@ -12,7 +12,7 @@ import torch
 from kornia.geometry.transform import get_affine_matrix2d, warp_affine
 from torch import Tensor, nn
 
-from syndiff.data.augmentation_settings import AugmentationSettings
+from syndiff.data.settings import AugmentationSettings
 
 
 class Augmentation(nn.Module):

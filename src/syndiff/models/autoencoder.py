@@ -14,8 +14,8 @@ from syndiff.files import sha256
 from syndiff.models.codec import LatentCodec
 from syndiff.models.compact_autoencoder import CompactAutoencoder
 from syndiff.models.hub import DOWNLOAD, brief, find_weights
-from syndiff.models.latent_grid import DOWNSAMPLING
 from syndiff.models.mask_autoencoder import MaskAutoencoder
+from syndiff.models.settings import DOWNSAMPLING
 from syndiff.models.taef2 import Taef2
 from syndiff.models.tensors import check_file, check_fit, check_loaded, read_state_dict, read_tensors
 

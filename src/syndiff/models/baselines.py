@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from syndiff.models.control import PlainNetwork
 from syndiff.models.network import WeightSource
-from syndiff.models.segmenter_settings import BaselineKind, SegmenterSettings
+from syndiff.models.settings import BaselineKind, SegmenterSettings
 
 _MEAN, _SPREAD = 0.5, 0.25
 """What brings images in [0, 1] to about zero mean and unit variance, which these networks are made for."""

@@ -18,7 +18,7 @@ from syndiff.models.network import (
     mask_loss,
     untimed,
 )
-from syndiff.models.segmenter_settings import Kind, SegmenterSettings
+from syndiff.models.settings import Kind, SegmenterSettings
 
 
 class PlainNetwork(SegmentationNetwork):

@@ -14,8 +14,7 @@ from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import check_same_autoencoder, load_autoencoder
 from syndiff.models.caption_encoder import CaptionEncoder
 from syndiff.models.hardware import channels_last
-from syndiff.models.inpainter_settings import InpaintingSettings
-from syndiff.models.latent_grid import DOWNSAMPLING
+from syndiff.models.settings import DOWNSAMPLING, InpaintingSettings
 from syndiff.models.stored import DESCRIPTION, load_weights, read_description, settings_of
 from syndiff.models.tensors import trainable_state
 

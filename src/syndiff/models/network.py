@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.models.settings import SegmenterSettings
 
 Stage = Callable[[str], AbstractContextManager[None]]
 """Opens a named stage of a prediction, whose time somebody may want to know."""

@@ -20,7 +20,7 @@ from syndiff.models.hardware import channels_last, default_device
 from syndiff.models.network import SegmentationNetwork
 from syndiff.models.predictor import Prediction, StageClock
 from syndiff.models.segmenter import initialise, without_initial_weights
-from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.models.settings import SegmenterSettings
 from syndiff.models.stored import DESCRIPTION, load_weights, read_description, settings_of
 from syndiff.models.tta import make_views, undo_views
 

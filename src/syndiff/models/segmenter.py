@@ -19,7 +19,6 @@ from syndiff.models.control import ControlUNet
 from syndiff.models.denoiser import CompactDenoiser
 from syndiff.models.encoder import AutoencoderEncoder, VisionEncoder, imagenet_source
 from syndiff.models.hardware import channels_last, default_device
-from syndiff.models.latent_grid import DOWNSAMPLING
 from syndiff.models.network import (
     Batch,
     LossWeights,
@@ -29,7 +28,7 @@ from syndiff.models.network import (
     mask_loss,
     untimed,
 )
-from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.models.settings import DOWNSAMPLING, SegmenterSettings
 from syndiff.models.stored import DESCRIPTION
 from syndiff.models.unet import UNetDenoiser, UNetWeights
 

@@ -24,12 +24,12 @@ from syndiff.files import expanded
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import initialise_inpainter
-from syndiff.models.inpainter_settings import InpaintingSettings
+from syndiff.models.settings import InpaintingSettings
 from syndiff.pipeline.early import check_adaptation
 from syndiff.pipeline.splitting import find_split
 from syndiff.pipeline.starting import Start
-from syndiff.synthesis.captions import caption_case
-from syndiff.synthesis.grammar import Grammar
+from syndiff.synthesis.prompts.captions import caption_case
+from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.training.checkpoints import best_checkpoint, score_of, steps_done
 from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops

@@ -14,14 +14,13 @@ from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import load_autoencoder, outline_autoencoder
 from syndiff.models.caption_encoder import check_caption_length
-from syndiff.models.inpainter_settings import InpaintingSettings
-from syndiff.models.segmenter_settings import Kind
+from syndiff.models.settings import InpaintingSettings, Kind
 from syndiff.pipeline.training_plan import check_training
 from syndiff.synthesis.gates.text_image import TextImage
-from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
-from syndiff.synthesis.placement import PlacementRules
-from syndiff.synthesis.places import Places
+from syndiff.synthesis.placement.places import Places
+from syndiff.synthesis.placement.placing import PlacementRules
+from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.training.inpainting_crops import has_lesion
 
 

@@ -32,8 +32,8 @@ from syndiff.errors import SyndiffError
 from syndiff.files import expanded
 from syndiff.models.stored import learned_from, read_description
 from syndiff.pipeline.factories import compact_checkpoint, make_inpainter
-from syndiff.synthesis.album import FOREIGN
 from syndiff.synthesis.manifest import read_manifest
+from syndiff.synthesis.placement.album import FOREIGN
 from syndiff.training.checkpoints import best_checkpoint
 from syndiff.training.run_folder import CONFIG, read_config
 

@@ -20,7 +20,7 @@ from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.files import expanded
-from syndiff.models.segmenter_settings import Kind
+from syndiff.models.settings import Kind
 from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
 from syndiff.pipeline.evaluation import evaluate_runs
@@ -35,8 +35,8 @@ from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.report.words import table_text
 from syndiff.synthesis.engine import check_prompts, synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
-from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
+from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.training.checkpoints import steps_done
 from syndiff.training.loop import check_machine
 from syndiff.training.planning import PLAN, Plan, asked

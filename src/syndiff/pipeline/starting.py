@@ -11,7 +11,7 @@ from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.models.inpainter import InpaintingModel, load_inpainter
-from syndiff.models.inpainter_settings import InpaintingSettings
+from syndiff.models.settings import InpaintingSettings
 from syndiff.models.stored import learned_from, read_description
 from syndiff.pipeline.factories import compact_checkpoint
 from syndiff.pipeline.provenance import START, check_history, run_of

@@ -18,8 +18,8 @@ from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.synthesis.dry_run import dry_run
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
-from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import Inpainter
+from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.shards import WHOLE, Shard, merge_shards
 
 

@@ -14,7 +14,7 @@ from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.files import sha256
-from syndiff.models.segmenter_settings import Kind
+from syndiff.models.settings import Kind
 from syndiff.pipeline.early import check_segmenters
 from syndiff.pipeline.provenance import (
     check_synthetic_inpainter,

@@ -6,7 +6,7 @@ from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import outline_autoencoder
 from syndiff.models.hardware import has_fast_bf16, memory_bytes
 from syndiff.models.network import WeightSource
-from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.models.settings import SegmenterSettings
 from syndiff.training.loop import check_machine, check_precision
 from syndiff.training.memory import Memory, Part, count_memory, outline
 from syndiff.training.run_folder import this_process

@@ -12,7 +12,7 @@ from syndiff.data.loading import load_cases
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json, write_text
 from syndiff.models.baselines import BASELINES
-from syndiff.models.segmenter_settings import Kind
+from syndiff.models.settings import Kind
 from syndiff.pipeline.early import check_segmenters
 from syndiff.pipeline.splitting import stored_split
 from syndiff.pipeline.training import plan_segmenters

@@ -24,7 +24,7 @@ from syndiff.studies.choices import Side, Source
 from syndiff.studies.table import as_markdown, tabulate
 from syndiff.studies.training_cell import TrainingCell, finish_cells
 from syndiff.synthesis.engine import synthesize_cases
-from syndiff.synthesis.grammar import Grammar
+from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.training.planning import Plan
 from syndiff.training.run_folder import open_run
 

@@ -25,9 +25,9 @@ from syndiff.pipeline.factories import make_inpainter
 from syndiff.pipeline.provenance import check_inpainter
 from syndiff.studies.cells import interval_text
 from syndiff.synthesis.gates.failure import inpainting_failure
-from syndiff.synthesis.grammar import Grammar
-from syndiff.synthesis.pack import Slot
-from syndiff.synthesis.placement import PlacementRules
+from syndiff.synthesis.placement.placing import PlacementRules
+from syndiff.synthesis.prompts.grammar import Grammar
+from syndiff.synthesis.prompts.pack import Slot
 from syndiff.synthesis.studio import Plan, Studio
 
 _ROWS, _TILE, _HEADER = 6, 160, 20

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.album import Album, lesion_free
 from syndiff.synthesis.gates.acceptance import Acceptance
 from syndiff.synthesis.manifest import SynthesisFolder
+from syndiff.synthesis.placement.album import Album, lesion_free
 from syndiff.synthesis.sheet import comparison_sheet
 
 

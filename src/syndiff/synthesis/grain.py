@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from syndiff.data.masks import bounding_box
-from syndiff.synthesis.contour import contour_distance
+from syndiff.synthesis.placement.contour import contour_distance
 
 _REACH = 0.5
 """Width of the band around the mask whose grain is taken, in radii of the mask."""

@@ -14,10 +14,10 @@ from syndiff.data.dataset import Dataset
 from syndiff.documents import OWN, read_object
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import locked, write_bytes
-from syndiff.synthesis.album import lesion_free
 from syndiff.synthesis.finish import SynthesisSummary, finish
 from syndiff.synthesis.gates.acceptance import Acceptance
 from syndiff.synthesis.manifest import Sample, SynthesisFolder, claimed_folder, differences, flat, sample_id
+from syndiff.synthesis.placement.album import lesion_free
 
 FILE = "shard.json"
 """Marks a folder as one shard of a synthesis; a whole synthesis has none."""

@@ -12,8 +12,8 @@ from scipy import ndimage
 from syndiff.data.readers import read_image, read_mask
 from syndiff.files import write_bytes
 from syndiff.imaging import encode_png
-from syndiff.synthesis.album import Album
 from syndiff.synthesis.manifest import Sample, SynthesisFolder
+from syndiff.synthesis.placement.album import Album
 
 _ROWS, _WIDTH, _HEADER, _LABEL = 8, 240, 22, 20
 _COLUMNS = ("source", "mask", "result", "difference x 3")

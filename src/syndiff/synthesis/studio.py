@@ -21,11 +21,11 @@ from syndiff.synthesis.gates.failure import inpainting_failure
 from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.gates.region import GateInput
 from syndiff.synthesis.grain import match_grain
-from syndiff.synthesis.grammar import Grammar, Prompt
 from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
 from syndiff.synthesis.manifest import Pictures, Sample, differences, flat, sample_id
-from syndiff.synthesis.placement import Placement, PlacementRules
-from syndiff.synthesis.places import Places
+from syndiff.synthesis.placement.places import Places
+from syndiff.synthesis.placement.placing import Placement, PlacementRules
+from syndiff.synthesis.prompts.grammar import Grammar, Prompt
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.synthesis.shards import WHOLE, Shard
 

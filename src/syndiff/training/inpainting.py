@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from syndiff import __version__
 from syndiff.models.inpainter import InpaintingModel, continue_inpainter, initialise_inpainter
-from syndiff.models.inpainter_settings import InpaintingSettings
+from syndiff.models.settings import InpaintingSettings
 from syndiff.models.tensors import trainable_state
 from syndiff.training.inpainting_pool import EncodedCrops
 from syndiff.training.loop import Validation, case_indices, derived_seed

@@ -10,10 +10,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from syndiff.data.augmentation import Augmentation
-from syndiff.data.augmentation_settings import AugmentationSettings
+from syndiff.data.settings import AugmentationSettings
 from syndiff.models.autoencoder import Autoencoder
 from syndiff.models.inpainter import conceal
-from syndiff.models.latent_grid import DOWNSAMPLING
+from syndiff.models.settings import DOWNSAMPLING
 from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.settings import AdaptSettings
 

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from syndiff.models.autoencoder import Autoencoder
 from syndiff.models.network import Batch
 from syndiff.models.segmenter import build_segmenter, without_initial_weights
-from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.models.settings import SegmenterSettings
 from syndiff.training.objective import SegmentationObjective
 from syndiff.training.settings import TrainingSettings
 

@@ -7,12 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from syndiff.data.augmentation import Augmentation
-from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.data.loading import CaseArrays
+from syndiff.data.settings import AugmentationSettings
 from syndiff.models.network import Batch
 from syndiff.models.prediction import mean_dice, model_description
 from syndiff.models.segmenter import initialise
-from syndiff.models.segmenter_settings import SegmenterSettings
+from syndiff.models.settings import SegmenterSettings
 from syndiff.models.tensors import trainable_state
 from syndiff.training.loop import Validation, case_indices, derived_seed
 from syndiff.training.objective import SegmentationObjective, draw_randomness

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.masks import bounding_box
-from syndiff.synthesis.contour import contour_distance
-from syndiff.synthesis.field import FieldOfView, judge_view
+from syndiff.synthesis.placement.contour import contour_distance
+from syndiff.synthesis.placement.field import FieldOfView, judge_view
 
 LEAST = 24
 """Pixels that a mean over a part of the picture needs; with fewer, a score is not applicable."""

@@ -22,7 +22,7 @@ from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import InpaintingModel, load_inpainter
 from syndiff.models.stored import DESCRIPTION, learned_from, read_description
 from syndiff.synthesis.inpainters.base import InpaintRequest
-from syndiff.synthesis.inpainters.compact_settings import CompactSettings
+from syndiff.synthesis.inpainters.settings import CompactSettings
 from syndiff.synthesis.inpainters.strength import paint_by_way, with_donor
 
 

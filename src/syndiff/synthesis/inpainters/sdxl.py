@@ -20,7 +20,7 @@ from syndiff.models.pipeline_folder import DEFAULT_MODEL, PipelineFolder, find_p
 from syndiff.models.text import check_prompt_length, load_tokenizers
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.capabilities import Capabilities
-from syndiff.synthesis.inpainters.sdxl_settings import LARGE, SdxlSettings
+from syndiff.synthesis.inpainters.settings import LARGE, SdxlSettings
 from syndiff.synthesis.inpainters.strength import paint_by_way, with_donor
 
 _SCHEDULERS = {

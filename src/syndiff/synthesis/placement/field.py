@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from syndiff.synthesis.contour import grown
+from syndiff.synthesis.placement.contour import grown
 
 _CELLS = 160
 _DARK = 0.13  # of the frame's brightest cell: border, insets

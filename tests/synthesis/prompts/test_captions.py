@@ -11,7 +11,7 @@ from PIL import Image
 from syndiff.data.dataset import Dataset
 from syndiff.data.masks import largest_component
 from syndiff.data.words import tokenize
-from syndiff.synthesis.grammar import Grammar
+from syndiff.synthesis.prompts.grammar import Grammar
 
 Maker = Callable[..., Dataset]
 

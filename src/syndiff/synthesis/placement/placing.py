@@ -15,10 +15,10 @@ from syndiff.data.dataset import Case
 from syndiff.data.masks import components, largest_component
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.album import Album, LoadedCase
-from syndiff.synthesis.contour import within
-from syndiff.synthesis.field import FieldOfView, any_in_cells, to_pixels
-from syndiff.synthesis.lesions import Lesion, Sketch, Warp, draw_bend
+from syndiff.synthesis.placement.album import Album, LoadedCase
+from syndiff.synthesis.placement.contour import within
+from syndiff.synthesis.placement.field import FieldOfView, any_in_cells, to_pixels
+from syndiff.synthesis.placement.lesions import Lesion, Sketch, Warp, draw_bend
 
 OwnLesions = Literal["keep", "remove", "replace"]
 """What becomes of a frame's own lesions when it gets a new one (see `syndiff.synthesis.settings`)."""

@@ -12,7 +12,7 @@ from syndiff.data.masks import largest_component
 from syndiff.data.tables import write_table
 from syndiff.errors import SyndiffError
 from syndiff.files import check_output, keep_earlier
-from syndiff.synthesis.grammar import Caption, Grammar
+from syndiff.synthesis.prompts.grammar import Caption, Grammar
 
 log = logging.getLogger("syndiff")
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from syndiff.data.dataset import Case, Dataset
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.album import Album, lesion_free
-from syndiff.synthesis.placement import Placement, PlacementRules, place, restyle
+from syndiff.synthesis.placement.album import Album, lesion_free
+from syndiff.synthesis.placement.placing import Placement, PlacementRules, place, restyle
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.synthesis.shards import most_attempts
 

@@ -17,11 +17,11 @@ from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.synthesis.engine import synthesize_cases
-from syndiff.synthesis.grammar import Grammar
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.sdxl import Sdxl
-from syndiff.synthesis.inpainters.sdxl_settings import SdxlSettings
+from syndiff.synthesis.inpainters.settings import SdxlSettings
 from syndiff.synthesis.manifest import read_manifest
+from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.settings import SynthesisSettings
 from tiny_pipelines import save_tiny_pipeline
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from syndiff.data.dataset import Case, Dataset
 from syndiff.data.readers import IMAGE_EXTENSIONS, read_image, read_mask
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.field import FieldOfView, judge_view
-from syndiff.synthesis.lesions import Lesion, cut_out, relative_sizes
+from syndiff.synthesis.placement.field import FieldOfView, judge_view
+from syndiff.synthesis.placement.lesions import Lesion, cut_out, relative_sizes
 
 FOREIGN = "backgrounds/"
 """Ids of frames from a folder of lesion-free frames start with it. No case's id holds a slash."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from syndiff.data.attributes import measure_frame, measure_lesion, measure_mask
 from syndiff.data.dataset import Dataset
 from syndiff.data.words import tokenize
-from syndiff.synthesis.pack import Pack, Slot, Template, find_pack, read_pack
+from syndiff.synthesis.prompts.pack import Pack, Slot, Template, find_pack, read_pack
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from syndiff.synthesis.field import field_of_view, judge_view, to_pixels
+from syndiff.synthesis.placement.field import field_of_view, judge_view, to_pixels
 
 SHAPE = (240, 320)
 ROWS, COLUMNS = np.mgrid[: SHAPE[0], : SHAPE[1]]

@@ -12,12 +12,12 @@ from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
 from syndiff.models.inpainter import initialise_inpainter
-from syndiff.models.inpainter_settings import InpaintingSettings
+from syndiff.models.settings import InpaintingSettings
 from syndiff.models.tensors import trainable_state, write_tensors
 from syndiff.synthesis.inpainters import compact as module
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.compact import Compact, match_surroundings
-from syndiff.synthesis.inpainters.compact_settings import CompactSettings
+from syndiff.synthesis.inpainters.settings import CompactSettings
 from syndiff.synthesis.inpainters.strength import with_donor
 
 

@@ -10,8 +10,8 @@ from scipy import ndimage
 from syndiff.data.dataset import Case
 from syndiff.data.masks import MIN_PIXELS, bounding_box, components, without_specks
 from syndiff.data.readers import to_unit
-from syndiff.synthesis.contour import contour_distance, grown
-from syndiff.synthesis.field import FieldOfView, to_pixels
+from syndiff.synthesis.placement.contour import contour_distance, grown
+from syndiff.synthesis.placement.field import FieldOfView, to_pixels
 
 _MOST_RING = 100
 _WAVES = 3  # cosines along each side of a lesion that bend it: few, so that its contour stays smooth

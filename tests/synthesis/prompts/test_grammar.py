@@ -18,8 +18,8 @@ from syndiff.data.attributes import measure_mask
 from syndiff.data.dataset import Dataset
 from syndiff.data.words import tokenize
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.grammar import Grammar
-from syndiff.synthesis.pack import BUILT_IN
+from syndiff.synthesis.prompts.grammar import Grammar
+from syndiff.synthesis.prompts.pack import BUILT_IN
 
 FRAME = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
 MASK = np.zeros((60, 80), bool)
@@ -238,7 +238,7 @@ def test_files_that_are_no_packs(tmp_path: Path) -> None:
 
 
 def test_the_pack_in_the_documentation_is_one(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs/how-to/prompts.md").read_text()
+    page = (Path(__file__).parents[3] / "docs/how-to/prompts.md").read_text()
     path = tmp_path / "wound.yaml"
     path.write_text(page.split("```yaml\n")[1].split("```")[0])
     grammar = Grammar.load(str(path))

@@ -11,9 +11,9 @@ from scipy import ndimage
 
 from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.album import Album
-from syndiff.synthesis.field import field_of_view, to_pixels
-from syndiff.synthesis.placement import OwnLesions, Placement, PlacementRules, place, restyle
+from syndiff.synthesis.placement.album import Album
+from syndiff.synthesis.placement.field import field_of_view, to_pixels
+from syndiff.synthesis.placement.placing import OwnLesions, Placement, PlacementRules, place, restyle
 
 HEIGHT, WIDTH = 72, 96
 Maker = Callable[..., Dataset]
@@ -255,7 +255,7 @@ def test_a_lesion_cut_off_by_the_edge_is_passed_over(make_dataset: Maker) -> Non
 def test_decoded_cases_take_a_bounded_amount_of_memory(make_dataset: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = make_dataset()
     frame = Album(dataset, dataset.cases).frame(dataset.cases[0])
-    monkeypatch.setattr("syndiff.synthesis.album._FRAME_BYTES", 3 * frame.nbytes)
+    monkeypatch.setattr("syndiff.synthesis.placement.album._FRAME_BYTES", 3 * frame.nbytes)
     album = Album(dataset, dataset.cases)
     for case in dataset.cases:
         album.frame(case)

@@ -1,0 +1,1 @@
+"""Where a new lesion lies: the frame, the lesion that is lent, and the place."""

@@ -1,0 +1,1 @@
+"""Prompts: packs of words, captions that are measured."""
