@@ -349,10 +349,13 @@ def test_a_library_that_is_not_installed_is_named_with_its_extra(syndiff, phanto
 
 @pytest.mark.parametrize(
     "setting",
-    ["training.steps=9", "model.kind=control", "run.minutes=inf", "run.tolerance=nan", "model.objective=noise+latent"],
+    [
+        *("training.steps=9 run.minutes=1", "adapt.steps=9 adapt.minutes=1"),
+        *("model.kind=control", "run.minutes=inf", "run.tolerance=nan", "model.objective=noise+latent"),
+    ],
 )
 def test_run_refuses_settings_that_it_could_not_follow(setting, syndiff, phantom, tmp_path):
-    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", "--set", setting)
+    outcome = syndiff("run", "--data", phantom, "--out", tmp_path / "run", "--set", *setting.split())
     assert outcome.status == 2 and "Traceback" not in outcome.err
     assert not (tmp_path / "run").exists()
 

@@ -25,7 +25,7 @@ def dry_run(syndiff, phantom, tmp_path):
 def test_compact(dry_run):
     done = dry_run()
     assert done.status == 0, done.err
-    for words in ("2,400 steps of 8 images", "19,200 images seen", "1.05 M  trained", "ESTIMATE", "all local"):
+    for words in ("1,400 steps of 8 images", "11,200 images seen", "1.05 M  trained", "ESTIMATE", "all local"):
         assert words in done.out
 
 

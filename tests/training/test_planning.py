@@ -13,6 +13,7 @@ from tiny_training import MODEL, TRAINING, bright_squares, tiny_train
 
 from syndiff.data.augmentation_settings import AugmentationSettings
 from syndiff.files import sha256
+from syndiff.training import planning
 from syndiff.training.checkpoints import steps_done, trained_for
 from syndiff.training.planning import Plan, plan_trainings, read_plans, shortfall, train_planned, with_times
 from syndiff.training.segmentation import SegmentationTask
@@ -50,7 +51,7 @@ def test_a_plan_is_revised_by_the_pace_of_its_first_part(
     elif not 0.6 < pace < 1.6:
         assert found.steps % 10 == 0 and found.steps >= plan.look + 10
         assert found.steps * pace * seconds >= 60 * minutes * (1 - 1e-6)
-        assert found.seconds_per_step == pytest.approx(pace * seconds)
+        assert found == plan or found.seconds_per_step == pytest.approx(pace * seconds)
 
 
 @given(st.floats(0, 1e5), st.floats(0, 1e3))
@@ -82,27 +83,29 @@ def test_minutes_are_planned_once(tmp_path: Path) -> None:
     assert plan_trainings(path, lambda: {}, ["one"], TRAINING, minutes=0.02) == plans
 
 
-def test_a_plan_that_was_made_beside_other_work_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """As the demo's was once: 5 s a step were measured where half a second was right. Killed at the look and after it,
-    the training ends with the plan and the weights of one that was not."""
+def test_a_plan_that_was_made_beside_other_work_is_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the demo's was once: 5 s a step were measured where far less was right. Killed at the look and after it, the
+    training ends with the plan and the weights of one that was not."""
+    monkeypatch.setattr(planning, "trained_for", lambda _: 0.3)  # whatever this machine does, 0.03 s for a step
     plan = Plan(steps=20, minutes=0.02, seconds_per_step=5.0, first_seconds_per_step=5.0)
     with caplog.at_level(logging.INFO, logger="syndiff"):
         whole = train(tmp_path / "whole", plan)
     made = read_plans(tmp_path / "whole" / "plan.json", ["control"])["control"]
-    assert made.minutes == plan.minutes and made.seconds_per_step < 2.5 and made.steps >= 20
-    assert steps_done(tmp_path / "whole") == made.steps and "instead of 20 for 0.02 minutes" in caplog.text
+    assert (made.steps, made.minutes, made.seconds_per_step) == (40, 0.02, pytest.approx(0.03))
+    assert steps_done(tmp_path / "whole") == 40 and "40 steps instead of 20 for 0.02 minutes" in caplog.text
     assert train(tmp_path / "whole", plan) == whole, "a finished one is kept"
 
-    cut = tmp_path / "cut"
-    tiny_train(cut, model_settings=CONTROL, settings=replace(TRAINING, steps=plan.steps), stop_after=plan.look)
-    other = Path(shutil.copytree(cut, tmp_path / "other"))
-    first, plans = train(cut, plan), read_plans(cut / "plan.json", ["control"])
-    kept = replace(TRAINING, steps=plans["control"].steps)
-    shutil.copy(cut / "plan.json", other)
-    tiny_train(other, model_settings=CONTROL, settings=kept, stop_after=kept.steps - 3)
-    second = train(other, plan)
-    assert first.name == second.name and read_plans(other / "plan.json", ["control"]) == plans
-    assert sha256(first / "model.safetensors") == sha256(second / "model.safetensors")
+    cut, old, new = tmp_path / "cut", replace(TRAINING, steps=20), replace(TRAINING, steps=40)
+    tiny_train(cut, model_settings=CONTROL, settings=old, stop_after=plan.look)
+    for copy in (tmp_path / "at-the-look", tmp_path / "after-it"):
+        shutil.copytree(cut, copy)
+        if copy.name == "after-it":
+            shutil.copy(tmp_path / "whole" / "plan.json", copy)
+            tiny_train(copy, model_settings=CONTROL, settings=new, stop_after=37)
+        best = train(copy, plan)
+        assert best.name == whole.name and sha256(best / "model.safetensors") == sha256(whole / "model.safetensors")
 
 
 def test_a_training_that_had_less_than_half_its_minutes_is_named(

@@ -88,7 +88,7 @@ def baselines(
         del config["training"]["steps"]  # plan.json has the steps
     used = {section: config[section] for section in ("model", "training", "augmentation")}
     open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **used})
-    cells = []
+    cells, begun = [], (out / "cells").is_dir()
     for number in range(seed, seed + splits):
         path = out / "splits" / f"{number}.json"
         split = stored_split(dataset, path, method=split_method, seed=number)
@@ -97,7 +97,7 @@ def baselines(
         log.info(str(split))
         train_cases = load_cases([(dataset, split.train)], settings.model.image_size)
         with part_of_the_threads(workers):
-            plans = plan_segmenters(out / PLAN, settings, train_cases, arms, told=number == seed)
+            plans = plan_segmenters(out / PLAN, settings, train_cases, arms, told=number == seed and not begun)
         cells += [Cell(out / "cells" / kind / str(number), kind, plans[kind], split) for kind in arms]
     finish = partial(_finish, settings=settings, dataset=dataset, side=side, progress=workers == 1)
     tables: dict[str, list[list[CaseRow]]] = {}

@@ -67,7 +67,8 @@ class Plan:
         if 1 / FAR_OFF <= pace <= FAR_OFF:
             return self
         found = Plan.within(self.minutes, pace * self.seconds_per_step, pace * self.first_seconds_per_step)
-        return replace(found, steps=max(found.steps, 10 * math.ceil(done / 10) + 10))
+        steps = max(found.steps, 10 * math.ceil(done / 10) + 10)
+        return self if steps == self.steps else replace(found, steps=steps)
 
     def __str__(self) -> str:
         """For people, with the time where it was measured."""
