@@ -118,10 +118,10 @@ def _users(setting: str) -> str:
             continue
         for known in [each for each in verbs if each.startswith(verb[0])]:
             if setting not in use.names():
-                verbs[known].append(situation.removeprefix(verb[0]).strip())
+                verbs[known].append(re.sub(r"^--", "with --", situation.removeprefix(verb[0]).strip()))
     always = {verb for verb, without in verbs.items() if any(each.startswith("(") for each in without)}
     words = [
-        f"`{verb}`" + (f" (not {', nor '.join(without)})" if without else "")
+        f"`{verb}`" + (f" (no effect {' or '.join(without)})" if without else "")
         for verb, without in verbs.items()
         if verb not in always
     ]
@@ -233,14 +233,16 @@ def module(name: str) -> Iterator[str]:
 
 def packs() -> Iterator[str]:
     """The prompt packs that ship, as they are."""
-    for path in sorted((path for path in (files("syndiff.synthesis") / "packs").iterdir()), key=lambda path: path.name):
+    for path in sorted((files("syndiff.synthesis") / "packs").iterdir(), key=lambda path: path.name):
         yield from ("", f"## {Path(path.name).stem}", "", "```yaml", path.read_text(encoding="utf-8").rstrip(), "```")
 
 
 def _value(value: Any) -> str:
     """A value as `--set` takes it."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n").removesuffix("\n...")
-    return "empty" if value == "" else f"`{text}`"
+    if isinstance(value, str):
+        return f"`{value}`" if value else "empty"
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000)
+    return "`" + text.removesuffix("\n").removesuffix("\n...") + "`"
 
 
 def _sentence(text: str) -> str:
@@ -248,9 +250,9 @@ def _sentence(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Plain text as Markdown: nothing outside of code is marked up."""
+    """Plain text as Markdown: a star or an angle outside of code marks nothing up."""
     pieces = re.split(r"(`[^`]*`)", text)
-    return "".join(piece if index % 2 else re.sub(r"([<*_~])", r"\\\1", piece) for index, piece in enumerate(pieces))
+    return "".join(piece if index % 2 else re.sub(r"([<*])", r"\\\1", piece) for index, piece in enumerate(pieces))
 
 
 PARTS: dict[str, Callable[..., Iterator[str]]] = {

@@ -1,5 +1,7 @@
 """What README and docs/ tell a user to type is understood: commands, options, settings, and the Python of a how-to."""
 
+import ast
+import inspect
 import json
 import os
 import re
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from syndiff import write_phantom
+import syndiff
 from syndiff.bounds import kinds_of
 from syndiff.cli import Verb
 from syndiff.config.settings import sections
@@ -48,10 +50,19 @@ def test_settings_exist(page: Path) -> None:
         assert name in kinds_of(owners[section]) or name in FILES | {"NAME"}, f"{section}.{name}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_calls_fit_the_python_interface(page: Path) -> None:
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        for call in ast.walk(ast.parse(block)):
+            if isinstance(call, ast.Call) and re.fullmatch(r"syndiff\.\w+", name := ast.unparse(call.func)):
+                function = getattr(syndiff, name.partition(".")[2])
+                inspect.signature(function).bind(*call.args, **{str(word.arg): word.value for word in call.keywords})
+
+
 def test_the_inpainter_of_the_how_to_makes_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (ROOT / "docs/how-to/add-an-inpainter.md").read_text(encoding="utf-8")
     inpainter, script = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    write_phantom(tmp_path / "my-polyps", groups=4, frames=2, height=96, width=112)
+    syndiff.write_phantom(tmp_path / "my-polyps", groups=4, frames=2, height=96, width=112)
     (tmp_path / "red_spot.py").write_text(inpainter, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
