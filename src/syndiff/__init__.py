@@ -11,10 +11,7 @@ use. Nothing is printed: progress is a bar on standard error (`progress=False` f
 "syndiff". A mistake in what was given raises `SyndiffError`, whose text says how to mend it.
 """
 
-import importlib
-import logging
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing's own takes milliseconds to import, in which Ctrl-C would show a traceback
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -79,12 +76,16 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
-logging.getLogger("syndiff").addHandler(logging.NullHandler())  # messages are for whoever asks for them
 
-
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'syndiff' has no attribute {name!r}")
+    import importlib
+    import logging
+
+    logger = logging.getLogger("syndiff")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())  # messages are for whoever asks for them
     value = getattr(importlib.import_module(_HOME[name]), name)
     globals()[name] = value
     return value

@@ -152,7 +152,8 @@ def test_a_signal_at_any_moment_is_no_crash(name, cpu, phantom, tmp_path):
     argv = ["syndiff", "data", "split", "--data", str(phantom), "--out", str(tmp_path / "s.json")]
     done = python(STRUCK.format(cpu=cpu, name=name, argv=argv))
     number = getattr(signal, name)
-    assert done.returncode in (-number, 128 + number, 0), done.stderr
+    ended = -signal.SIGPROF  # the timer's own, once the interpreter has taken its handlers down
+    assert done.returncode in (-number, 128 + number, 0, ended), done.stderr
     assert "Traceback" not in done.stderr and "ignored" not in done.stderr
     if done.returncode == 128 + number:
         assert done.stderr.splitlines()[-1] == "Stopped. Nothing was written." and not (tmp_path / "s.json").exists()
