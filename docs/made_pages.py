@@ -16,6 +16,7 @@ from dataclasses import fields, is_dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
+from unittest import mock
 
 import yaml
 from myst_parser.parsers.sphinx_ import MystParser
@@ -24,6 +25,8 @@ from sphinx.util import logging
 from sphinx.util.inspect import stringify_signature
 
 log = logging.getLogger(__name__)
+MARK = r"^<!-- made: (\w+)(?: (\S+))? -->$"
+"""Where a page asks for a part."""
 _WIDTH = 86
 """Columns of the printed help."""
 
@@ -56,7 +59,7 @@ class NotebookParser(MystParser):
 def _fill(app: Sphinx, page: str, source: list[str]) -> None:
     """Put the parts that a page asks for where it asks for them."""
     source[0] = re.sub(
-        r"^<!-- made: (\w+)(?: (\S+))? -->$",
+        MARK,
         lambda asked: "\n".join(PARTS[asked[1]](*filter(None, [asked[2]]))),
         source[0],
         flags=re.MULTILINE,
@@ -132,10 +135,10 @@ def verbs() -> Iterator[str]:
     """Every verb with what its `--help` prints."""
     from syndiff.cli import Verb, main
 
-    os.environ.update(COLUMNS=str(_WIDTH), NO_COLOR="1")
+    plain = mock.patch.dict(os.environ, COLUMNS=str(_WIDTH), NO_COLOR="1")
     for path in ([], *_verbs_of(Verb)):
         printed = io.StringIO()
-        with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        with plain, contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
             main([*path, "--help"])
         name = " ".join(["syndiff", *path])
         yield from ("", f"## {name}", "", "```", printed.getvalue().strip("\n"), "```", "")
@@ -233,7 +236,7 @@ def module(name: str) -> Iterator[str]:
 
 def packs() -> Iterator[str]:
     """The prompt packs that ship, as they are."""
-    for path in sorted((files("syndiff.synthesis") / "packs").iterdir(), key=lambda path: path.name):
+    for path in sorted((files("syndiff.synthesis.prompts") / "packs").iterdir(), key=lambda path: path.name):
         yield from ("", f"## {Path(path.name).stem}", "", "```yaml", path.read_text(encoding="utf-8").rstrip(), "```")
 
 

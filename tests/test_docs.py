@@ -1,6 +1,7 @@
 """What README and docs/ tell a user to type is understood: commands, options, settings, and the Python of a how-to."""
 
 import ast
+import importlib
 import inspect
 import json
 import os
@@ -57,6 +58,17 @@ def test_calls_fit_the_python_interface(page: Path) -> None:
             if isinstance(call, ast.Call) and re.fullmatch(r"syndiff\.\w+", name := ast.unparse(call.func)):
                 function = getattr(syndiff, name.partition(".")[2])
                 inspect.signature(function).bind(*call.args, **{str(word.arg): word.value for word in call.keywords})
+
+
+@pytest.mark.slow
+def test_what_the_site_makes_from_the_code_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    made_pages = importlib.import_module("made_pages")
+    asked = [mark for page in PAGES for mark in re.findall(made_pages.MARK, page.read_text(encoding="utf-8"), re.M)]
+    assert {part for part, _ in asked} == set(made_pages.PARTS)
+    for part, argument in asked:
+        made = "\n".join(made_pages.PARTS[part](*filter(None, [argument])))
+        assert len(made) > 500, f"{part} {argument}"
 
 
 def test_the_inpainter_of_the_how_to_makes_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
