@@ -87,7 +87,7 @@ def test_the_study_fills_its_cells_and_keeps_them(forked: ModuleType, syndiff, p
     assert list(arms) == [REAL, "copy_paste, 50%", "compact, gates, 50%", "compact, no gates, 50%"]
     assert all(len(arm["repeats"]) == 2 for arm in arms.values())
     assert [arm["added"] > 0 for arm in arms.values()] == [False, True, True, True]
-    painted = {folder.name: folder for folder in (tmp_path / "study/painted").iterdir()}
+    painted = {folder.name: folder for folder in (tmp_path / "study/synthetic").iterdir()}
     made = {name: json.loads((p / "manifest.jsonl").read_text().splitlines()[0]) for name, p in painted.items()}
     assert {name: sample["settings"]["background_lesion"] for name, sample in made.items()} == {
         **{"copy_paste": "keep", "compact-gates": "restyle", "compact-no-gates": "restyle"}

@@ -39,7 +39,7 @@ def test_two_processes_train_one_model_and_share_its_batch(
     run = tmp_path / "run"
     train = ["train", "--data", phantom, "--split", split, "--out", run, "--set", *TINY]
     statuses, said = launch(forked, tmp_path / "odd", [*train, "training.batch_size=3"])
-    assert statuses == {2} and "3 cannot be divided among 2 processes; make it a multiple of 2" in said
+    assert statuses == {2} and "3 and cannot be divided among 2 processes; make it a multiple of 2" in said
     assert not run.exists(), "the folder is free for the batch that fits"
     statuses, said = launch(forked, tmp_path / "even", [*train, "training.batch_size=4"])
     assert statuses == {0}, said

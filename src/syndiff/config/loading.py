@@ -110,9 +110,7 @@ def _value(item: str, section: str, name: str, text: str) -> Any:
     owner = sections().get(section)
     if owner is not None and is_text(kinds_of(owner).get(name)) and text[:1] not in ('"', "'"):
         if not text.isprintable():
-            raise SyndiffError(
-                f"--set {shown(item)}: the value holds a control character; leave it out."
-            )
+            raise SyndiffError(f"--set {shown(item)}: the value holds a control character; leave it out.")
         return text
     return parse_yaml(text, f"--set {shown(item)}: the value", mend="Put it in quotes.")
 

@@ -247,9 +247,10 @@ def check_machine(settings: OptimisationSettings) -> str:
     """
     processes = this_process().num_processes
     if settings.batch_size % (shares := processes * settings.accumulation):
+        parts = f" x {settings.accumulation} parts" if settings.accumulation > 1 else ""
         raise SyndiffError(
-            f"{settings.section} setting batch_size: {settings.batch_size} cannot be divided among {processes} "
-            f"processes x {settings.accumulation} parts; make it a multiple of {shares}."
+            f"{settings.section}.batch_size is {settings.batch_size} and cannot be divided among {processes} "
+            f"processes{parts}; make it a multiple of {shares}."
         )
     return check_precision(settings.precision)
 
