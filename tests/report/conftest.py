@@ -18,7 +18,7 @@ from syndiff.evaluation.evaluate import evaluate
 from syndiff.evaluation.timing import time_predictor
 from syndiff.files import write_json, write_text
 from syndiff.models.predictor import Prediction, StageClock
-from syndiff.report.content import ARMS
+from syndiff.report.arms import KINDS
 from syndiff.synthesis.manifest import Pictures, Sample, SynthesisFolder
 
 SHIFTS = {"control": 2, "real": 3, "real+synthetic": 1}
@@ -120,7 +120,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> MakeRun:
     """Write a run folder; the settings are what the tests vary. Returns it with its dataset."""
 
     def make(
-        *, arms: Sequence[str] = ARMS, prefix: str = "case-", groups: bool = True, leaky: bool = False
+        *, arms: Sequence[str] = KINDS, prefix: str = "case-", groups: bool = True, leaky: bool = False
     ) -> tuple[Path, Dataset]:
         root = tmp_path_factory.mktemp("report")
         dataset, run = write_dataset(root / "data", prefix=prefix, groups=groups), root / "run"

@@ -12,7 +12,8 @@ from syndiff.data.dataset import Dataset
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
-from syndiff.report.content import ARMS, flatten, read_content
+from syndiff.report.arms import KINDS
+from syndiff.report.content import flatten, read_content
 from syndiff.report.words import hardware, limits, main_table, verdict, warnings
 
 Run = tuple[Path, Dataset]
@@ -22,7 +23,7 @@ MakeRun = Callable[..., Run]
 def test_every_arm_is_read_as_it_was_written(shared_run: Run) -> None:
     run, dataset = shared_run
     content = read_content(run, dataset)
-    assert tuple(content.arms) == ARMS
+    assert tuple(content.arms) == KINDS
     assert content.main.name == "real+synthetic"
     summary = read_json(run / "real" / "eval" / "tiny" / "summary.json")
     arm = content.arms["real"]
@@ -111,7 +112,7 @@ def test_a_folder_that_is_no_run_says_how_to_make_one(own_run: Run, tmp_path: Pa
     run, dataset = own_run
     with pytest.raises(SyndiffError, match=r"does not exist.*syndiff run --data"):
         read_content(tmp_path / "nowhere", dataset)
-    for arm in ARMS:
+    for arm in KINDS:
         shutil.rmtree(run / arm)
     with pytest.raises(SyndiffError, match="holds none of control, real"):
         read_content(run, dataset)

@@ -20,15 +20,15 @@ from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.files import expanded
-from syndiff.models.settings import Kind
 from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
 from syndiff.pipeline.evaluation import evaluate_runs
 from syndiff.pipeline.factories import make_gates, make_inpainter
 from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
 from syndiff.pipeline.splitting import stored_split
-from syndiff.pipeline.stages import IDENTIFIED, SYNTHESIS, SYNTHETIC, is_of, may_change, set_aside
+from syndiff.pipeline.stages import IDENTIFIED, SYNTHESIS, is_of, may_change, set_aside
 from syndiff.pipeline.training import plan_segmenters, train_segmenter
+from syndiff.report.arms import BOTH, CONTROL, INPAINTER, KINDS, REAL, SYNTHETIC
 from syndiff.report.content import read_content
 from syndiff.report.page import build_report
 from syndiff.report.synthesis_page import build_synthesis_page
@@ -43,9 +43,6 @@ from syndiff.training.planning import PLAN, Plan, asked
 from syndiff.training.run_folder import check_run, claimed_run, open_run
 
 log = logging.getLogger("syndiff")
-ARMS: dict[str, Kind] = {"control": "control", "real": "diffusion", "real+synthetic": "diffusion"}
-"""What is compared: a plain U-Net, the segmenter on real cases, the segmenter on real and synthetic cases."""
-CONTROL, REAL, BOTH = ARMS
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ def run(
             real = (job.dataset, job.split.train)
             both = load_cases([real, (synthetic, [case.id for case in synthetic.cases])], size, progress=progress)
             job.train(7, BOTH, plans, both, val_cases)
-        job.evaluate([arm for arm in ARMS if summary.accepted or arm != BOTH])
+        job.evaluate([arm for arm in KINDS if summary.accepted or arm != BOTH])
         result = job.report()
         if not summary.accepted:
             log.info(str(result))
@@ -166,7 +163,7 @@ def _checked(
         check_inpainter(settings, split, dataset)
     if expanded(settings.gates.segmenter).resolve() not in {(out / arm).resolve() for arm in (CONTROL, REAL)}:
         check_gate_segmenter(settings, split, dataset)  # else it is trained before it judges
-    check_segmenters(settings, ARMS.values(), fetch=fetch)
+    check_segmenters(settings, KINDS.values(), fetch=fetch)
     if adapts:
         check_machine(settings.adapt)
         check_adaptation(dataset, split, grammar, settings.inpainter, fetch=fetch)
@@ -212,11 +209,11 @@ class _Job:
         self, number: int, arm: str, plans: Mapping[str, Plan], train_cases: CaseArrays, val_cases: CaseArrays
     ) -> None:
         """Stage `number`: train an arm."""
-        plan = plans[ARMS[arm]]
+        plan = plans[KINDS[arm]]
         stage(number, f"train {arm}", f"{plan.steps:,} steps")
         train_segmenter(
             self.out / arm,
-            replace(self.settings, model=replace(self.settings.model, kind=ARMS[arm])),
+            replace(self.settings, model=replace(self.settings.model, kind=KINDS[arm])),
             plan,
             self.split,
             train_cases,
@@ -228,7 +225,7 @@ class _Job:
 
     def adapt(self) -> Inpainter:
         """Teach a compact inpainter the training cases."""
-        settings, out = self.settings, self.out / "inpainter"
+        settings, out = self.settings, self.out / INPAINTER
         stage(5, "adapt", asked(settings.adapt.steps, settings.adapt.minutes))
         adapt_compact(
             self.dataset,

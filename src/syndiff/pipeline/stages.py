@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from syndiff.report.arms import CONTROL, INPAINTER, SYNTHETIC
 from syndiff.synthesis.manifest import read_manifest
 
 
@@ -21,17 +22,16 @@ def _accepted(run: Path) -> bool:
     return manifest.is_file() and any(sample.accepted for sample in read_manifest(manifest))
 
 
-SYNTHETIC = "synthetic"
 SYNTHESIS = ("synthesis", "gates", "compact", "sdxl")
 STAGES = (
     Stage(("split", "seed"), lambda run: (run / "split.json").is_file()),
     Stage(
         ("model", "training", "augmentation", "run.minutes"),
-        lambda run: (run / "plan.json").is_file() or (run / "control" / "config.yaml").is_file(),
+        lambda run: (run / "plan.json").is_file() or (run / CONTROL / "config.yaml").is_file(),
     ),
     Stage(
         ("inpainter", "adapt", "synthesis.inpainter", "synthesis.model", "synthesis.prompts"),
-        lambda run: (run / "inpainter" / "config.yaml").is_file(),
+        lambda run: (run / INPAINTER / "config.yaml").is_file(),
     ),
     Stage(SYNTHESIS, _accepted),
     Stage(("run.tolerance",), lambda run: any(run.glob("*/eval/*/summary.json"))),

@@ -36,14 +36,15 @@ def synthesize(
 ) -> SynthesisSummary:
     """Make `out` a dataset folder of `count` synthetic cases from the training cases of a split, or go on.
 
-    Without a `split` it is that of the inpainter, or the dataset's own (see `find_split`); it is kept in `out`. Without
-    `settings` they are those of the preset compact.
+    Without a `split` it is that of the inpainter, else the dataset's own, by group where groups are known; it is kept
+    in `out`. Without `settings` they are those of the preset compact.
 
     A whole synthesis gets its page, synthesis.html, also where fewer than `count` cases were accepted: what it returns
     says how many. The attempts of a `shard` are united by `merge`.
 
     Raises SyndiffError for an inpainter or a segmenter of a gate that may have seen held-out cases, for settings
-    without effect, and as `synthesize_cases` does.
+    without effect, for fewer than two cases or none with a place for a lesion, and for an `out` that was made with
+    other settings or by something else.
 
     >>> copy_paste = syndiff.load_settings("compact", values={"synthesis.inpainter": "copy_paste"})
     >>> syndiff.synthesize("my-polyps", "synthetic", count=3, settings=copy_paste).accepted
@@ -101,7 +102,8 @@ def merge(
 ) -> SynthesisSummary:
     """Unite shards into the folder that one synthesis without shards would have made, byte for byte, with its page.
 
-    Raises SyndiffError for a dataset that the shards were not made from, and as `merge_shards` does.
+    Raises SyndiffError for a dataset that the shards were not made from, a missing shard, shards of other settings,
+    and shards whose attempts end too early, with what to run on.
 
     >>> from syndiff.synthesis.shards import Shard
     >>> plain = syndiff.load_settings(values={"synthesis.inpainter": "copy_paste", "gates.mode": "off"})

@@ -158,7 +158,8 @@ def train(
 ) -> Trained:
     """Train one segmenter on the training cases of a split, and on a synthetic folder if given, or go on.
 
-    Without a `split` it is that of the synthetic folder, or the dataset's own (see `find_split`); it is kept in `out`.
+    Without a `split` it is that of the synthetic folder, else the dataset's own, by group where groups are known; it
+    is kept in `out`.
     Without `settings` they are those of the preset compact.
 
     Raises SyndiffError for settings that cannot be, or have no effect here, and for synthetic cases that may have seen

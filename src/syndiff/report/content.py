@@ -13,13 +13,8 @@ from syndiff.documents import OWN, Kinds, check_object, read_object, read_object
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow, compare, read_per_case, scores_of
 from syndiff.evaluation.statistics import Difference, Interval
+from syndiff.report.arms import BOTH, COMPARISONS, INPAINTER, KINDS, SYNTHETIC
 from syndiff.synthesis.manifest import Sample, read_manifest
-
-ARMS = ("control", "real", "real+synthetic")
-LABELS = {"control": "control", "real": "real only", "real+synthetic": "real + synthetic"}
-"""How figures, tables and sentences call the arms."""
-COMPARISONS = (("real+synthetic", "real"), ("real", "control"))
-SYNTHETIC, INPAINTER = "synthetic", "inpainter"
 
 _AGAIN = "Delete this file, and make it again with `syndiff evaluate`."
 _BOOTSTRAP: Kinds = {"unit": str}
@@ -79,7 +74,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmResults:
     """One trained segmenter judged on the test cases.
 
     scores: by metric (dice iou precision recall hd95 nsd). pooled: Dice and IoU over all pixels.
@@ -125,12 +120,12 @@ class Synthesis:
 
 @dataclass(frozen=True)
 class Content:
-    """Everything a report of one run says. `arms` holds only those the run trained, in the order of ARMS."""
+    """Everything a report of one run says. `arms` holds only those the run trained, in the order of KINDS."""
 
     run: Path
     dataset: Dataset
     split: Split
-    arms: dict[str, Arm]
+    arms: dict[str, ArmResults]
     comparisons: tuple[Comparison, ...]
     synthesis: Synthesis | None
     inpainter: Training | None
@@ -142,7 +137,7 @@ class Content:
     """What the intervals resample: group, or case where no groups are known."""
 
     @property
-    def main(self) -> Arm:
+    def main(self) -> ArmResults:
         """The arm the report is about: the one-step segmenter with the most behind it."""
         return list(self.arms.values())[-1]
 
@@ -165,10 +160,10 @@ def read_content(run: Path, dataset: Dataset) -> Content:
             f"{run} was made on {split.dataset} with fingerprint {split.fingerprint[:12]}, but {dataset.root} "
             "has other images, masks or groups. Give the dataset of that run, or run again on this one."
         )
-    folders = {name: run / name for name in ARMS if (run / name).is_dir()}
+    folders = {name: run / name for name in KINDS if (run / name).is_dir()}
     if not folders:
-        raise SyndiffError(f"{run} holds none of {', '.join(ARMS)}. Finish the run with `syndiff run --out {run}`.")
-    if "real+synthetic" in folders and not (run / SYNTHETIC).is_dir():
+        raise SyndiffError(f"{run} holds none of {', '.join(KINDS)}. Finish the run with `syndiff run --out {run}`.")
+    if BOTH in folders and not (run / SYNTHETIC).is_dir():
         raise SyndiffError(f"{run / SYNTHETIC} does not exist. Make it with `syndiff synthesize` or `syndiff run`.")
     tables = {name: _evaluation(folder, split) for name, folder in folders.items()}
     arms = {name: _read_arm(name, folder, tables[name]) for name, folder in folders.items()}
@@ -217,12 +212,12 @@ def _evaluation(folder: Path, split: Split) -> Path:
     )
 
 
-def _read_arm(name: str, folder: Path, evaluation: Path) -> Arm:
+def _read_arm(name: str, folder: Path, evaluation: Path) -> ArmResults:
     path = evaluation / "summary.json"
     summary = read_object(path, {"masks": (str, type(None)), "tolerance": float}, mend=_AGAIN)
     if summary["masks"] is None:
         raise SyndiffError(f"{path} says that no predicted masks were kept. Run `syndiff evaluate` with them kept.")
-    return Arm(
+    return ArmResults(
         name=name,
         scores=scores_of(summary, evaluation),
         pooled=_part(path, summary, "pooled", dict.fromkeys(("dice", "iou"), (float, type(None)))),

@@ -23,14 +23,15 @@ from PIL import Image
 
 from syndiff.evaluation.statistics import Interval
 from syndiff.imaging import as_shown
-from syndiff.report.content import LABELS, Arm, Comparison
+from syndiff.report.arms import BOTH, CONTROL, LABELS, REAL
+from syndiff.report.content import ArmResults, Comparison
 
 _VARIABLES = ("ink", "soft", "control", "real", "both", "stage0", "stage1", "stage2", "stage3", "stage4", "stage5")
 _STAND_IN = {name: f"#01{index:02x}fe" for index, name in enumerate(_VARIABLES)}
 _ARM_COLOUR = {
-    "control": _STAND_IN["control"],
-    "real": _STAND_IN["real"],
-    "real+synthetic": _STAND_IN["both"],
+    CONTROL: _STAND_IN["control"],
+    REAL: _STAND_IN["real"],
+    BOTH: _STAND_IN["both"],
 }
 _STAGE_COLOURS = [_STAND_IN[f"stage{index}"] for index in range(6)]
 _STYLE = {
@@ -59,7 +60,7 @@ _LONGEST_SIDE = 480
 _WIDE, _NARROW = 5.4, 4.2  # inches; the page scales them, so that text stays readable on a phone
 
 
-def strip_plot(arms: Mapping[str, Arm]) -> str:
+def strip_plot(arms: Mapping[str, ArmResults]) -> str:
     """Test Dice by group: a dot per case, a bar per group's mean; with many groups a dot per group."""
     groups = _dice_by_group(next(iter(arms.values())))
     many = len(groups) > MANY_GROUPS
@@ -106,7 +107,7 @@ def difference_plot(comparisons: Sequence[Comparison]) -> str:
         return _svg(figure, "difference")
 
 
-def loss_curves(arms: Mapping[str, Arm]) -> str:
+def loss_curves(arms: Mapping[str, ArmResults]) -> str:
     """Training loss by step, on a logarithmic scale: a running median over the noisy steps behind it."""
     with _style():
         figure, axes = _axes(_NARROW, 2.8)
@@ -124,7 +125,7 @@ def loss_curves(arms: Mapping[str, Arm]) -> str:
         return _svg(figure, "loss")
 
 
-def validation_curves(arms: Mapping[str, Arm]) -> str:
+def validation_curves(arms: Mapping[str, ArmResults]) -> str:
     """Validation Dice by step; a ring marks the best, whose weights were kept."""
     with _style():
         figure, axes = _axes(_NARROW, 2.8)
@@ -141,7 +142,7 @@ def validation_curves(arms: Mapping[str, Arm]) -> str:
         return _svg(figure, "validation")
 
 
-def timing_bars(arms: Mapping[str, Arm]) -> str:
+def timing_bars(arms: Mapping[str, ArmResults]) -> str:
     """Median milliseconds of one image, cut into stages, with the whole (and its 10-90 % range) as text."""
     stages = _running_order([list(arm.timing.stages) for arm in arms.values()])
     with _style():
@@ -198,7 +199,7 @@ def _shown_size(array: NDArray) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _dice_by_group(arm: Arm) -> dict[str, list[float]]:
+def _dice_by_group(arm: ArmResults) -> dict[str, list[float]]:
     """The Dice of every case by group, each case its own where no group is known."""
     scores: dict[str, list[float]] = {}
     for row in arm.rows:

@@ -14,7 +14,8 @@ from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.files import write_text
 from syndiff.report import figures, words
-from syndiff.report.content import LABELS, Content, read_content
+from syndiff.report.arms import LABELS
+from syndiff.report.content import Content, read_content
 
 _CASES_SHOWN = 4
 _PER_GROUP = 2

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from syndiff.evaluation.statistics import Difference, Interval
-from syndiff.report.content import LABELS, Arm, Content, Synthesis, Timing
+from syndiff.report.arms import BOTH, CONTROL, LABELS, REAL
+from syndiff.report.content import ArmResults, Content, Synthesis, Timing
 from syndiff.training.planning import shortfall
 
 _ALPHA = 0.05
@@ -12,7 +13,7 @@ _ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A value and what stands smaller beside it, such as its interval; both may be empty."""
 
     value: str
@@ -27,18 +28,18 @@ class Row:
     """A line of a table: its name and one cell for each arm."""
 
     name: str
-    cells: tuple[Cell, ...]
+    cells: tuple[TableCell, ...]
 
 
 def main_table(content: Content) -> list[Row]:
     """The table of the report: a column for each arm of `content.arms`, in that order."""
     arms = list(content.arms.values())
 
-    def row(name: str, cell: Callable[[Arm], Cell]) -> Row:
+    def row(name: str, cell: Callable[[ArmResults], TableCell]) -> Row:
         return Row(name, tuple(cell(arm) for arm in arms))
 
-    def score(metric: str, digits: int = 3) -> Callable[[Arm], Cell]:
-        return lambda arm: Cell(number(arm.scores[metric].mean, digits), bounds(arm.scores[metric], digits))
+    def score(metric: str, digits: int = 3) -> Callable[[ArmResults], TableCell]:
+        return lambda arm: TableCell(number(arm.scores[metric].mean, digits), bounds(arm.scores[metric], digits))
 
     return [
         row("Dice", score("dice")),
@@ -47,20 +48,20 @@ def main_table(content: Content) -> list[Row]:
         row("Recall", score("recall")),
         row("HD95, pixels", score("hd95", 1)),
         row(f"NSD at {arms[0].tolerance:g} pixels", score("nsd")),
-        row("Dice, pixels pooled", lambda arm: Cell(number(arm.pooled["dice"]))),
-        row("IoU, pixels pooled", lambda arm: Cell(number(arm.pooled["iou"]))),
-        row("Missed lesions", lambda arm: Cell(str(arm.counts["missed_lesions"]), f"of {arm.counts['lesions']}")),
-        row("False lesions", lambda arm: Cell(str(arm.counts["false_lesions"]))),
+        row("Dice, pixels pooled", lambda arm: TableCell(number(arm.pooled["dice"]))),
+        row("IoU, pixels pooled", lambda arm: TableCell(number(arm.pooled["iou"]))),
+        row("Missed lesions", lambda arm: TableCell(str(arm.counts["missed_lesions"]), f"of {arm.counts['lesions']}")),
+        row("False lesions", lambda arm: TableCell(str(arm.counts["false_lesions"]))),
         row(
             "Time per image, ms",
-            lambda arm: Cell(
+            lambda arm: TableCell(
                 f"{arm.timing.total.median:.1f}", f"[{arm.timing.total.p10:.1f}, {arm.timing.total.p90:.1f}]"
             ),
         ),
-        row("Views averaged", lambda arm: Cell(arm.settings.get("model.inference_tta", "1"))),
-        row("Training steps", lambda arm: Cell(f"{arm.training.steps:,}")),
-        row("Training images seen", lambda arm: Cell(f"{arm.training.images:,}")),
-        row("Training minutes", lambda arm: Cell(f"{arm.training.seconds / 60:.1f}")),
+        row("Test-time views", lambda arm: TableCell(arm.settings.get("model.inference_tta", "1"))),
+        row("Training steps", lambda arm: TableCell(f"{arm.training.steps:,}")),
+        row("Training images seen", lambda arm: TableCell(f"{arm.training.images:,}")),
+        row("Training minutes", lambda arm: TableCell(f"{arm.training.seconds / 60:.1f}")),
     ]
 
 
@@ -71,13 +72,13 @@ def difference_table(content: Content) -> list[Row]:
         Row(
             name,
             tuple(
-                Cell(signed(c.differences[metric].mean, digits), bounds(c.differences[metric], digits, signed))
+                TableCell(signed(c.differences[metric].mean, digits), bounds(c.differences[metric], digits, signed))
                 for c in content.comparisons
             ),
         )
         for metric, (name, digits) in names.items()
     ]
-    chances = tuple(Cell(number(c.differences["dice"].p_value)) for c in content.comparisons)
+    chances = tuple(TableCell(number(c.differences["dice"].p_value)) for c in content.comparisons)
     return [*rows, Row("p of the Dice difference", chances)]
 
 
@@ -101,7 +102,7 @@ def table_markdown(content: Content) -> str:
 def verdict(content: Content) -> list[tuple[str, str]]:
     """The answer in plain words: (what is asked, one or two sentences), the most important first."""
     answers = [("How well does it work?", _quality(content))]
-    gain = content.comparison("real+synthetic", "real")
+    gain = content.comparison(BOTH, REAL)
     if gain is not None:
         answers.append(
             (
@@ -112,10 +113,10 @@ def verdict(content: Content) -> list[tuple[str, str]]:
         )
     elif content.synthesis is not None and not content.synthesis.samples:
         answers.append(("What did synthetic cases add?", _nothing_accepted(content.synthesis)))
-    control = content.comparison("real", "control")
+    control = content.comparison(REAL, CONTROL)
     if control is not None:
         name = _segmenter(content.arms["real"])
-        reached = (number(content.arms[name].scores["dice"].mean) for name in ("real", "control"))
+        reached = (number(content.arms[name].scores["dice"].mean) for name in (REAL, CONTROL))
         answers.append(
             (
                 "How does it stand against the control?",
@@ -188,7 +189,7 @@ def warnings(content: Content) -> list[tuple[str, str]]:
             (
                 "Synthetic cases leak.",
                 f"{leaked} of them were made from cases outside the training side of the split. The scores of "
-                f"{LABELS['real+synthetic']} are worth nothing; synthesize again from the training cases.",
+                f"{LABELS[BOTH]} are worth nothing; synthesize again from the training cases.",
             )
         )
     return found
@@ -237,9 +238,9 @@ def hardware(timing: Timing) -> str:
 def _quality(content: Content) -> str:
     arm, dice = content.main, content.main.scores["dice"]
     trained = {
-        "control": "The control, a plain U-Net,",
+        CONTROL: "The control, a plain U-Net,",
         "real": f"The {_segmenter(arm)}, trained on real cases,",
-        "real+synthetic": f"The {_segmenter(arm)}, trained on real and synthetic cases,",
+        BOTH: f"The {_segmenter(arm)}, trained on real and synthetic cases,",
     }
     of_groups = f" from {dice.groups} groups (patients or videos)" if content.unit == "group" else ""
     false = arm.counts["false_lesions"]
@@ -254,7 +255,7 @@ def _quality(content: Content) -> str:
 def _speed(content: Content) -> str:
     timing = content.main.timing
     text = f"One {timing.width}×{timing.height} image takes {timing.total.median:.0f} ms on {hardware(timing)}."
-    control = content.arms.get("control")
+    control = content.arms.get(CONTROL)
     if control is None or control is content.main:
         return text
     ratio = timing.total.median / control.timing.total.median
@@ -271,7 +272,7 @@ def _nothing_accepted(synthesis: Synthesis) -> str:
     reasons = ", ".join(f"{reason} {count}" for reason, count in synthesis.rejected.items())
     return (
         f"This run cannot say: none of {sum(synthesis.rejected.values())} synthetic cases was accepted ({reasons}), so "
-        f"there is no arm {LABELS['real+synthetic']}. With other settings of synthesis or gates the same command goes "
+        f"there is no arm {LABELS[BOTH]}. With other settings of synthesis or gates the same command goes "
         "on there."
     )
 
@@ -302,7 +303,7 @@ def _about_synthesis(content: Content) -> str:
     return f"The synthetic cases are {described}.{origin}{learned}"
 
 
-def _about_the_model(arm: Arm) -> list[str]:
+def _about_the_model(arm: ArmResults) -> list[str]:
     """What the arm's settings mean for its result; nothing about settings it does not have."""
     settings, found = arm.settings, []
     size, timestep = settings.get("model.image_size"), settings.get("model.inference_timestep")
@@ -311,7 +312,7 @@ def _about_the_model(arm: Arm) -> list[str]:
             f"Images are segmented at {size}×{size} pixels and masks brought back to the image's own size, where they "
             "are scored. Detail finer than that is lost."
         )
-    if timestep is not None and arm.name != "control":
+    if timestep is not None and arm.name != CONTROL:
         start = f"T − 1 = {int(settings['model.timesteps']) - 1}" if timestep == "-1" else timestep
         passes = "one pass" if _steps(arm) == "1" else f"{_steps(arm)} passes"
         found.append(
@@ -321,11 +322,11 @@ def _about_the_model(arm: Arm) -> list[str]:
     return found
 
 
-def _segmenter(arm: Arm) -> str:
+def _segmenter(arm: ArmResults) -> str:
     return "one-step segmenter" if _steps(arm) == "1" else f"{_steps(arm)}-step segmenter"
 
 
-def _steps(arm: Arm) -> str:
+def _steps(arm: ArmResults) -> str:
     return arm.settings.get("model.inference_steps", "1")
 
 
