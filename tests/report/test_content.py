@@ -23,7 +23,7 @@ MakeRun = Callable[..., Run]
 def test_every_arm_is_read_as_it_was_written(shared_run: Run) -> None:
     run, dataset = shared_run
     content = read_content(run, dataset)
-    assert tuple(content.arms) == KINDS
+    assert tuple(content.arms) == tuple(KINDS)
     assert content.main.name == "real+synthetic"
     summary = read_json(run / "real" / "eval" / "tiny" / "summary.json")
     arm = content.arms["real"]

@@ -37,7 +37,7 @@ def ddim(
 
     One step is the paper's single pass: the clean latent estimated at once. The paper fixes t = 50 for it; a network
     trained on z_50 has hardly seen noise there, so pure noise is far outside its inputs, and t = T - 1 is where it
-    belongs (docs/concepts/timestep.md has the measurements). Every estimate of the clean latent is `corrected`, and the noise is
+    belongs (measured: docs/concepts/timestep.md). Every estimate of the clean latent is `corrected`, and the noise is
     what z_t then holds beside it.
     """
     timesteps = ddim_timesteps(start, steps)

@@ -103,8 +103,8 @@ def adapt(
 ) -> Adapted:
     """Teach the inpainter of `settings.synthesis` what lesions look like in the training cases of a split, or go on.
 
-    Without a `split` it is the dataset's own, by group where groups are known; it is kept in `out`. Without `settings` they are those
-    of the preset compact. Validation cases judge it; it never sees a test case.
+    Without a `split` it is the dataset's own, by group where groups are known; it is kept in `out`.
+    Without `settings` they are those of the preset compact. Validation cases judge it; it never sees a test case.
 
     Raises SyndiffError for settings that cannot be, or have no effect here, and for an inpainter to start from that may
     have seen held-out cases.
