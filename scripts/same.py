@@ -35,11 +35,17 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 from syndiff import renamed  # noqa: E402
 
-RENAMED = {**renamed.RENAMED, "probe_loss": "val_loss", "--views": "--tta"}
+RENAMED = {**renamed.RENAMED, "probe_loss": "val_loss", "smallest_crop": "min_crop", "--views": "--tta"}
 """Settings (section.name) and keys of files as REV calls them, and as the working tree does."""
 
-ADDED = ("lora/checkpoints/*", *(f"lora/metrics.jsonl:*:{key}" for key in ("images", "lr", "losses.latent")))
-"""Facts that REV has not, or not under these names: a LoRA's checkpoints and metrics are those of every training."""
+ADDED = (
+    "lora/checkpoints/*",
+    "copied/split.json:*",
+    "painted/split.json:*",
+    *(f"lora/metrics.jsonl:*:{key}" for key in ("images", "lr", "losses.latent")),
+)
+"""Facts that REV has not, or not under these names: a LoRA's checkpoints and metrics are those of every training, and
+a synthetic folder keeps its split."""
 
 TRAIN = ["model.image_size=32", "training.coarse_share=0", "training.batch_size=4", "model.denoiser_channels=16"]
 TRAIN += ["model.condition_channels=16", "training.validate_every=4", "training.checkpoint_every=4"]
