@@ -200,11 +200,11 @@ def test_the_contact_sheet_shows_images_with_their_outline(tmp_path: Path) -> No
     with Image.open(tmp_path / "out" / "sheet.png") as picture:
         sheet = np.asarray(picture)
     assert sheet.shape == (2 * 198, 6 * 240, 3)
-    outline = (sheet == (0, 255, 255)).all(axis=2)
+    contour = (sheet == (0, 255, 255)).all(axis=2)
     for index in range(8):
         row, column = divmod(index, 6)
-        assert outline[198 * row :, 240 * column :][:180, :240].sum() > 30
-    assert not outline[198:, 480:].any()
+        assert contour[198 * row :, 240 * column :][:180, :240].sum() > 30
+    assert not contour[198:, 480:].any()
     again, other = tmp_path / "again.png", tmp_path / "other.png"
     dataset_sheet(dataset, again, count=8, seed=1)
     dataset_sheet(dataset, other, count=8, seed=2)
@@ -217,8 +217,8 @@ def test_a_small_contact_sheet_shows_every_case_and_single_pixels(tmp_path: Path
     dataset_sheet(Dataset.open(tmp_path), tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as picture:
         assert picture.size == (480, 198)
-        outline = (np.asarray(picture) == (0, 255, 255)).all(axis=2)
-    assert outline[:, :240].any() and outline[:, 240:].any()
+        contour = (np.asarray(picture) == (0, 255, 255)).all(axis=2)
+    assert contour[:, :240].any() and contour[:, 240:].any()
     with pytest.raises(SyndiffError, match="expected 1 or more"):
         dataset_sheet(Dataset.open(tmp_path), tmp_path / "sheet.png", count=0)
 

@@ -29,7 +29,7 @@ def model() -> InpaintingModel:
 
 @pytest.fixture
 def request_(model):
-    """Arguments of `paint`: two crops, each with an outline in a wider hidden square."""
+    """Arguments of `paint`: two crops, each with an lesion_mask in a wider hidden square."""
     generator = torch.Generator().manual_seed(1)
     image = torch.rand(2, 3, 64, 64, generator=generator)
     lesion, hidden = torch.zeros(2, 1, 64, 64), torch.zeros(2, 1, 64, 64)

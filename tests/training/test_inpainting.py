@@ -115,7 +115,7 @@ def test_encoded_crops_are_what_the_model_is_shown_when_it_paints(crops):
     image, lesion, hidden, captions = crops.draw(range(3), (4, 0), size=64, settings=ADAPT)
     encoded = encode_crops(crops, load_autoencoder(), count=3, size=64, settings=ADAPT, entropy=(4,), augment=False)
     task = make_task(crops, replace(ADAPT, crops=32))
-    told = task.model.condition(encoded.visible, encoded.outline, encoded.hidden)
+    told = task.model.condition(encoded.visible, encoded.lesion_mask, encoded.hidden)
     torch.testing.assert_close(told, task.model.surroundings(image, lesion, hidden), atol=1e-4, rtol=0)
     assert encoded.captions == captions
     decoded = task.model.decode(task.model.components(encoded.clean))
@@ -136,8 +136,10 @@ def test_the_painted_colour_follows_the_word(trained, crops):
     inside = torch.from_numpy(ndimage.binary_erosion(lesion[part, 0].numpy(), np.ones((1, 5, 5))))
     redness = {}
     for caption in ("red lesion", "blue lesion", "plain mucosa"):
-        outline = lesion[part] * (caption != "plain mucosa")
-        painted = model.paint(image[part], outline, hidden[part], [caption] * 12, noise, steps=8, guidance_scale=2.0)
+        lesion_mask = lesion[part] * (caption != "plain mucosa")
+        painted = model.paint(
+            image[part], lesion_mask, hidden[part], [caption] * 12, noise, steps=8, guidance_scale=2.0
+        )
         redness[caption] = torch.stack([(p[0] - p[2])[w].mean() for p, w in zip(painted, inside, strict=True)])
     assert (redness["red lesion"] > 0.15).all()
     assert (redness["blue lesion"] < -0.15).all()

@@ -19,7 +19,7 @@ from syndiff.models.segmenter import initialise
 from syndiff.models.unet import UNetDenoiser
 from syndiff.training import loop
 from syndiff.training.checkpoints import load_state
-from syndiff.training.memory import FP32, Part, count_memory, outline
+from syndiff.training.memory import FP32, Part, count_memory, training_shapes
 from syndiff.training.segmentation import SegmentationTask
 from tiny_pipelines import save_narrow_kl
 
@@ -53,12 +53,12 @@ def paper_autoencoder() -> Autoencoder:
 
     with torch.device("meta"):
         codec = Kl(AutoencoderKL(**KL_F8))
-    return Autoencoder(codec, latent_channels=4, scaling_factor=0.18215, source="outline", fingerprint="none")
+    return Autoencoder(codec, latent_channels=4, scaling_factor=0.18215, source="shapes", fingerprint="none")
 
 
 def test_the_parameters_are_those_of_the_paper():
     settings = load_settings("paper")
-    objective, parts = outline(settings.model, settings.training, paper_autoencoder())
+    objective, parts = training_shapes(settings.model, settings.training, paper_autoencoder())
     head = 8 * 4 + 4
     assert parts == [
         Part("autoencoder", 83_653_863, 0),
@@ -190,7 +190,7 @@ def task_of(settings: Settings) -> SegmentationTask:
 class TestMemory:
     def count(self, settings):
         autoencoder = load_autoencoder(settings.model.autoencoder)
-        objective, parts = outline(settings.model, settings.training, autoencoder)
+        objective, parts = training_shapes(settings.model, settings.training, autoencoder)
         return count_memory(settings.model, settings.training, objective, bf16=False), parts
 
     def test_it_is_that_of_a_real_step(self, preset):

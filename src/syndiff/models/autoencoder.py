@@ -159,7 +159,7 @@ def load_autoencoder(source: str = "compact", *, revision: str | None = None) ->
     return load(folder, source)
 
 
-def outline_autoencoder(source: str, *, revision: str | None = None) -> tuple[Autoencoder, bool]:
+def autoencoder_shapes(source: str, *, revision: str | None = None) -> tuple[Autoencoder, bool]:
     """The architecture of an autoencoder without its weights (tensors on the meta device), and whether it is here.
 
     Nothing is fetched: of a hub id that is not in this machine's cache, False is returned and KL-f8 is assumed.
@@ -176,7 +176,7 @@ def outline_autoencoder(source: str, *, revision: str | None = None) -> tuple[Au
     config = KL_F8 if folder is None else network.load_config(folder, local_files_only=True)
     with torch.device("meta"):
         model = network.from_config(config)
-    return _wrap(model, kind, source, fingerprint="none: an outline"), folder is not None
+    return _wrap(model, kind, source, fingerprint="none: shapes alone"), folder is not None
 
 
 def check_same_autoencoder(checkpoint: Path, described: Mapping[str, Any], found: Autoencoder) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class VisionEncoder(nn.Module):
     """tau_theta: image (b, 3, h, w) in [0, 1], sides multiples of 32 -> z_c (b, channels, h/8, w/8).
 
     Coarse features come down a top-down path; the maps finer than the latent grid are folded into it (a 2x2 or 4x4
-    block of pixels becomes channels), so that z_c can carry an outline more precise than 8 pixels.
+    block of pixels becomes channels), so that z_c can carry a contour more precise than 8 pixels.
     """
 
     def __init__(self, *, channels: int, pretrained: bool) -> None:

@@ -23,12 +23,12 @@ HIDDEN_GREY = 0.5
 
 
 class InpaintingModel(nn.Module):
-    """p(crop | its surroundings, the outline of a lesion, a caption), in the latent space of a frozen autoencoder.
+    """p(crop | its surroundings, the mask of a lesion, a caption), in the latent space of a frozen autoencoder.
 
     The U-Net (`UNet2DConditionModel` of diffusers) predicts the clean latent and sees, beside the noisy one, that of
-    the crop with what is to be painted hidden, the lesion's outline at full resolution (each 8x8 block of pixels folded
-    into 64 channels) and how much of each latent pixel is hidden. What is hidden is wider than the lesion: the outline
-    tells where the lesion ends, so the label is exact, and its surroundings are painted with it. An empty outline means
+    the crop with what is to be painted hidden, the lesion's mask at full resolution (each 8x8 block of pixels folded
+    into 64 channels) and how much of each latent pixel is hidden. What is hidden is wider than the lesion: the mask
+    tells where the lesion ends, so the label is exact, and its surroundings are painted with it. An empty mask means
     mucosa without a lesion.
     """
 
@@ -105,17 +105,17 @@ class InpaintingModel(nn.Module):
         latent = F.conv2d(components_bchw, inverse[:, :, None, None]) + self.latent_mean
         return (self.autoencoder.decode(latent) / 2 + 0.5).clamp(0, 1)
 
-    def condition(self, visible_bchw: Tensor, outline_bchw: Tensor, hidden_b1hw: Tensor) -> Tensor:
+    def condition(self, visible_bchw: Tensor, lesion_bchw: Tensor, hidden_b1hw: Tensor) -> Tensor:
         """What the U-Net is told beside the noisy latent.
 
-        The autoencoder's latent of the crop with its hidden part concealed, the lesion's outline in {0, 1} folded into
+        The autoencoder's latent of the crop with its hidden part concealed, the lesion's mask in {0, 1} folded into
         64 channels, and the share of each latent pixel that is hidden.
         """
-        return torch.cat([self.components(visible_bchw) / self.prediction.spread, outline_bchw, hidden_b1hw], 1)
+        return torch.cat([self.components(visible_bchw) / self.prediction.spread, lesion_bchw, hidden_b1hw], 1)
 
     @torch.no_grad()
     def surroundings(self, image_bchw: Tensor, lesion_b1hw: Tensor, hidden_b1hw: Tensor) -> Tensor:
-        """`condition` of images in [0, 1], with the outline and the hidden region in {0, 1}."""
+        """`condition` of images in [0, 1], with the lesion's mask and the hidden region in {0, 1}."""
         visible = self.autoencoder.encode(conceal(image_bchw, hidden_b1hw) * 2 - 1).float()
         return self.condition(
             visible, F.pixel_unshuffle(lesion_b1hw, DOWNSAMPLING), F.avg_pool2d(hidden_b1hw, DOWNSAMPLING)

@@ -121,10 +121,10 @@ class UNetWeights:
         network = self._class()
         with torch.device("meta"):
             try:
-                outline = network.from_config(network.load_config(self.folder, local_files_only=True))
+                shapes = network.from_config(network.load_config(self.folder, local_files_only=True))
             except (OSError, ValueError, TypeError, RuntimeError) as error:
                 raise self._broken(error) from None
-        self._compare(outline.state_dict(), denoiser, extra)
+        self._compare(shapes.state_dict(), denoiser, extra)
 
     def load_into(self, denoiser: UNetDenoiser, *, extra: str) -> None:
         """Replace all weights of `denoiser`; what its first layer sees beyond the noisy latent is set by `extra`.

@@ -12,7 +12,7 @@ from syndiff.config.settings import Settings
 from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
-from syndiff.models.autoencoder import load_autoencoder, outline_autoencoder
+from syndiff.models.autoencoder import autoencoder_shapes, load_autoencoder
 from syndiff.models.caption_encoder import check_caption_length
 from syndiff.models.settings import InpaintingSettings, Kind
 from syndiff.pipeline.training_plan import check_training
@@ -85,6 +85,6 @@ def check_synthesis(
 
 
 def _check_autoencoder(source: str, revision: str, *, fetch: bool) -> None:
-    _, here = outline_autoencoder(source, revision=revision or None)
+    _, here = autoencoder_shapes(source, revision=revision or None)
     if here or fetch:
         load_autoencoder(source, revision=revision or None)

@@ -3,16 +3,19 @@
 from functools import lru_cache
 
 from syndiff.errors import SyndiffError
-from syndiff.models.autoencoder import outline_autoencoder
+from syndiff.models.autoencoder import autoencoder_shapes
 from syndiff.models.hardware import has_fast_bf16, memory_bytes
 from syndiff.models.network import WeightSource
 from syndiff.models.settings import SegmenterSettings
 from syndiff.training.loop import check_machine, check_precision
-from syndiff.training.memory import Memory, Part, count_memory, outline
+from syndiff.training.memory import Memory, Part, count_memory, training_shapes
+from syndiff.training.objective import SegmentationObjective
 from syndiff.training.run_folder import this_process
 from syndiff.training.settings import TrainingSettings
 
 GIB = 2**30
+MOST_KEPT = 10_000
+"""Numbers that no network here keeps for a pixel of its batch: 500 are usual, 2,800 the most with 4,096 channels."""
 
 
 def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: int) -> str:
@@ -22,7 +25,8 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
     another shape, a precision that the GPU lacks.
     """
     warning = check_precision(training.precision)
-    bf16, parts, weights, memory = _counted(model, training)
+    bf16, objective, parts, weights = _shaped(model, training)
+    memory = count_memory(model, training, objective, bf16=bf16)
     images = training.steps * training.batch_size
     shares = "the whole batch in one" if training.accumulation == 1 else f"the batch in {training.accumulation} parts"
     lines = [
@@ -52,7 +56,8 @@ def check_training(model: SegmenterSettings, training: TrainingSettings) -> None
     Nothing is allocated, fetched or written. A batch that several processes share is not judged by its size.
     """
     check_machine(training)
-    needed, there = _needed(model, training), memory_bytes()
+    there = memory_bytes()
+    needed = _needed(model, training, there or 0)
     if there is not None and this_process().num_processes == 1 and needed > there:
         raise SyndiffError(
             f"the training of the kind {model.kind} would take about {needed / GIB:,.0f} GiB of memory, and this "
@@ -63,19 +68,26 @@ def check_training(model: SegmenterSettings, training: TrainingSettings) -> None
 
 
 @lru_cache
-def _needed(model: SegmenterSettings, training: TrainingSettings) -> int:
-    """Bytes of a training; counted once, though every cell of a study and every arm asks."""
-    *_, memory = _counted(model, training)
-    return memory.total
+def _needed(model: SegmenterSettings, training: TrainingSettings, there: int) -> int:
+    """Bytes of a training; found once, though every cell of a study and every arm asks.
+
+    Where even `MOST_KEPT` numbers for every pixel of a batch leave the memory `there` unfilled, that many: counting
+    them takes seconds.
+    """
+    bf16, objective, parts, _ = _shaped(model, training)
+    pixels = training.batch_size // training.accumulation * model.image_size**2
+    ceiling = 4 * MOST_KEPT * pixels + 24 * sum(part.parameters for part in parts)
+    return ceiling if ceiling <= there else count_memory(model, training, objective, bf16=bf16).total
 
 
-def _counted(model: SegmenterSettings, training: TrainingSettings) -> tuple[bool, list[Part], list[str], Memory]:
-    """Whether it computes in bf16, its parts, where their weights come from, and its memory."""
+def _shaped(
+    model: SegmenterSettings, training: TrainingSettings
+) -> tuple[bool, SegmentationObjective, list[Part], list[str]]:
+    """Whether it computes in bf16, what is trained, its parts, and where their weights come from."""
     bf16 = training.precision == "bf16" or (training.precision == "auto" and has_fast_bf16())
-    autoencoder, here = outline_autoencoder(model.autoencoder, revision=model.autoencoder_revision or None)
-    objective, parts = outline(model, training, autoencoder)
-    weights = _weights(objective.model.weight_sources(model, autoencoder_here=here))
-    return bf16, parts, weights, count_memory(model, training, objective, bf16=bf16)
+    autoencoder, here = autoencoder_shapes(model.autoencoder, revision=model.autoencoder_revision or None)
+    objective, parts = training_shapes(model, training, autoencoder)
+    return bf16, objective, parts, _weights(objective.model.weight_sources(model, autoencoder_here=here))
 
 
 def _sizes(model: SegmenterSettings, training: TrainingSettings) -> str:

@@ -25,7 +25,7 @@ class InpaintingBatch(NamedTuple):
 
     clean: Tensor
     visible: Tensor
-    outline: Tensor
+    lesion_mask: Tensor
     hidden: Tensor
     tokens: Tensor
     """Captions (b, l)."""
@@ -47,7 +47,7 @@ class InpaintingObjective(nn.Module):
         model = self.model
         clean = model.components(batch.clean)
         noisy = model.schedule.diffuse(clean, batch.noise, batch.timestep)
-        condition = model.condition(batch.visible, batch.outline, batch.hidden)
+        condition = model.condition(batch.visible, batch.lesion_mask, batch.hidden)
         output = model(noisy, batch.timestep, condition, batch.tokens).float()  # under bf16, the loss stays exact
         found = model.prediction.estimate(output, noisy, batch.timestep).clean
         error = model.prediction.weight(batch.timestep) * (found - clean).square().mean(1, keepdim=True)
@@ -149,7 +149,7 @@ class InpaintingTask:
         return InpaintingBatch(
             clean=crops.clean[chosen],
             visible=crops.visible[chosen],
-            outline=crops.outline[chosen],
+            lesion_mask=crops.lesion_mask[chosen],
             hidden=crops.hidden[chosen],
             tokens=tokens,
             noise=noise,

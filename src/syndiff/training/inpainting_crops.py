@@ -96,28 +96,28 @@ class LesionCrops:
         self, lesion: Lesion, rng: np.random.Generator, size: int, settings: AdaptSettings
     ) -> tuple[Tensor, Tensor, Tensor, str]:
         frame, free = self.frames[lesion.frame], self.free[lesion.frame]
-        outline, box, caption = np.zeros_like(free), lesion.box, lesion.caption
+        lesion_mask, box, caption = np.zeros_like(free), lesion.box, lesion.caption
         elsewhere = self._elsewhere(lesion, free, rng) if rng.random() < settings.background_share else None
         if elsewhere is not None:
             box, caption = elsewhere, self.background
-        outline[box.slices] = lesion.mask
+        lesion_mask[box.slices] = lesion.mask
         margin = rng.uniform(settings.min_margin, settings.max_margin) * np.sqrt(lesion.mask.sum() / np.pi)
         context = rng.uniform(settings.min_context, settings.max_context)
-        window = shifted(crop_box(outline, context, 24), outline, rng)
-        hidden = hide(outline, max(2.0, margin), window)
+        window = shifted(crop_box(lesion_mask, context, 24), lesion_mask, rng)
+        hidden = hide(lesion_mask, max(2.0, margin), window)
         if elsewhere is not None:
             hidden &= free
-            outline[:] = False
+            lesion_mask[:] = False
         else:
-            hidden &= free | outline  # other lesions stay in sight
+            hidden &= free | lesion_mask  # other lesions stay in sight
         parts = [cut(frame / np.float32(255), window, size)]
-        parts += [(cut(mask, window, size) >= 0.5).float() for mask in (outline, hidden)]
+        parts += [(cut(mask, window, size) >= 0.5).float() for mask in (lesion_mask, hidden)]
         turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
         image, where, concealed = (torch.rot90(x.flip(2) if mirrored else x, turns, (1, 2)) for x in parts)
         return image, where, concealed, caption
 
     def _elsewhere(self, lesion: Lesion, free: NDArray[np.bool_], rng: np.random.Generator) -> Box | None:
-        """Where the lesion's outline lies on no lesion of its frame; None when eight tries find nothing."""
+        """Where the lesion's mask lies on no lesion of its frame; None when eight tries find nothing."""
         height, width = lesion.mask.shape
         for _ in range(8):
             top = int(rng.integers(0, free.shape[0] - height + 1))
@@ -128,10 +128,10 @@ class LesionCrops:
         return None
 
 
-def hide(outline: NDArray[np.bool_], margin: float, window: Box) -> NDArray[np.bool_]:
-    """The outline (HxW) widened by `margin` pixels, as far as `window` shows it."""
-    hidden = np.zeros_like(outline)
-    hidden[window.slices] = ndimage.distance_transform_edt(~outline[window.slices]) <= margin
+def hide(lesion_mask: NDArray[np.bool_], margin: float, window: Box) -> NDArray[np.bool_]:
+    """The lesion (HxW) widened by `margin` pixels, as far as `window` shows it."""
+    hidden = np.zeros_like(lesion_mask)
+    hidden[window.slices] = ndimage.distance_transform_edt(~lesion_mask[window.slices]) <= margin
     return hidden
 
 

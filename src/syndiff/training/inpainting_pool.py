@@ -27,14 +27,14 @@ class EncodedCrops:
     Attributes:
         clean: latents (n, c, s/8, s/8) of the crops, as the autoencoder gives them.
         visible: those of the crops with what is to be painted concealed.
-        outline: the lesions' outlines (n, 64, s/8, s/8), blocks of 8x8 pixels folded into channels, boolean.
+        lesion_mask: the lesions' masks (n, 64, s/8, s/8), blocks of 8x8 pixels folded into channels, boolean.
         hidden: how much of each latent pixel is concealed (n, 1, s/8, s/8), in [0, 1].
         captions: n captions.
     """
 
     clean: Tensor
     visible: Tensor
-    outline: Tensor
+    lesion_mask: Tensor
     hidden: Tensor
     captions: Sequence[str]
 
@@ -75,8 +75,8 @@ def encode_crops(
         clean, visible = (
             autoencoder.encode(picture.to(device) * 2 - 1).float().cpu() for picture in (image, conceal(image, hidden))
         )
-        outline = F.pixel_unshuffle(lesion, DOWNSAMPLING).bool()
-        parts.append((clean, visible, outline, F.avg_pool2d(hidden, DOWNSAMPLING)))
+        lesion_mask = F.pixel_unshuffle(lesion, DOWNSAMPLING).bool()
+        parts.append((clean, visible, lesion_mask, F.avg_pool2d(hidden, DOWNSAMPLING)))
         captions += said
     whole = [torch.cat(values) for values in zip(*parts, strict=True)]
-    return EncodedCrops(clean=whole[0], visible=whole[1], outline=whole[2], hidden=whole[3], captions=captions)
+    return EncodedCrops(clean=whole[0], visible=whole[1], lesion_mask=whole[2], hidden=whole[3], captions=captions)

@@ -56,12 +56,12 @@ class Memory:
         return 2 * self.gradients + self.average + self.moments
 
 
-def outline(
+def training_shapes(
     settings: SegmenterSettings, training: TrainingSettings, autoencoder: Autoencoder
 ) -> tuple[SegmentationObjective, list[Part]]:
     """The network and its losses on the meta device, as training has them, and its parts.
 
-    `autoencoder` may be an outline itself (`outline_autoencoder`).
+    `autoencoder` may be one of shapes alone (`autoencoder_shapes`).
     """
     with torch.device("meta"):
         model = build_segmenter(without_initial_weights(settings), autoencoder).to("meta")

@@ -15,7 +15,7 @@ from syndiff.synthesis.inpainters.capabilities import Capabilities
 class InpaintRequest:
     """One region to paint.
 
-    `image` is the frame (HxWx3, uint8 or uint16), `mask` where to paint (HxW), `lesion` the outline that the new
+    `image` is the frame (HxWx3, uint8 or uint16), `mask` where to paint (HxW), `lesion` the shape that the new
     lesion has in it (HxW), empty where mucosa is to be painted over one. `seed` is the only source of randomness, so a
     sample is the same in any batch. `donor` gives a real training lesion already moved into the frame's coordinates
     (HxWx3 in [0, 1], meaningful on lesion, margin and a pixel around): what `copy_paste` blends in. It is a function,
