@@ -80,7 +80,7 @@ def test_the_inpainter_of_the_how_to_makes_cases(tmp_path: Path, monkeypatch: py
     monkeypatch.syspath_prepend(tmp_path)
     exec(compile(script.replace("count=20", "count=2"), os.fspath(tmp_path / "script.py"), "exec"), {})
     assert len(list((tmp_path / "synthetic" / "images").iterdir())) == 2
-    assert (tmp_path / "split.json").is_file()
+    assert (tmp_path / "synthetic" / "split.json").is_file()
 
 
 @pytest.mark.slow

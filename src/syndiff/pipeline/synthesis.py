@@ -12,7 +12,7 @@ from syndiff.data.splits import Split
 from syndiff.files import write_bytes
 from syndiff.pipeline.early import check_synthesis
 from syndiff.pipeline.factories import make_gates, make_inpainter
-from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, check_shards
+from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, check_shards, refuse_held_out
 from syndiff.pipeline.splitting import FILE, find_split
 from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.synthesis.dry_run import dry_run
@@ -30,6 +30,7 @@ def synthesize(
     count: int,
     split: Split | Path | str | None = None,
     settings: Settings | None = None,
+    inpainter: Inpainter | None = None,
     seed: int = 0,
     shard: Shard = WHOLE,
     progress: bool = True,
@@ -37,7 +38,8 @@ def synthesize(
     """Make `out` a dataset folder of `count` synthetic cases from the training cases of a split, or go on.
 
     Without a `split` it is that of the inpainter, else the dataset's own, by group where groups are known; it is kept
-    in `out`. Without `settings` they are those of the preset compact.
+    in `out`. Without `settings` they are those of the preset compact. An `inpainter` of your own takes the place of the
+    one that the settings name.
 
     A whole synthesis gets its page, synthesis.html, also where fewer than `count` cases were accepted: what it returns
     says how many. The attempts of a `shard` are united by `merge`.
@@ -51,7 +53,7 @@ def synthesize(
     3
     """
     settings, out = settings or load_settings(), Path(out)
-    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, seed=seed)
+    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, inpainter, seed=seed)
     summary = synthesize_cases(
         dataset,
         split.train,
@@ -83,7 +85,7 @@ def plan_synthesis(
     shard: Shard = WHOLE,
 ) -> str:
     """The first attempts of `synthesize`, and what it would take, in words; nothing is written."""
-    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, seed=seed)
+    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, None, seed=seed)
     return dry_run(
         dataset,
         split.train,
@@ -123,13 +125,22 @@ def merge(
 
 
 def _ready(
-    data: Path | str, given: Split | Path | str | None, out: Path, settings: Settings, *, seed: int
+    data: Path | str,
+    given: Split | Path | str | None,
+    out: Path,
+    settings: Settings,
+    own: Inpainter | None,
+    *,
+    seed: int,
 ) -> tuple[Dataset, Split, Inpainter, Path | None]:
     """What a synthesis works with, the segmenter of its gate at the end, once nothing can be refused any more."""
     check_use(settings, "synthesize")
     dataset = open_checked(Path(data))
     split = find_split(dataset, given, out, beside=(settings.synthesis.model, settings.gates.segmenter))
-    inpainter = make_inpainter(settings)
-    check_inpainter(settings, split, dataset)
+    inpainter = own or make_inpainter(settings)
+    if own:
+        refuse_held_out(f"the inpainter {own.name}", own.seen, dataset, split)
+    else:
+        check_inpainter(settings, split, dataset)
     check_synthesis(dataset, split, settings, inpainter, seed=seed)
     return dataset, split, inpainter, check_gate_segmenter(settings, split, dataset)
