@@ -11,7 +11,7 @@ import torch
 from syndiff import __version__
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.efficientnet import imagenet_weights_file
-from syndiff.models.hardware import has_fast_bf16
+from syndiff.models.hardware import has_fast_bf16, main_memory_bytes
 
 _EXTRAS = {
     "peft": ("LoRA files, and teaching SDXL your images", "sdxl"),
@@ -22,9 +22,9 @@ _EXTRAS = {
 def examine() -> str:
     """A readable account: machine, libraries, weights, and for each job whether it runs here."""
     lines = [f"SynDiff {__version__}, Python {platform.python_version()}, torch {torch.__version__}", ""]
-    memory, free = _memory_gib(), shutil.disk_usage(Path.cwd()).free / 2**30
+    memory, free = main_memory_bytes(), shutil.disk_usage(Path.cwd()).free / 2**30
     lines.append(f"CPU          {os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
-    lines.append("Memory       " + (f"{memory:.0f} GiB" if memory else "unknown"))
+    lines.append("Memory       " + (f"{memory / 2**30:.0f} GiB" if memory else "unknown"))
     lines.append(f"Free disk    {free:.0f} GiB in {Path.cwd()}")
     gpu = torch.cuda.is_available()
     if gpu:
@@ -52,17 +52,10 @@ def examine() -> str:
         _entry(gpu, "SDXL synthesis at useful speed")
         + ("" if gpu else " needs a GPU; on this CPU expect many minutes for each sample")
     )
-    if memory and memory < 6:
-        lines.append(_entry(False, f"training: {memory:.0f} GiB of memory is less than the 6 GiB recommended"))
+    if memory and memory < 6 * 2**30:
+        lines.append(_entry(False, f"training: {memory / 2**30:.0f} GiB of memory is less than the 6 GiB recommended"))
     return "\n".join(lines)
 
 
 def _entry(good: bool, text: str) -> str:
     return f"  {'yes' if good else 'no ':3}  {text}"
-
-
-def _memory_gib() -> float | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (ValueError, OSError, AttributeError):
-        return None

@@ -30,6 +30,11 @@ def memory_bytes() -> int | None:
     """Memory of the device that computes: the first GPU's, else this machine's; None where that cannot be told."""
     if torch.cuda.is_available():
         return int(torch.cuda.get_device_properties(0).total_memory)
+    return main_memory_bytes()
+
+
+def main_memory_bytes() -> int | None:
+    """Memory of this machine, its GPU's aside; None where that cannot be told."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):

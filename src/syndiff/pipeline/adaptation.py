@@ -284,16 +284,9 @@ def adapt_compact(
         "captions": _hash_of(train_lesions, val_lesions),
         **({"start": start.about} if start else {}),
     }
-    config = {
-        "seed": seed,
-        "learned_from": about,
-        "inpainter": {
-            **asdict(model_settings),
-            "channels": list(model_settings.channels),
-            "autoencoder": in_full(model_settings.autoencoder),
-        },
-        "adapt": asdict(settings),
-    }
+    network = {**asdict(model_settings), "channels": list(model_settings.channels)}
+    network["autoencoder"] = in_full(model_settings.autoencoder)
+    config = {"seed": seed, "learned_from": about, "inpainter": network, "adapt": asdict(settings)}
     with claimed_run(out, "adapt"):
         check_run(out, config)
         if _is_finished(out, settings):  # crops take a minute to encode
