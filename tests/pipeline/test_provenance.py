@@ -71,3 +71,14 @@ def test_shards_are_united_with_the_pictures_that_they_were_made_from(syndiff, p
     Image.fromarray(pixels ^ 1).save(frame)
     merged = syndiff("merge", *shards, "--data", phantom, "--out", tmp_path / "all", "--count", 3)
     assert merged.status == 2 and "has changed" in merged.err and not (tmp_path / "all").exists()
+
+
+def test_a_folder_of_refused_cases_says_that_the_gates_refused_them(syndiff, phantom: Path, tmp_path: Path) -> None:
+    split, out = tmp_path / "split.json", tmp_path / "synthetic"
+    assert syndiff("data", "split", "--data", phantom, "--out", split).status == 0
+    strict = ["--inpainter", "copy_paste", "--set", "gates.quantile=0.4999", "synthesis.grain=false"]
+    made = syndiff("synthesize", "--data", phantom, "--split", split, "--count", 1, "--out", out, *strict)
+    assert made.status == 2 and "0 of 25 attempts accepted" in made.err
+    refused = syndiff("train", "--data", phantom, "--out", tmp_path / "run", "--synthetic", out, *TINY)
+    assert refused.status == 2 and "holds no accepted case" in refused.err, refused.err
+    assert not (tmp_path / "run").exists()

@@ -128,8 +128,13 @@ def open_synthetic(folder: Path, split: Split, dataset: Dataset) -> Dataset:
             f"{folder} was made from {len(leaked)} cases outside the split's training cases (first {leaked[0]}); "
             "training on it would leak. Synthesize again with this split."
         )
-    synthetic = Dataset.open(folder)
     accepted = {sample.id for sample in read_manifest(manifest) if sample.accepted}
+    if not accepted:
+        raise SyndiffError(
+            f"{folder} holds no accepted case: the gates refused all of them, as its synthesis.html shows. Synthesize "
+            "into another folder with other settings, or with gates.mode=report."
+        )
+    synthetic = Dataset.open(folder)
     if strange := sorted({case.id for case in synthetic.cases} ^ accepted):
         raise SyndiffError(
             f"{folder} does not hold the accepted cases of its manifest.jsonl: {strange[0]} is in one of the two only "
