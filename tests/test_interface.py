@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import syndiff
-from syndiff.models.prediction import check_image
+from syndiff.models.predictor import check_image
 
 TINY = {
     **{"model.image_size": 32, "model.denoiser_channels": 16, "model.condition_channels": 16},

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from syndiff.evaluation.uncertainty import Reliability, detection_auc, disagreement, mean_variance
+from syndiff.evaluation.uncertainty import Reliability, detection_auc, mean_variance
+from syndiff.models.tta import disagreement
 
 
 def test_a_calibrated_forecast_has_no_error_and_a_sure_wrong_one_has_all() -> None:

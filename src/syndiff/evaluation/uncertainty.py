@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,20 +41,6 @@ class Reliability:
     def error(self) -> float:
         """Expected calibration error: the mean over pixels of |frequency - probability| of their bin."""
         return float(np.abs(self.frequency - self.probability).sum() / self.pixels.sum())
-
-
-def disagreement(members_nhw: NDArray[np.float32]) -> float:
-    """1 minus the mean Dice between any two of n >= 2 answers (probabilities), each cut at 0.5; in [0, 1].
-
-    Two empty answers agree fully.
-    """
-    masks = members_nhw.reshape(len(members_nhw), -1) > 0.5
-    areas = masks.sum(1)
-    scores = []
-    for i, j in combinations(range(len(masks)), 2):
-        total = areas[i] + areas[j]
-        scores.append(2 * np.count_nonzero(masks[i] & masks[j]) / total if total else 1.0)
-    return float(1 - np.mean(scores))
 
 
 def mean_variance(members_nhw: NDArray[np.float32]) -> float:

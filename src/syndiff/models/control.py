@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from syndiff.errors import SyndiffError
 from syndiff.models.encoder import conv_norm_relu, imagenet_source, make_backbone
 from syndiff.models.network import (
     Batch,
@@ -42,10 +43,14 @@ class PlainNetwork(SegmentationNetwork):
         """No noise."""
         return 0, 0, 0
 
-    def predict(self, image_bchw: Tensor, noise_bchw: Tensor, stage: Stage = untimed) -> Tensor:
-        """The logits, in one stage."""
+    def answer(
+        self, image_bchw: Tensor, latent_bchw: Tensor, stage: Stage = untimed, timestep_b: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The logits, in one stage, and no latents."""
+        if timestep_b is not None:
+            raise SyndiffError(f"A {self.kind} has no timesteps to start from.")
         with stage("network"):
-            return self.logits(image_bchw)
+            return self.logits(image_bchw), image_bchw.new_empty(len(image_bchw), 0, 0, 0)
 
     @property
     def draws(self) -> Literal["dropout"] | None:

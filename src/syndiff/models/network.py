@@ -67,8 +67,18 @@ class SegmentationNetwork(nn.Module, ABC):
         """Shape (c, h', w') of the Gaussian noise for an image of this size; without any value where it needs none."""
 
     @abstractmethod
+    def answer(
+        self, image_bchw: Tensor, latent_bchw: Tensor, stage: Stage = untimed, timestep_b: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mask logits and the clean latents (b, c, h', w') behind them; each part of the work runs within a `stage`.
+
+        `latent_bchw` is the noise; with `timestep_b` (b,), all the same, it is z_t there and is denoised in one step.
+        A network without noise has latents without any value. Raises SyndiffError for a timestep that it has not.
+        """
+
     def predict(self, image_bchw: Tensor, noise_bchw: Tensor, stage: Stage = untimed) -> Tensor:
-        """Mask logits; each part of the work runs within a `stage`."""
+        """The mask logits of `answer`."""
+        return self.answer(image_bchw, noise_bchw, stage)[0]
 
     def forward(self, image_bchw: Tensor, noise_bchw: Tensor) -> Tensor:
         """`predict`, untimed."""

@@ -1,14 +1,21 @@
-"""What every segmenter looks like from outside: an image in, a mask and the seconds of each stage out."""
+"""What every segmenter looks like from outside: an image in, a mask and the seconds of the stages out. No torch."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+
+from syndiff.data.resize import resize_image, restore_probability
+from syndiff.errors import SyndiffError
+from syndiff.models.noise import case_noise
+from syndiff.models.tta import disagreement, make_views, undo_views
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -19,6 +26,10 @@ class Prediction:
     probability: HxW float32 in [0, 1].
     seconds: wall time of each stage in the order the stages ran, for example
         preprocess, encode, denoise, decode, postprocess.
+    wide: HxW bool, the wide contour of a calibrated model (`syndiff calibrate`); None for any other.
+    disagreement: of the views of test-time augmentation, 1 - their mean Dice, in [0, 1]; None for a single view.
+    latents: the clean mask latents (views, c, h', w') that the network estimated, without any value for a network
+        without latents; the next frame of a video may start from them.
 
     >>> answer = syndiff.load("runs/mine").predict(image)
     >>> bool(0 <= answer.probability.min() <= answer.probability.max() <= 1)
@@ -28,10 +39,13 @@ class Prediction:
     mask: NDArray[np.bool_]
     probability: NDArray[np.float32]
     seconds: dict[str, float]
+    wide: NDArray[np.bool_] | None = None
+    disagreement: float | None = None
+    latents: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0, 0), np.float32), repr=False)
 
 
 class Predictor(Protocol):
-    """Anything that segments one image; evaluation, timing, report and deployment know no more than this."""
+    """Anything that segments one image; evaluation, timing, report and inference know no more than this."""
 
     @property
     def name(self) -> str:
@@ -52,8 +66,12 @@ class StageClock:
     the stage: without that, the time of a stage is only the time of launching it.
     """
 
-    def __init__(self, device: torch.device | None = None) -> None:
-        self._cuda = device if device is not None and device.type == "cuda" else None
+    def __init__(self, device: "torch.device | None" = None) -> None:
+        self._wait: Callable[[], None] = lambda: None
+        if device is not None and device.type == "cuda":
+            import torch
+
+            self._wait = lambda: torch.cuda.synchronize(device)
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -64,6 +82,116 @@ class StageClock:
         self.seconds[name] = self.seconds.get(name, 0.0) + self._now() - start
 
     def _now(self) -> float:
-        if self._cuda is not None:
-            torch.cuda.synchronize(self._cuda)
+        self._wait()
         return time.perf_counter()
+
+
+class Answer(NamedTuple):
+    """What a network computes: probabilities (b, h, w), and the clean latents (b, c, h', w') behind them."""
+
+    probability_bhw: NDArray[np.float32]
+    latent_bchw: NDArray[np.float32]
+
+
+class Start(NamedTuple):
+    """Where denoising starts instead of at the model's own timestep: latents z_t (views, c, h', w') and their t."""
+
+    latent_bchw: NDArray[np.float32]
+    timestep: int
+
+
+class Engine(Protocol):
+    """A trained network behind arrays; what computes it (torch, ONNX Runtime, OpenVINO) is its own affair."""
+
+    @property
+    def name(self) -> str:
+        """ "torch", "onnx" or "openvino"."""
+
+    @property
+    def noise_shape(self) -> tuple[int, int, int]:
+        """Shape (c, h', w') of the noise for an image of the model's size; without any value where it needs none."""
+
+    def clock(self) -> StageClock:
+        """A clock that knows how to wait for the device."""
+
+    def segment(
+        self, image_bhwc: NDArray[np.uint8], latent_bchw: NDArray[np.float32], timestep: int | None, clock: StageClock
+    ) -> Answer:
+        """Answers for square images of the model's size, in stages of `clock`.
+
+        `latent_bchw` is the noise, or with a `timestep` the noisy latent z_t that belongs to it.
+        Raises SyndiffError for a `timestep` that it cannot start from.
+        """
+
+
+class SquarePredictor:
+    """`Predictor` of any engine: resize to the model's square, segment its views, back to the image's own size.
+
+    threshold: the probability above which a pixel belongs to the wide contour; None for a model without a guarantee.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        image_size: int,
+        *,
+        name: str,
+        seed: int = 0,
+        tta: int = 1,
+        wide_threshold: float | None = None,
+    ) -> None:
+        self.engine, self.image_size = engine, image_size
+        self.name, self.seed, self.tta, self.wide_threshold = name, seed, tta, wide_threshold
+
+    def predict(self, image: NDArray, *, case_id: str = "", start: Start | None = None) -> Prediction:
+        """Segment one image, HxWx3 uint8 or uint16 of any size; the noise is seeded by (seed, case_id).
+
+        Raises SyndiffError for an array of another shape or type, and where the network computes no finite numbers.
+        """
+        check_image(image)
+        clock = self.engine.clock()
+        # 1. To the model's square, its views, and the noise it begins with.
+        with clock.stage("preprocess"):
+            views = make_views(resize_image(image, self.image_size), self.tta)
+            begin = start or Start(self._noise(case_id, self.tta), -1)
+        # 2. The network, in the stages the timing table shows.
+        answer = self.engine.segment(views, begin.latent_bchw, None if start is None else start.timestep, clock)
+        # 3. Back to the image's own size; the threshold comes last.
+        with clock.stage("postprocess"):
+            check_answer(f"{self.name} does not answer for {case_id}", answer.probability_bhw)
+            small = undo_views(answer.probability_bhw)
+            probability = restore_probability(small.mean(0, dtype=np.float32), *image.shape[:2])
+            mask = probability > np.float32(0.5)
+            wide = None if self.wide_threshold is None else mask | (probability > np.float32(self.wide_threshold))
+        return Prediction(
+            mask=mask,
+            probability=probability,
+            seconds=clock.seconds,
+            wide=wide,
+            disagreement=disagreement(small) if self.tta > 1 else None,
+            latents=answer.latent_bchw,
+        )
+
+    def _noise(self, case_id: str, count: int) -> NDArray[np.float32]:
+        return case_noise(self.engine.noise_shape, seed=self.seed, case_id=case_id, count=count)
+
+
+def check_image(image: NDArray) -> None:
+    """Raise SyndiffError unless `image` is HxWx3 in uint8 or uint16."""
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype not in (np.uint8, np.uint16):
+        raise SyndiffError(
+            f"The image is an array of shape {image.shape} and type {image.dtype}; expected height x width x 3 in "
+            "uint8 or uint16. Repeat a grey image three times, and scale values from 0 to 1 by 255."
+        )
+
+
+def check_answer(what: str, values: NDArray[np.floating]) -> None:
+    """Raise SyndiffError, beginning with `what`, where `values` are no finite numbers.
+
+    A network that has gone wrong must not look like an image without a lesion.
+    """
+    if not np.isfinite(values).all():
+        raise SyndiffError(
+            f"{what}: the network computed values that are no finite numbers. Its weights are unfit for this image or "
+            "number format; restore them or train again."
+        )

@@ -66,8 +66,14 @@ class DiffusionSegmenter(SegmentationNetwork):
         """Shape (c, h/8, w/8) of the latent noise for images of this size."""
         return self.autoencoder.latent_channels, height // DOWNSAMPLING, width // DOWNSAMPLING
 
-    def denoise(self, condition_bchw: Tensor, noise_bchw: Tensor) -> Tensor:
-        """z~_0 for a condition z_c and Gaussian noise: one pass, or `inference_steps` of DDIM."""
+    def denoise(self, condition_bchw: Tensor, noise_bchw: Tensor, timestep_b: Tensor | None = None) -> Tensor:
+        """z~_0 for a condition z_c and Gaussian noise: one pass, or `inference_steps` of DDIM.
+
+        With `timestep_b` the latent is z_t of these timesteps, and one pass answers.
+        """
+        if timestep_b is not None:
+            output = self.denoiser(noise_bchw, timestep_b, condition_bchw)
+            return self.objective.estimate(output, noise_bchw, timestep_b).clean
         return ddim(
             lambda noisy, timestep_b: self.denoiser(noisy, timestep_b, condition_bchw),
             self.objective,
@@ -82,14 +88,16 @@ class DiffusionSegmenter(SegmentationNetwork):
         clamp = self.settings.inference_clamp and not self.training
         return self.autoencoder.decode_mask(latent_bchw, clamp=clamp) * MASK_LOGIT_SCALE
 
-    def predict(self, image_bchw: Tensor, noise_bchw: Tensor, stage: Stage = untimed) -> Tensor:
-        """Mask logits (b, 1, h, w) for images in [0, 1] and Gaussian noise on the latent grid, in three stages."""
+    def answer(
+        self, image_bchw: Tensor, latent_bchw: Tensor, stage: Stage = untimed, timestep_b: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mask logits (b, 1, h, w) and z~_0 for images in [0, 1] and noise, or z_t, in three stages."""
         with stage("encode"):
             condition = self.encoder(image_bchw)
         with stage("denoise"):
-            latent = self.denoise(condition, noise_bchw)
+            clean = self.denoise(condition, latent_bchw, timestep_b)
         with stage("decode"):
-            return self.decode_logits(latent)
+            return self.decode_logits(clean), clean
 
     @property
     def draws(self) -> Literal["noise"]:

@@ -12,9 +12,9 @@ from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
 from syndiff.evaluation.timing import time_predictors
-from syndiff.evaluation.uncertainty import disagreement
 from syndiff.files import sha256, write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
+from syndiff.models.tta import disagreement
 from syndiff.studies.cells import case_scores, diffusion_settings, interval_text, names_of, same_split
 from syndiff.studies.choices import Side
 from syndiff.training.checkpoints import best_checkpoint

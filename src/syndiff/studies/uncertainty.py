@@ -16,9 +16,10 @@ from syndiff.data.inspection import open_checked
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.metrics import case_metrics
 from syndiff.evaluation.statistics import bootstrap, bootstrap_mean
-from syndiff.evaluation.uncertainty import Reliability, detection_auc, disagreement, mean_variance
+from syndiff.evaluation.uncertainty import Reliability, detection_auc, mean_variance
 from syndiff.files import sha256, write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
+from syndiff.models.tta import disagreement
 from syndiff.studies.cells import interval_text, names_of, same_split, save_figure
 from syndiff.studies.choices import Side
 from syndiff.training.checkpoints import best_checkpoint
