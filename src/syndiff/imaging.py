@@ -39,3 +39,10 @@ def as_shown(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]
     if image.dtype == np.uint8:
         return image.astype(np.uint8, copy=False)
     return (image / max(1, int(image.max())) * 255).astype(np.uint8)
+
+
+def encode_jpeg(picture: NDArray[np.uint8]) -> bytes:
+    """A picture (HxWx3, sides of 65,500 pixels at most) as the bytes of a JPEG, for the eye; colours at full size."""
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "JPEG", quality=92, subsampling=0)
+    return content.getvalue()

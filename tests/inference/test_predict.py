@@ -100,8 +100,9 @@ def test_a_kill_between_a_mask_and_its_line_costs_nothing(predict, tmp_path):
     whole = contents(masks)
     journal = masks / "predictions.jsonl"
     for kept in range(len(whole["predictions.jsonl"])):
-        if kept % 190 == 0:  # cut anywhere, within a line or between two
+        if kept % 390 == 0:  # cut anywhere, within a line or between two
             journal.write_bytes(whole["predictions.jsonl"][:kept])
+            (masks / "predictions.csv").unlink()  # there is none while masks are written
             assert predict().status == 0
             assert contents(masks) == whole
 
@@ -143,29 +144,107 @@ def test_unreadable_images_do_not_stop_the_others(predict, images, tmp_path):
     assert outcome.status == 1 and "3 masks written" in outcome.out
     for name in ("i1.png", "dangling.png", "loop.png", "pipe.png", "UTF-8"):
         assert name in outcome.err
-    assert sorted(contents(tmp_path / "masks")) == [".syndiff.json", "i0.png", "i2.png", "i3.png", "predictions.jsonl"]
+    there = [".syndiff.json", "i0.png", "i2.png", "i3.png", "predictions.csv", "predictions.jsonl"]
+    assert sorted(contents(tmp_path / "masks")) == there
     again = predict()
     assert again.status == 1 and "3 were there already" in again.out
 
 
-def test_what_is_not_read_is_named(predict, images):
+def test_what_is_not_read_is_named(predict, images, tmp_path):
     folder = images[0].parent
-    for name in ("note.txt", "scan.dcm", ".hidden"):
+    for name in ("note.txt", "._x.jpg", "deep/list.csv"):
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("x", encoding="utf-8")
-    draw(folder / "patient 1" / "a.png")
+    (folder / "elsewhere").symlink_to(tmp_path)
     outcome = predict()
     assert outcome.status == 0
-    assert "Not read: files of other kinds (2: note.txt, scan.dcm), sub-folders (1: patient 1)" in outcome.out
+    for told in ("hidden files (1: ._x.jpg)", "files of other kinds (2: deep/list.csv, note.txt)", "folders (1: elsew"):
+        assert told in outcome.out
     for path in images:
         path.unlink()
     empty = predict()
-    assert empty.status == 2 and "sub-folders (1: patient 1)" in empty.err
+    assert empty.status == 2 and "holds no images; expected files ending in .bmp, " in empty.err and "._x" in empty.err
 
 
-def test_two_images_of_one_stem_are_both_named(predict, images):
+def test_two_images_of_one_stem_get_two_masks(predict, images, tmp_path):
     Image.open(images[2]).save(images[2].with_suffix(".jpg"))
+    assert predict().status == 0
+    assert (tmp_path / "masks" / "i2-png.png").exists() and (tmp_path / "masks" / "i2-jpg.png").exists()
+
+
+def test_an_image_added_later_does_not_move_the_mask_of_another(predict, images, tmp_path):
+    predict()
+    first = contents(tmp_path / "masks")
+    Image.open(images[2]).transpose(Image.Transpose.ROTATE_90).save(images[2].with_suffix(".bmp"))
     outcome = predict()
-    assert outcome.status == 2 and "i2.jpg and i2.png" in outcome.err
+    assert outcome.status == 0 and "1 masks written" in outcome.out
+    second = contents(tmp_path / "masks")
+    assert second["i2.png"] == first["i2.png"] and Image.open(tmp_path / "masks" / "i2-bmp.png").size == (20, 26)
+
+
+def test_a_tree_is_kept(predict, tmp_path):
+    folder = tmp_path / "study"
+    for name in ("b/2 of 3.png", "a/x.png", "a/deep/x.PNG", "top.png"):
+        draw(folder / name)
+    for _ in range(2):
+        assert predict(images=folder, out=folder / "masks").status == 0
+    masks = {path.relative_to(folder / "masks").as_posix() for path in (folder / "masks").rglob("*.png")}
+    assert masks == {"b/2 of 3.png", "a/x.png", "a/deep/x.png", "top.png"}
+
+
+def test_a_picture_has_the_same_mask_however_it_is_named(predict, images, tmp_path, monkeypatch):
+    predict()
+    expected = (tmp_path / "masks" / "i1.png").read_bytes()
+    listed = tmp_path / "list.txt"
+    listed.write_text("images/i1.png\r\n\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    for number, named in enumerate((images[1], "imag*/i[1].png", "list.txt", "@list.txt", "-")):
+        out = tmp_path / f"out{number}"
+        with listed.open(encoding="utf-8") as lines:
+            monkeypatch.setattr("sys.stdin", lines)
+            assert predict(images=named, out=out).status == 0
+        assert [path.read_bytes() for path in out.rglob("*.png")] == [expected]
+
+
+def test_maps_and_overlays_come_on_request(predict, images, tmp_path):
+    predict()
+    masks = tmp_path / "masks"
+    before = contents(masks)
+    outcome = predict("--probability", "--overlay")
+    assert outcome.status == 0 and "4 masks written" in outcome.out
+    assert "4 were there already" in predict("--overlay").out
+    with Image.open(masks / "i3.probability.png") as stored:
+        probability = np.asarray(stored)
+    assert probability.dtype == np.uint16
+    mask = np.asarray(Image.open(masks / "i3.png")) > 0
+    assert mask.any() and (probability[mask] >= 32767).all() and (probability[~mask] <= 32768).all()
+    assert Image.open(masks / "i3.overlay.jpg").size == (27, 20)
+    draw(images[3], seed=9)
+    assert predict().status == 0 and not (masks / "i3.overlay.jpg").exists()  # it would show what is no more
+    assert contents(masks)["i1.png"] == before["i1.png"]
+
+
+def test_a_folder_of_an_earlier_version_goes_on(predict, images, tmp_path):
+    """The first format: a flat folder, a line a mask, no table."""
+    predict()
+    masks = tmp_path / "masks"
+    header, *lines = map(json.loads, (masks / "predictions.jsonl").read_text(encoding="utf-8").splitlines())
+    old = [{name: value for name, value in header.items() if name != "engine"} | {"format": 1}]
+    for line in lines[:3]:
+        (mask, checksum) = next(iter(line["files"].items()))
+        old.append({"image": line["source"], "image_sha256": line["sha256"], "mask": mask, "mask_sha256": checksum})
+    (masks / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old), encoding="utf-8")
+    table = (masks / "predictions.csv").read_text(encoding="utf-8")
+    for name in ("predictions.csv", "i3.png"):
+        (masks / name).unlink()
+    images[0].unlink()
+    outcome = predict()
+    assert outcome.status == 0 and "1 masks written" in outcome.out and "2 were there already" in outcome.out
+    rows = [line.split(",") for line in (masks / "predictions.csv").read_text(encoding="utf-8").splitlines()]
+    known = [line.split(",") for line in table.splitlines()]
+    assert rows[0] == known[0] and rows[-1] == known[-1]
+    assert rows[1] == ["i0.png", *[""] * 10, "i0.png"]
+    assert [row[:8] for row in rows[2:]] == [row[:8] for row in known[2:]]
 
 
 def test_a_pipe_is_no_image(predict, tmp_path):

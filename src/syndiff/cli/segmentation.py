@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from syndiff.cli.common import Configured, say
+from syndiff.inference.options import EngineName
 
 
 @dataclass(kw_only=True)
@@ -68,7 +69,7 @@ class Evaluate:
 
 @dataclass(kw_only=True)
 class Predict:
-    """Segment images with a trained run: one mask PNG for each image, at the image's own size.
+    """Segment images with a trained run: a mask for each, at the image's own size, and a table of figures.
 
     The same command goes on where it stopped and predicts only what is new. A mask that somebody changed is never
     replaced. Exit status 1 says that an image could not be read, or that a changed mask was kept; each is named.
@@ -77,9 +78,16 @@ class Predict:
     run_folder: Annotated[Path, tyro.conf.arg(name="run")]
     """Run folder of `syndiff train`, or one arm of `syndiff run`."""
     images: Path
-    """An image, or a folder of images."""
+    """An image, a folder with all below it, a glob in quotes, a list of paths (list.txt or @list), or - for a list on
+    standard input."""
     out: Path
     """Folder for the masks: new or empty, or one of an earlier `syndiff predict` of the same run and settings."""
+    probability: bool = False
+    """Write the probability of every pixel too, as a 16-bit PNG (65535 is 1)."""
+    overlay: bool = False
+    """Write a picture with the contour of its mask too, as a JPEG."""
+    engine: EngineName = "auto"
+    """What computes the network; auto takes that of the masks in --out, or what is fastest here."""
     timestep: int | None = None
     """Timestep that sampling starts from; the default is the model's own."""
     steps: int | None = None
@@ -97,10 +105,13 @@ class Predict:
             self.run_folder,
             self.images,
             self.out,
+            engine=self.engine,
             timestep=self.timestep,
             steps=self.steps,
             tta=self.tta,
             seed=self.seed,
+            probability=self.probability,
+            overlay=self.overlay,
         )
         say(result.summary(self.out))
         for problem in result.problems:

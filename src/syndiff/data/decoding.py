@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
@@ -30,10 +29,12 @@ MAX_METADATA = 64 * 2**20
 """Bytes that a PNG's texts and colour profile may take once they are unpacked."""
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
-_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 274, 258, 262, 284, 339
+_ORIENTATION, _BITS_PER_SAMPLE, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT, _DESCRIPTION = 274, 258, 262, 284, 339, 270
 _SIGNED = 2
 _TURNED = range(2, 9)  # orientations other than upright
 _ROWS = 256  # copied at a time, so that no second picture is held while the first one is taken over
+
+_IMAGEJ = re.compile(r"ImageJ=[^\n]*\nimages=([0-9]{1,9})\n")
 
 # Pillow's own limit of 1 MiB makes it call whole files with a large colour profile damaged.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = MAX_METADATA
@@ -74,23 +75,62 @@ def decode(path: Path, take: Callable[[ImageFile.ImageFile, Path], NDArray]) -> 
     of several pages; whatever a decoder raises in `take` becomes one.
     """
     with _opened(path) as picture:
-        tags = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
-        tagged, white_is_zero = tags.get(_ORIENTATION), tags.get(_PHOTOMETRIC) == 0
-        if _SIGNED in tags.get(_SAMPLE_FORMAT, ()) and picture.mode in ("L", "RGB", "RGBA"):
-            raise unsupported(path, "signed 8-bit")  # Pillow takes them for unsigned ones
-        step = {"L;2": 85, "L;4": 17}.get(_rawmode(picture)[:3], 1)
-        samples = take(picture, path)
-        # asked after decoding: Pillow turns a TIFF upright while it decodes it, and drops the tag then
-        left = picture.getexif().get(_ORIENTATION)
-        return Decoded(
-            samples=_upright(samples, left),
-            mode=picture.mode,
-            orientation=next((told for told in _TURNED if told in (tagged, left)), 1),
-            step=step,
-            white_is_zero=white_is_zero,
-            palette=np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3) if picture.mode == "P" else None,
-            transparency=picture.info.get("transparency"),
-        )
+        _check_single(path, picture)
+        return _decoded(picture, path, take)
+
+
+def decode_pages(path: Path, take: Callable[[ImageFile.ImageFile, Path], NDArray]) -> Iterator[Decoded]:
+    """The pages of a TIFF in order, each decoded as `decode` does when it is asked for; of another format, its picture.
+
+    Raises SyndiffError as `decode` does, naming the page.
+    """
+    number = 0
+    try:
+        with _opened(path) as picture:
+            for number in range(_pages(picture) if picture.format == "TIFF" else 1):
+                picture.seek(number)
+                _check_size(path, picture)
+                yield _decoded(picture, path, take)
+    except SyndiffError as error:
+        raise (SyndiffError(f"Page {number + 1}: {error}") if number else error) from None
+
+
+def count_pages(path: Path) -> int:
+    """How many pages a TIFF has; 1 for every other format, which `decode` may still refuse.
+
+    Raises SyndiffError as `decode` does for a file that cannot be opened, and for one that hides pages.
+    """
+    with _opened(path) as picture:
+        if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+            return 1
+        pages, slices = _pages(picture), _IMAGEJ.match(str(picture.tag_v2.get(_DESCRIPTION, "")))
+        if slices and pages == 1 < int(slices[1]):
+            raise SyndiffError(
+                f"{path} holds {slices[1]} slices behind a single page, as ImageJ writes stacks of more than 4 GB; "
+                "save it in parts, or every slice as a file of its own."
+            )
+        return pages
+
+
+def _decoded(picture: ImageFile.ImageFile, path: Path, take: Callable[[ImageFile.ImageFile, Path], NDArray]) -> Decoded:
+    """The page of an open picture that it stands at."""
+    tags = picture.tag_v2 if isinstance(picture, TiffImagePlugin.TiffImageFile) else {}
+    tagged, white_is_zero = tags.get(_ORIENTATION), tags.get(_PHOTOMETRIC) == 0
+    if _SIGNED in tags.get(_SAMPLE_FORMAT, ()) and picture.mode in ("L", "RGB", "RGBA"):
+        raise unsupported(path, "signed 8-bit")  # Pillow takes them for unsigned ones
+    step = {"L;2": 85, "L;4": 17}.get(_rawmode(picture)[:3], 1)
+    samples = take(picture, path)
+    # asked after decoding: Pillow turns a TIFF upright while it decodes it, and drops the tag then
+    left = picture.getexif().get(_ORIENTATION)
+    return Decoded(
+        samples=_upright(samples, left),
+        mode=picture.mode,
+        orientation=next((told for told in _TURNED if told in (tagged, left)), 1),
+        step=step,
+        white_is_zero=white_is_zero,
+        palette=np.array(picture.getpalette("RGB"), np.uint8).reshape(-1, 3) if picture.mode == "P" else None,
+        transparency=picture.info.get("transparency"),
+    )
 
 
 def deep_samples(picture: ImageFile.ImageFile, path: Path) -> NDArray[np.uint16] | None:
@@ -101,7 +141,7 @@ def deep_samples(picture: ImageFile.ImageFile, path: Path) -> NDArray[np.uint16]
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         tags = picture.tag_v2
         if max(tags.get(_BITS_PER_SAMPLE, (1,))) == 16 and (tags.get(_PLANAR, 1) == 2 or tags.get(_PHOTOMETRIC) == 0):
-            return _tifffile_samples(path)  # Pillow misreads both
+            return _tifffile_samples(path, picture.tell())  # Pillow misreads both
     if picture.mode.startswith("I;16"):
         return array(picture).astype(np.uint16, copy=False)
     raw = _rawmode(picture)
@@ -110,6 +150,7 @@ def deep_samples(picture: ImageFile.ImageFile, path: Path) -> NDArray[np.uint16]
     if raw not in _SWAPPED:
         raise SyndiffError(f"{path} stores 16-bit {raw[:-4]} samples; save it as 16-bit grey or RGB.")
     with path.open("rb") as file, Image.open(file, formats=_FORMATS) as again:
+        again.seek(picture.tell())
         again.tile = [
             tile._replace(args=(_SWAPPED[raw], *tile.args[1:]) if isinstance(tile.args, tuple) else _SWAPPED[raw])
             for tile in again.tile
@@ -209,8 +250,15 @@ def _check_size(path: Path, picture: ImageFile.ImageFile) -> None:
             f"{16 if deep else 8} bits), more than the {MAX_BYTES / 1e6:.0f} MB that are read; scale it down, cut it "
             "into tiles, or save it with 8 bits."
         )
-    # a JPEG of several pictures (MPO) is a photo with its previews
-    pages = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
+
+
+def _pages(picture: ImageFile.ImageFile) -> int:
+    """How many pictures a file holds; a JPEG of several (MPO) is a photo with its previews."""
+    return getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1
+
+
+def _check_single(path: Path, picture: ImageFile.ImageFile) -> None:
+    pages = _pages(picture)
     if pages > 1:
         what = "pages" if picture.format == "TIFF" else "frames of an animation"
         raise SyndiffError(f"{path} holds {pages} {what}; save every one as a file of its own.")
@@ -254,10 +302,13 @@ def _copy(picture: Image.Image, target: NDArray[np.uint8]) -> None:
         target[top:bottom] = np.asarray(picture.crop((0, top, picture.width, bottom)))
 
 
-def _tifffile_samples(path: Path) -> NDArray[np.uint16]:
-    """16-bit samples of a TIFF with one plane per channel, or with white as zero."""
+def _tifffile_samples(path: Path, number: int) -> NDArray[np.uint16]:
+    """16-bit samples of a TIFF's page (0 is the first) with one plane per channel, or with white as zero."""
+    import tifffile
+
     with tifffile.TiffFile(path) as file:
-        page = file.pages.first
+        page = file.pages[number]
+        assert isinstance(page, tifffile.TiffPage)
         if page.dtype != np.uint16:
             raise SyndiffError(f"{path} stores samples of type {page.dtype}; save it with 8- or 16-bit unsigned ones.")
         try:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageFile
 
-from syndiff.data.decoding import Decoded, array, decode, deep_samples, unsupported
+from syndiff.data.decoding import Decoded, array, decode, decode_pages, deep_samples, unsupported
 from syndiff.errors import SyndiffError
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
@@ -62,17 +63,21 @@ def read_stored_image(path: Path) -> StoredImage:
     `decoding` allows, of several pages, or of samples other than 8- or 16-bit integers.
     """
     decoded = decode(path, _image_samples)
-    samples = decoded.samples
-    if samples.ndim == 2:
-        samples = samples[..., None]
-    if samples.shape[2] < 3:
-        samples = samples[..., :1].repeat(3, axis=2)
-    return StoredImage(np.ascontiguousarray(samples[..., :3]), decoded.mode, decoded.orientation)
+    return StoredImage(_three_channels(decoded.samples), decoded.mode, decoded.orientation)
 
 
 def read_image(path: Path) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """The samples of `read_stored_image` (HxWx3), which says what is refused."""
     return read_stored_image(path).samples
+
+
+def read_pages(path: Path) -> Iterator[NDArray[np.uint8] | NDArray[np.uint16]]:
+    """The pages of a TIFF (HxWx3 each, of any size) as `read_image` reads its only one, each when it is asked for.
+
+    Raises SyndiffError as `read_image` does, naming the page.
+    """
+    for decoded in decode_pages(path, _image_samples):
+        yield _three_channels(decoded.samples)
 
 
 def read_stored_mask(path: Path) -> StoredMask:
@@ -140,6 +145,15 @@ def to_unit(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float32
 def conversion(mode: str) -> str | None:
     """What `read_image` converts to RGB when a file is stored in `mode`, in words; None when nothing."""
     return _CONVERTED.get(mode)
+
+
+def _three_channels(samples: NDArray) -> NDArray:
+    """Samples (HxW or HxWxC) as HxWx3: grey three times, alpha dropped."""
+    if samples.ndim == 2:
+        samples = samples[..., None]
+    if samples.shape[2] < 3:
+        samples = samples[..., :1].repeat(3, axis=2)
+    return np.ascontiguousarray(samples[..., :3])
 
 
 def _image_samples(picture: ImageFile.ImageFile, path: Path) -> NDArray:

@@ -1,34 +1,36 @@
-"""Masks for an image or a folder of images, one at a time, so that no more than one is held in memory."""
+"""Masks for any number of pictures, one at a time, so that no more than a few are held in memory."""
 
-import os
-from collections import Counter
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
-from syndiff.data.readers import IMAGE_EXTENSIONS, read_image
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, sha256
-from syndiff.imaging import encode_png
-from syndiff.inference.journal import Journal
-from syndiff.models.prediction import SegmenterPredictor
+from syndiff.inference.formats.base import Frame
+from syndiff.inference.inputs import KIND, Input, find_inputs, output_names
+from syndiff.inference.journal import Journal, recorded_engine
+from syndiff.inference.options import EngineName, Options
+from syndiff.inference.outputs import unfinished
+from syndiff.inference.stream import Outcome, Work, predict_all
+from syndiff.inference.table import Table
+from syndiff.models.predictor import Prediction, SquarePredictor
 from syndiff.models.stored import read_description
-from syndiff.training.checkpoints import best_checkpoint
 
-KIND = "a folder of predictions"
-_SHOWN = 5
+if TYPE_CHECKING:
+    from syndiff.models.prediction import SegmenterPredictor
 
 
 @dataclass
 class Predicted:
-    """What became of every image, and what was not looked at.
+    """What became of every file, and what was not looked at.
 
-    written, present: numbers of masks written now, and of those that an earlier call wrote and that are still right.
-    problems: a sentence for each image without a prediction of its own: it is unreadable, or another file has the
-        mask's name, such as a mask that somebody corrected.
-    ignored: names in the folder of images that are none, by kind; hidden ones are not counted.
+    written, present: numbers of files predicted now, and of those that an earlier call predicted and whose masks are
+        still right. frames: how many pictures were predicted now; a video or a stack has many.
+    problems: a sentence for each file without a prediction of its own, or of which a part is lost: it is unreadable,
+        or another file has the mask's name, such as a mask that somebody corrected.
+    remarks: sentences about what could not be written beside masks.
+    ignored: names of what was found and is not read, by kind.
 
     >>> syndiff.predict("runs/mine", "my-polyps/images", "masks").problems
     []
@@ -38,22 +40,28 @@ class Predicted:
     present: int = 0
     problems: list[str] = field(default_factory=list)
     ignored: dict[str, list[str]] = field(default_factory=dict)
+    frames: int = 0
+    remarks: list[str] = field(default_factory=list)
+    not_read: str = field(default="", repr=False)
 
     def summary(self, out: Path) -> str:
-        """A line on the masks in `out`, and one on what was not read, if anything."""
+        """A line on the masks in `out`, and more on what was not written or not read, if anything."""
+        frames = f" of {self.frames} frames" if self.frames > self.written else ""
         present = f"; {self.present} were there already" if self.present else ""
         failed = f"; {len(self.problems)} not written, for the reasons below" if self.problems else ""
-        return "\n".join([f"{self.written} masks written to {out}{present}{failed}", *self._not_read()])
-
-    def _not_read(self) -> list[str]:
-        if not self.ignored:
-            return []
-        return [f"Not read: {_told(self.ignored)}"]
+        not_read = [f"Not read: {self.not_read}"] if self.not_read else []
+        return "\n".join([f"{self.written} masks{frames} written to {out}{present}{failed}", *self.remarks, *not_read])
 
 
 def load(
-    run: Path | str, *, seed: int = 0, timestep: int | None = None, steps: int | None = None, tta: int | None = None
-) -> SegmenterPredictor:
+    run: Path | str,
+    *,
+    engine: EngineName = "auto",
+    seed: int = 0,
+    timestep: int | None = None,
+    steps: int | None = None,
+    tta: int | None = None,
+) -> "SegmenterPredictor":
     """A trained segmenter, ready to predict single images.
 
     `run` is a run folder (its best checkpoint is used) or a checkpoint folder. `timestep`, `steps` and `tta` replace
@@ -67,6 +75,10 @@ def load(
     >>> mask.shape == image.shape[:2]
     True
     """
+    from syndiff.models.prediction import SegmenterPredictor
+
+    if engine not in ("auto", "torch"):
+        raise SyndiffError(f"--engine is {engine}; expected auto or torch.")
     run = Path(run)
     return SegmenterPredictor.load(_checkpoint(run), name=run.name, seed=seed, timestep=timestep, steps=steps, tta=tta)
 
@@ -76,144 +88,113 @@ def predict(
     images: Path | str,
     out: Path | str,
     *,
+    engine: EngineName = "auto",
     timestep: int | None = None,
     steps: int | None = None,
     tta: int | None = None,
     seed: int = 0,
+    probability: bool = False,
+    overlay: bool = False,
     progress: bool = True,
 ) -> Predicted:
-    """Write `out`/<stem>.png (0 background, 255 lesion, the image's own size) for an image or every image of a folder.
+    """Write a mask for every picture that `images` names, at the picture's own size, and a table of figures.
 
-    `run`, `timestep`, `steps`, `tta` and `seed` are those of `load`. The same call goes on where it stopped: a mask
-    is made again only where it is missing or its image has changed, and a mask that was changed since is never
-    replaced. An image that cannot be read does not keep the others from being predicted; it is named in `problems`.
+    `images` is a file, a folder with all below it, a glob, or "@" with a text file of paths (`inputs.find_inputs`).
+    Folders are kept below `out`. A picture gives <name>.png (0 background, 255 lesion), a TIFF stack <name>.tif;
+    `probability` adds <name>.probability.png (65535 is 1), `overlay` <name>.overlay.jpg with contours. predictions.csv
+    has a row for every frame.
 
-    Raises SyndiffError for a folder without images, two images of one stem, a run without a model, and an `out` that
-    holds other files or masks of another run or other settings.
+    `run`, `engine`, `timestep`, `steps`, `tta` and `seed` are those of `load`. The same call goes on where it stopped:
+    a source is predicted again only where an output is missing or the source has changed, and an output that was
+    changed since is never replaced. A file that cannot be read does not keep the others from being predicted; it is
+    named in `problems`.
+
+    Raises SyndiffError where there are no images, a run without a model, and an `out` that holds other files or masks
+    of another run or other settings; OSError where nothing can be written any more, such as on a full disk.
 
     >>> made = syndiff.predict("runs/mine", "my-polyps/images", "masks")
     >>> made.written + made.present == len(syndiff.Dataset.open("my-polyps").cases)
     True
     """
-    run, images, out = Path(run), Path(images), Path(out)
-    paths, ignored = _list_images(images, out)
-    _check_apart(paths, out)
-    origin = _origin(_checkpoint(run), timestep=timestep, steps=steps, tta=tta, seed=seed)
-    result = Predicted(ignored=ignored)
+    options = Options(
+        engine=engine,
+        timestep=timestep,
+        steps=steps,
+        tta=tta,
+        seed=seed,
+        probability=probability,
+        overlay=overlay,
+    )
+    return _predict(Path(run), images, Path(out), options, progress)
+
+
+def _predict(run: Path, images: Path | str, out: Path, options: Options, progress: bool) -> Predicted:
+    found = find_inputs(images, out)
+    checkpoint = _checkpoint(run)
     with claimed(out, KIND):
-        journal = Journal(out, origin)
-        predictor = load(run, seed=seed, timestep=timestep, steps=steps, tta=tta)
-        for path in tqdm(paths, desc="predicting", unit="image", disable=not progress):
-            try:
-                if _predict_one(predictor, path, journal, out):
-                    result.written += 1
-                else:
-                    result.present += 1
-            except SyndiffError as error:
-                result.problems.append(str(error))
-    return result
+        predictor = _predictor(run, out, options)
+        journal = Journal(out, _origin(checkpoint, predictor, options))
+        table = Table(out, journal)
+        try:
+            with unfinished(out) as staging:
+                names = output_names(found.files, journal.names)
+                work = Work(found.files, names, options.extras, out, staging, journal, table)
+                outcome = predict_all(work, _segment_by(predictor), progress=progress)
+        except BaseException:
+            with contextlib.suppress(OSError, SyndiffError):  # the disk is full, say: the next call writes it
+                table.write()
+            raise
+        table.write()
+    return _told(outcome, found.problems, found.ignored, found.told())
+
+
+def _told(outcome: Outcome, problems: list[str], ignored: dict[str, list[str]], not_read: str) -> Predicted:
+    return Predicted(
+        written=outcome.written,
+        present=outcome.present,
+        problems=[*problems, *outcome.problems],
+        ignored=ignored,
+        frames=outcome.frames,
+        remarks=outcome.remarks,
+        not_read=not_read,
+    )
+
+
+def _predictor(run: Path, out: Path, options: Options) -> SquarePredictor:
+    """The predictor; where the engine is left open, that of the masks that are there."""
+    there = recorded_engine(out) if options.engine == "auto" else None
+    engine: Any = there if there in ("torch", "onnx", "openvino") else options.engine
+    return load(
+        run,
+        engine=engine,
+        seed=options.seed,
+        timestep=options.timestep,
+        steps=options.steps,
+        tta=options.tta,
+    )
+
+
+def _segment_by(predictor: SquarePredictor) -> Any:
+    """Segments a frame; its noise is that of its file's name, and of the frame where a file has several."""
+
+    def segment(file: Input, frame: Frame) -> Prediction:
+        case_id = f"{file.stem}/{frame.name}" if frame.name else file.stem
+        return predictor.predict(frame.image, case_id=case_id)
+
+    return segment
 
 
 def _checkpoint(run: Path) -> Path:
+    from syndiff.training.checkpoints import best_checkpoint
+
     return run if (run / "model.json").is_file() else best_checkpoint(run)
 
 
-def _origin(checkpoint: Path, **chosen: int | None) -> dict[str, Any]:
-    """What the masks of a checkpoint depend on: its weights and the settings of inference, chosen or its own."""
+def _origin(checkpoint: Path, predictor: SquarePredictor, options: Options) -> dict[str, Any]:
+    """What the masks of a checkpoint depend on: its weights, what computes them, and the settings of inference."""
     described = read_description(checkpoint, {"model": dict, "step": int})
     own = {name: described["model"].get(f"inference_{name}") for name in ("timestep", "steps", "tta")}
+    chosen = {"timestep": options.timestep, "steps": options.steps, "tta": options.tta, "seed": options.seed}
     settings = {name: own.get(name) if value is None else value for name, value in chosen.items()}
-    return {"weights": sha256(checkpoint / "model.safetensors"), "step": described["step"], **settings}
-
-
-def _predict_one(predictor: SegmenterPredictor, path: Path, journal: Journal, out: Path) -> bool:
-    """Make the mask of an image; False where it is there already. SyndiffError: it cannot be made, or not be kept."""
-    mask = f"{path.stem}.png"
-    checksum = _checksum(path)
-    if journal.is_made(mask, checksum):
-        there = journal.state(mask)
-        if there == "ours":
-            return False
-        if there == "foreign":
-            raise _foreign(out / mask)
-    content = encode_png(predictor.predict(read_image(path), case_id=path.stem).mask)
-    if not journal.keep(mask, content, image=path.name, image_sha256=checksum):
-        raise _foreign(out / mask)
-    return True
-
-
-def _foreign(mask: Path) -> SyndiffError:
-    return SyndiffError(
-        f"{mask} is not as predict wrote it (corrected by hand, or another file): it is kept as it is; move it "
-        "elsewhere and run the same command again to have it predicted."
-    )
-
-
-def _checksum(path: Path) -> str:
-    """SHA-256 of an image file; a SyndiffError where it cannot be read or recorded."""
-    try:
-        path.name.encode()
-    except UnicodeEncodeError:
-        raise SyndiffError(f"{path}: the name is no UTF-8 text; rename the file.") from None
-    if not path.is_file():
-        raise _no_file(path)
-    try:
-        return sha256(path)
-    except OSError as error:
-        raise SyndiffError(f"{path} cannot be read ({error.strerror}); check its permissions and its disk.") from None
-
-
-def _no_file(path: Path) -> SyndiffError:
-    if not path.exists():
-        return SyndiffError(f"{path} does not exist, or is a link that leads nowhere.")
-    return SyndiffError(f"{path} is a pipe, a device or a folder; an image is a file.")
-
-
-def _list_images(images: Path, out: Path) -> tuple[list[Path], dict[str, list[str]]]:
-    """The images in the order of their names, and the names of everything else, by kind; `out` is not counted."""
-    if not images.is_dir():
-        if not images.is_file():
-            raise SyndiffError(f"{str(_no_file(images))[:-1]}; give an image or a folder of images.")
-        return [images], {}
-    paths: list[Path] = []
-    ignored: dict[str, list[str]] = {}
-    for path in sorted(images.iterdir()):
-        if path.name.startswith(".") or os.path.realpath(path) == os.path.realpath(out):
-            continue
-        if path.is_dir():
-            ignored.setdefault("sub-folders", []).append(path.name)
-        elif path.suffix.lower() in IMAGE_EXTENSIONS:
-            paths.append(path)
-        else:
-            ignored.setdefault("files of other kinds", []).append(path.name)
-    if not paths:
-        found = f" It holds {_told(ignored)}." if ignored else ""
-        raise SyndiffError(
-            f"{images} holds no images; expected files ending in {', '.join(sorted(IMAGE_EXTENSIONS))}.{found}"
-        )
-    double = sorted(stem for stem, count in Counter(path.stem for path in paths).items() if count > 1)
-    if double:
-        both = " and ".join(path.name for path in paths if path.stem == double[0])
-        raise SyndiffError(
-            f"{images} holds more than one image called {double[0]} ({both}); their masks would overwrite each other. "
-            "Rename one of them."
-        )
-    return paths, ignored
-
-
-def _told(ignored: dict[str, list[str]]) -> str:
-    """How many things of each kind, with the first few names."""
-    return ", ".join(
-        f"{kind} ({len(names)}: {', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})"
-        for kind, names in ignored.items()
-    )
-
-
-def _check_apart(paths: list[Path], out: Path) -> None:
-    """Refuse an `out` in which an image lies, be it by a link: its mask would take its place."""
-    folder = os.path.realpath(out)
-    for path in paths:
-        if folder in (os.path.realpath(path.parent), str(Path(os.path.realpath(path)).parent)):
-            raise SyndiffError(
-                f"{path} lies in {out}, where masks would overwrite images. Give another folder as --out."
-            )
+    weights = sha256(checkpoint / "model.safetensors")
+    return {"weights": weights, "engine": predictor.engine.name, "step": described["step"], **settings}

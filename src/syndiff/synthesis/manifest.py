@@ -290,13 +290,3 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return result
-
-
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """Name the keys whose values differ, with both values; empty when none does."""
-    missing = "(absent)"
-    return ", ".join(
-        f"{key} was {there.get(key, missing)} and is now {here.get(key, missing)}"
-        for key in sorted({*there, *here})
-        if there.get(key, missing) != here.get(key, missing)
-    )

@@ -1,0 +1,29 @@
+"""What a user may choose about predicting."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+EngineName = Literal["auto", "torch", "onnx", "openvino"]
+"""What computes a trained network; "auto" takes what is fastest here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a model predicts, and what is written.
+
+    timestep, steps, tta: replace the model's own where they are not None; seed: of the noise.
+    probability, overlay: whether a map of probabilities, and a picture with contours, is written for each frame.
+    """
+
+    engine: EngineName = "auto"
+    timestep: int | None = None
+    steps: int | None = None
+    tta: int | None = None
+    seed: int = 0
+    probability: bool = False
+    overlay: bool = False
+
+    @property
+    def extras(self) -> frozenset[str]:
+        """What is written beside masks."""
+        return frozenset(name for name in ("probability", "overlay") if getattr(self, name))
