@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image, PngImagePlugin
 
-from syndiff.data.decoding import MAX_SCANS
-from syndiff.data.readers import read_image
+from syndiff.data.decoding import MAX_SCANS, count_pages
+from syndiff.data.readers import read_image, read_pages
 from syndiff.errors import SyndiffError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
@@ -104,3 +104,40 @@ def test_a_png_that_lost_a_block_is_refused(tmp_path: Path, start: float) -> Non
 def test_signed_samples_are_refused(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", NOISE[..., 0].astype(np.int8))
     assert "signed 8-bit" in refusal(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_every_page_of_a_stack_is_read_with_all_its_bits(tmp_path: Path, planar: str) -> None:
+    """Pages of 16-bit colours, which Pillow alone would cut to 8 bits, or misread as separate planes."""
+    generator = np.random.default_rng(0)
+    pages = [generator.integers(0, 2**16, (9, 8 + page, 3), dtype=np.uint16) for page in range(3)]
+    with tifffile.TiffWriter(tmp_path / "stack.tif") as file:
+        for page in pages:
+            stored = page if planar == "contig" else np.moveaxis(page, -1, 0)
+            file.write(stored, photometric="rgb", planarconfig=planar, contiguous=False)
+    assert count_pages(tmp_path / "stack.tif") == 3
+    for page, read in zip(pages, read_pages(tmp_path / "stack.tif"), strict=True):
+        assert read.dtype == np.uint16 and np.array_equal(read, page)
+
+
+def test_pages_of_other_kinds_are_each_turned_and_converted(tmp_path: Path) -> None:
+    colours = Image.fromarray(np.random.default_rng(0).integers(0, 255, (6, 9, 3), dtype=np.uint8))
+    turned = colours.copy()
+    turned.getexif()[274] = 6
+    path = tmp_path / "stack.tif"
+    colours.save(path, save_all=True, append_images=[turned, colours.convert("L"), colours.quantize(8)])
+    shapes = [page.shape for page in read_pages(path)]
+    assert shapes[0] == shapes[2] == shapes[3] == (6, 9, 3)
+    with pytest.raises(SyndiffError, match="holds 4 pages"):
+        read_image(path)
+
+
+def test_an_unfit_page_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "stack.tif"
+    with tifffile.TiffWriter(path) as file:
+        for kind in (np.uint8, np.uint8, np.float32):
+            file.write(np.zeros((4, 5), kind), photometric="minisblack", contiguous=False)
+    pages = read_pages(path)
+    assert next(pages).shape == next(pages).shape == (4, 5, 3)
+    with pytest.raises(SyndiffError, match=r"Page 3: .*stack\.tif stores decimal numbers"):
+        next(pages)

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis.extra.numpy import array_shapes, arrays
 from scipy import ndimage
 
-from syndiff.data.masks import MIN_PIXELS, bounding_box, components, largest_component, without_specks
+from syndiff.data.masks import MIN_PIXELS, bounding_box, components, count_components, largest_component, without_specks
 
 
 def test_components_have_the_labels_of_the_pixels_and_their_areas() -> None:
@@ -52,3 +54,8 @@ def test_a_bounding_box_holds_the_mask_and_stays_in_the_frame() -> None:
     mask[4:7, 2:9] = True
     assert bounding_box(mask) == (slice(4, 7), slice(2, 9))
     assert mask[bounding_box(mask, 3)].shape == (3 + 3 + 3, 2 + 7 + 3)  # two pixels are left of it
+
+
+@given(arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=12)))
+def test_components_are_counted_as_they_are_labelled(mask: np.ndarray) -> None:
+    assert count_components(mask) == len(components(mask)[1])

@@ -2,7 +2,9 @@
 
 import json
 import os
+import resource
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +150,42 @@ def test_unreadable_images_do_not_stop_the_others(predict, images, tmp_path):
     assert sorted(contents(tmp_path / "masks")) == there
     again = predict()
     assert again.status == 1 and "3 were there already" in again.out
+
+
+def test_pictures_of_every_kind_and_a_bomb(predict, images, tmp_path):
+    folder = tmp_path / "kinds"
+    picture = Image.open(draw(folder / "a.bmp", 5))
+    picture.quantize(16).save(folder / "palette.png")
+    for name in ("b.jpg", "c.webp", "d.tif"):
+        picture.save(folder / name)
+    Image.fromarray(np.asarray(picture)[..., 0].astype(np.uint16) * 257).save(folder / "deep.png")
+    bomb = bytearray((images[0]).read_bytes())
+    bomb[16:24] = (60_000).to_bytes(4) * 2
+    bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4)
+    (folder / "bomb.png").write_bytes(bomb)
+    outcome = predict(images=folder)
+    assert outcome.status == 1 and "6 masks written" in outcome.out and "1 not written" in outcome.out
+    assert "bomb.png has more than 100,000,000 pixels" in outcome.err and "Traceback" not in outcome.err
+    sizes = {Image.open(path).size for path in (tmp_path / "masks").glob("*.png")}
+    assert sizes == {(29, 20)}
+
+
+def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(predict, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # the journal will meet it
+    try:
+        outcome = predict()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    said = [line for line in outcome.err.splitlines() if line.startswith("syndiff:")]
+    assert outcome.status == 2 and len(said) == 1 and "larger than this system allows" in said[0]
+    assert not [path for path in (tmp_path / "masks").rglob("*") if "syndiff-" in path.name]
+    assert predict().status == 0 and (tmp_path / "masks" / "predictions.csv").exists()
+
+
+def test_another_engine_is_refused_by_its_name(predict):
+    outcome = predict("--engine", "magic")
+    assert outcome.status == 2 and "onnx" in outcome.err
 
 
 def test_what_is_not_read_is_named(predict, images, tmp_path):

@@ -152,7 +152,8 @@ class Journal:
             for source, made in self._made.items()
             for number in range(made.last - made.blocks, made.last + 1)
         }
-        for number, line in enumerate(read_objects(self._path, {}) if self._path.exists() else (), 1):
+        lines = read_objects(self._path, {}, drop_cut=True) if self._path.exists() else ()
+        for number, line in enumerate(lines, 1):
             if number in owner:
                 made = self._made[owner[number]]
                 for row in line["rows"] if made.has_figures else [{}]:

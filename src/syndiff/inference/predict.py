@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, sha256
 from syndiff.inference.formats.base import Frame
-from syndiff.inference.inputs import KIND, Input, find_inputs, output_names
+from syndiff.inference.inputs import KIND, Input, Inputs, find_inputs, output_names
 from syndiff.inference.journal import Journal, recorded_engine
 from syndiff.inference.options import EngineName, Options
 from syndiff.inference.outputs import unfinished
-from syndiff.inference.stream import Outcome, Work, predict_all
+from syndiff.inference.stream import Outcome, Segment, Work, predict_all
 from syndiff.inference.table import Table
 from syndiff.models.predictor import Prediction, SquarePredictor
 from syndiff.models.stored import read_description
@@ -133,30 +133,42 @@ def _predict(run: Path, images: Path | str, out: Path, options: Options, progres
     checkpoint = _checkpoint(run)
     with claimed(out, KIND):
         predictor = _predictor(run, out, options)
-        journal = Journal(out, _origin(checkpoint, predictor, options))
-        table = Table(out, journal)
-        try:
-            with unfinished(out) as staging:
-                names = output_names(found.files, journal.names)
-                work = Work(found.files, names, options.extras, out, staging, journal, table)
-                outcome = predict_all(work, _segment_by(predictor), progress=progress)
-        except BaseException:
-            with contextlib.suppress(OSError, SyndiffError):  # the disk is full, say: the next call writes it
-                table.write()
-            raise
-        table.write()
-    return _told(outcome, found.problems, found.ignored, found.told())
+        origin = _origin(checkpoint, predictor, options)
+        outcome = predict_into(out, found, origin, _segment_by(predictor), options.extras, progress=progress)
+    return _told(outcome, found)
 
 
-def _told(outcome: Outcome, problems: list[str], ignored: dict[str, list[str]], not_read: str) -> Predicted:
+def predict_into(
+    out: Path, found: Inputs, origin: dict[str, Any], segment: Segment, extras: frozenset[str], *, progress: bool
+) -> Outcome:
+    """Predict what was `found` into a folder, which the caller holds (`files.claimed`).
+
+    `origin` is what `segment` depends on. Raises as `stream.predict_all` does; the table has what is there then.
+    """
+    journal = Journal(out, origin)
+    table = Table(out, journal)
+    names = output_names(found.files, journal.names)
+    try:
+        with unfinished(out) as staging:
+            work = Work(found.files, names, extras, out, staging, journal, table)
+            outcome = predict_all(work, segment, progress=progress)
+    except BaseException:
+        with contextlib.suppress(OSError, SyndiffError):  # the disk is full, say: the next call writes it
+            table.write()
+        raise
+    table.write()
+    return outcome
+
+
+def _told(outcome: Outcome, found: Inputs) -> Predicted:
     return Predicted(
         written=outcome.written,
         present=outcome.present,
-        problems=[*problems, *outcome.problems],
-        ignored=ignored,
+        problems=[*found.problems, *outcome.problems],
+        ignored=found.ignored,
         frames=outcome.frames,
         remarks=outcome.remarks,
-        not_read=not_read,
+        not_read=found.told(),
     )
 
 
@@ -174,7 +186,7 @@ def _predictor(run: Path, out: Path, options: Options) -> SquarePredictor:
     )
 
 
-def _segment_by(predictor: SquarePredictor) -> Any:
+def _segment_by(predictor: SquarePredictor) -> Segment:
     """Segments a frame; its noise is that of its file's name, and of the frame where a file has several."""
 
     def segment(file: Input, frame: Frame) -> Prediction:

@@ -24,6 +24,9 @@ from syndiff.inference.outputs import Output
 from syndiff.inference.table import Table, figures_of_mask
 from syndiff.models.predictor import Prediction
 
+Segment = Callable[[Input, Frame], Prediction]
+"""What gives the answer to a frame of a file."""
+
 _NUMBER, _BYTES = 16, 64 * 2**20
 """Things, and bytes of pictures, between two threads."""
 
@@ -105,7 +108,7 @@ class Work:
     table: Table
 
 
-def predict_all(work: Work, segment: Callable[[Input, Frame], Prediction], *, progress: bool) -> Outcome:
+def predict_all(work: Work, segment: Segment, *, progress: bool) -> Outcome:
     """Predict every source of `work`, each frame by `segment`, and write what comes of it.
 
     An error of one source is told in the outcome. Raises what concerns all, such as the OSError of a full disk, and
@@ -199,7 +202,7 @@ def _checksum(path: Path) -> str:
 def _segment_all(
     reading: Channel[Event],
     writing: Channel[Event],
-    segment: Callable[[Input, Frame], Prediction],
+    segment: Segment,
     count: int,
     progress: bool,
 ) -> None:
