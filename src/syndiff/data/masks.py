@@ -30,6 +30,9 @@ def count_components(mask: NDArray[np.bool_]) -> int:
 
     Joins the runs of neighbouring rows that touch, at a corner too; each join of two that were apart is one less.
     """
+    if not mask.any():
+        return 0
+    mask = mask[bounding_box(mask)]
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, start = np.nonzero(edges == 1)
     end = np.nonzero(edges == -1)[1]  # the first column behind a run

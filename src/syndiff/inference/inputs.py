@@ -24,7 +24,7 @@ RESERVED = (".probability", ".overlay", ".seg", ".masks")
 _SHOWN = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be ten thousands
 class Input:
     """A file to predict.
 

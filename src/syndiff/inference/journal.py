@@ -24,7 +24,7 @@ _SOURCE = {"source": str, "sha256": str, "name": str, "files": dict, "extras": l
 _MASK = {"image": str, "image_sha256": str, "mask": str, "mask_sha256": str}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be ten thousands
 class Made:
     """What was made from a source.
 
