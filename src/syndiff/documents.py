@@ -113,6 +113,16 @@ def rebuild(kind: type[T], content: Any, origin: Path | str, *, mend: str = OWN)
         raise SyndiffError(f"{origin}: {error} {mend}") from None
 
 
+def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Name the keys whose values differ, with both values; empty when none does."""
+    missing = "(absent)"
+    return ", ".join(
+        f"{key} was {there.get(key, missing)} and is now {here.get(key, missing)}"
+        for key in sorted({*there, *here})
+        if there.get(key, missing) != here.get(key, missing)
+    )
+
+
 _WORDS: dict[type, str] = {
     dict: "an object",
     list: "a list",

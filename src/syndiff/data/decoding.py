@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
@@ -256,6 +255,8 @@ def _copy(picture: Image.Image, target: NDArray[np.uint8]) -> None:
 
 def _tifffile_samples(path: Path) -> NDArray[np.uint16]:
     """16-bit samples of a TIFF with one plane per channel, or with white as zero."""
+    import tifffile  # few pictures need it, and it is slow to import
+
     with tifffile.TiffFile(path) as file:
         page = file.pages.first
         if page.dtype != np.uint16:

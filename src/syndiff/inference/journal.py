@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syndiff.documents import check_object, read_objects
+from syndiff.documents import check_object, differences, read_objects
 from syndiff.errors import SyndiffError
 from syndiff.files import append_json, drop_cut_line, sha256, write_bytes
-from syndiff.synthesis.manifest import differences
 
 NAME = "predictions.jsonl"
 _FORMAT = 1

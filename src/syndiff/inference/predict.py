@@ -12,10 +12,11 @@ from syndiff.data.readers import IMAGE_EXTENSIONS, read_image
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, sha256
 from syndiff.imaging import encode_png
+from syndiff.inference.exported import is_export, read_card
 from syndiff.inference.journal import Journal
-from syndiff.models.prediction import SegmenterPredictor
-from syndiff.models.stored import read_description
-from syndiff.training.checkpoints import best_checkpoint
+from syndiff.inference.load import checkpoint_of, load
+from syndiff.models.predictor import SquarePredictor
+from syndiff.models.stored import WEIGHTS, read_description
 
 KIND = "a folder of predictions"
 _SHOWN = 5
@@ -51,26 +52,6 @@ class Predicted:
         return [f"Not read: {_told(self.ignored)}"]
 
 
-def load(
-    run: Path | str, *, seed: int = 0, timestep: int | None = None, steps: int | None = None, tta: int | None = None
-) -> SegmenterPredictor:
-    """A trained segmenter, ready to predict single images.
-
-    `run` is a run folder (its best checkpoint is used) or a checkpoint folder. `timestep`, `steps` and `tta` replace
-    the model's own; `seed` is that of the noise.
-
-    Raises SyndiffError for a folder without a model, damaged weights, and a timestep or a number of steps or of
-    test-time views that the model does not have.
-
-    >>> segmenter = syndiff.load("runs/mine")
-    >>> mask = segmenter.predict(image).mask  # image: HxWx3 uint8 or uint16; mask: HxW bool
-    >>> mask.shape == image.shape[:2]
-    True
-    """
-    run = Path(run)
-    return SegmenterPredictor.load(_checkpoint(run), name=run.name, seed=seed, timestep=timestep, steps=steps, tta=tta)
-
-
 def predict(
     run: Path | str,
     images: Path | str,
@@ -98,7 +79,7 @@ def predict(
     run, images, out = Path(run), Path(images), Path(out)
     paths, ignored = _list_images(images, out)
     _check_apart(paths, out)
-    origin = _origin(_checkpoint(run), timestep=timestep, steps=steps, tta=tta, seed=seed)
+    origin = _origin(run, timestep=timestep, steps=steps, tta=tta, seed=seed)
     result = Predicted(ignored=ignored)
     with claimed(out, KIND):
         journal = Journal(out, origin)
@@ -114,19 +95,21 @@ def predict(
     return result
 
 
-def _checkpoint(run: Path) -> Path:
-    return run if (run / "model.json").is_file() else best_checkpoint(run)
+def _origin(run: Path, **chosen: int | None) -> dict[str, Any]:
+    """What the masks of a model depend on: its weights and the settings of inference, chosen or its own."""
+    if is_export(run):
+        card = read_card(run)
+        own = {"timestep": card.timestep, "steps": card.steps, "tta": card.tta}
+        made = {"weights": card.weights, "step": card.provenance["step"]}
+    else:
+        checkpoint = checkpoint_of(run)
+        described = read_description(checkpoint, {"model": dict, "step": int})
+        own = {name: described["model"].get(f"inference_{name}") for name in ("timestep", "steps", "tta")}
+        made = {"weights": sha256(checkpoint / WEIGHTS), "step": described["step"]}
+    return {**made, **{name: own.get(name) if value is None else value for name, value in chosen.items()}}
 
 
-def _origin(checkpoint: Path, **chosen: int | None) -> dict[str, Any]:
-    """What the masks of a checkpoint depend on: its weights and the settings of inference, chosen or its own."""
-    described = read_description(checkpoint, {"model": dict, "step": int})
-    own = {name: described["model"].get(f"inference_{name}") for name in ("timestep", "steps", "tta")}
-    settings = {name: own.get(name) if value is None else value for name, value in chosen.items()}
-    return {"weights": sha256(checkpoint / "model.safetensors"), "step": described["step"], **settings}
-
-
-def _predict_one(predictor: SegmenterPredictor, path: Path, journal: Journal, out: Path) -> bool:
+def _predict_one(predictor: SquarePredictor, path: Path, journal: Journal, out: Path) -> bool:
     """Make the mask of an image; False where it is there already. SyndiffError: it cannot be made, or not be kept."""
     mask = f"{path.stem}.png"
     checksum = _checksum(path)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from syndiff.data.dataset import Dataset
@@ -265,6 +264,8 @@ def _encode(image: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[bytes, str]:
     """A picture without loss: PNG, or TIFF for 16 bits, which Pillow cannot write as RGB PNG."""
     if image.dtype == np.uint8:
         return _png(image.astype(np.uint8, copy=False)), ".png"
+    import tifffile
+
     content = io.BytesIO()
     tifffile.imwrite(content, image, photometric="rgb", metadata=None, software=False)
     return content.getvalue(), ".tif"
@@ -290,13 +291,3 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return result
-
-
-def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """Name the keys whose values differ, with both values; empty when none does."""
-    missing = "(absent)"
-    return ", ".join(
-        f"{key} was {there.get(key, missing)} and is now {here.get(key, missing)}"
-        for key in sorted({*there, *here})
-        if there.get(key, missing) != here.get(key, missing)
-    )

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syndiff.data.dataset import Dataset
-from syndiff.documents import OWN, read_object
+from syndiff.documents import OWN, differences, read_object
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import locked, write_bytes
 from syndiff.synthesis.finish import SynthesisSummary, finish
 from syndiff.synthesis.gates.acceptance import Acceptance
-from syndiff.synthesis.manifest import Sample, SynthesisFolder, claimed_folder, differences, flat, sample_id
+from syndiff.synthesis.manifest import Sample, SynthesisFolder, claimed_folder, flat, sample_id
 from syndiff.synthesis.placement.album import lesion_free
 
 FILE = "shard.json"

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from syndiff.data.dataset import Dataset
 from syndiff.data.readers import image_content, read_image
 from syndiff.data.seen import Seen
+from syndiff.documents import differences
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.compositing import composite
 from syndiff.synthesis.gates.failure import inpainting_failure
@@ -22,7 +23,7 @@ from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.gates.region import GateInput
 from syndiff.synthesis.grain import match_grain
 from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
-from syndiff.synthesis.manifest import Pictures, Sample, differences, flat, sample_id
+from syndiff.synthesis.manifest import Pictures, Sample, flat, sample_id
 from syndiff.synthesis.placement.places import Places
 from syndiff.synthesis.placement.placing import Placement, PlacementRules
 from syndiff.synthesis.prompts.grammar import Grammar, Prompt
