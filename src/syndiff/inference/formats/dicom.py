@@ -15,12 +15,12 @@ from syndiff.inference.formats.dicom_header import (
     MAGIC,
     MAGIC_AT,
     read_header,
-    readable,
     silence,
     whole_number,
 )
 from syndiff.inference.formats.dicom_whole import check_whole, cut_off
 from syndiff.inference.formats.dicom_writer import DicomWriter
+from syndiff.inference.formats.reading import readable
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.errors import SyndiffError
-from syndiff.inference.formats.dicom_header import readable, tag_words
+from syndiff.inference.formats.dicom_header import tag_words
+from syndiff.inference.formats.reading import readable
 
 if TYPE_CHECKING:
     from pydicom import Dataset

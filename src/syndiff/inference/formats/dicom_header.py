@@ -4,14 +4,13 @@ A header holds the patient's name, number and dates. So no message repeats a val
 the tag. pydicom and highdicom do quote values in what they warn of, and are silenced.
 """
 
-import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from syndiff.errors import SyndiffError
+from syndiff.inference.formats.reading import readable
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -49,28 +48,6 @@ def silence() -> None:
     for name in _QUOTING:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     warnings.filterwarnings("ignore", module=rf"({'|'.join(_QUOTING)})\b")
-
-
-@contextlib.contextmanager
-def readable(path: Path, what: str = "") -> Iterator[None]:
-    """Whatever goes wrong with `path` (or with `what` of it, "frame 3 of ") becomes a SyndiffError without its values.
-
-    A missing library stays a ModuleNotFoundError.
-    """
-    try:
-        yield
-    except (SyndiffError, ModuleNotFoundError):
-        raise
-    except FileNotFoundError:
-        raise SyndiffError(f"{path} does not exist, or is a link that leads nowhere.") from None
-    except OSError as error:
-        raise SyndiffError(f"{path} cannot be read ({error.strerror}); check its permissions and its disk.") from None
-    except MemoryError:
-        raise SyndiffError(f"{what}{path} does not fit into memory; scale it down or free memory.") from None
-    except Exception as error:  # damaged bytes make the parsers and decoders raise nearly anything
-        raise SyndiffError(
-            f"{what}{path} is damaged or cut off ({type(error).__name__} in the DICOM reader); copy or export it again."
-        ) from None
 
 
 def read_header(path: Path) -> tuple["Dataset", int]:
@@ -155,8 +132,8 @@ def _check_picture(path: Path, header: "Dataset") -> None:
     if "Rows" not in header and "Columns" not in header:
         if "EncryptedAttributesSequence" in header:
             raise SyndiffError(
-                f"{path} is encrypted: its picture, if any, lies in Encrypted Attributes (0400,0500); decrypt it with the "
-                "key of its sender."
+                f"{path} is encrypted: its picture, if any, lies in Encrypted Attributes (0400,0500); decrypt it with "
+                "the key of its sender."
             )
         known = kind.name if kind is not None and kind.name != str(kind) else "its kind is unknown"
         raise SyndiffError(f"{path} is a DICOM file without a picture ({known}); leave it out.")

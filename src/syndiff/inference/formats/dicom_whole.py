@@ -68,8 +68,9 @@ def _check_fragments(path: Path, file: BinaryIO, size: int, header: "Dataset") -
             file.seek(max(start, start + length - _TAIL))
             ended = _JPEG_END in file.read(min(length, _TAIL))
         file.seek(start + length)
-    if count < 1:
-        raise cut_off(path, "it holds no compressed frame")
+    frames = max(1, int(header.get("NumberOfFrames") or 1))
+    if count < frames:
+        raise cut_off(path, f"it holds {max(count, 0)} frames, its header says {frames} (0028,0008)")
     if not ended and _is_jpeg(header):
         raise cut_off(path, "the last of its compressed frames has no end")
 

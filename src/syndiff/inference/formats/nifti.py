@@ -13,6 +13,7 @@ from syndiff.data.decoding import MAX_BYTES, MAX_PIXELS
 from syndiff.errors import SyndiffError
 from syndiff.inference.formats.base import Frame, Source, Writer
 from syndiff.inference.formats.nifti_display import Display, turn_of
+from syndiff.inference.formats.reading import readable
 from syndiff.inference.formats.staging import Staging
 from syndiff.models.predictor import Prediction
 
@@ -141,25 +142,6 @@ class NiftiWriter(Writer):
         with contextlib.suppress(OSError):
             self._context.close()
         self._staging.abandon()
-
-
-@contextlib.contextmanager
-def readable(path: Path, what: str = "") -> Iterator[None]:
-    """Whatever goes wrong with `path`, or with `what` of it, becomes a SyndiffError; a missing library does not."""
-    try:
-        yield
-    except (SyndiffError, ModuleNotFoundError):
-        raise
-    except FileNotFoundError:
-        raise SyndiffError(f"{path} does not exist, or is a link that leads nowhere.") from None
-    except MemoryError:
-        raise SyndiffError(f"{what}{path} does not fit into memory; cut it into parts or free memory.") from None
-    except Exception as error:  # damaged bytes make the parsers raise nearly anything; nothing of the header is quoted
-        told = error.strerror if isinstance(error, OSError) and error.strerror else None
-        if told:
-            raise SyndiffError(f"{path} cannot be read ({told}); check its permissions and its disk.") from None
-        end = "it ends too early" if isinstance(error, EOFError) else f"{type(error).__name__} in the NIfTI reader"
-        raise SyndiffError(f"{what}{path} is damaged or cut off ({end}); copy or export it again.") from None
 
 
 @contextlib.contextmanager
