@@ -129,7 +129,8 @@ class NiftiWriter(Writer):
     def add(self, frame: Frame, answer: Prediction) -> None:
         if self._file is None:
             raw = self._context.enter_context(self._staging.opened(self._path))
-            packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0)  # the same mask has the same bytes
+            # no name and no time, so that the same mask has the same bytes
+            packed = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0)
             self._file = cast(BinaryIO, self._context.enter_context(packed))
             self._file.write(_mask_header(self._source.header))
         self._file.write(self._source.turn.stored(answer.mask).astype(np.uint8).tobytes(order="F"))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from nibabel.nifti1 import Nifti1Header
 
 _SHARES = (0.1, 99.9)  # per cent of the voxels
-_SAMPLE = 2**22  # voxels that the range is taken from at most
+_SAMPLE = 2**20  # voxels that the range is taken from at most
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Display:
 
     One range serves the whole volume, so that grey means the same in every slice. In this order: cal_min to cal_max of
     the header where it has them; 0 to 255 for uint8 without scaling; else from the 0.1 to the 99.9 percentile of all
-    voxels (of every n-th one in a volume of more than four million). scl_slope and scl_inter come first. Numbers beyond
+    voxels (of every n-th one in a volume of more than a million). scl_slope and scl_inter come first. Numbers beyond
     the range become black or white, and what is no number black.
     """
 
@@ -115,5 +115,5 @@ def _percentiles(slices: Iterator[NDArray], voxels: int) -> tuple[float, float]:
     values = values[np.isfinite(values)]
     if not values.size:
         return 0.0, 1.0
-    low, high = np.percentile(values, _SHARES)
+    low, high = np.percentile(values, _SHARES, overwrite_input=True)
     return float(low), float(high)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from syndiff.errors import SyndiffError
 
+_PANIC = "PanicException"  # of decoders in Rust, such as that of RLE: no Exception, but no more than one
+
 
 @contextlib.contextmanager
 def readable(path: Path, what: str = "") -> Iterator[None]:
@@ -22,7 +24,9 @@ def readable(path: Path, what: str = "") -> Iterator[None]:
         raise SyndiffError(f"{path} does not exist, or is a link that leads nowhere.") from None
     except MemoryError:
         raise SyndiffError(f"{what}{path} does not fit into memory; cut it into parts or free memory.") from None
-    except Exception as error:  # damaged bytes make parsers and decoders raise nearly anything
+    except BaseException as error:  # damaged bytes make parsers and decoders raise nearly anything
+        if not isinstance(error, Exception) and type(error).__name__ != _PANIC:
+            raise
         if isinstance(error, OSError) and error.strerror:
             raise SyndiffError(
                 f"{path} cannot be read ({error.strerror}); check its permissions and its disk."
