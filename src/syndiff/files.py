@@ -56,7 +56,7 @@ def write_parts(path: Path, parts: Iterable[bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file():
         raise SyndiffError(f"{path} is {_what(path)}, no file, and is not written over; give another path.")
-    temporary = new_temporary(path.parent)
+    temporary = path.parent / _TEMPORARY.replace("*", secrets.token_hex(4))
     try:
         with temporary.open("xb") as file:
             _lock_temporary(file)
@@ -70,11 +70,6 @@ def write_parts(path: Path, parts: Iterable[bytes]) -> None:
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):  # None: a full disk, say
             error.filename, error.filename2 = str(path), None  # the name that the user knows
         raise
-
-
-def new_temporary(folder: Path) -> Path:
-    """A free name in `folder` for a file that is being written; `sweep` removes one that a killed process left."""
-    return folder / _TEMPORARY.replace("*", secrets.token_hex(4))
 
 
 def write_text(path: Path, text: str) -> None:

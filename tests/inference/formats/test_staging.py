@@ -5,6 +5,7 @@ import resource
 import numpy as np
 import pytest
 
+from syndiff.files import sweep
 from syndiff.inference.formats.staging import Staging
 
 
@@ -17,6 +18,13 @@ def test_files_get_their_names_together(tmp_path):
     assert staging.commit() == paths
     assert [path.read_bytes() for path in paths] == [b"a.png", b"0001.png"]
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.png", "b"]
+
+
+def test_what_a_kill_leaves_is_swept_away(tmp_path):
+    Staging(tmp_path).put(tmp_path / "a.png", b"x")
+    assert len(list(tmp_path.iterdir())) == 1
+    sweep(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_names_the_file_and_leaves_nothing(tmp_path):

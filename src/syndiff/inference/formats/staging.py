@@ -2,11 +2,10 @@
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
-
-from syndiff.files import new_temporary
 
 
 class Staging:
@@ -29,7 +28,7 @@ class Staging:
     def opened(self, path: Path) -> Iterator[BinaryIO]:
         """A file to be written piece by piece, which is on the disk when the context is left."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = new_temporary(self._folder)
+        temporary = self._folder / f".syndiff-{secrets.token_hex(4)}.tmp"  # `files.sweep` knows such names
         self._waiting.append((temporary, path))
         try:
             with temporary.open("xb") as file:
