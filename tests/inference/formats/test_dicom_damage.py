@@ -15,6 +15,7 @@ from pydicom.uid import JPEG2000Lossless
 from dicoms import BUNDLED, header, write_dicom, write_jpeg
 from syndiff.errors import SyndiffError
 from syndiff.inference.formats.dicom import DicomSource
+from syndiff.inference.formats.dicom_header import NoPicture
 
 STORED = [
     "MR_small.dcm",
@@ -96,6 +97,13 @@ def test_a_damaged_file_gives_pictures_or_a_sentence(tmp_path, name, place, what
 )
 def test_what_is_no_picture_is_named(name, words):
     refused(BUNDLED / name, *words)
+
+
+@pytest.mark.parametrize(("name", "passed_over"), [("test-SR.dcm", True), ("rtdose.dcm", True), ("no_meta.dcm", False)])
+def test_a_whole_file_without_a_picture_can_be_told_from_a_damaged_one(name, passed_over):
+    with pytest.raises(SyndiffError) as error:
+        DicomSource(BUNDLED / name)
+    assert isinstance(error.value, NoPicture) == passed_over
 
 
 def test_encrypted_files_are_named(tmp_path):

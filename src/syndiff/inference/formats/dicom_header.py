@@ -40,6 +40,10 @@ _NEEDED = (
 _PIXELS = b"\x7f\xe0\x00\x10"
 
 
+class NoPicture(SyndiffError):
+    """A DICOM file that is whole but holds no picture to segment, as every study has some (reports, its DICOMDIR)."""
+
+
 def silence() -> None:
     """Keep the DICOM libraries from printing or logging what they read, for the rest of this process.
 
@@ -53,8 +57,8 @@ def silence() -> None:
 def read_header(path: Path) -> tuple["Dataset", int]:
     """The header of a DICOM file with a picture, and the position of its pixel data element in the file.
 
-    Raises SyndiffError for a file that is encrypted, a DICOMDIR, no picture, deflated as a whole, or that lacks what a
-    picture needs.
+    Raises NoPicture for a DICOMDIR, a report and the like; SyndiffError for a file that is encrypted, deflated as a
+    whole, damaged, or that lacks what a picture needs.
     """
     silence()
     from pydicom import dcmread
@@ -64,7 +68,7 @@ def read_header(path: Path) -> tuple["Dataset", int]:
         _check_magic(path)
         meta = read_file_meta_info(path)
         if meta.get("MediaStorageSOPClassUID") == _DIRECTORY:
-            raise SyndiffError(f"{path} is a DICOMDIR, the index of a disc; give the folder of images that lies by it.")
+            raise NoPicture(f"{path} is a DICOMDIR, the index of a disc; give the folder of images that lies by it.")
         if not meta.get("TransferSyntaxUID"):
             raise SyndiffError(f"{path} {lacks('TransferSyntaxUID')}; export it again.")
         if meta.TransferSyntaxUID == _DEFLATED:
@@ -128,7 +132,7 @@ def _check_picture(path: Path, header: "Dataset") -> None:
     """Raise SyndiffError unless the header says that this is a picture, and what kind of."""
     kind = header.get("SOPClassUID")
     if kind in _NO_PICTURES:
-        raise SyndiffError(f"{path} is {_NO_PICTURES[kind]}, not a picture; leave it out.")
+        raise NoPicture(f"{path} is {_NO_PICTURES[kind]}, not a picture; leave it out.")
     if "Rows" not in header and "Columns" not in header:
         if "EncryptedAttributesSequence" in header:
             raise SyndiffError(
@@ -136,7 +140,7 @@ def _check_picture(path: Path, header: "Dataset") -> None:
                 "the key of its sender."
             )
         known = kind.name if kind is not None and kind.name != str(kind) else "its kind is unknown"
-        raise SyndiffError(f"{path} is a DICOM file without a picture ({known}); leave it out.")
+        raise NoPicture(f"{path} is a DICOM file without a picture ({known}); leave it out.")
     for keyword in _NEEDED:
         if header.get(keyword) in (None, ""):
             raise SyndiffError(f"{path} {lacks(keyword)}, without which its picture cannot be read; export it again.")
