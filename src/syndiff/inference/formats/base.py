@@ -48,7 +48,10 @@ class Source(ABC):
 
 
 class Writer(ABC):
-    """Writes the answers to one source. Files appear whole under their names, and only with `finish`."""
+    """Writes the answers to one source. Files appear whole under their names, and only with `finish`.
+
+    An OSError (a full disk, no permission) is passed on as it is: it concerns every source, not this one alone.
+    """
 
     @abstractmethod
     def add(self, frame: Frame, answer: Prediction) -> None:
@@ -64,5 +67,5 @@ class Writer(ABC):
 
     @property
     def remarks(self) -> list[str]:
-        """Sentences about what was not written and why, such as a DICOM SEG that its source does not allow."""
+        """Sentences about what was not written and why, and what to know of the source of the masks."""
         return []
