@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from syndiff.data.dataset import Case, Dataset
     from syndiff.data.splits import Split
     from syndiff.errors import SyndiffError
-    from syndiff.inference.predict import Predicted, load, predict
+    from syndiff.inference.export import Exported, export
+    from syndiff.inference.load import load
+    from syndiff.inference.predict import Predicted, predict
     from syndiff.models.predictor import Prediction
     from syndiff.phantom.folder import write_phantom
     from syndiff.pipeline.adaptation import Adapted, adapt
@@ -36,6 +38,7 @@ __all__ = [
     "Case",
     "Dataset",
     "Evaluation",
+    "Exported",
     "Predicted",
     "Prediction",
     "RunResult",
@@ -46,6 +49,7 @@ __all__ = [
     "Trained",
     "adapt",
     "evaluate",
+    "export",
     "load",
     "load_settings",
     "merge",
@@ -63,7 +67,9 @@ _HOMES = {
     "syndiff.data.dataset": ("Case", "Dataset"),
     "syndiff.data.splits": ("Split",),
     "syndiff.errors": ("SyndiffError",),
-    "syndiff.inference.predict": ("Predicted", "load", "predict"),
+    "syndiff.inference.export": ("Exported", "export"),
+    "syndiff.inference.load": ("load",),
+    "syndiff.inference.predict": ("Predicted", "predict"),
     "syndiff.models.predictor": ("Prediction",),
     "syndiff.phantom.folder": ("write_phantom",),
     "syndiff.pipeline.adaptation": ("Adapted", "adapt"),

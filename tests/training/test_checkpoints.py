@@ -15,10 +15,9 @@ from syndiff.training.checkpoints import (
     find_checkpoint,
     go_on_from,
     load_state,
-    pack_optimizer,
     save_checkpoint,
-    unpack_optimizer,
 )
+from syndiff.training.optimizer_state import pack_optimizer, unpack_optimizer
 
 
 def save(run, step, *, best=False, **changes):

@@ -15,7 +15,7 @@ from syndiff.cli.common import check_seed
 from syndiff.cli.data import Data
 from syndiff.cli.interruption import Interruption, chosen_verb, stopped_sentence
 from syndiff.cli.jobs import Demo, Doctor, Run, ShowSettings
-from syndiff.cli.segmentation import Evaluate, Predict, Train
+from syndiff.cli.segmentation import Evaluate, Export, Predict, Train
 from syndiff.cli.studies import Study
 from syndiff.cli.synthesis import Adapt, Merge, Synthesize
 from syndiff.errors import SyndiffError
@@ -33,6 +33,7 @@ Verb = (
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[ShowSettings, tyro.conf.subcommand("settings")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
@@ -122,7 +123,19 @@ def _settings_together(args: list[str]) -> list[str]:
     return [*rest, "--set", *settings] if settings or "--set" in args else rest
 
 
-_EXTRA_OF = {"monai": "baselines", "peft": "sdxl", "transformers": "sdxl"}
+_EXTRA_OF = {
+    "av": "video",
+    "highdicom": "medical",
+    "monai": "baselines",
+    "nibabel": "medical",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "openvino": "openvino",
+    "peft": "sdxl",
+    "pydicom": "medical",
+    "transformers": "sdxl",
+}
 """Libraries that not everybody installs, and the extra that brings them."""
 
 _MENDS = {

@@ -43,7 +43,7 @@ def ddim(
     timesteps = ddim_timesteps(start, steps)
     latent = noise_bchw
     for timestep, following in zip(timesteps, [*timesteps[1:], None], strict=True):
-        timestep_b = torch.full((len(latent),), timestep, device=latent.device)
+        timestep_b = torch.full((latent.shape[0],), timestep, device=latent.device)  # len() would freeze an export
         estimate = objective.estimate(denoise(latent, timestep_b), latent, timestep_b)
         clean, noise = estimate.clean, estimate.noise
         if corrected is not None:

@@ -15,6 +15,7 @@ from typing import Any
 from syndiff.documents import OWN, check_object, differences, read_objects
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import append_json, drop_cut_line, sha256
+from syndiff.inference.options import EngineName
 
 NAME = "predictions.jsonl"
 _FORMAT = 2
@@ -204,14 +205,14 @@ class Journal:
             )
 
 
-def recorded_engine(folder: Path) -> str | None:
+def recorded_engine(folder: Path) -> EngineName | None:
     """Which engine made the masks of a folder; None where there are none, or their record is damaged."""
     try:
         first = next(read_objects(folder / NAME, {"format": int}, drop_cut=True), None)
     except (OSError, SyndiffError):
         return None
-    engine = None if first is None else first.get("engine", "torch")
-    return engine if isinstance(engine, str) else None
+    known: dict[object, EngineName] = {"torch": "torch", "onnx": "onnx", "openvino": "openvino"}
+    return None if first is None else known.get(str(first.get("engine", "torch")).partition(" ")[0])
 
 
 def foreign(output: Path) -> SyndiffError:

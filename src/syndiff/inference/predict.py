@@ -3,22 +3,21 @@
 import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, sha256
+from syndiff.inference.exported import is_export, read_card
 from syndiff.inference.formats.base import Frame
 from syndiff.inference.inputs import KIND, Input, Inputs, find_inputs, output_names
 from syndiff.inference.journal import Journal, recorded_engine
+from syndiff.inference.load import checkpoint_of, load
 from syndiff.inference.options import EngineName, Options
 from syndiff.inference.outputs import unfinished
 from syndiff.inference.stream import Outcome, Segment, Work, predict_all
 from syndiff.inference.table import Table
 from syndiff.models.predictor import Prediction, SquarePredictor
-from syndiff.models.stored import read_description
-
-if TYPE_CHECKING:
-    from syndiff.models.prediction import SegmenterPredictor
+from syndiff.models.stored import WEIGHTS, read_description
 
 
 @dataclass
@@ -51,36 +50,6 @@ class Predicted:
         failed = f"; {len(self.problems)} not written, for the reasons below" if self.problems else ""
         not_read = [f"Not read: {self.not_read}"] if self.not_read else []
         return "\n".join([f"{self.written} masks{frames} written to {out}{present}{failed}", *self.remarks, *not_read])
-
-
-def load(
-    run: Path | str,
-    *,
-    engine: EngineName = "auto",
-    seed: int = 0,
-    timestep: int | None = None,
-    steps: int | None = None,
-    tta: int | None = None,
-) -> "SegmenterPredictor":
-    """A trained segmenter, ready to predict single images.
-
-    `run` is a run folder (its best checkpoint is used) or a checkpoint folder. `timestep`, `steps` and `tta` replace
-    the model's own; `seed` is that of the noise.
-
-    Raises SyndiffError for a folder without a model, damaged weights, and a timestep or a number of steps or of
-    test-time views that the model does not have.
-
-    >>> segmenter = syndiff.load("runs/mine")
-    >>> mask = segmenter.predict(image).mask  # image: HxWx3 uint8 or uint16; mask: HxW bool
-    >>> mask.shape == image.shape[:2]
-    True
-    """
-    from syndiff.models.prediction import SegmenterPredictor
-
-    if engine not in ("auto", "torch"):
-        raise SyndiffError(f"--engine is {engine}; expected auto or torch.")
-    run = Path(run)
-    return SegmenterPredictor.load(_checkpoint(run), name=run.name, seed=seed, timestep=timestep, steps=steps, tta=tta)
 
 
 def predict(
@@ -130,10 +99,17 @@ def predict(
 
 def _predict(run: Path, images: Path | str, out: Path, options: Options, progress: bool) -> Predicted:
     found = find_inputs(images, out)
-    checkpoint = _checkpoint(run)
     with claimed(out, KIND):
-        predictor = _predictor(run, out, options)
-        origin = _origin(checkpoint, predictor, options)
+        there = recorded_engine(out) if options.engine == "auto" and not is_export(run) else None
+        predictor = load(
+            run,
+            engine=there or options.engine,
+            seed=options.seed,
+            timestep=options.timestep,
+            steps=options.steps,
+            tta=options.tta,
+        )
+        origin = _origin(run, predictor, options)
         outcome = predict_into(out, found, origin, _segment_by(predictor), options.extras, progress=progress)
     return _told(outcome, found)
 
@@ -161,6 +137,8 @@ def predict_into(
 
 
 def _told(outcome: Outcome, found: Inputs) -> Predicted:
+    for source in outcome.empty:
+        found.ignore("files without a picture", source)
     return Predicted(
         written=outcome.written,
         present=outcome.present,
@@ -169,20 +147,6 @@ def _told(outcome: Outcome, found: Inputs) -> Predicted:
         frames=outcome.frames,
         remarks=outcome.remarks,
         not_read=found.told(),
-    )
-
-
-def _predictor(run: Path, out: Path, options: Options) -> SquarePredictor:
-    """The predictor; where the engine is left open, that of the masks that are there."""
-    there = recorded_engine(out) if options.engine == "auto" else None
-    engine: Any = there if there in ("torch", "onnx", "openvino") else options.engine
-    return load(
-        run,
-        engine=engine,
-        seed=options.seed,
-        timestep=options.timestep,
-        steps=options.steps,
-        tta=options.tta,
     )
 
 
@@ -196,17 +160,20 @@ def _segment_by(predictor: SquarePredictor) -> Segment:
     return segment
 
 
-def _checkpoint(run: Path) -> Path:
-    from syndiff.training.checkpoints import best_checkpoint
-
-    return run if (run / "model.json").is_file() else best_checkpoint(run)
-
-
-def _origin(checkpoint: Path, predictor: SquarePredictor, options: Options) -> dict[str, Any]:
-    """What the masks of a checkpoint depend on: its weights, what computes them, and the settings of inference."""
-    described = read_description(checkpoint, {"model": dict, "step": int})
-    own = {name: described["model"].get(f"inference_{name}") for name in ("timestep", "steps", "tta")}
+def _origin(run: Path, predictor: SquarePredictor, options: Options) -> dict[str, Any]:
+    """What is written depends on: the weights, what computes them, and the settings of inference."""
+    engine = predictor.engine.name
+    if is_export(run):
+        card = read_card(run)
+        own = {"timestep": card.timestep, "steps": card.steps, "tta": card.tta}
+        made = {"weights": card.weights, "step": card.provenance["step"]}
+        engine += "" if card.precision == "float32" else f" {card.precision}"
+    else:
+        checkpoint = checkpoint_of(run)
+        described = read_description(checkpoint, {"model": dict, "step": int})
+        own = {name: described["model"].get(f"inference_{name}") for name in ("timestep", "steps", "tta")}
+        made = {"weights": sha256(checkpoint / WEIGHTS), "step": described["step"]}
     chosen = {"timestep": options.timestep, "steps": options.steps, "tta": options.tta, "seed": options.seed}
     settings = {name: own.get(name) if value is None else value for name, value in chosen.items()}
-    weights = sha256(checkpoint / "model.safetensors")
-    return {"weights": weights, "engine": predictor.engine.name, "step": described["step"], **settings}
+    wide = {} if predictor.wide_threshold is None else {"wide_threshold": predictor.wide_threshold}
+    return {**made, "engine": engine, **settings, **wide}

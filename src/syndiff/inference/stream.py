@@ -16,7 +16,7 @@ from tqdm import tqdm
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.inference.channel import Channel, Closed
-from syndiff.inference.formats.base import Frame, Incomplete, Source
+from syndiff.inference.formats.base import Frame, Incomplete, NoPicture, Source
 from syndiff.inference.formats.opening import FORMATS, format_of, missing_library, open_source
 from syndiff.inference.inputs import Input, no_file
 from syndiff.inference.journal import Journal, Made, foreign
@@ -68,10 +68,11 @@ class Present:
 
 @dataclass(frozen=True)
 class Failed:
-    """A source of which nothing is written, and why."""
+    """A source of which nothing is written, and why. empty: it is whole and holds no picture, as some of a study do."""
 
     job: Job
     problem: str
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,14 @@ Event = Read | End | Present | Failed | Last
 
 @dataclass
 class Outcome:
-    """What became of the sources."""
+    """What became of the sources. empty: those among others that hold no picture."""
 
     written: int = 0
     frames: int = 0
     present: int = 0
     problems: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,8 @@ def _events(work: Work, job: Job) -> Iterator[Event]:
         yield End(job)
     except Incomplete as error:
         yield End(job, str(error))
+    except NoPicture as error:
+        yield Failed(job, str(error), empty=len(work.files) > 1)
     except SyndiffError as error:
         yield Failed(job, str(error))
     except ModuleNotFoundError as error:  # of a decoder
@@ -267,6 +271,8 @@ class _Writer(threading.Thread):
                     self._finish(event)
                 case Present():
                     self._note_present(event)
+                case Failed(empty=True):
+                    self.outcome.empty.append(job.file.source)
                 case Failed():
                     self._give_up(job, event.problem)
         except SyndiffError as error:

@@ -50,7 +50,9 @@ class PlainNetwork(SegmentationNetwork):
         if timestep_b is not None:
             raise SyndiffError(f"A {self.kind} has no timesteps to start from.")
         with stage("network"):
-            return self.logits(image_bchw), image_bchw.new_empty(len(image_bchw), 0, 0, 0)
+            return self.logits(image_bchw), image_bchw.new_empty(
+                image_bchw.shape[0], 0, 0, 0
+            )  # len() would freeze an exported batch
 
     @property
     def draws(self) -> Literal["dropout"] | None:

@@ -44,6 +44,18 @@ def model_description(
     }
 
 
+def chosen_settings(
+    settings: SegmenterSettings, *, timestep: int | None, steps: int | None, tta: int | None
+) -> SegmenterSettings:
+    """The settings with what was chosen for inference in place of the model's own."""
+    return replace(
+        settings,
+        inference_timestep=settings.inference_timestep if timestep is None else timestep,
+        inference_steps=settings.inference_steps if steps is None else steps,
+        inference_tta=settings.inference_tta if tta is None else tta,
+    )
+
+
 def load_segmenter(
     checkpoint: Path, *, timestep: int | None = None, steps: int | None = None, tta: int | None = None
 ) -> tuple[SegmentationNetwork, dict[str, Any]]:
@@ -65,12 +77,7 @@ def load_segmenter(
         )
     if settings.kind != "diffusion" and (timestep is not None or steps is not None):
         raise SyndiffError(f"{checkpoint}: a {settings.kind} has no timesteps; leave out --timestep and --steps.")
-    settings = replace(
-        settings,
-        inference_timestep=settings.inference_timestep if timestep is None else timestep,
-        inference_steps=settings.inference_steps if steps is None else steps,
-        inference_tta=settings.inference_tta if tta is None else tta,
-    )
+    settings = chosen_settings(settings, timestep=timestep, steps=steps, tta=tta)
     model = initialise(without_initial_weights(settings), 0)
     model.take_description(checkpoint, described)
     load_weights(model, checkpoint, described)

@@ -2,22 +2,24 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from syndiff import __version__
 from syndiff.documents import Kinds, check_object, read_object, rebuild
 from syndiff.files import write_json
-from syndiff.models.tensors import check_fit, read_tensors, trainable_state, write_tensors
 from syndiff.renamed import section_now
+
+if TYPE_CHECKING:  # reading a description needs no torch
+    from torch import Tensor, nn
 
 T = TypeVar("T")
 DESCRIPTION, WEIGHTS = "model.json", "model.safetensors"
 
 
-def write_model(folder: Path, weights: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+def write_model(folder: Path, weights: "Mapping[str, Tensor]", description: Mapping[str, Any]) -> None:
     """Write both files, the description last."""
+    from syndiff.models.tensors import write_tensors
+
     digest = write_tensors(folder / WEIGHTS, weights)
     write_json(folder / DESCRIPTION, {**description, "sha256": digest})
 
@@ -44,12 +46,14 @@ def settings_of(folder: Path, described: Mapping[str, Any], kind: type[T], *, wh
     return rebuild(kind, described.get("model"), origin, mend=mend)
 
 
-def load_weights(model: nn.Module, folder: Path, described: Mapping[str, Any]) -> None:
+def load_weights(model: "nn.Module", folder: Path, described: Mapping[str, Any]) -> None:
     """Replace all that is trained of `model`.
 
     Raises SyndiffError for weights that are damaged or do not fit. A checkpoint of before the hash was kept beside
     them has none, and is judged by names, shapes and values alone.
     """
+    from syndiff.models.tensors import check_fit, read_tensors, trainable_state
+
     path = folder / WEIGHTS
     weights = read_tensors(path, sha256=described.get("sha256"))
     check_fit(path, weights, trainable_state(model))

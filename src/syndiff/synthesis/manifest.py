@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from syndiff.data.dataset import Dataset
@@ -265,6 +264,8 @@ def _encode(image: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[bytes, str]:
     """A picture without loss: PNG, or TIFF for 16 bits, which Pillow cannot write as RGB PNG."""
     if image.dtype == np.uint8:
         return _png(image.astype(np.uint8, copy=False)), ".png"
+    import tifffile
+
     content = io.BytesIO()
     tifffile.imwrite(content, image, photometric="rgb", metadata=None, software=False)
     return content.getvalue(), ".tif"

@@ -9,16 +9,15 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from syndiff.documents import Kinds, check_object, read_object
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import write_json, write_text
 from syndiff.models.stored import DESCRIPTION, WEIGHTS, read_description, write_model
-from syndiff.models.tensors import read_tensors, write_tensors
+
+if TYPE_CHECKING:  # finding a checkpoint needs no torch
+    from torch import Tensor
 
 log = logging.getLogger("syndiff")
 
@@ -32,9 +31,9 @@ def save_checkpoint(
     run: Path,
     step: int,
     *,
-    weights: Mapping[str, Tensor],
+    weights: "Mapping[str, Tensor]",
     description: dict[str, Any],
-    state: Mapping[str, Tensor],
+    state: "Mapping[str, Tensor]",
     progress: dict[str, Any],
     best: bool,
 ) -> None:
@@ -47,6 +46,8 @@ def save_checkpoint(
     building = folder / f".{step:06d}.partial"
     if building.exists():
         shutil.rmtree(building)
+    from syndiff.models.tensors import write_tensors
+
     try:
         write_model(building, weights, description)
         digest = write_tensors(building / "training_state" / "state.safetensors", state)
@@ -142,8 +143,10 @@ def trained_for(run: Path) -> float:
     return float(_read_progress(last, {"seconds": float})["seconds"]) if last else 0.0
 
 
-def load_state(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_state(checkpoint: Path) -> "tuple[dict[str, Tensor], dict[str, Any]]":
     """Tensors and JSON that training goes on from. Raises SyndiffError where they are damaged or do not belong here."""
+    from syndiff.models.tensors import read_tensors
+
     folder = checkpoint / "training_state"
     progress = _read_progress(checkpoint, {"step": int, "seconds": float})
     if progress["step"] != int(checkpoint.name):
@@ -152,43 +155,6 @@ def load_state(checkpoint: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "Restore the files that belong together."
         )
     return read_tensors(folder / "state.safetensors", sha256=progress.get("sha256")), progress
-
-
-def pack_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Moments and step counts of an optimiser as named tensors, without pickling."""
-    return {
-        f"optimizer.{index}.{name}": value
-        for index, entry in optimizer.state_dict()["state"].items()
-        for name, value in entry.items()
-    }
-
-
-def unpack_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], checkpoint: Path) -> None:
-    """The way back of `pack_optimizer`, from a `checkpoint`, into an AdamW over the same parameters.
-
-    Moments take the memory layout of their parameter again, so that every kernel computes as if never interrupted.
-    Raises SyndiffError unless each parameter has its two moments, of its own shape, and its step count.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    found = {name: value for name, value in tensors.items() if name.startswith("optimizer.")}
-    shapes = {
-        f"optimizer.{position}.{name}": shape
-        for position, parameter in enumerate(parameters)
-        for name, shape in (("step", torch.Size()), ("exp_avg", parameter.shape), ("exp_avg_sq", parameter.shape))
-    }
-    for name in sorted(shapes.keys() | found.keys()):
-        if name not in shapes or name not in found or found[name].shape != shapes[name]:
-            raise SyndiffError(
-                f"{checkpoint / 'training_state'} does not hold the optimiser of this network: {name} is missing, "
-                "unknown or of another shape. Restore the files that belong together."
-            )
-    state: dict[int, dict[str, Tensor]] = {}
-    for position, parameter in enumerate(parameters):
-        state[position] = {"step": found[f"optimizer.{position}.step"]}
-        for name in ("exp_avg", "exp_avg_sq"):
-            value = found[f"optimizer.{position}.{name}"]
-            state[position][name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _names(run: Path) -> list[str]:

@@ -24,11 +24,10 @@ from syndiff.training.checkpoints import (
     find_checkpoint,
     go_on_from,
     load_state,
-    pack_optimizer,
     save_checkpoint,
-    unpack_optimizer,
 )
 from syndiff.training.ema import MovingAverage
+from syndiff.training.optimizer_state import pack_optimizer, unpack_optimizer
 from syndiff.training.run_folder import this_process
 from syndiff.training.settings import OptimisationSettings
 

@@ -11,6 +11,10 @@ from syndiff.errors import SyndiffError
 from syndiff.models.predictor import Prediction
 
 
+class NoPicture(SyndiffError):
+    """A file that is whole but holds no picture to segment, as every DICOM study has some (reports, its DICOMDIR)."""
+
+
 class Incomplete(SyndiffError):
     """Raised by `Source.frames` after the last frame that could be read: a part of the source is lost.
 
@@ -60,7 +64,10 @@ class Source(ABC):
 
 
 class Writer(ABC):
-    """Writes the answers to one source. Files appear whole under their names, and only with `finish`."""
+    """Writes the answers to one source. Files appear whole under their names, and only with `finish`.
+
+    An OSError (a full disk, no permission) is passed on as it is: it concerns every source, not this one alone.
+    """
 
     @abstractmethod
     def add(self, frame: Frame, answer: Prediction) -> None:
@@ -76,5 +83,5 @@ class Writer(ABC):
 
     @property
     def remarks(self) -> list[str]:
-        """Sentences about what was not written and why, such as a DICOM SEG that its source does not allow."""
+        """Sentences about what was not written and why, and what to know of the source of the masks."""
         return []

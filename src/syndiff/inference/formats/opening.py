@@ -6,7 +6,7 @@ from pathlib import Path
 
 from syndiff.data.readers import IMAGE_EXTENSIONS
 from syndiff.errors import SyndiffError
-from syndiff.inference.formats import pictures
+from syndiff.inference.formats import dicom, nifti, pictures
 from syndiff.inference.formats.base import Source
 
 
@@ -26,7 +26,11 @@ class Format:
     extra: str = ""
 
 
-FORMATS = (Format(IMAGE_EXTENSIONS, pictures.is_picture, pictures.PictureSource),)
+FORMATS = (
+    Format(IMAGE_EXTENSIONS, pictures.is_picture, pictures.PictureSource),
+    Format(frozenset(nifti.SUFFIXES), nifti.is_nifti, nifti.NiftiSource, "medical"),
+    Format(frozenset(dicom.SUFFIXES), dicom.is_dicom, dicom.DicomSource, "medical"),
+)
 """In the order in which they are asked; by its name before by its content, where a format knows both."""
 
 

@@ -1,0 +1,114 @@
+"""An exported model: `model.onnx`, and `export.json`, which says everything that the graph does not. Without torch."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from syndiff import __version__
+from syndiff.documents import check_object, read_object, rebuild
+from syndiff.errors import SyndiffError, shown
+from syndiff.files import sha256, write_json
+
+DESCRIPTION, GRAPH = "export.json", "model.onnx"
+FORMAT = 1
+KIND = "an exported model"
+PREPROCESSING = {"resize": "stretch", "filter": "bilinear, antialiased, as Pillow's", "channels": "RGB, uint8"}
+POSTPROCESSING = {"views": "mean", "restore": "bilinear, antialiased, as Pillow's", "threshold": 0.5}
+NOISE = {
+    "seed": "big-endian number of the first 7 bytes of SHA-256 of '<seed>:<case>'",
+    "generator": "MT19937 of the seed's lower 32 bits; u = lower 24 bits / 2**24; blocks of 16: r = sqrt(-2 ln(1 - u)) "
+    "of the first 8, a = 2 pi u of the last 8; r cos a, then r sin a",
+}
+VIEWS = "quarter turns counter-clockwise, then mirrored: 0, 0m, 2, 2m, 1, 1m, 3, 3m; the first `tta` of them"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The noise schedule's settings (see model.*): what a video needs to start from an earlier frame's latents."""
+
+    timesteps: int
+    beta_start: float
+    beta_end: float
+    zero_terminal_snr: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCard:
+    """What export.json says.
+
+    name: of the run. kind: of the network, as model.kind. precision: of the graph's arithmetic.
+    image_size: side of the square that the graph takes. noise_shape: (c, h', w') of the input `latent`; zeros for a
+        network without noise.
+    timestep, steps: of the denoising; timestep is null for a network without noise.
+    tta: views whose mean is the answer. calibration: the guarantee of `syndiff calibrate`, or null.
+    provenance: the checkpoint's weights (SHA-256) and step, its validation Dice, dataset and split.
+    cost: of int8, measured: mean validation Dice in float32 and in int8, and on how many cases; null otherwise.
+    """
+
+    name: str
+    kind: str
+    precision: Literal["float32", "int8"]
+    image_size: int
+    noise_shape: tuple[int, int, int]
+    timestep: int | None
+    steps: int
+    schedule: Schedule | None
+    tta: int
+    classes: tuple[str, ...] = ("lesion",)
+    calibration: dict | None = None
+    provenance: dict = field(default_factory=dict)
+    cost: dict | None = None
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the checkpoint's weights."""
+        return str(self.provenance["weights_sha256"])
+
+    @property
+    def starts_anywhere(self) -> bool:
+        """Whether the graph takes the timestep as an input: one pass from any of them."""
+        return self.timestep is not None and self.steps == 1
+
+    def write(self, folder: Path) -> None:
+        """Write export.json beside the finished graph, whose SHA-256 it holds."""
+        content = {"format": FORMAT, "syndiff": __version__, "onnx_sha256": sha256(folder / GRAPH)}
+        write_json(folder / DESCRIPTION, {**content, "model": asdict(self), **_RULES})
+
+
+_RULES = {"preprocessing": PREPROCESSING, "views": VIEWS, "noise": NOISE, "postprocessing": POSTPROCESSING}
+_AGAIN = "Make the export again: syndiff export --run RUN."
+
+
+def is_export(folder: Path) -> bool:
+    """Whether `folder` holds an exported model."""
+    return (folder / DESCRIPTION).is_file()
+
+
+def read_card(folder: Path) -> ExportCard:
+    """The card of an exported model, whose graph is the one that belongs to it.
+
+    Raises SyndiffError for a description that is missing, damaged, or of another version, and for a graph that is
+    missing or another one.
+    """
+    path, graph = folder / DESCRIPTION, folder / GRAPH
+    stored = read_object(path, {"format": int}, mend=_AGAIN)
+    if stored["format"] != FORMAT:
+        raise SyndiffError(f"{path} is of format {shown(stored['format'])}, this version reads {FORMAT}. {_AGAIN}")
+    check_object(path, stored, {"onnx_sha256": str, "model": dict}, mend=_AGAIN)
+    for name, expected in _RULES.items():
+        if stored.get(name) != expected:
+            raise SyndiffError(f"{path}: {name} is {shown(stored.get(name))}, which this version does not do. {_AGAIN}")
+    model = stored["model"]
+    if isinstance(model.get("schedule"), dict):
+        schedule = rebuild(Schedule, model["schedule"], f"{path}: model.schedule", mend=_AGAIN)
+        model = {**model, "schedule": schedule}
+    card = rebuild(ExportCard, model, f"{path}: model", mend=_AGAIN)
+    check_object(f"{path}: model.provenance", card.provenance, {"weights_sha256": str, "step": int}, mend=_AGAIN)
+    if not graph.is_file():
+        raise SyndiffError(f"{graph} is missing, which {path} describes. {_AGAIN}")
+    if sha256(graph) != stored["onnx_sha256"]:
+        raise SyndiffError(
+            f"{graph} is not the graph that {path} describes (its SHA-256 differs): it is damaged, or belongs to "
+            f"another export. {_AGAIN}"
+        )
+    return card

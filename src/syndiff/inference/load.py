@@ -1,0 +1,130 @@
+"""`load`: a trained or an exported model, ready to predict, on the engine that suits the machine."""
+
+import logging
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from syndiff.documents import read_object
+from syndiff.errors import SyndiffError
+from syndiff.files import sha256
+from syndiff.inference.engines import export_engine
+from syndiff.inference.exported import is_export, read_card
+from syndiff.inference.options import EngineName
+from syndiff.models.predictor import SquarePredictor
+from syndiff.models.stored import DESCRIPTION, WEIGHTS
+from syndiff.training.checkpoints import best_checkpoint
+
+log = logging.getLogger("syndiff")
+
+EXPORT = "export"
+"""Folder of a run that holds its float32 export."""
+_VIEWS = (1, 2, 4, 8)
+
+
+def load(
+    run: Path | str,
+    *,
+    engine: EngineName = "auto",
+    seed: int = 0,
+    timestep: int | None = None,
+    steps: int | None = None,
+    tta: int | None = None,
+) -> SquarePredictor:
+    """A trained segmenter, ready to predict single images.
+
+    `run` is a run folder (its best checkpoint is used), a checkpoint folder, or the folder of an export.
+    `engine` computes it: "torch"; "onnx" (ONNX Runtime) or "openvino", which need an export: for a run it is made and
+    kept in the run's folder `export`. "auto" is torch where there is a GPU, else ONNX Runtime where an export of these
+    weights is at hand, else torch. `timestep`, `steps` and `tta` replace the model's own; the first two need torch.
+    `seed` is that of the noise.
+
+    Raises SyndiffError for a folder without a model, damaged weights, a damaged export, and for a timestep or a number
+    of steps or of test-time views that the model does not have.
+
+    >>> segmenter = syndiff.load("runs/mine")
+    >>> mask = segmenter.predict(image).mask  # image: HxWx3 uint8 or uint16; mask: HxW bool
+    >>> mask.shape == image.shape[:2]
+    True
+    """
+    run = Path(run)
+    if tta is not None and tta not in _VIEWS:
+        raise SyndiffError(f"tta is {tta}; expected 1, 2, 4 or 8 views.")
+    chosen = resolve_engine(run, engine, timestep=timestep, steps=steps)
+    if chosen == "torch":
+        from syndiff.models.prediction import SegmenterPredictor
+
+        checkpoint = checkpoint_of(run)
+        return SegmenterPredictor.load(checkpoint, name=run.name, seed=seed, timestep=timestep, steps=steps, tta=tta)
+    folder = run if is_export(run) else export_at_hand(run) or _make_export(run)
+    card = read_card(folder)
+    for name, value in (("timestep", timestep), ("steps", steps)):
+        if value is not None and value != getattr(card, name):
+            raise SyndiffError(
+                f"{folder} was exported with {name} {getattr(card, name)}, not {value}; export it again with --{name} "
+                f"{value}, or use the run itself with --engine torch."
+            )
+    return SquarePredictor(
+        export_engine(chosen, folder, card), card.image_size, name=card.name, seed=seed, tta=tta or card.tta
+    )
+
+
+def resolve_engine(
+    run: Path, engine: EngineName, *, timestep: int | None = None, steps: int | None = None
+) -> Literal["torch", "onnx", "openvino"]:
+    """The engine that `load` takes. Raises SyndiffError for torch with an export, which has no weights for it."""
+    if is_export(run):
+        if engine == "torch":
+            raise SyndiffError(
+                f"{run} is an export, which torch does not compute; give the run itself, or --engine onnx."
+            )
+        return "onnx" if engine == "auto" else engine
+    if engine != "auto":
+        return engine
+    if timestep is not None or steps is not None or _has_gpu() or find_spec("onnxruntime") is None:
+        return "torch"
+    return "onnx" if export_at_hand(run) else "torch"
+
+
+def checkpoint_of(run: Path) -> Path:
+    """The checkpoint folder that stands for `run`, which may be one itself. Raises SyndiffError where there is none."""
+    return run if (run / DESCRIPTION).is_file() else best_checkpoint(run)
+
+
+def export_at_hand(run: Path) -> Path | None:
+    """The float32 export in the run's folder, where it is of the weights that `run` stands for now."""
+    folder = run / EXPORT
+    if not is_export(folder):
+        return None
+    card = read_card(folder)
+    if card.precision != "float32" or card.weights != _weights(checkpoint_of(run)):
+        log.info(f"{folder} is an export of other weights and is not used; renew it: syndiff export --run {run}")
+        return None
+    return folder
+
+
+def _weights(checkpoint: Path) -> str:
+    """SHA-256 of a checkpoint's weights, as model.json keeps it, else computed."""
+    stored = read_object(checkpoint / DESCRIPTION, {}).get("sha256")
+    return stored if isinstance(stored, str) else sha256(checkpoint / WEIGHTS)
+
+
+def _make_export(run: Path) -> Path:
+    from syndiff.inference.export import export
+
+    log.info(f"making an export of {run} in {run / EXPORT}, once; this takes some 20 seconds")
+    return export(run, run / EXPORT).folder
+
+
+def _has_gpu() -> bool:
+    """Whether torch would compute on a GPU; torch is asked only where the system has a driver for one."""
+    nodes = ("nvidia0", "nvidiactl", "dxg", "kfd")
+    driver = any(Path("/dev", node).exists() for node in nodes) or (
+        os.name == "nt" and Path(os.environ.get("SYSTEMROOT", "C:\\Windows"), "System32", "nvcuda.dll").exists()
+    )
+    if not driver or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return False
+    import torch
+
+    return torch.cuda.is_available()

@@ -1,0 +1,231 @@
+"""An exported model answers as its run does, whichever engine computes it; what does not fit is refused."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from syndiff.cli import main
+from syndiff.data.dataset import Dataset
+from syndiff.data.splits import make_split
+from syndiff.errors import SyndiffError
+from syndiff.inference.engines import ExportEngineName
+from syndiff.inference.exported import read_card
+from syndiff.inference.load import load
+from syndiff.models.prediction import model_description
+from syndiff.models.predictor import Start
+from syndiff.models.segmenter import initialise
+from syndiff.models.settings import BaselineKind, SegmenterSettings
+from syndiff.models.stored import write_model
+from syndiff.models.tensors import trainable_state
+
+SIZE = 64
+KINDS = ("diffusion", "control", *get_args(BaselineKind))
+ENGINES = get_args(ExportEngineName)
+
+
+def write_checkpoint(folder: Path, **changes) -> Path:
+    settings = SegmenterSettings(image_size=SIZE, pretrained=False, inference_tta=2, **changes)
+    model = initialise(settings, 0)
+    write_model(folder, trainable_state(model), model_description(settings, model, step=7, val_dice=0.5))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """A checkpoint of each kind; of a segmenter of several steps too, whose steps are all in the graph."""
+    root = tmp_path_factory.mktemp("runs")
+    small = {"condition_channels": 8, "denoiser_channels": 8, "autoencoder": "mask"}
+    for kind in KINDS:
+        write_checkpoint(root / kind, kind=kind, **(small if kind == "diffusion" else {}))
+    write_checkpoint(root / "steps", inference_steps=3, **small)
+    return root
+
+
+@pytest.fixture(scope="module")
+def exported(runs):
+    """The export of a kind, made when a test first asks for it."""
+
+    def of(kind: str) -> Path:
+        if not (runs / kind / "export" / "export.json").exists():
+            main(["export", "--run", str(runs / kind)])
+        return runs / kind / "export"
+
+    return of
+
+
+def picture(height: int = 70, width: int = 50, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*KINDS, "steps"])
+def test_every_engine_answers_as_torch(runs, exported, kind):
+    here = load(runs / kind, engine="torch")
+    for engine in ENGINES:
+        there = load(exported(kind), engine=engine)
+        for tta, case_id in ((None, "a"), (1, "b"), (8, "c")):
+            here.tta = there.tta = tta or 2
+            mine, other = (each.predict(picture(), case_id=case_id) for each in (here, there))
+            assert mine.probability.shape == other.probability.shape == (70, 50)
+            assert np.abs(mine.probability - other.probability).max() < 1e-4
+            assert mine.latents.shape == other.latents.shape
+            assert mine.disagreement == pytest.approx(other.disagreement) if here.tta > 1 else mine.disagreement is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", [*ENGINES, "torch"])
+class TestContract:
+    @pytest.fixture
+    def predictor(self, runs, exported, engine):
+        return load(runs / "diffusion" if engine == "torch" else exported("diffusion"), engine=engine, tta=1)
+
+    def test_a_case_has_one_answer_whatever_came_before(self, predictor):
+        first = predictor.predict(picture(seed=1), case_id="a").probability
+        predictor.predict(picture(40, 30, seed=2), case_id="b")
+        assert np.array_equal(first, predictor.predict(picture(seed=1), case_id="a").probability)
+        assert not np.array_equal(first, predictor.predict(picture(seed=1), case_id="b").probability)
+
+    def test_sixteen_bits_count_as_eight(self, predictor):
+        deep = picture().astype(np.uint16) * 257
+        same = [predictor.predict(each, case_id="a").probability for each in (picture(), deep)]
+        assert np.array_equal(*same)
+
+    def test_it_starts_from_a_latent_at_a_timestep(self, predictor):
+        first = predictor.predict(picture(), case_id="a")
+        latent = 0.9 * first.latents + 0.4 * np.ones_like(first.latents)
+        later = predictor.predict(picture(), case_id="a", start=Start(latent.astype(np.float32), 200))
+        assert later.latents.shape == first.latents.shape
+        assert not np.array_equal(first.probability, later.probability)
+        assert 0 <= later.probability.min() <= later.probability.max() <= 1
+
+    def test_seconds_of_its_stages_are_told(self, predictor):
+        seconds = predictor.predict(picture(), case_id="a").seconds
+        assert next(iter(seconds)) == "preprocess" and list(seconds)[-1] == "postprocess" and min(seconds.values()) >= 0
+
+
+@pytest.mark.slow
+def test_what_has_no_timesteps_starts_from_none(exported):
+    for kind in ("control", "steps"):
+        predictor = load(exported(kind), tta=1)
+        with pytest.raises(SyndiffError, match="not from a timestep"):
+            predictor.predict(picture(), start=Start(np.zeros((1, *predictor.engine.noise_shape), np.float32), 5))
+
+
+@pytest.mark.slow
+def test_auto_takes_the_export_of_these_weights_only(runs, exported, tmp_path):
+    run = Path(shutil.copytree(runs / "control", tmp_path / "run"))
+    shutil.rmtree(run / "export", ignore_errors=True)
+    assert load(run).engine.name == "torch"
+    shutil.copytree(exported("control"), run / "export")
+    assert load(run).engine.name == "onnx" and load(run, engine="torch").engine.name == "torch"
+    write_checkpoint(run, kind="control", control_dropout=0.1)  # trained on
+    described = json.loads((run / "model.json").read_text())
+    (run / "model.json").write_text(json.dumps({**described, "sha256": "0" * 64}))
+    shutil.rmtree(run / "export")
+    shutil.copytree(exported("control"), run / "export")
+    with pytest.raises(SyndiffError):  # torch, which reads the damaged weights, and not the export
+        load(run)
+
+
+@pytest.mark.slow
+def test_what_an_export_cannot_do_is_refused(runs, exported):
+    folder = exported("diffusion")
+    for changes, words in (
+        ({"engine": "torch"}, "is an export, which torch"),
+        ({"timestep": 50}, "timestep 999, not 50"),
+        ({"steps": 2}, "steps 1, not 2"),
+        ({"tta": 3}, "1, 2, 4 or 8"),
+    ):
+        with pytest.raises(SyndiffError, match=words):
+            load(folder, **changes)
+
+
+def without(name):
+    return lambda content: content["model"].pop(name)
+
+
+DAMAGE = {
+    "another version": (lambda content: content.update(format=2), "format 2, this version reads 1"),
+    "another graph": (lambda content: content.update(onnx_sha256="0" * 64), "is not the graph"),
+    "no size": (without("image_size"), "lacks 'image_size'"),
+    "a size as text": (lambda content: content["model"].update(image_size="64"), "image_size"),
+    "another size": (lambda content: content["model"].update(image_size=96), "but its export.json describes"),
+    "another resizing": (lambda content: content["preprocessing"].update(resize="crop"), "does not do"),
+    "two sides": (lambda content: content["model"].update(noise_shape=[16, 8]), "noise_shape"),
+    "no weights": (lambda content: content["model"]["provenance"].pop("weights_sha256"), "weights_sha256"),
+    "a schedule of text": (lambda content: content["model"].update(schedule={"timesteps": "many"}), "schedule"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_description_that_does_not_fit_its_graph_is_refused(exported, tmp_path, damage):
+    change, words = DAMAGE[damage]
+    folder = Path(shutil.copytree(exported("diffusion"), tmp_path / "x"))
+    content = json.loads((folder / "export.json").read_text())
+    change(content)
+    (folder / "export.json").write_text(json.dumps(content))
+    with pytest.raises(SyndiffError, match=words):
+        load(folder)
+
+
+@pytest.mark.slow
+def test_a_damaged_graph_is_refused(exported, tmp_path, monkeypatch):
+    folder = Path(shutil.copytree(exported("control"), tmp_path / "x"))
+    graph = folder / "model.onnx"
+    graph.write_bytes(graph.read_bytes()[:-1000])
+    with pytest.raises(SyndiffError, match="SHA-256 differs"):
+        load(folder)
+    read_card(exported("control")).write(folder)  # a description of the damaged file
+    for engine in ENGINES:
+        with pytest.raises(SyndiffError, match=f"cannot be loaded by {engine}"):
+            load(folder, engine=engine)
+    graph.unlink()
+    with pytest.raises(SyndiffError, match="is missing"):
+        load(folder)
+
+
+@pytest.mark.slow
+def test_predicting_with_an_export_needs_no_torch(syndiff, runs, exported, phantom, tmp_path):
+    folder, out = exported("control"), tmp_path / "masks"
+    words = ["predict", "--run", folder, "--images", phantom / "images", "--out", out]
+    script = f"import sys\nfrom syndiff.cli import main\nmain({[*map(str, words)]})\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+    assert len(list(out.glob("*.png"))) == 18
+    outcome = syndiff("predict", "--run", folder, "--images", phantom / "images", "--out", out, "--tta", 1)
+    assert outcome.status == 2 and "tta was 2 and is now 1" in outcome.err
+
+
+def test_a_folder_of_something_else_is_not_written_into(syndiff, runs, phantom):
+    outcome = syndiff("export", "--run", runs / "control", "--out", phantom)
+    assert outcome.status == 2 and "not an exported model" in outcome.err
+
+
+def test_int8_asks_for_the_dataset_and_the_run(syndiff, runs, phantom):
+    outcome = syndiff("export", "--run", runs / "control", "--int8")
+    assert outcome.status == 2 and "--data" in outcome.err
+    outcome = syndiff("export", "--run", runs / "control", "--data", phantom)
+    assert outcome.status == 2 and "--int8 only" in outcome.err
+
+
+@pytest.mark.slow
+def test_int8_is_smaller_and_says_what_it_costs(syndiff, runs, phantom, tmp_path):
+    run = Path(shutil.copytree(runs / "diffusion", tmp_path / "run"))
+    outcome = syndiff("export", "--run", run, "--int8", "--data", phantom)
+    assert outcome.status == 2 and "split.json" in outcome.err
+    make_split(Dataset.open(phantom)).write(run / "split.json")
+    outcome = syndiff("export", "--run", run, "--int8", "--data", phantom)
+    assert outcome.status == 0 and "in float32" in outcome.out and "in int8" in outcome.out
+    card = read_card(run / "export-int8")
+    assert card.precision == "int8" and card.cost is not None and 0 <= card.cost["dice_int8"] <= 1
+    assert card.provenance["split"]["method"] == "group"
+    assert (run / "export-int8" / "model.onnx").stat().st_size < 8e6
+    whole = load(run, engine="torch", tta=1).predict(picture(), case_id="a").probability
+    assert np.abs(load(run / "export-int8", tta=1).predict(picture(), case_id="a").probability - whole).mean() < 0.05
