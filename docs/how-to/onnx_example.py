@@ -34,7 +34,7 @@ if model["timestep"] is not None:  # a network with noise
     if model["steps"] == 1:
         inputs["timestep"] = np.full(len(views), model["timestep"])
 answers = session.run(["probability"], inputs)[0]
-upright = [np.rot90(p[:, :: -1 if mirror else 1], -turn) for p, (turn, mirror) in zip(answers, turns)]
+upright = [np.rot90(answers[i][:, :: -1 if mirror else 1], -turn) for i, (turn, mirror) in enumerate(turns)]
 mean = Image.fromarray(np.mean(upright, axis=0).astype(np.float32))
 probability = np.array(mean.resize(image.size, Image.Resampling.BILINEAR))
 Image.fromarray((probability > 0.5).astype(np.uint8) * 255).save(target)

@@ -82,6 +82,17 @@ def threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def slow_int8() -> str | None:
+    """A sentence where this CPU has no instructions for 8-bit products; None where it has, or cannot be asked."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return None
+    if flags & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}:
+        return None
+    return "This CPU has no VNNI instructions: an int8 model is slower here than a float32 one."
+
+
 def _onnx(graph: Path) -> tuple[_Shapes, _Run]:
     """Sizes of the inputs without the batch, and how to run the graph."""
     import onnxruntime

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, sha256, write_bytes
-from syndiff.inference.engines import export_engine
+from syndiff.inference.engines import export_engine, slow_int8
 from syndiff.inference.exported import GRAPH, KIND, ExportCard, Schedule
 from syndiff.inference.load import EXPORT, checkpoint_of
 from syndiff.inference.quantisation import in_words, quantise
@@ -59,7 +59,7 @@ class Exported:
             f"Greatest difference of a probability from torch: {self.difference:.1e}",
         ]
         if self.card.cost is not None:
-            lines.append(in_words(self.card.cost))
+            lines += filter(None, [in_words(self.card.cost), slow_int8()])
         return "\n".join(lines)
 
 

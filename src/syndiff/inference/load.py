@@ -9,7 +9,7 @@ from typing import Literal
 from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
-from syndiff.inference.engines import export_engine
+from syndiff.inference.engines import export_engine, slow_int8
 from syndiff.inference.exported import is_export, read_card
 from syndiff.inference.options import EngineName
 from syndiff.models.predictor import SquarePredictor
@@ -65,6 +65,8 @@ def load(
                 f"{folder} was exported with {name} {getattr(card, name)}, not {value}; export it again with --{name} "
                 f"{value}, or use the run itself with --engine torch."
             )
+    if card.precision == "int8" and (sentence := slow_int8()):
+        log.warning(sentence)
     return SquarePredictor(
         export_engine(chosen, folder, card), card.image_size, name=card.name, seed=seed, tta=tta or card.tta
     )

@@ -40,7 +40,7 @@ def quantise(graph: Path, card: ExportCard, run: Path, data: Path, *, progress: 
     before = graph.with_name("float32") / GRAPH
     before.parent.mkdir()
     shutil.copyfile(graph, before)
-    _quantise(before, graph, _inputs(card, dataset, split, progress=progress))
+    quantise_graph(before, graph, _inputs(card, dataset, split, progress=progress))
     dice = [_mean_dice(folder, card, dataset, split, progress=progress) for folder in (before.parent, graph.parent)]
     cost = {"cases": len(split.val), "dice_float32": dice[0], "dice_int8": dice[1], "images": _count(split)}
     return replace(card, precision="int8", cost=cost)
@@ -73,7 +73,8 @@ def _inputs(card: ExportCard, dataset: Dataset, split: Split, *, progress: bool)
         yield inputs
 
 
-def _quantise(before: Path, after: Path, inputs: Iterator[dict[str, NDArray]]) -> None:
+def quantise_graph(before: Path, after: Path, inputs: Iterator[dict[str, NDArray]]) -> None:
+    """Write the float32 graph `before` in int8 as `after`, with the ranges of the numbers that `inputs` lead to."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -4,11 +4,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.data.readers import read_image
 from syndiff.data.resize import resize_image, restore_probability
 from syndiff.errors import SyndiffError
 from syndiff.models.noise import case_noise
@@ -143,12 +145,21 @@ class SquarePredictor:
         self.engine, self.image_size = engine, image_size
         self.name, self.seed, self.tta, self.wide_threshold = name, seed, tta, wide_threshold
 
-    def predict(self, image: NDArray, *, case_id: str = "", start: Start | None = None) -> Prediction:
-        """Segment one image, HxWx3 uint8 or uint16 of any size; the noise is seeded by (seed, case_id).
+    def predict(
+        self, image: NDArray | Path | str, *, case_id: str | None = None, start: Start | None = None
+    ) -> Prediction:
+        """Segment one image: HxWx3 uint8 or uint16 of any size, or the path of a picture file.
 
-        Raises SyndiffError for an array of another shape or type, and where the network computes no finite numbers.
+        The noise is seeded by (seed, case_id); by default that is the file's name without its suffix, and "" for an
+        array. `start` is for videos: latents to start from in place of the noise.
+
+        Raises SyndiffError for an array of another shape or type, a file that cannot be read, and where the network
+        computes no finite numbers.
         """
+        if isinstance(image, str | Path):
+            case_id, image = Path(image).stem if case_id is None else case_id, read_image(Path(image))
         check_image(image)
+        case_id = case_id or ""
         clock = self.engine.clock()
         # 1. To the model's square, its views, and the noise it begins with.
         with clock.stage("preprocess"):
@@ -178,6 +189,11 @@ class SquarePredictor:
 
 def check_image(image: NDArray) -> None:
     """Raise SyndiffError unless `image` is HxWx3 in uint8 or uint16."""
+    if not isinstance(image, np.ndarray):
+        raise SyndiffError(
+            f"The image is a {type(image).__name__}; expected a NumPy array, height x width x 3 in uint8 or uint16, or "
+            "the path of a picture file."
+        )
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype not in (np.uint8, np.uint16):
         raise SyndiffError(
             f"The image is an array of shape {image.shape} and type {image.dtype}; expected height x width x 3 in "
