@@ -47,7 +47,7 @@ class Predicted:
         """A line on the masks in `out`, and more on what was not written or not read, if anything."""
         frames = f" of {self.frames} frames" if self.frames > self.written else ""
         present = f"; {self.present} were there already" if self.present else ""
-        failed = f"; {len(self.problems)} not written, for the reasons below" if self.problems else ""
+        failed = f"; {len(self.problems)} not written or not whole, for the reasons below" if self.problems else ""
         not_read = [f"Not read: {self.not_read}"] if self.not_read else []
         return "\n".join([f"{self.written} masks{frames} written to {out}{present}{failed}", *self.remarks, *not_read])
 

@@ -105,9 +105,10 @@ class Table:
 
 
 def _output(made: Made, row: dict[str, Any]) -> str:
-    """The file that holds the mask of a frame: its own, or the one of its source."""
+    """The file that holds the mask of a frame: its own, or its source's; of a video not the one to look at."""
     own = f"{made.name}/{row.get('frame')}.png"
-    return own if own in made.files else next(iter(made.files), "")
+    masks = (each for each in made.files if each == own or each.startswith(f"{made.name}.masks."))
+    return next(masks, next(iter(made.files), ""))
 
 
 def _text(value: str) -> str:

@@ -11,10 +11,6 @@ from syndiff.errors import SyndiffError
 from syndiff.models.predictor import Prediction
 
 
-class NoPicture(SyndiffError):
-    """A file that is whole but holds no picture to segment, as every DICOM study has some (reports, its DICOMDIR)."""
-
-
 class Incomplete(SyndiffError):
     """Raised by `Source.frames` after the last frame that could be read: a part of the source is lost.
 
@@ -85,3 +81,7 @@ class Writer(ABC):
     def remarks(self) -> list[str]:
         """Sentences about what was not written and why, and what to know of the source of the masks."""
         return []
+
+
+class NoPicture(SyndiffError):
+    """A file that is whole but holds no picture to segment, as every DICOM study has some (reports, its DICOMDIR)."""
