@@ -224,6 +224,21 @@ def test_what_a_user_changed_in_the_table_is_kept(images: Path, tmp_path: Path) 
     assert "my notes" in (out / "predictions.earlier-1.csv").read_text(encoding="utf-8")
 
 
+def test_the_mask_of_another_folder_is_not_replaced_but_that_of_a_moved_one_is_kept(
+    images: Path, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    predict(images, out)
+    before = files(out)
+    other.mkdir()
+    Image.new("RGB", (40, 30), (255, 0, 0)).save(other / "0.png")
+    outcome = predict(other, out)
+    assert "would replace what was made from" in outcome.problems[0] and files(out) == before
+    images.rename(tmp_path / "moved")
+    assert predict(tmp_path / "moved", out).present == 6
+    assert predict(other, out).written == 1  # the image that stood there is no more
+
+
 @pytest.mark.parametrize("way", ["file", "link"])
 def test_a_name_that_cannot_be_written_does_not_stop_the_others(images: Path, tmp_path: Path, way: str) -> None:
     (images / "sub").mkdir()

@@ -30,6 +30,7 @@ class Made:
     """What was made from a source.
 
     sha256: checksum of the source's content; files: checksums of the outputs, by their paths in the folder.
+    path: where the source lay, in full; "" where an earlier version did not say.
     extras: what was made beside masks ("overlay", "probability"); problem: a sentence where frames were lost, else "".
     has_figures: whether the rows of its frames are known; an earlier version did not write them.
     last, blocks: its line in the journal, and how many lines before it hold rows of it.
@@ -38,6 +39,7 @@ class Made:
     sha256: str
     name: str
     files: dict[str, str]
+    path: str = ""
     extras: frozenset[str] = frozenset()
     problem: str = ""
     has_figures: bool = True
@@ -132,6 +134,7 @@ class Journal:
         line = {
             "source": source,
             "sha256": made.sha256,
+            "path": made.path,
             "name": made.name,
             "files": made.files,
             "extras": sorted(made.extras),
@@ -228,6 +231,7 @@ def _made(line: dict[str, Any], number: int) -> Made:
         sha256=line["sha256"],
         name=line["name"],
         files=line["files"],
+        path=str(line.get("path", "")),
         extras=frozenset(map(str, line["extras"])),
         problem=str(line.get("problem", "")),
         last=number,

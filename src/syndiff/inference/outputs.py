@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from syndiff.data.listing import is_text
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256, write_bytes
 from syndiff.imaging import as_shown, encode_jpeg, encode_png
@@ -74,7 +75,9 @@ class Output:
             paths = [*self._writer.finish(), *self._beside]
             self.remarks += self._writer.remarks
             files = {path.relative_to(self._staging).as_posix(): sha256(path) for path in paths}
-            self._journal.keep(key, Made(checksum, self._name, files, self._extras, problem), self._staging)
+            self._journal.keep(
+                key, Made(checksum, self._name, files, _whole(self._source.path), self._extras, problem), self._staging
+            )
 
     def abandon(self) -> None:
         """Leave nothing behind."""
@@ -118,6 +121,12 @@ class Output:
                 ) from None
             error.filename, error.filename2 = str(output), None
             raise
+
+
+def _whole(path: Path) -> str:
+    """A path from the root on, for the record; empty where it is no text."""
+    whole = str(path.absolute())
+    return whole if is_text(whole) else ""
 
 
 def overlay(image: NDArray, answer: Prediction) -> NDArray[np.uint8]:

@@ -183,11 +183,20 @@ def _events(work: Work, job: Job) -> Iterator[Event]:
 
 
 def _is_there(work: Work, job: Job, made: Made) -> bool:
-    """Whether all that is asked for was made from this content and lies there. SyndiffError: somebody changed it."""
+    """Whether all that is asked for was made from this content and lies there.
+
+    Raises SyndiffError where somebody changed it, and where it is of a file that lies elsewhere.
+    """
     states = {output: work.journal.state(output) for output in made.files}
     for output, state in states.items():
         if state == "foreign":
             raise foreign(work.out / output)
+    before = Path(made.path)
+    if made.sha256 != job.checksum and made.path and before.is_file() and not before.samefile(job.file.path):
+        raise SyndiffError(
+            f"{job.file.path} would replace what was made from {before}, which has the same name below its folder; "
+            "give another --out, or their common folder as --images."
+        )
     same = made.sha256 == job.checksum and work.extras <= made.extras
     return same and set(states.values()) == {"ours"}
 
