@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from syndiff.config.loading import load_settings
+from syndiff.config.loading import settings_or_default
 from syndiff.config.settings import Settings, in_full
 from syndiff.config.uses import check_use
 from syndiff.data.dataset import Dataset
@@ -112,7 +112,7 @@ def adapt(
     >>> adapted = syndiff.adapt("my-polyps", "runs/inpainter", settings=settings)
     >>> learned = syndiff.load_settings("compact", values={"synthesis.model": str(adapted.run)})
     """
-    settings, out = settings or load_settings(), Path(out)
+    settings, out = settings_or_default(settings), Path(out)
     dataset, split, grammar = _ready(data, split, out, settings)
     if settings.synthesis.inpainter == "sdxl":
         file = adapt_sdxl(dataset, split, out, grammar=grammar, settings=settings, seed=seed, progress=progress)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from syndiff.config.loading import load_settings
+from syndiff.config.loading import settings_or_default
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
 from syndiff.data.contact_sheet import dataset_sheet
@@ -84,7 +84,7 @@ def run(
     >>> print(result.table)  # doctest: +ELLIPSIS
                           control ...
     """
-    settings, out = settings or load_settings(), Path(out)
+    settings, out = settings_or_default(settings), Path(out)
     job = _checked(Path(data), out, settings, split_method=split_method, seed=seed, fetch=True, progress=progress)
     with claimed_run(out, "run"), log_file(out / "log.txt"):
         job.begin()

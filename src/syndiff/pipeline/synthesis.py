@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from syndiff.config.loading import load_settings
+from syndiff.config.loading import settings_or_default
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
 from syndiff.data.dataset import Dataset
@@ -52,7 +52,7 @@ def synthesize(
     >>> syndiff.synthesize("my-polyps", "synthetic", count=3, settings=copy_paste).accepted
     3
     """
-    settings, out = settings or load_settings(), Path(out)
+    settings, out = settings_or_default(settings), Path(out)
     dataset, split, inpainter, segmenter = _ready(data, split, out, settings, inpainter, seed=seed)
     summary = synthesize_cases(
         dataset,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from syndiff.config.loading import load_settings
+from syndiff.config.loading import settings_or_default
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
 from syndiff.data.dataset import Dataset
@@ -169,7 +169,7 @@ def train(
     >>> trained.checkpoint.parent.name
     'checkpoints'
     """
-    settings, out = settings or load_settings(), Path(out)
+    settings, out = settings_or_default(settings), Path(out)
     dataset, split, sources = _sources(data, split, out, synthetic, settings)
     check_segmenters(settings, [settings.model.kind], fetch=True)
     size = settings.model.image_size
