@@ -59,6 +59,9 @@ USES: dict[str, Use] = {
         but=tuple(f"inpainter.{item.name}" for item in fields(InpaintingSettings) if item.name != "crop_size")
     ),
     "synthesize": Use(only=("synthesis", "gates", "compact", "sdxl"), but=("synthesis.share",)),
+    "synthesize with an inpainter of your own": Use(
+        but=("compact", "sdxl", "synthesis.inpainter", "synthesis.model", "synthesis.revision")
+    ),
     "study steering": Use(
         only=("synthesis", "compact", "sdxl"),
         but=("synthesis.share", "synthesis.background_lesion", "synthesis.backgrounds"),

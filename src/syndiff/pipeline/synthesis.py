@@ -19,6 +19,7 @@ from syndiff.synthesis.dry_run import dry_run
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
 from syndiff.synthesis.inpainters.base import Inpainter
+from syndiff.synthesis.inpainters.checks import check_parts
 from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.shards import WHOLE, Shard, merge_shards
 
@@ -39,14 +40,14 @@ def synthesize(
 
     Without a `split` it is that of the inpainter, else the dataset's own, by group where groups are known; it is kept
     in `out`. Without `settings` they are those of the preset compact. An `inpainter` of your own takes the place of the
-    one that the settings name.
+    one that the settings name; settings of that one are refused.
 
     A whole synthesis gets its page, synthesis.html, also where fewer than `count` cases were accepted: what it returns
     says how many. The attempts of a `shard` are united by `merge`.
 
-    Raises SyndiffError for an inpainter or a segmenter of a gate that may have seen held-out cases, for settings
-    without effect, for fewer than two cases or none with a place for a lesion, and for an `out` that was made with
-    other settings or by something else.
+    Raises SyndiffError for an inpainter or a segmenter of a gate that may have seen held-out cases, for an inpainter
+    that lacks a part or gives what is no picture, for settings without effect, for fewer than two cases or none with a
+    place for a lesion, and for an `out` that was made with other settings or by something else.
 
     >>> copy_paste = syndiff.load_settings("compact", values={"synthesis.inpainter": "copy_paste"})
     >>> syndiff.synthesize("my-polyps", "synthetic", count=3, settings=copy_paste).accepted
@@ -134,11 +135,13 @@ def _ready(
     seed: int,
 ) -> tuple[Dataset, Split, Inpainter, Path | None]:
     """What a synthesis works with, the segmenter of its gate at the end, once nothing can be refused any more."""
-    check_use(settings, "synthesize")
+    check_use(settings, "synthesize", None if own is None else "synthesize with an inpainter of your own")
+    if own is not None:
+        check_parts(own)
     dataset = open_checked(Path(data))
     split = find_split(dataset, given, out, beside=(settings.synthesis.model, settings.gates.segmenter))
-    inpainter = own or make_inpainter(settings)
-    if own:
+    inpainter = make_inpainter(settings) if own is None else own
+    if own is not None:
         refuse_held_out(f"the inpainter {own.name}", own.seen, dataset, split)
     else:
         check_inpainter(settings, split, dataset)
