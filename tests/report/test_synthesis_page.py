@@ -41,7 +41,12 @@ def painted(syndiff: Callable, phantom: Path, tmp_path: Path) -> Path:
     common = ("synthesize", "--data", phantom, "--split", split, "--inpainter", "copy_paste")
     common = (*common, "--set", "gates.quantile=0.2", "--count")  # narrow bounds: some are refused
     dry = syndiff(*common, 4, "--out", out, "--dry-run")
-    assert dry.status == 0 and "prompt, which copy_paste does not read:" in dry.out and "nothing was written" in dry.out and not out.exists()
+    assert (
+        dry.status == 0
+        and "prompt, which copy_paste does not read:" in dry.out
+        and "nothing was written" in dry.out
+        and not out.exists()
+    )
     whole = syndiff(*common, 4, "--out", out)
     assert whole.status == 0 and str(out / "synthesis.html") in whole.out
     for i in (1, 2):  # a few more, since the gates refuse some

@@ -54,7 +54,7 @@ def synthesize(
     3
     """
     settings, out = settings_or_default(settings), Path(out)
-    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, inpainter, seed=seed)
+    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, inpainter, seed=seed, progress=progress)
     summary = synthesize_cases(
         dataset,
         split.train,
@@ -65,7 +65,7 @@ def synthesize(
         least=0 if shard == WHOLE else None,
         seed=seed,
         grammar=Grammar.for_dataset(dataset, settings.synthesis.prompts),
-        gates=make_gates(settings, inpainter, dataset, split, out, segmenter),
+        gates=make_gates(settings, inpainter, dataset, split, out, segmenter, progress=progress),
         shard=shard,
         progress=progress,
     )
@@ -86,8 +86,8 @@ def plan_synthesis(
     shard: Shard = WHOLE,
 ) -> str:
     """The first attempts of `synthesize`, and what it would take, in words; nothing is written."""
-    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, None, seed=seed)
-    return dry_run(
+    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, None, seed=seed, dry=True)
+    shown = dry_run(
         dataset,
         split.train,
         inpainter,
@@ -98,10 +98,17 @@ def plan_synthesis(
         gates=make_gates(settings, inpainter, dataset, split, out, segmenter),
         shard=shard,
     )
+    return f"{split}\n{shown}"
 
 
 def merge(
-    shards: Sequence[Path | str], data: Path | str, out: Path | str, *, count: int, backgrounds: str = ""
+    shards: Sequence[Path | str],
+    data: Path | str,
+    out: Path | str,
+    *,
+    count: int,
+    backgrounds: str = "",
+    progress: bool = True,
 ) -> SynthesisSummary:
     """Unite shards into the folder that one synthesis without shards would have made, byte for byte, with its page.
 
@@ -116,7 +123,8 @@ def merge(
     >>> syndiff.merge(["part-1", "part-2"], "my-polyps", "merged", count=4).accepted
     4
     """
-    dataset, folders, out = open_checked(Path(data)), [Path(shard) for shard in shards], Path(out)
+    folders, out = [Path(shard) for shard in shards], Path(out)
+    dataset = open_checked(Path(data), progress=progress)
     check_shards(folders, dataset)
     summary = merge_shards(folders, out, dataset, count=count, least=0, backgrounds=backgrounds)
     if (kept := folders[0] / FILE).is_file():
@@ -133,13 +141,15 @@ def _ready(
     own: Inpainter | None,
     *,
     seed: int,
+    dry: bool = False,
+    progress: bool = True,
 ) -> tuple[Dataset, Split, Inpainter, Path | None]:
     """What a synthesis works with, the segmenter of its gate at the end, once nothing can be refused any more."""
     check_use(settings, "synthesize", None if own is None else "synthesize with an inpainter of your own")
     if own is not None:
         check_parts(own)
-    dataset = open_checked(Path(data))
-    split = find_split(dataset, given, out, beside=(settings.synthesis.model, settings.gates.segmenter))
+    dataset = open_checked(Path(data), progress=progress)
+    split = find_split(dataset, given, out, beside=(settings.synthesis.model, settings.gates.segmenter), dry=dry)
     inpainter = make_inpainter(settings) if own is None else own
     if own is not None:
         refuse_held_out(f"the inpainter {own.name}", own.seen, dataset, split)
