@@ -1,6 +1,7 @@
 """`import syndiff`: every name is documented by an example that runs, imports are light, nothing is printed."""
 
 import ast
+import builtins
 import doctest
 import inspect
 import subprocess
@@ -68,6 +69,20 @@ def test_every_example_runs_and_prints_nothing_else(
         assert not runner.run(example, clear_globs=False, out=report.append).failed, "".join(report)
         shared |= {key: made for key, made in example.globs.items() if key != "settings"}
         assert capsys.readouterr().out == ""
+
+
+def test_every_example_uses_what_the_page_has_defined() -> None:
+    page = (Path(__file__).parents[1] / "docs/reference/python.md").read_text(encoding="utf-8")
+    defined = _names(page.split("```python\n")[1].split("```")[0], ast.Store) | {"syndiff"}
+    for name in syndiff.__all__:
+        value = getattr(syndiff, name)
+        lines = [example.source for each in doctest.DocTestFinder().find(value, name) for example in each.examples]
+        own = _names("".join(lines), ast.Store) | set(dir(builtins)) | {"Shard"}
+        assert _names("".join(lines), ast.Load) <= defined | own, name
+
+
+def _names(code: str, use: type) -> set[str]:
+    return {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name) and isinstance(node.ctx, use)}
 
 
 @pytest.mark.slow
