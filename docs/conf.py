@@ -16,7 +16,8 @@ exclude_patterns = [".*", "benchmarks", "build", "dist", "runs", "scripts", "src
 
 myst_heading_anchors = 4
 highlight_language = "text"
-toc_object_entries = False
+toc_object_entries_show_parents = "hide"
+smartquotes_action = "qe"  # quotes and ellipses; the two dashes of an option stay two
 python_maximum_signature_line_length = 90
 
 html_theme = "furo"

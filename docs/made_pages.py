@@ -27,13 +27,12 @@ from sphinx.util.inspect import stringify_signature
 log = logging.getLogger(__name__)
 MARK = r"^<!-- made: (\w+)(?: (\S+))? -->$"
 """Where a page asks for a part."""
-_WIDTH = 86
-"""Columns of the printed help."""
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Register the parts, the notebooks and the last look at what was built."""
     app.connect("source-read", _fill)
+    app.connect("html-page-context", _keep_options_whole)
     app.add_source_suffix(".ipynb", "ipynb")
     app.add_source_parser(NotebookParser)
     app.connect("build-finished", _finish)
@@ -66,6 +65,16 @@ def _fill(app: Sphinx, page: str, source: list[str]) -> None:
     )
 
 
+def _keep_options_whole(app: Sphinx, page: str, template: str, context: dict[str, Any], document: Any) -> None:
+    """In code that a narrow browser folds, no line ends between the dashes of an option and its name."""
+
+    def whole(code: re.Match[str]) -> str:
+        return re.sub(r"(?<![\w/-])(--?\w[\w-]*)", r'<span class="whole">\1</span>', code[0])
+
+    if "body" in context:
+        context["body"] = re.sub(r"<(pre|code)\b.*?</\1>", whole, context["body"], flags=re.DOTALL)
+
+
 def _finish(app: Sphinx, error: Exception | None) -> None:
     """Lead the site's root to its first page, and warn of a page that a browser could not show offline."""
     if error or app.builder.name != "html":
@@ -93,7 +102,7 @@ def settings() -> Iterator[str]:
         meanings = meanings_of(owner)
         for name, kind in kinds_of(owner).items():
             values = {preset: _value(content[section][name]) for preset, content in presets.items()}
-            yield from ("`````{confval} " + f"{section}.{name}", f":type: {in_words(kind)}")
+            yield from ("`````{confval} " + f"{section}.{name}", ":no-contents-entry:", f":type: {in_words(kind)}")
             yield from (f":default: {_defaults(values)}", "", _prose(_sentence(meanings[name])))
             yield from ("" if used[name] == usual else f"\n{used[name]}", "`````", "")
 
@@ -124,24 +133,51 @@ def _users(setting: str) -> str:
                 verbs[known].append(re.sub(r"^--", "with --", situation.removeprefix(verb[0]).strip()))
     always = {verb for verb, without in verbs.items() if any(each.startswith("(") for each in without)}
     words = [
-        f"`{verb}`" + (f" (no effect {' or '.join(without)})" if without else "")
+        f"`{verb}`" + (f" (no effect {_grouped(without)})" if without else "")
         for verb, without in verbs.items()
         if verb not in always
     ]
     return f"Used by {', '.join(words)}." if words else "Set by the verbs themselves."
 
 
+def _grouped(situations: list[str]) -> str:
+    """Situations as one list; those that differ in the value of one setting alone name the setting once."""
+    values: dict[str, list[str]] = {}
+    for situation in situations:
+        setting, equals, value = situation.partition("=")
+        values.setdefault(setting + equals, []).append(value)
+    return " or ".join(setting + ", ".join(each) for setting, each in values.items())
+
+
 def verbs() -> Iterator[str]:
-    """Every verb with what its `--help` prints."""
+    """Every verb with what its `--help` says."""
     from syndiff.cli import Verb, main
 
-    plain = mock.patch.dict(os.environ, COLUMNS=str(_WIDTH), NO_COLOR="1")
+    plain = mock.patch.dict(os.environ, COLUMNS="2000", NO_COLOR="1")  # no line is folded: a browser does that
     for path in ([], *_verbs_of(Verb)):
         printed = io.StringIO()
         with plain, contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
             main([*path, "--help"])
-        name = " ".join(["syndiff", *path])
-        yield from ("", f"## {name}", "", "```", printed.getvalue().strip("\n"), "```", "")
+        yield from ("", f"## {' '.join(['syndiff', *path])}", "", *_help(printed.getvalue()))
+
+
+def _help(printed: str) -> Iterator[str]:
+    """Printed help as Markdown: usage as code, sentences as paragraphs, options and subcommands as lists."""
+    usage, _, rest = printed.strip("\n").partition("\n\n")
+    yield from ("```", usage.replace("{", "").replace("}", "").replace(",", " | "), "```", "")
+    for line in rest.splitlines():
+        name, _, text = (part.strip() for part in line.strip(" •").partition("  "))
+        if name in ("", "(required)") or set(name) == {"-"}:  # the word stands alone there
+            yield ""
+        elif line.startswith(" " * 8):  # more on the option or the verb before
+            yield f"  {_prose(line.strip())}"
+        elif line.startswith("  "):
+            yield f"- `{name}`" + (f": {_prose(text)}" if text else "")
+        elif line.startswith(" "):
+            yield from ("", f"**{name.capitalize()}**", "")
+        else:
+            yield _prose(line)
+    yield ""
 
 
 def _verbs_of(union: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -187,7 +223,7 @@ def _entry(name: str, thing: Any) -> Iterator[str]:
         if method.startswith("_") or not inspect.isfunction(inner) or not inspect.getdoc(inner):
             continue
         kind = "property" if isinstance(value, property) else "method"
-        options = [":classmethod:"] if isinstance(value, classmethod) else []
+        options = [":no-contents-entry:", *([":classmethod:"] if isinstance(value, classmethod) else [])]
         signature = "" if kind == "property" else _signature(inner, bound=True)
         yield from ("", "`````{py:" + kind + "} " + method + signature, *options, "", *_document(inner), "`````")
     yield from ("``````", "")

@@ -35,7 +35,12 @@ def commands(page: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_commands_are_understood(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = (tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
+    config = (
+        tyro.conf.OmitSubcommandPrefixes,
+        tyro.conf.OmitArgPrefixes,
+        tyro.conf.FlagCreatePairsOff,
+        tyro.conf.DisallowNone,
+    )
     for command in commands(page):
         try:
             tyro.cli(Verb, prog="syndiff", args=shlex.split(command)[1:], config=config)  # type: ignore[call-overload]
@@ -58,6 +63,22 @@ def test_calls_fit_the_python_interface(page: Path) -> None:
             if isinstance(call, ast.Call) and re.fullmatch(r"syndiff\.\w+", name := ast.unparse(call.func)):
                 function = getattr(syndiff, name.partition(".")[2])
                 inspect.signature(function).bind(*call.args, **{str(word.arg): word.value for word in call.keywords})
+
+
+def test_the_first_page_links_every_page_of_the_documentation() -> None:
+    docs = ROOT / "docs"
+    linked = set(re.findall(r"^- \[.*\]\((.*)\)", (docs / "index.md").read_text(encoding="utf-8"), re.MULTILINE))
+    pages = [path for end in ("*.md", "*.ipynb") for path in docs.rglob(end) if path != docs / "index.md"]
+    assert {str(path.relative_to(docs)) for path in pages} <= linked
+
+
+def test_settings_of_like_situations_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    made_pages = importlib.import_module("made_pages")
+    assert made_pages._users("model.objective") == (
+        "Used by `run`, `train` (no effect with model.kind=control, unet, attention-unet, segresnet), "
+        "`study baselines` (no effect without the kind diffusion), `study low-data`."
+    )
 
 
 @pytest.mark.slow

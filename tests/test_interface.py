@@ -1,6 +1,7 @@
 """`import syndiff`: every name is documented by an example that runs, imports are light, nothing is printed."""
 
 import ast
+import builtins
 import doctest
 import inspect
 import subprocess
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import syndiff
 from syndiff.models.predictor import check_image
+from syndiff.synthesis.shards import Shard
 
 TINY = {
     **{"model.image_size": 32, "model.denoiser_channels": 16, "model.condition_channels": 16},
@@ -66,6 +69,51 @@ def test_every_example_runs_and_prints_nothing_else(
         assert not runner.run(example, clear_globs=False, out=report.append).failed, "".join(report)
         shared |= {key: made for key, made in example.globs.items() if key != "settings"}
         assert capsys.readouterr().out == ""
+
+
+def test_every_example_uses_what_the_page_has_defined() -> None:
+    page = (Path(__file__).parents[1] / "docs/reference/python.md").read_text(encoding="utf-8")
+    defined = _names(page.split("```python\n")[1].split("```")[0], ast.Store)
+    for name in syndiff.__all__:
+        value = getattr(syndiff, name)
+        lines = [example.source for each in doctest.DocTestFinder().find(value, name) for example in each.examples]
+        own = _names("".join(lines), ast.Store) | set(dir(builtins))
+        assert _names("".join(lines), ast.Load) <= defined | own, name
+
+
+def _names(code: str, use: type) -> set[str]:
+    """The names that are set, or read; an imported one or that of an error counts as set."""
+    nodes = list(ast.walk(ast.parse(code)))
+    found = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, use)}
+    if use is ast.Store:
+        found |= {str(node.name) for node in nodes if isinstance(node, ast.alias | ast.ExceptHandler)}
+    return found
+
+
+@pytest.mark.slow
+def test_progress_can_be_silenced(phantom: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Of all that shows bars, on a dataset and in a folder that were given as text."""
+    data, out = str(phantom), str(tmp_path)
+    tiny = {name: value for name, value in TINY.items() if name.startswith(("model.", "training."))}
+    trained = syndiff.train(data, f"{out}/real", settings=syndiff.load_settings(values=tiny), progress=False)
+    syndiff.split(data, progress=False).write(f"{out}/split.json")
+    learned = {name: value for name, value in TINY.items() if name.startswith(("inpainter.", "adapt."))}
+    settings = syndiff.load_settings(values=learned)
+    adapted = syndiff.adapt(data, f"{out}/inpainter", split=f"{out}/split.json", settings=settings, progress=False)
+    chosen = {"synthesis.model": str(adapted.run), "compact.steps": 1, "gates.mode": "report"}
+    settings = syndiff.load_settings(values=chosen | {"gates.segmenter": str(trained.run)})
+    for part in (1, 2):
+        shard = Shard(part, 2)
+        syndiff.synthesize(data, f"{out}/{part}", count=1, settings=settings, shard=shard, progress=False)
+    syndiff.merge([f"{out}/1", f"{out}/2"], data, f"{out}/merged", count=1, progress=False)
+    told = capfd.readouterr()
+    assert told.out == "" and "%|" not in told.err and "it/s" not in told.err, told.err
+
+
+def test_what_is_no_array_is_told_how_to_become_one(tmp_path: Path) -> None:
+    for image in ("file.png", Image.new("RGB", (8, 8)), None):
+        with pytest.raises(syndiff.SyndiffError, match=r"expected an array.*np\.asarray\(Image\.open\(path\)"):
+            check_image(image)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
+def listed(words: Iterable[str]) -> str:
+    """Words as a list in a sentence: a, b and c."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
 def shown(value: Any) -> str:
     """A value for a message: as `repr` writes it, but short, however large or deep it is."""
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 300:

@@ -169,7 +169,7 @@ def test_compact_starts_from_another_centres_inpainter(syndiff, phantom: Path, s
     for arguments, reason in (
         (["--split", turned, "--data", phantom, "--model", run, *still], "leaks"),
         (["--split", split_there, "--data", there, "--model", alone, *still], "whole run folder"),
-        (["--split", split_there, "--data", there, "--model", run, *TINY], "inpainter.caption_channels has no effect"),
+        (["--split", split_there, "--data", there, "--model", run, *TINY], "inpainter.caption_channels, "),
         (["--split", split_there, "--data", there, "--model", tmp_path / "nothing", *still], "holds no inpainter"),
     ):
         refused = syndiff("adapt", "--out", tmp_path / "refused", *arguments)

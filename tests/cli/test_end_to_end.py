@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from syndiff.data.dataset import Dataset
+from syndiff.errors import SyndiffError
+from syndiff.inference.predict import load
 from syndiff.phantom import write_phantom
 
 TINY = ["--set", "model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16"]
@@ -60,6 +62,12 @@ def test_run_makes_the_table_and_the_report_and_resumes(syndiff, phantom, tmp_pa
     again = syndiff(*command)
     assert again.status == 0, again.err
     assert kept == {p: p.stat().st_mtime_ns for p in kept}, "a finished stage was done again"
+
+    shown = syndiff(*command[:5], "--dry-run", *command[5:])
+    for there in ("already in", "control: 2 steps", "inpainter: 2 steps", "accepted cases", "the run is finished"):
+        assert there in shown.out, shown.out
+    with pytest.raises(SyndiffError, match=r"whose models are control, real and real\+synthetic: give one, such as"):
+        load(run)
 
     refused = syndiff(*command, "synthesis.share=0.5")
     assert refused.status == 2 and "synthesis.share: 0.2 there, 0.5 here" in refused.err

@@ -29,6 +29,15 @@ def test_compact(dry_run):
         assert words in done.out
 
 
+def test_a_dry_run_tells_its_split_once_and_keeps_none(syndiff, phantom, tmp_path, caplog):
+    shown = syndiff("train", "--data", phantom, "--out", tmp_path / "run", "--dry-run")
+    assert shown.status == 0 and "kept as" not in caplog.text and "test cases" not in caplog.text
+    assert shown.out.count("12 training, 3 validation and 3 test cases") == 1, shown.out
+    failed = syndiff("synthesize", "--data", phantom, "--out", tmp_path / "new", "--count", 1)
+    assert failed.status == 2 and f"to be kept as {tmp_path / 'new' / 'split.json'}" in caplog.text
+    assert not list(tmp_path.glob("run*")) and not (tmp_path / "new").exists()
+
+
 def test_the_end_on_real_cases_is_shown_and_needs_painted_ones(dry_run, syndiff, phantom, tmp_path):
     end = ["--set", "training.real_share=0.4"]
     alone = dry_run(*end)

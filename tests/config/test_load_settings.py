@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syndiff.config.loading import load_settings, preset_names
+from syndiff.config.description import describe
+from syndiff.config.loading import load_settings, preset_names, settings_or_default
 from syndiff.config.settings import Settings, names_of, sections
 from syndiff.config.uses import USES, check_use
+from syndiff.documents import dump_yaml
 from syndiff.errors import SyndiffError
 from syndiff.renamed import RENAMED, settings_now
 
@@ -109,3 +111,76 @@ def test_a_setting_that_a_verb_ignores_is_refused_and_one_that_it_uses_is_not(ve
         with pytest.raises(SyndiffError) as refused:
             check_use(chosen, verb)
         assert str(refused.value) == f"setting {name} has no effect on `syndiff {verb}`; leave it out."
+
+
+def test_all_settings_without_effect_are_named_at_once() -> None:
+    chosen = load_settings(values={"adapt.crops": 8, "adapt.steps": 4, "training.real_share": 0.5})
+    with pytest.raises(SyndiffError) as refused:
+        check_use(chosen, "train", "train without --synthetic")
+    assert str(refused.value) == (
+        "settings adapt.crops and adapt.steps have no effect on `syndiff train`; setting training.real_share has no "
+        "effect on `syndiff train without --synthetic`; leave them out."
+    )
+    with pytest.raises(SyndiffError, match=r"settings compact\.detail and compact\.steps have no effect with the"):
+        load_settings(overrides=["synthesis.inpainter=copy_paste", "compact.steps=2", "compact.detail=real"])
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("training.steps: 5", "training.steps is no section but a setting; write it below its section, training: {st"),
+        ("caption_length: 5", "write it below its section, inpainter: {caption_length: 5}."),
+        ("steps: 5", r"training: {steps: 5} (there is compact.steps, "),
+        ("training: 5", "section training must hold names and values, found 5; expected such as training: {steps:"),
+        ("training:", "section training must hold names and values, found None"),
+        ("trainin: {steps: 5}", "unknown section 'trainin' (did you mean 'training'?)"),
+        ("foo: 5", "unknown section 'foo'; expected one of model, "),
+        ("seed: 1", "seed is no section but an option (--seed); leave it out"),
+        ("- model", "must hold sections such as model:"),
+    ],
+)
+def test_a_file_that_is_not_made_of_sections_is_told_how(text: str, told: str, tmp_path: Path, syndiff) -> None:
+    (tmp_path / "small.yaml").write_text(text)
+    refused = syndiff("settings", "--config", tmp_path / "small.yaml")
+    assert refused.status == 2 and told in refused.err and "Traceback" not in refused.err, refused.err
+
+
+def test_the_config_of_a_run_stands_in_for_the_preset(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = load_settings("demo", values={"training.steps": 7, "augmentation.scale": (0.8, 1.2)})
+    (tmp_path / "config.yaml").write_text(dump_yaml({"data": "polyps", "split": "auto", "seed": 3, **made.recorded()}))
+    (tmp_path / "environment.json").write_text("{}")
+    caplog.set_level("INFO", logger="syndiff")
+    found = load_settings(config=str(tmp_path / "config.yaml"), overrides=["adapt.steps=9"])
+    assert found.chosen == {"adapt.steps"}  # the others are as a preset's: a verb that does not use them does not care
+    assert found.plain() == replace(made, adapt=replace(made.adapt, steps=9)).plain()
+    assert "data, split and seed are no settings and are not taken" in caplog.text
+    (tmp_path / "environment.json").unlink()
+    with pytest.raises(SyndiffError, match=r"data is no section but an option.*config\.yaml of a run is taken whole"):
+        load_settings(config=tmp_path / "config.yaml")
+
+
+def test_likely_slips_in_python_are_told_what_to_pass() -> None:
+    with pytest.raises(SyndiffError, match=r"overrides is the text .*expected a list of such texts: \['training.ste"):
+        load_settings(overrides="training.steps=5")
+    for values in ({"steps": 5}, ["training.steps"]):
+        with pytest.raises(SyndiffError, match=r"^values"):
+            load_settings(values=values)  # type: ignore[arg-type]
+    for given_settings, call in (
+        ("demo", r'load_settings\("demo"\)'),
+        ("small.yaml", r'load_settings\(config="small.yaml"\)'),
+        ({"training.steps": 5}, r'load_settings\(values=\{"training.steps": 500\}\)'),
+    ):
+        with pytest.raises(SyndiffError, match=f"expected settings=syndiff.{call}"):
+            settings_or_default(given_settings)  # type: ignore[arg-type]
+
+
+def test_one_setting_is_shown_by_its_name() -> None:
+    shown = describe(load_settings(), ["training.steps", "run"])
+    assert [line.split(" ")[0] for line in shown.splitlines() if line[0] != " "] == [
+        "training.steps",
+        "run.minutes",
+        "run.tolerance",
+    ]
+    for word, meant in (("trainin", "training"), ("training.step", "training.steps")):
+        with pytest.raises(SyndiffError, match=f"'{word}' .did you mean '{meant}'"):
+            describe(load_settings(), [word])

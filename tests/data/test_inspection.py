@@ -38,6 +38,16 @@ def inspected(root: Path, **settings: object) -> Inspection:
     return inspect(Dataset.open(root))
 
 
+def test_statistics_say_how_many_cases_they_count(tmp_path: Path) -> None:
+    for case in "abc":
+        add(tmp_path, case, squares(4))
+    whole = inspected(tmp_path)
+    assert whole.readable == 3 and "Readable" not in whole.text()
+    (tmp_path / "masks" / "b.png").write_bytes(b"no picture")
+    result = inspected(tmp_path)
+    assert result.readable == 2 and "2 of them; what follows counts these alone" in result.text()
+
+
 def test_a_good_dataset_is_usable_and_measured(tmp_path: Path) -> None:
     add(tmp_path, "a", squares(2))
     add(tmp_path, "b", squares(8, 6))

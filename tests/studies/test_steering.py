@@ -18,13 +18,13 @@ class Obedient:
     """Paints as red, and as light, as the prompt says; `deaf` it paints the same whatever it is asked."""
 
     name, seen = "obedient", Seen()
-    capabilities = Capabilities(batch_size=3, reads_captions=True, reads_lesion_mask=True)
+    capabilities = Capabilities(batch_size=3, paints_from_text=True, reads_captions=True, reads_lesion_mask=True)
 
     def __init__(self, deaf: bool) -> None:
         self.deaf = deaf
 
     def describe(self):
-        return {"name": self.name, "model": "", "revision": None, "hash": None, "settings": {}}
+        return {"name": self.name, "model": "", "revision": None, "hash": None, "learned_from": [], "settings": {}}
 
     def check_prompt(self, text: str) -> None:
         pass

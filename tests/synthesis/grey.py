@@ -24,7 +24,11 @@ class Grey:
     ) -> None:
         self.fails, self.seconds = fails, seconds
         self.capabilities = Capabilities(
-            margin=0.2, batch_size=batch_size, reads_lesion_mask=reads_lesion_mask, libraries=("scipy",)
+            margin=0.2,
+            batch_size=batch_size,
+            paints_from_text=True,
+            reads_lesion_mask=reads_lesion_mask,
+            libraries=("scipy",),
         )
         self.prompts: list[str] = []
 
@@ -33,7 +37,14 @@ class Grey:
 
     def describe(self) -> dict[str, Any]:
         settings = {"fails": self.fails}
-        return {"name": self.name, "model": None, "revision": None, "hash": None, "settings": settings}
+        return {
+            "name": self.name,
+            "model": None,
+            "revision": None,
+            "hash": None,
+            "learned_from": [],
+            "settings": settings,
+        }
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[np.ndarray]:
         time.sleep(self.seconds * len(requests))

@@ -25,6 +25,7 @@ from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.capabilities import Capabilities
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.manifest import Sample, read_manifest
+from syndiff.synthesis.prompts.grammar import Grammar
 
 Maker = Callable[..., Dataset]
 
@@ -59,7 +60,7 @@ class Faulty:
         pass
 
     def describe(self) -> dict[str, Any]:
-        return {"name": "faulty", "model": None, "revision": None, "hash": None, "settings": {}}
+        return {"name": "faulty", "model": None, "revision": None, "hash": None, "learned_from": [], "settings": {}}
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[np.ndarray]:
         return [self.paint(request, self.faults[request.seed % len(self.faults)]) for request in requests]
@@ -69,6 +70,11 @@ class Faulty:
         value = {"none": 0.6, "nan": np.nan, "black": 0.0, "unchanged": picture[request.mask]}.get(fault, 0.6)
         picture[request.mask] = value
         return picture[:-1] if fault == "size" else picture
+
+
+def measured(image: np.ndarray, lesion: np.ndarray, every: np.ndarray) -> str:
+    """The caption of a lesion in the words of the pack polyp."""
+    return replace(Grammar.load("polyp"), modality="endoscopy").caption(image, lesion, every).text
 
 
 def test_the_result_is_a_dataset_whose_manifest_tells_all(make_dataset: Maker, tmp_path: Path) -> None:
@@ -89,7 +95,8 @@ def test_the_result_is_a_dataset_whose_manifest_tells_all(make_dataset: Maker, t
         assert changed[new].mean() > 0.5
         assert not changed[reach > 2 + CopyPaste.capabilities.margin * 2 * np.sqrt(new.sum() / np.pi)].any()
         assert case.group == line.group == background.group != line.mask_group
-        assert case.caption == line.prompt and "polyp" in str(line.prompt) and line.negative_prompt
+        assert case.caption == line.caption == measured(image, new, label) and "polyp" in str(line.prompt)
+        assert line.negative_prompt
         assert line.words and all(word in str(line.prompt) for word in line.words.values())
         assert line.settings["prompts"]["pack"] == "polyp" and len(line.settings["prompts"]["hash"]) == 64
         assert line.backend["name"] == "copy_paste" and line.backend["hash"] is None

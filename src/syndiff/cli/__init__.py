@@ -50,7 +50,12 @@ def main(args: list[str] | None = None) -> None:
         prog="syndiff",
         description="Paint annotated medical images, train a one-step diffusion segmenter, prove what it was worth.",
         args=_settings_together(sys.argv[1:] if args is None else args),
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        config=(
+            tyro.conf.OmitSubcommandPrefixes,
+            tyro.conf.OmitArgPrefixes,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.DisallowNone,
+        ),
     )
     chosen = chosen_verb(verb)
     with Interruption() as interruption:

@@ -71,7 +71,7 @@ class ShowSettings(Preset):
     """Show every setting with its value in a preset and what it means; `--set section.name=value` changes one."""
 
     sections: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Sections to show, such as model or training; all where none is named."""
+    """Sections to show, such as model, or single settings, such as training.steps; all where none is named."""
 
     def run(self) -> None:
         """Print them."""

@@ -8,26 +8,31 @@ import docstring_parser
 import yaml
 
 from syndiff.bounds import Section, in_words, kinds_of
-from syndiff.config.settings import Settings, sections
-from syndiff.errors import SyndiffError
+from syndiff.config.settings import Settings, names_of, sections
+from syndiff.errors import SyndiffError, did_you_mean
 
 _WIDTH = 100
 
 
 def describe(settings: Settings, shown: Sequence[str] = ()) -> str:
-    """`section.name = value` of every setting with what it means and may be below, for all sections or the named ones.
+    """`section.name = value` of every setting with what it means and may be below: all, or those that are `shown`.
 
-    Raises SyndiffError for a section that does not exist.
+    These are sections, or single settings as section.name. Raises SyndiffError for one that does not exist.
     """
     owners = sections()
-    if unknown := [section for section in shown if section not in owners]:
-        raise SyndiffError(f"there is no section {unknown[0]!r}; choose of {', '.join(owners)}.")
-    values = settings.plain()
+    for each in shown:
+        known = tuple(names_of(*owners) if "." in each else owners)
+        if each not in known:
+            what = "setting" if "." in each else "section"
+            told = did_you_mean(each, known) or f"; choose of {', '.join(owners)}"
+            raise SyndiffError(f"there is no {what} {each!r}{told}.")
+    values, asked = settings.plain(), set(names_of(*(shown or owners)))
     return "\n".join(
         line
         for section, owner in owners.items()
-        if not shown or section in shown
-        for line in _section(section, owner, values[section])
+        for line in _section(
+            section, owner, {name: value for name, value in values[section].items() if f"{section}.{name}" in asked}
+        )
     )
 
 

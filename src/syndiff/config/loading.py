@@ -1,14 +1,15 @@
 """From a preset, a configuration file, `--set` and typed values to settings; every value is checked by its owner."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from syndiff.bounds import Section, is_text, kinds_of
-from syndiff.config.settings import Settings, sections
+from syndiff.config.settings import Settings, names_of, sections
 from syndiff.documents import parse_yaml, read_yaml
-from syndiff.errors import SyndiffError, did_you_mean, shown
-from syndiff.renamed import RENAMED
+from syndiff.errors import SyndiffError, did_you_mean, listed, shown
+from syndiff.renamed import RENAMED, settings_now
 
 _FOLDER = Path(__file__).parent / "presets"
 _REVISIONS = {
@@ -22,6 +23,11 @@ _REVISIONS = {
 Layer = tuple[str, Mapping[str, Any]]
 """Where settings come from, for messages, and their sections."""
 
+_OPTIONS = ("data", "out", "split", "seed", "preset")
+"""Options of the verbs; some stand in a run's config.yaml."""
+
+log = logging.getLogger("syndiff")
+
 
 def preset_names() -> list[str]:
     """Names of the presets that ship with the package."""
@@ -30,13 +36,14 @@ def preset_names() -> list[str]:
 
 def load_settings(
     preset: str = "compact",
-    config: Path | None = None,
+    config: Path | str | None = None,
     overrides: Sequence[str] = (),
     values: Mapping[str, object] | None = None,
 ) -> Settings:
     """A preset, changed by a YAML file of the same sections, by `section.name=value` texts, by typed `values`.
 
-    `values` go by section.name and are never read as text: {"synthesis.model": "on"} is a model called on.
+    `values` go by section.name and are never read as text: {"synthesis.model": "on"} is a model called on. The
+    config.yaml of a run folder, given as `config`, stands in for the preset: a log message names what is no setting.
 
     >>> chosen = syndiff.load_settings("compact", values={"training.steps": 500})
     >>> chosen.training.steps
@@ -46,26 +53,20 @@ def load_settings(
     and for a setting that both `overrides` and `values` give.
     """
     if preset not in preset_names():
-        raise SyndiffError(f"preset {preset!r} is unknown; choose one of {', '.join(preset_names())}.")
+        raise SyndiffError(f"preset {shown(preset)} is unknown; choose one of {', '.join(preset_names())}.")
     layers = _preset_layers(preset)
-    shipped = len(layers)
+    files: list[Layer] = []
     if config is not None:
-        layers.append((str(config), _read(config)))
-    layers += _single(overrides, values or {})
+        (layers if _of_run(Path(config)) else files).append((str(config), _read(Path(config))))
+    files += _single(overrides, values)
     owners = sections()
     merged: dict[str, dict[str, Any]] = {name: {} for name in owners}
-    for origin, layer in layers:
+    for origin, layer in (*layers, *files):
         for section, content in layer.items():
-            if section not in owners:
-                now = next((_now(f"{section}.{name}") for name in content or ()), "")
-                raise SyndiffError(f"{origin}: unknown section {section!r}{now or _suggest(section, owners)}.")
-            if not isinstance(content, Mapping):
-                raise SyndiffError(f"{origin}: section {section} must hold names and values, found {shown(content)}.")
+            _check_section(origin, section, content)
             for name, value in content.items():
                 merged[section][name] = _checked(origin, owners[section], name, value)
-    chosen = frozenset(
-        f"{section}.{name}" for _, layer in layers[shipped:] for section in layer for name in layer[section]
-    )
+    chosen = frozenset(f"{section}.{name}" for _, layer in files for section in layer for name in layer[section])
     for source, revision in _REVISIONS.items():
         if source in chosen and revision not in chosen:  # the preset's revision is one of the preset's source
             section, name = revision.split(".")
@@ -81,15 +82,81 @@ def _preset_layers(preset: str) -> list[Layer]:
     return [*(_preset_layers(base) if base else []), (f"preset {preset}", content)]
 
 
+def settings_or_default(settings: Settings | None) -> Settings:
+    """What a caller in Python gave as `settings`; those of the preset compact for None.
+
+    Raises SyndiffError for anything else, such as the name of a preset, with the call that makes settings of it.
+    """
+    if settings is None:
+        return load_settings()
+    if isinstance(settings, Settings):
+        return settings
+    call = 'values={"training.steps": 500}'
+    if isinstance(settings, str):
+        call = f'"{settings}"' if settings in preset_names() else f'config="{settings}"'
+    elif isinstance(settings, Path):
+        call = f'config="{settings}"'
+    raise SyndiffError(f"settings is {shown(settings)}; expected settings=syndiff.load_settings({call}).")
+
+
 def _read(path: Path) -> dict[str, Any]:
+    """The sections of a file; of a run's config.yaml without what is no setting, which is said."""
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise SyndiffError(f"configuration {path} must hold sections such as model: and training:.")
-    return content
+    if not _of_run(path):
+        return content
+    others = [name for name in content if name not in sections()]
+    log.info(
+        f"{path}: the settings of that run stand in for the preset's; {listed(others)} are no settings and are not "
+        "taken, so give such options yourself."
+    )
+    return {name: values for name, values in settings_now(content).items() if name in sections()}
 
 
-def _single(overrides: Sequence[str], values: Mapping[str, object]) -> list[Layer]:
+def _of_run(path: Path) -> bool:
+    """Whether a file is the config.yaml that lies in a run folder."""
+    return path.name == "config.yaml" and (path.parent / "environment.json").is_file()
+
+
+def _check_section(origin: str, section: object, content: object) -> None:
+    """Raise SyndiffError unless `section` is one, and `content` its names and values."""
+    owners = sections()
+    if section not in owners:
+        now = next((_now(f"{section}.{name}") for name in content), "") if isinstance(content, Mapping) else ""
+        what = f"unknown section {section!r}{now}" if now else _no_section(section, content)
+        raise SyndiffError(f"{origin}: {what}.")
+    if not isinstance(content, Mapping):
+        first = next(names_of(str(section))).split(".")[1]
+        raise SyndiffError(
+            f"{origin}: section {section} must hold names and values, found {shown(content)}; expected such as "
+            f"{section}: {{{first}: ...}}."
+        )
+
+
+def _no_section(word: object, content: object) -> str:
+    """What to say of a key that is no section: it may be a setting that stands outside of its own."""
+    if word in _OPTIONS:
+        return (
+            f"{word} is no section but an option (--{word}); leave it out. The config.yaml of a run is taken whole "
+            "where it lies, in its run folder"
+        )
+    name = _now(str(word)) and RENAMED[str(word)]
+    places = [name] if name else [each for each in names_of(*sections()) if str(word) in (each, each.split(".")[1])]
+    if not places:
+        return f"unknown section {shown(word)}{_suggest(word, sections())}"
+    section, name = places[0].split(".")
+    value = "..." if isinstance(content, Mapping | list) else shown(content)
+    others = f" (there is {listed(places[1:])} too)" if places[1:] else ""
+    return f"{word} is no section but a setting; write it below its section, {section}: {{{name}: {value}}}{others}"
+
+
+def _single(overrides: Sequence[str], values: Mapping[str, object] | None) -> list[Layer]:
     """A layer for each setting that the command line gives: of several --set the last one, as of any flag."""
+    if isinstance(overrides, str):
+        raise SyndiffError(f"overrides is the text {shown(overrides)}; expected a list of such texts: [{overrides!r}].")
+    if values is not None and not isinstance(values, Mapping):
+        raise SyndiffError(f'values is {shown(values)}; expected names and values, such as {{"training.steps": 500}}.')
     layers: dict[str, Layer] = {}
     for item in overrides:
         path, equals, text = item.partition("=")
@@ -97,8 +164,10 @@ def _single(overrides: Sequence[str], values: Mapping[str, object]) -> list[Laye
         if not equals or not dot:
             raise SyndiffError(f"--set {shown(item)}: expected section.name=value, for example training.steps=500.")
         layers[path] = (f"--set {item}", {section: {name: _value(item, section, name, text)}})
-    for path, value in values.items():
-        section, _, name = path.partition(".")
+    for path, value in (values or {}).items():
+        section, dot, name = str(path).partition(".")
+        if not dot:
+            raise SyndiffError(f"values: {shown(path)} names no setting; expected section.name, as in training.steps.")
         if path in layers:
             raise SyndiffError(f"{layers[path][0]}: an option gives {path} too, {shown(value)}; give it once.")
         layers[path] = (path, {section: {name: value}})

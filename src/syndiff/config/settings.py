@@ -1,13 +1,13 @@
 """The tree of all settings: one section for each room that owns some."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from syndiff.bounds import Bounds, Section, kinds_of
 from syndiff.data.settings import AugmentationSettings
-from syndiff.errors import SyndiffError
+from syndiff.errors import SyndiffError, listed
 from syndiff.models.settings import InpaintingSettings, SegmenterSettings
 from syndiff.synthesis.gates.settings import GatesSettings
 from syndiff.synthesis.inpainters.settings import CompactSettings, SdxlSettings
@@ -65,12 +65,12 @@ class Settings:
     """The settings, as section.name, that somebody chose: in a configuration file, with --set or an option."""
 
     def __post_init__(self) -> None:
-        for name in sorted(self.chosen):
-            section = name.split(".")[0]
-            if section in ("compact", "sdxl") and section != self.synthesis.inpainter:
+        for section in ("compact", "sdxl"):
+            names = sorted(name for name in self.chosen if name.startswith(f"{section}."))
+            if names and section != self.synthesis.inpainter:
                 raise SyndiffError(
-                    f"setting {name} has no effect with the inpainter {self.synthesis.inpainter}; leave it out or set "
-                    f"synthesis.inpainter to {section}."
+                    f"{no_effect(names)} with the inpainter {self.synthesis.inpainter}; leave "
+                    f"{'them' if len(names) > 1 else 'it'} out or set synthesis.inpainter to {section}."
                 )
         if self.training.coarse_share and self.model.coarse_size == self.model.image_size:
             raise SyndiffError(
@@ -109,6 +109,11 @@ def names_of(*sections_or_names: str) -> Iterator[str]:
     """Every setting (section.name) of the sections named; single settings as they are."""
     for each in sections_or_names:
         yield from (each,) if "." in each else (f"{each}.{name}" for name in kinds_of(sections()[each]))
+
+
+def no_effect(names: Sequence[str]) -> str:
+    """The beginning of a sentence on settings that have no effect."""
+    return f"settings {listed(names)} have no effect" if len(names) > 1 else f"setting {names[0]} has no effect"
 
 
 def in_full(place: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import get_args
 
-from syndiff.config.settings import Settings, names_of, sections
+from syndiff.config.settings import Settings, names_of, no_effect, sections
 from syndiff.errors import SyndiffError
 from syndiff.models.settings import InpaintingSettings, Kind, SegmenterSettings
 
@@ -59,6 +59,9 @@ USES: dict[str, Use] = {
         but=tuple(f"inpainter.{item.name}" for item in fields(InpaintingSettings) if item.name != "crop_size")
     ),
     "synthesize": Use(only=("synthesis", "gates", "compact", "sdxl"), but=("synthesis.share",)),
+    "synthesize with an inpainter of your own": Use(
+        but=("compact", "sdxl", "synthesis.inpainter", "synthesis.model", "synthesis.revision")
+    ),
     "study steering": Use(
         only=("synthesis", "compact", "sdxl"),
         but=("synthesis.share", "synthesis.background_lesion", "synthesis.backgrounds"),
@@ -85,11 +88,14 @@ USES: dict[str, Use] = {
 
 
 def check_use(settings: Settings, *verbs: str | None) -> None:
-    """Raise SyndiffError for the first setting that was chosen though one of `verbs`, keys of `USES`, ignores it.
+    """Raise SyndiffError for the settings that were chosen though one of `verbs`, keys of `USES`, ignores them.
 
-    None among them is a situation that is not there.
+    None among `verbs` is a situation that is not there.
     """
+    told, seen = [], set[str]()
     for verb in filter(None, verbs):
-        used = set(USES[verb].names())
-        for name in sorted(settings.chosen - used):
-            raise SyndiffError(f"setting {name} has no effect on `syndiff {verb}`; leave it out.")
+        if ignored := sorted(settings.chosen - set(USES[verb].names()) - seen):
+            told.append(f"{no_effect(ignored)} on `syndiff {verb}`")
+            seen.update(ignored)
+    if told:
+        raise SyndiffError(f"{'; '.join(told)}; leave {'them' if len(seen) > 1 else 'it'} out.")

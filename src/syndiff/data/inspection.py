@@ -61,6 +61,11 @@ class Inspection:
     notes: tuple[str, ...]
 
     @property
+    def readable(self) -> int:
+        """Number of cases whose image and mask could be read and go together."""
+        return sum(self.sizes.values())
+
+    @property
     def usable(self) -> bool:
         """Whether no problem was found."""
         return not self.problems
@@ -79,6 +84,11 @@ class Inspection:
             f"Modality     {self.modality or 'not given'}",
             f"Cases        {self.cases}",
             f"Groups       {self._groups_text()}",
+            *(
+                [f"Readable     {self.readable} of them; what follows counts these alone"]
+                if self.readable < self.cases
+                else []
+            ),
             f"Sizes        {_most_common({f'{w}x{h}': n for (w, h), n in self.sizes.items()})}",
             f"Pixels       {_most_common(self.pixels)}",
             f"Lesion area  {self._area_text()}",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from syndiff.data.readers import read_image
 from syndiff.data.resize import resize_image, restore_probability
-from syndiff.errors import SyndiffError
+from syndiff.errors import SyndiffError, shown
 from syndiff.models.noise import case_noise
 from syndiff.models.tta import disagreement, make_views, undo_views
 
@@ -188,11 +188,11 @@ class SquarePredictor:
 
 
 def check_image(image: NDArray) -> None:
-    """Raise SyndiffError unless `image` is HxWx3 in uint8 or uint16."""
+    """Raise SyndiffError unless `image` is an array, HxWx3 in uint8 or uint16."""
     if not isinstance(image, np.ndarray):
         raise SyndiffError(
-            f"The image is a {type(image).__name__}; expected a NumPy array, height x width x 3 in uint8 or uint16, or "
-            "the path of a picture file."
+            f"The image is {shown(image)}; expected an array, height x width x 3 in uint8 or uint16. From Pillow: "
+            'np.asarray(Image.open(path).convert("RGB")).'
         )
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape or image.dtype not in (np.uint8, np.uint16):
         raise SyndiffError(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from syndiff.config.loading import load_settings
+from syndiff.config.loading import settings_or_default
 from syndiff.config.settings import Settings, in_full
 from syndiff.config.uses import check_use
 from syndiff.data.dataset import Dataset
@@ -112,8 +112,8 @@ def adapt(
     >>> adapted = syndiff.adapt("my-polyps", "runs/inpainter", settings=settings)
     >>> learned = syndiff.load_settings("compact", values={"synthesis.model": str(adapted.run)})
     """
-    settings, out = settings or load_settings(), Path(out)
-    dataset, split, grammar = _ready(data, split, out, settings)
+    settings, out = settings_or_default(settings), Path(out)
+    dataset, split, grammar = _ready(data, split, out, settings, progress=progress)
     if settings.synthesis.inpainter == "sdxl":
         file = adapt_sdxl(dataset, split, out, grammar=grammar, settings=settings, seed=seed, progress=progress)
         return Adapted(out, "sdxl", file, None)
@@ -134,24 +134,31 @@ def adapt(
 
 def plan_adaptation(data: Path, out: Path, *, split: Split | Path | None, settings: Settings) -> str:
     """What `adapt` would learn, in words; nothing is written."""
-    dataset, found, grammar = _ready(data, split, out, settings)
+    dataset, found, grammar = _ready(data, split, out, settings, dry=True)
     if settings.synthesis.inpainter == "sdxl":
-        return plan_sdxl(dataset, found, grammar=grammar, settings=settings)
+        return f"{found}\n{plan_sdxl(dataset, found, grammar=grammar, settings=settings)}"
     start = _start(settings, found)
     model = start.settings(settings) if start else settings.inpainter
-    return plan_compact(dataset, found, grammar=grammar, model_settings=model, settings=settings.adapt, start=start)
+    plan = plan_compact(dataset, found, grammar=grammar, model_settings=model, settings=settings.adapt, start=start)
+    return f"{found}\n{plan}"
 
 
 def _ready(
-    data: Path | str, given: Split | Path | str | None, out: Path, settings: Settings
+    data: Path | str,
+    given: Split | Path | str | None,
+    out: Path,
+    settings: Settings,
+    *,
+    dry: bool = False,
+    progress: bool = True,
 ) -> tuple[Dataset, Split, Grammar]:
     chosen = settings.synthesis
     timed = chosen.inpainter == "compact" and settings.adapt.minutes > 0
     check_use(
         settings, f"adapt --inpainter {chosen.inpainter}", "adapt while adapt.minutes is above 0" if timed else None
     )
-    dataset = open_checked(Path(data))
-    return dataset, find_split(dataset, given, out), Grammar.for_dataset(dataset, chosen.prompts)
+    dataset = open_checked(Path(data), progress=progress)
+    return dataset, find_split(dataset, given, out, dry=dry), Grammar.for_dataset(dataset, chosen.prompts)
 
 
 def _start(settings: Settings, split: Split) -> Start | None:

@@ -18,6 +18,7 @@ from syndiff.models.settings import InpaintingSettings, Kind
 from syndiff.pipeline.training_plan import check_training
 from syndiff.synthesis.gates.text_image import TextImage
 from syndiff.synthesis.inpainters.base import Inpainter
+from syndiff.synthesis.inpainters.checks import check_abilities
 from syndiff.synthesis.placement.places import Places
 from syndiff.synthesis.placement.placing import PlacementRules
 from syndiff.synthesis.prompts.grammar import Grammar
@@ -69,6 +70,8 @@ def check_synthesis(
     """
     if inpainter is None:
         settings.compact.check_steps(settings.inpainter.timesteps)
+    if inpainter:
+        check_abilities(inpainter, settings.synthesis)
     can = inpainter.capabilities if inpainter else settings.compact.capabilities(settings.adapt.margin)
     places = Places(
         dataset,

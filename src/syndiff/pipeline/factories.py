@@ -50,6 +50,8 @@ def make_gates(
     split: Split,
     out: Path,
     segmenter: Path | None,
+    *,
+    progress: bool = True,
 ) -> Gates | None:
     """The gates for samples that go into `out`, calibrated on the split's training (and validation) cases.
 
@@ -72,4 +74,5 @@ def make_gates(
         predictor=judge,
         val_ids=split.val,
         kept=out / "gates.json",
+        progress=progress,
     )

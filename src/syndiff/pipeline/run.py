@@ -3,14 +3,14 @@
 import logging
 import resource
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from syndiff.config.loading import load_settings
+from syndiff.config.loading import settings_or_default
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
 from syndiff.data.contact_sheet import dataset_sheet
@@ -36,6 +36,7 @@ from syndiff.report.words import table_text
 from syndiff.synthesis.engine import check_prompts, synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
 from syndiff.synthesis.inpainters.base import Inpainter
+from syndiff.synthesis.manifest import read_manifest
 from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.training.checkpoints import steps_done
 from syndiff.training.loop import check_machine
@@ -84,7 +85,7 @@ def run(
     >>> print(result.table)  # doctest: +ELLIPSIS
                           control ...
     """
-    settings, out = settings or load_settings(), Path(out)
+    settings, out = settings_or_default(settings), Path(out)
     job = _checked(Path(data), out, settings, split_method=split_method, seed=seed, fetch=True, progress=progress)
     with claimed_run(out, "run"), log_file(out / "log.txt"):
         job.begin()
@@ -126,7 +127,29 @@ def plan_run(data: Path, out: Path, *, settings: Settings, split_method: str, se
         f"three segmenters at {settings.model.image_size} pixels (control, real, real + synthetic), {training} each, "
         f"{torch.get_num_threads()} threads\n"
         f"{job.count} synthetic cases with {settings.synthesis.inpainter}{adaptation}\n"
+        f"{''.join(_there_already(out))}"
         f"nothing was written (dry run of {job.dataset.name})"
+    )
+
+
+def _there_already(out: Path) -> Iterator[str]:
+    """Lines on what an earlier `run` left in `out`, if it began: the same command does the rest."""
+    if not (out / "split.json").is_file():
+        return
+    yield f"already in {out}, and kept:\n"
+    for arm in (CONTROL, REAL, INPAINTER, BOTH):
+        if done := steps_done(out / arm):
+            yield f"  {arm}: {done:,} steps\n"
+    manifest = out / SYNTHETIC / "manifest.jsonl"
+    if manifest.is_file() and (accepted := sum(sample.accepted for sample in read_manifest(manifest))):
+        yield f"  {SYNTHETIC}: {accepted} accepted cases\n"
+    for path in sorted(out.glob("*/eval/*/summary.json")):
+        yield f"  {path.relative_to(out)}\n"
+    report = out / "report.html"
+    yield (
+        f"  {report.name}: the run is finished\n"
+        if report.is_file()
+        else "  no report yet: it would go on from there\n"
     )
 
 
@@ -254,7 +277,7 @@ class _Job:
             least=0,
             seed=self.seed,
             grammar=self.grammar,
-            gates=make_gates(settings, inpainter, self.dataset, self.split, out, segmenter),
+            gates=make_gates(settings, inpainter, self.dataset, self.split, out, segmenter, progress=self.progress),
             progress=self.progress,
         )
         log.info(f"{summary}\n{summary.table}\nto browse them: {build_synthesis_page(out)}")

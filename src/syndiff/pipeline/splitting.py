@@ -13,7 +13,7 @@ FILE = "split.json"
 log = logging.getLogger("syndiff")
 
 
-def split(data: Path | str, *, method: str = "auto", seed: int = 0) -> Split:
+def split(data: Path | str, *, method: str = "auto", seed: int = 0, progress: bool = True) -> Split:
     """Divide a dataset folder into training, validation and test cases; `write` keeps the split.
 
     `method` is auto (by group where groups are known), group, random, random-488 or pranet; the last two are leaky. The
@@ -24,24 +24,30 @@ def split(data: Path | str, *, method: str = "auto", seed: int = 0) -> Split:
     >>> set(split.train) & set(split.test)
     set()
     """
-    return make_split(open_checked(Path(data)), method=method, seed=seed)
+    return make_split(open_checked(Path(data), progress=progress), method=method, seed=seed)
 
 
 def find_split(
-    dataset: Dataset, given: Split | Path | str | None, out: Path, beside: Iterable[Path | str] = ()
+    dataset: Dataset,
+    given: Split | Path | str | None,
+    out: Path,
+    beside: Iterable[Path | str] = (),
+    *,
+    dry: bool = False,
 ) -> Split:
     """The split that what is made in `out` depends on, checked against the dataset.
 
     That is the one `given`; else the one that lies in `out`, from the same command before; else the one that a folder
     of `beside` was made with, such as an inpainter's run, if it is of this dataset; else the dataset's own: by group
-    where groups are known, seed 0. What was not given is said.
+    where groups are known, seed 0. What was not given is said; in a `dry` run only where it was found.
 
     Raises SyndiffError for a damaged split and for one that does not fit the dataset.
     """
     if given is None:
         found = next((path for path in _places(dataset, out, beside)), None)
         split = Split.read(found) if found else make_split(dataset)
-        log.info(f"{split}; {f'that of {found}' if found else f'kept as {out / FILE}'}")
+        if found or not dry:
+            log.info(f"{split}; {f'that of {found}' if found else f'to be kept as {out / FILE}'}")
     else:
         split = given if isinstance(given, Split) else Split.read(Path(given))
     split.check(dataset)

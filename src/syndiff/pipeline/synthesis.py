@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from syndiff.config.loading import load_settings
+from syndiff.config.loading import settings_or_default
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
 from syndiff.data.dataset import Dataset
@@ -19,6 +19,7 @@ from syndiff.synthesis.dry_run import dry_run
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
 from syndiff.synthesis.inpainters.base import Inpainter
+from syndiff.synthesis.inpainters.checks import check_parts
 from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.shards import WHOLE, Shard, merge_shards
 
@@ -39,21 +40,21 @@ def synthesize(
 
     Without a `split` it is that of the inpainter, else the dataset's own, by group where groups are known; it is kept
     in `out`. Without `settings` they are those of the preset compact. An `inpainter` of your own takes the place of the
-    one that the settings name.
+    one that the settings name; settings of that one are refused.
 
     A whole synthesis gets its page, synthesis.html, also where fewer than `count` cases were accepted: what it returns
     says how many. The attempts of a `shard` are united by `merge`.
 
-    Raises SyndiffError for an inpainter or a segmenter of a gate that may have seen held-out cases, for settings
-    without effect, for fewer than two cases or none with a place for a lesion, and for an `out` that was made with
-    other settings or by something else.
+    Raises SyndiffError for an inpainter or a segmenter of a gate that may have seen held-out cases, for an inpainter
+    that lacks a part or gives what is no picture, for settings without effect, for fewer than two cases or none with a
+    place for a lesion, and for an `out` that was made with other settings or by something else.
 
     >>> copy_paste = syndiff.load_settings("compact", values={"synthesis.inpainter": "copy_paste"})
     >>> syndiff.synthesize("my-polyps", "synthetic", count=3, settings=copy_paste).accepted
     3
     """
-    settings, out = settings or load_settings(), Path(out)
-    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, inpainter, seed=seed)
+    settings, out = settings_or_default(settings), Path(out)
+    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, inpainter, seed=seed, progress=progress)
     summary = synthesize_cases(
         dataset,
         split.train,
@@ -64,7 +65,7 @@ def synthesize(
         least=0 if shard == WHOLE else None,
         seed=seed,
         grammar=Grammar.for_dataset(dataset, settings.synthesis.prompts),
-        gates=make_gates(settings, inpainter, dataset, split, out, segmenter),
+        gates=make_gates(settings, inpainter, dataset, split, out, segmenter, progress=progress),
         shard=shard,
         progress=progress,
     )
@@ -85,8 +86,8 @@ def plan_synthesis(
     shard: Shard = WHOLE,
 ) -> str:
     """The first attempts of `synthesize`, and what it would take, in words; nothing is written."""
-    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, None, seed=seed)
-    return dry_run(
+    dataset, split, inpainter, segmenter = _ready(data, split, out, settings, None, seed=seed, dry=True)
+    shown = dry_run(
         dataset,
         split.train,
         inpainter,
@@ -97,10 +98,17 @@ def plan_synthesis(
         gates=make_gates(settings, inpainter, dataset, split, out, segmenter),
         shard=shard,
     )
+    return f"{split}\n{shown}"
 
 
 def merge(
-    shards: Sequence[Path | str], data: Path | str, out: Path | str, *, count: int, backgrounds: str = ""
+    shards: Sequence[Path | str],
+    data: Path | str,
+    out: Path | str,
+    *,
+    count: int,
+    backgrounds: str = "",
+    progress: bool = True,
 ) -> SynthesisSummary:
     """Unite shards into the folder that one synthesis without shards would have made, byte for byte, with its page.
 
@@ -115,7 +123,8 @@ def merge(
     >>> syndiff.merge(["part-1", "part-2"], "my-polyps", "merged", count=4).accepted
     4
     """
-    dataset, folders, out = open_checked(Path(data)), [Path(shard) for shard in shards], Path(out)
+    folders, out = [Path(shard) for shard in shards], Path(out)
+    dataset = open_checked(Path(data), progress=progress)
     check_shards(folders, dataset)
     summary = merge_shards(folders, out, dataset, count=count, least=0, backgrounds=backgrounds)
     if (kept := folders[0] / FILE).is_file():
@@ -132,13 +141,17 @@ def _ready(
     own: Inpainter | None,
     *,
     seed: int,
+    dry: bool = False,
+    progress: bool = True,
 ) -> tuple[Dataset, Split, Inpainter, Path | None]:
     """What a synthesis works with, the segmenter of its gate at the end, once nothing can be refused any more."""
-    check_use(settings, "synthesize")
-    dataset = open_checked(Path(data))
-    split = find_split(dataset, given, out, beside=(settings.synthesis.model, settings.gates.segmenter))
-    inpainter = own or make_inpainter(settings)
-    if own:
+    check_use(settings, "synthesize", None if own is None else "synthesize with an inpainter of your own")
+    if own is not None:
+        check_parts(own)
+    dataset = open_checked(Path(data), progress=progress)
+    split = find_split(dataset, given, out, beside=(settings.synthesis.model, settings.gates.segmenter), dry=dry)
+    inpainter = make_inpainter(settings) if own is None else own
+    if own is not None:
         refuse_held_out(f"the inpainter {own.name}", own.seen, dataset, split)
     else:
         check_inpainter(settings, split, dataset)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from syndiff.config.loading import load_settings
+from syndiff.config.loading import settings_or_default
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
 from syndiff.data.dataset import Dataset
@@ -169,8 +169,8 @@ def train(
     >>> trained.checkpoint.parent.name
     'checkpoints'
     """
-    settings, out = settings or load_settings(), Path(out)
-    dataset, split, sources = _sources(data, split, out, synthetic, settings)
+    settings, out = settings_or_default(settings), Path(out)
+    dataset, split, sources = _sources(data, split, out, synthetic, settings, progress=progress)
     check_segmenters(settings, [settings.model.kind], fetch=True)
     size = settings.model.image_size
     best = train_segmenter(
@@ -191,7 +191,7 @@ def plan_training(
     data: Path, out: Path, *, split: Split | Path | None, synthetic: Path | None, settings: Settings
 ) -> str:
     """What `train` would do, take and fetch, in words; nothing is written or downloaded."""
-    _, found, sources = _sources(data, split, out, synthetic, settings)
+    _, found, sources = _sources(data, split, out, synthetic, settings, dry=True)
     cases = sum(len(ids) for _, ids in sources)
     plan = training_plan(settings.model, settings.training, cases)
     return f"{found}\n{cases} cases to train on\n{plan}\n\nnothing was written or downloaded"
@@ -203,6 +203,9 @@ def _sources(
     out: Path,
     synthetic: Path | str | None,
     settings: Settings,
+    *,
+    dry: bool = False,
+    progress: bool = True,
 ) -> tuple[Dataset, Split, list[tuple[Dataset, Sequence[str]]]]:
     """The dataset, its split, and the cases to train on, once none of them can be refused any more."""
     kind = settings.model.kind
@@ -212,8 +215,8 @@ def _sources(
         None if synthetic else "train without --synthetic",
         None if kind == "diffusion" else f"train with model.kind={kind}",
     )
-    dataset = open_checked(Path(data))
-    split = find_split(dataset, given, out, beside=[synthetic] if synthetic else [])
+    dataset = open_checked(Path(data), progress=progress)
+    split = find_split(dataset, given, out, beside=[synthetic] if synthetic else [], dry=dry)
     sources: list[tuple[Dataset, Sequence[str]]] = [(dataset, split.train)]
     if synthetic:
         added = open_synthetic(Path(synthetic), split, dataset)

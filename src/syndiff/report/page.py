@@ -149,7 +149,7 @@ def _samples(content: Content) -> list[Card]:
         image, mask = content.synthesis.dataset.load(content.synthesis.dataset[sample.id])
         picture, width, height = figures.picture(image)
         cards.append(
-            Card(sample.id, None, picture, width, height, figures.contour_path(mask), prompt=sample.prompt or "")
+            Card(sample.id, None, picture, width, height, figures.contour_path(mask), prompt=sample.told or "")
         )
     return cards
 

@@ -37,7 +37,7 @@ class _SampleCard:
     id: str
     reason: str | None
     detail: str | None
-    prompt: str | None
+    words: str | None
     origin: str
     scores: str
     filters: tuple[int, ...]
@@ -60,8 +60,9 @@ def build_synthesis_page(folder: Path) -> Path:
     manifest = folder / "manifest.jsonl"
     if not manifest.is_file():
         raise SyndiffError(f"{folder} holds no manifest.jsonl; make it with `syndiff synthesize`.")
-    reasons, inpainter = Counter[str](), ""
+    reasons, inpainter, measured = Counter[str](), "", False
     for sample in read_manifest(manifest):
+        measured |= sample.caption is not None
         reasons[sample.reason or ""] += 1
         inpainter = sample.backend["name"]
     numbers = {reason: number for number, reason in enumerate(sorted(filter(None, reasons)), 3)}
@@ -77,6 +78,7 @@ def build_synthesis_page(folder: Path) -> Path:
             accepted=accepted,
             attempts=attempts,
             inpainter=inpainter,
+            measured=measured,
             filters=filters,
             cards=_cards(folder, numbers),
         )
@@ -93,7 +95,7 @@ def _cards(folder: Path, numbers: Mapping[str, int]) -> Iterator[_SampleCard]:
             id=sample.id,
             reason=sample.reason,
             detail=sample.detail,
-            prompt=sample.prompt,
+            words=sample.told,
             origin=_origin(sample),
             scores=", ".join(f"{name} {_words(value)}" for name, value in sample.gates.items()),
             filters=(2, numbers[sample.reason]) if sample.reason else (1,),

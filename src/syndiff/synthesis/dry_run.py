@@ -44,6 +44,7 @@ def dry_run(
     )
     check_prompts(grammar, inpainter)
     size = inpainter.capabilities.batch_size
+    asked = "" if inpainter.capabilities.paints_from_text else f", which {inpainter.name} does not read"
     lines = []
     for position in range(_SHOWN):
         index = shard.attempt(position, size)
@@ -55,7 +56,8 @@ def dry_run(
         lines.append(
             f"attempt {index}: frame {placement.background.id}, lesion of {placement.lesion.id} over "
             f"{placement.lesion_mask.mean():.1%} of the frame at row {placement.row}, column {placement.column}\n"
-            f"  prompt: {plan.prompt.text}" + (f"\n  against: {plan.prompt.negative}" if plan.prompt.negative else "")
+            f"  prompt{asked}: {plan.prompt.text}"
+            + (f"\n  against: {plan.prompt.negative}" if plan.prompt.negative else "")
         )
     for _ in range(2):
         begin = time.perf_counter()

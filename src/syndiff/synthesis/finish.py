@@ -15,6 +15,7 @@ from syndiff.synthesis.sheet import comparison_sheet
 class SynthesisSummary:
     """What a synthetic dataset folder holds: samples accepted, attempts made, rejections by reason.
 
+    >>> copy_paste = syndiff.load_settings(values={"synthesis.inpainter": "copy_paste"})
     >>> summary = syndiff.synthesize("my-polyps", "synthetic", count=3, settings=copy_paste)
     >>> summary.accepted, summary.attempts - sum(summary.reasons.values())
     (3, 3)

@@ -42,7 +42,8 @@ class Sample:
 
     `group` is the background's and `mask_group` the lesion's; `seed` is the one the inpainter was given. `backend`
     holds name, model, revision, hash and the datasets learned from; `settings` every other setting of the run and
-    of the inpainter. `words` holds the prompt's word for each slot of the grammar. `placement` says how the lesion
+    of the inpainter. `words` holds the prompt's word for each slot of the grammar. `caption`
+    is what was measured on the picture where the inpainter does not follow the prompt. `placement` says how the lesion
     was moved (pixels, degrees), `removal` with which prompt and seed the frame's own lesions were painted over, if
     they were. An attempt that found no place for a lesion has no source, no prompt, no seed and no picture.
     `reason` says in a word or two why a sample was not accepted: the gate's name, or what failed technically.
@@ -57,6 +58,7 @@ class Sample:
     prompt: str | None = None
     negative_prompt: str | None = None
     words: dict[str, str] | None = None
+    caption: str | None = None
     seed: int | None = None
     placement: dict[str, Any] | None = None
     removal: dict[str, Any] | None = None
@@ -67,6 +69,11 @@ class Sample:
     reason: str | None
     detail: str | None = None
     versions: dict[str, str]
+
+    @property
+    def told(self) -> str | None:
+        """What the picture shows, in words: the prompt that was followed, or what was measured."""
+        return self.caption or self.prompt
 
     def setting(self, name: str) -> Any:
         """One of `settings`. Raises SyndiffError where the manifest does not tell it."""
@@ -93,6 +100,8 @@ _KINDS: Kinds = {
     "versions": dict,
 }
 """What a line of a manifest holds: the fields of `Sample`, checked by hand since there may be very many."""
+_CAPTION = "caption"
+"""It stands in a line only where there is one."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +189,8 @@ class SynthesisFolder:
         return next((p for p in (images / f"{sample.id}{e}" for e in (".png", ".tif")) if p.is_file()), None)
 
     def _record(self, sample: Sample) -> None:
-        append_json(self.manifest, vars(sample))
+        left_out = () if sample.caption else (_CAPTION,)
+        append_json(self.manifest, {name: value for name, value in vars(sample).items() if name not in left_out})
 
     @property
     def is_finished(self) -> bool:
@@ -199,15 +209,15 @@ class SynthesisFolder:
             )
 
     def _tables(self) -> dict[str, list[tuple[str, str | None]]]:
-        """The rows of captions.csv (the prompts) and, where all groups are known, groups.csv."""
+        """The rows of captions.csv (what the pictures show) and, where all groups are known, groups.csv."""
         accepted = [sample for sample in self if sample.accepted]
-        tables: dict[str, list[tuple[str, str | None]]] = {"caption": [(each.id, each.prompt) for each in accepted]}
+        tables: dict[str, list[tuple[str, str | None]]] = {"caption": [(each.id, each.told) for each in accepted]}
         if all(sample.group is not None for sample in accepted):
             tables["group"] = [(each.id, each.group) for each in accepted]
         return tables
 
     def finish(self, origin: Dataset, inpainter: str) -> None:
-        """Write groups.csv (when groups are known), captions.csv (the prompts) and, last, dataset.json."""
+        """Write groups.csv (when groups are known), captions.csv and, last, dataset.json."""
         for column, rows in self._tables().items():
             write_table(self.root / f"{column}s.csv", column, rows)
         description = {
@@ -245,8 +255,10 @@ def read_manifest(path: Path) -> Iterator[Sample]:
     """Read the samples of a manifest, in the order they were made; a damaged line is a SyndiffError."""
     for number, content in enumerate(read_objects(path, _KINDS, mend=_MEND), 1):
         where = f"{path}, line {number}"
-        if strange := sorted(content.keys() - _KINDS.keys()):
+        if strange := sorted(content.keys() - _KINDS.keys() - {_CAPTION}):
             raise SyndiffError(f"{where} holds {shown(strange[0])}, which this version does not know. {_MEND}")
+        if _CAPTION in content:
+            check_object(where, content, {_CAPTION: str}, mend=_MEND)
         if _index(content["id"]) is None:
             raise SyndiffError(f"{where}: id is {shown(content['id'])}, which no sample is called. {_MEND}")
         backend, settings = content["backend"], content["settings"]

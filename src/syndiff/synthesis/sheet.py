@@ -67,7 +67,7 @@ def _row(folder: SynthesisFolder, album: Album, sample: Sample) -> Image.Image:
     row = Image.new("RGB", (_WIDTH * len(tiles), tiles[0].height + _LABEL), "white")
     for i, tile in enumerate(tiles):
         row.paste(tile, (i * _WIDTH, 0))
-    words = f"{sample.id}: {sample.prompt}"
+    words = f"{sample.id}: {sample.told}"
     font = _font()
     while font.getlength(words) > row.width - 8:
         words = words[: -max(2, len(words) // 20)].rstrip("… ") + "…"

@@ -1,6 +1,5 @@
 """What an attempt is: planned from the seed and its index, painted in a batch, judged."""
 
-import importlib.metadata
 import json
 import logging
 import platform
@@ -23,6 +22,13 @@ from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.gates.region import GateInput
 from syndiff.synthesis.grain import match_grain
 from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
+from syndiff.synthesis.inpainters.checks import (
+    check_abilities,
+    check_paintings,
+    check_parts,
+    described,
+    versions_of,
+)
 from syndiff.synthesis.manifest import Pictures, Sample, flat, sample_id
 from syndiff.synthesis.placement.places import Places
 from syndiff.synthesis.placement.placing import Placement, PlacementRules
@@ -63,12 +69,9 @@ class Studio:
     ) -> None:
         if not seed >= 0:
             raise SyndiffError(f"seed is {seed}; expected 0 or more.")
+        check_parts(inpainter)
+        check_abilities(inpainter, synthesis)
         can = inpainter.capabilities
-        if synthesis.background_lesion != "keep" and not can.paints_from_text:
-            raise SyndiffError(
-                f"background_lesion is {synthesis.background_lesion!r}, but {inpainter.name} moves real lesions and "
-                "paints nothing from text; set it to keep, or choose an inpainter that paints from text."
-            )
         self.places = Places(
             dataset,
             case_ids,
@@ -81,7 +84,7 @@ class Studio:
         self.album = self.places.album
         self.dataset, self.inpainter, self.synthesis, self.seed = dataset, inpainter, synthesis, seed
         self.grammar, self.gates = grammar, gates
-        backend = inpainter.describe()
+        backend = described(inpainter)
         settings = {
             "seed": seed,
             "sources": dataset.fingerprint_of(self.album.cases),
@@ -98,9 +101,7 @@ class Studio:
         }
         # through JSON once, so that they compare equal to what a manifest gives back
         self.backend, self.settings = json.loads(json.dumps((backend, settings)))
-        libraries = sorted({*_LIBRARIES, *can.libraries})
-        self.versions = {library: importlib.metadata.version(library) for library in libraries}
-        self.versions["python"] = platform.python_version()
+        self.versions = {**versions_of(inpainter, _LIBRARIES), "python": platform.python_version()}
 
     @property
     def seen(self) -> Seen:
@@ -214,14 +215,8 @@ class Studio:
 
     def _ask(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
         paintings = self.inpainter.inpaint(requests) if requests else []
-        found = [painted.shape for painted in paintings]
-        expected = [request.image.shape for request in requests]
-        if found != expected:
-            raise SyndiffError(
-                f"The inpainter {self.inpainter.name} returned pictures of shape {found} for frames of "
-                f"{expected}; it must return one picture of the frame's size for each request."
-            )
-        return paintings
+        check_paintings(self.inpainter, requests, paintings)
+        return list(paintings)
 
     def _judge(self, plan: Plan, painted: NDArray[np.float32], removal_failed: str | None) -> tuple[Sample, Pictures]:
         placement, removal = plan.placement, None
@@ -229,7 +224,9 @@ class Studio:
         scores, reason = inpainting_failure(placement.image, painted, placement.inpaint_mask)
         if removal_failed:
             reason = f"removing the frame's lesion: {removal_failed}"
-        detail = None
+        detail = caption = None
+        if not self.inpainter.capabilities.paints_from_text:  # the prompt says nothing of it
+            caption = self.grammar.caption(image, placement.lesion_mask, placement.label).text
         if self.gates and reason is None:
             verdicts = self.gates.judge(
                 GateInput(
@@ -238,7 +235,7 @@ class Studio:
                     lesion_mask=placement.lesion_mask,
                     inpaint_mask=placement.inpaint_mask,
                     seen=placement.view,
-                    prompt=plan.prompt.text,
+                    prompt=caption or plan.prompt.text,
                     case_id=sample_id(plan.index),
                 )
             )
@@ -259,6 +256,7 @@ class Studio:
             prompt=plan.prompt.text,
             negative_prompt=plan.prompt.negative,
             words=plan.prompt.words,
+            caption=caption,
             seed=plan.seed,
             placement=placement.describe(),
             removal=removal,

@@ -4,6 +4,7 @@
 pointers move: the newest one is always as good to go on from as the one that `last` names.
 """
 
+import contextlib
 import logging
 import re
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from syndiff.documents import Kinds, check_object, read_object
-from syndiff.errors import SyndiffError, shown
+from syndiff.errors import SyndiffError, listed, shown
 from syndiff.files import write_json, write_text
 from syndiff.models.stored import DESCRIPTION, WEIGHTS, read_description, write_model
 
@@ -117,11 +118,25 @@ def best_checkpoint(run: Path) -> Path:
     """The best checkpoint of a training. Raises SyndiffError where there is none."""
     checkpoint = find_checkpoint(run, "best")
     if checkpoint is None:
-        raise SyndiffError(
-            f"{run} holds no trained model (no checkpoints/best); give a run folder of `syndiff train` or one arm of "
-            "`syndiff run`."
-        )
+        mend = "give a run folder of `syndiff train` or one arm of `syndiff run`"
+        if arms := _segmenters_in(run):
+            mend = (
+                f"it is the folder of a whole run, whose models are {listed(arms)}: give one, such as {run / arms[0]}"
+            )
+        raise SyndiffError(f"{run} holds no trained model (no checkpoints/best); {mend}.")
     return checkpoint
+
+
+def _segmenters_in(run: Path) -> list[str]:
+    """Names of the folders in `run` that hold a trained segmenter; an inpainter is none."""
+    found = []
+    for path in sorted(run.glob("*/checkpoints/best")):
+        arm = path.parents[1]
+        with contextlib.suppress(SyndiffError):  # a damaged one is told when it is given
+            checkpoint = find_checkpoint(arm, "best")
+            if checkpoint and "postprocessing" in read_description(checkpoint, {}):
+                found.append(arm.name)
+    return found
 
 
 def score_of(checkpoint: Path) -> float:

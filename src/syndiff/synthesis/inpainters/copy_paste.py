@@ -24,7 +24,7 @@ class CopyPaste:
     """
 
     name = "copy_paste"
-    capabilities = Capabilities(margin=0.25, copies=True, paints_from_text=False, libraries=("scipy",))
+    capabilities = Capabilities(margin=0.25, copies=True, libraries=("scipy",))
 
     def check_prompt(self, text: str) -> None:
         """Any prompt will do: it is recorded, not read."""

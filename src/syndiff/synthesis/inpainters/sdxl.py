@@ -53,7 +53,7 @@ class Sdxl:
     def capabilities(self) -> Capabilities:
         """It paints the label alone, from text."""
         libraries = ("diffusers", "scipy", "torch", "transformers", *(("peft",) if self.settings.loras else ()))
-        return Capabilities(batch_size=self.settings.batch_size, libraries=libraries)
+        return Capabilities(batch_size=self.settings.batch_size, paints_from_text=True, libraries=libraries)
 
     def check_prompt(self, text: str) -> None:
         """Raise SyndiffError when a text encoder would cut the end off `text`; loads the tokenizers only."""

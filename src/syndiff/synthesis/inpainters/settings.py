@@ -43,6 +43,7 @@ class CompactSettings(Section):
             margin=margin,
             batch_size=self.batch_size,
             copies=self.detail == "real",
+            paints_from_text=True,
             # not where it keeps something of what is there: of an old lesion beside the new shape that would remain
             reads_lesion_mask=self.strength == 1 and self.detail == "painted",
             reads_captions=True,
