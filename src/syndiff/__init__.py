@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from syndiff.data.splits import Split
     from syndiff.errors import SyndiffError
     from syndiff.inference.predict import Predicted, load, predict
+    from syndiff.models.calibration import Calibration
     from syndiff.models.predictor import Prediction
     from syndiff.phantom.folder import write_phantom
     from syndiff.pipeline.adaptation import Adapted, adapt
+    from syndiff.pipeline.calibration import calibrate
     from syndiff.pipeline.evaluation import Evaluation, evaluate
     from syndiff.pipeline.run import RunResult, run
     from syndiff.pipeline.splitting import split
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Adapted",
+    "Calibration",
     "Case",
     "Dataset",
     "Evaluation",
@@ -45,6 +48,7 @@ __all__ = [
     "SynthesisSummary",
     "Trained",
     "adapt",
+    "calibrate",
     "evaluate",
     "load",
     "load_settings",
@@ -64,9 +68,11 @@ _HOMES = {
     "syndiff.data.splits": ("Split",),
     "syndiff.errors": ("SyndiffError",),
     "syndiff.inference.predict": ("Predicted", "load", "predict"),
+    "syndiff.models.calibration": ("Calibration",),
     "syndiff.models.predictor": ("Prediction",),
     "syndiff.phantom.folder": ("write_phantom",),
     "syndiff.pipeline.adaptation": ("Adapted", "adapt"),
+    "syndiff.pipeline.calibration": ("calibrate",),
     "syndiff.pipeline.evaluation": ("Evaluation", "evaluate"),
     "syndiff.pipeline.run": ("RunResult", "run"),
     "syndiff.pipeline.splitting": ("split",),
