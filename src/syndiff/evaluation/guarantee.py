@@ -180,7 +180,8 @@ def check_enough(groups: int, goal: Goal) -> None:
         )
     if groups >= needed:
         return
-    found = f"These cases come from {groups} patients (groups) with a lesion; {needed} are needed {said}."
+    there = "1 patient (group)" if groups == 1 else f"{groups} patients (groups)"
+    found = f"These cases come from {there} with a lesion; {needed} are needed {said}."
     if not groups:
         raise SyndiffError(f"{found} Take cases with a lesion.")
     least = math.ceil(Fraction(1000, groups + 1)) / 1000
