@@ -189,7 +189,7 @@ def check_enough(groups: int, goal: Goal) -> None:
         mend = f"or a larger share: --miss {least:g} is the least that {groups} allow"
     else:
         miss = max(goal.miss, least)
-        mend = f"or make the weaker statement on the average that {groups} allow: --average --miss {miss:g}"
+        mend = f"or make the weaker statement on the average that {groups} allow at best: --average --miss {miss:g}"
     raise SyndiffError(f"{found} Take cases of more patients, {mend}.")
 
 
@@ -252,10 +252,10 @@ def _too_wide(frames: Sequence[FrameCurve], goal: Goal, levels: dict[str, int], 
             "are allowed"
         )
         worst = min(frame.case for frame in frames if frame.lesion and frame_level(frame, goal.miss) < 0)
-    fewer = "" if failures is None else ", or a smaller --coverage"
+    more = "take cases of more patients, or promise less: a larger --miss"
+    mend = f"{more}, or a smaller --coverage" if failures is not None else more
     return SyndiffError(
         "No wide contour can keep this promise: even one that takes in every pixel with a probability above "
         f"{MIN_THRESHOLD:g} misses {found} (such as case {worst}). A lower threshold takes in plain background. Look "
-        "at these cases, whether they are annotated rightly; else train a better model, or promise less: a larger "
-        f"--miss{fewer}."
+        f"at these cases, whether they are annotated rightly; else train a better model, {mend}."
     )
