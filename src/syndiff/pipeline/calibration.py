@@ -61,6 +61,7 @@ def calibrate(
         raise SyndiffError("--coverage and --confidence have no effect with --average; leave them out.")
     goal = Goal(miss) if average else Goal(miss, _or(coverage, 0.9), _or(confidence, 0.9))
     run, dataset = Path(run), open_checked(Path(data), progress=progress)
+    best_checkpoint(run)  # or a sentence, before anything else is asked of the folder
     split = Split.read(run / "split.json")
     cases = calibration_cases(run, split, dataset, external=external)
     group_of = _groups(dataset, cases, group_per_case=group_per_case)
