@@ -8,24 +8,31 @@ is assumed. A half of 1000 cases is checked on the other half, which is a sample
 """
 
 import argparse
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binomtest, hypergeom
 
 from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.guarantee import (
+    THRESHOLDS,
     FrameCurve,
     Goal,
+    allowed_failures,
     check_enough,
-    choose,
     group_levels,
     group_losses,
+    level_of_groups,
+    level_on_average,
 )
 from syndiff.files import sha256, write_json
 from syndiff.models.prediction import SegmenterPredictor
@@ -51,46 +58,122 @@ def quantiles(values: Sequence[float]) -> dict[str, float] | None:
     return {"mean": float(np.mean(values)), "p5": float(low), "p50": float(middle), "p95": float(high)}
 
 
-def check(
-    frames: Sequence[FrameCurve], goal: Goal, number: int, draws: int, generator: np.random.Generator
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Cases:
+    """All frames as arrays: areas (frames, thresholds), pixels and groups; and of the groups with a lesion levels
+    by what may be missed, and losses (groups, thresholds)."""
+
+    frames: Sequence[FrameCurve]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Groups with a lesion, in the order of levels and losses."""
+        return list(group_levels(self.frames, 0.1))
+
+    @cached_property
+    def losses(self) -> NDArray[np.float64]:
+        """Share missed (groups, thresholds)."""
+        return group_losses(self.frames)
+
+    @cached_property
+    def extra(self) -> NDArray[np.float64]:
+        """Pixels added to the mask (frames, thresholds)."""
+        area = np.array([frame.area for frame in self.frames], np.float64)
+        return area - area[:, -1:]
+
+    @cached_property
+    def mask(self) -> NDArray[np.float64]:
+        """Pixels of each mask (frames,)."""
+        return np.array([frame.area[-1] for frame in self.frames], np.float64)
+
+    @cached_property
+    def width(self) -> NDArray[np.float64]:
+        """Share of its frame that is added (frames, thresholds)."""
+        return self.extra / np.array([[frame.pixels] for frame in self.frames])
+
+    @cached_property
+    def place(self) -> NDArray[np.int64]:
+        """For each frame the place of its group among `names`; -1 for one without a lesion."""
+        places = {name: number for number, name in enumerate(self.names)}
+        return np.array([places.get(frame.group, -1) for frame in self.frames])
+
+
+def check(cases: Cases, goal: Goal, number: int, draws: int, generator: np.random.Generator) -> dict[str, Any]:
     """Calibrate on `number` groups drawn at random, check on all others, `draws` times."""
-    groups = sorted({frame.group for frame in frames})
-    levels, losses = group_levels(frames, goal.miss), group_losses(frames)
-    names = list(levels)  # groups with a lesion, in the order of the losses
+    levels = np.array(list(group_levels(cases.frames, goal.miss).values()))
+    failures = (
+        None
+        if goal.coverage is None or goal.confidence is None
+        else allowed_failures(number, coverage=goal.coverage, confidence=goal.confidence)
+    )
     found: dict[str, list[float]] = {"achieved": [], "threshold": [], "extra_of_frame": [], "extra_of_mask": []}
-    refused = 0
     for _ in range(draws):
-        drawn = {str(name) for name in generator.choice(groups, number, replace=False)}
-        try:
-            choice = choose([frame for frame in frames if frame.group in drawn], goal)
-        except SyndiffError:
-            refused += 1
+        fresh = np.ones(len(levels), np.bool_)
+        fresh[generator.choice(len(levels), number, replace=False)] = False
+        if failures is None:
+            level = level_on_average(cases.losses[~fresh], goal.miss)
+            achieved = cases.losses[fresh, level].mean()
+        else:
+            level = level_of_groups(levels[~fresh], failures)
+            achieved = (levels[fresh] >= level).mean()
+        if level < 0:
             continue
-        fresh: NDArray[np.bool_] = np.array([name not in drawn for name in names])
-        reached = np.array(list(levels.values())) >= choice.level
-        found["achieved"].append(float((losses[fresh, choice.level] if goal.on_average else reached[fresh]).mean()))
-        found["threshold"].append(choice.threshold)
-        rest = [frame for frame in frames if frame.group not in drawn]
-        extra = np.array([frame.area[choice.level] - frame.area[-1] for frame in rest])
-        found["extra_of_frame"].append(float(np.mean(extra / [frame.pixels for frame in rest])))
-        found["extra_of_mask"].append(float(extra.sum() / sum(frame.area[-1] for frame in rest)))
-    kept = goal.miss if goal.on_average else goal.coverage or 0
-    met = [value <= kept if goal.on_average else value >= kept for value in found["achieved"]]
-    named = "share_missed" if goal.on_average else "coverage"
+        rest = np.append(fresh, True)[cases.place]  # the last is of frames without a lesion
+        found["achieved"].append(float(achieved))
+        found["threshold"].append(float(THRESHOLDS[level]))
+        found["extra_of_frame"].append(float(cases.width[rest, level].mean()))
+        found["extra_of_mask"].append(float(cases.extra[rest, level].sum() / cases.mask[rest].sum()))
+    made = found.pop("achieved")
+    if goal.coverage is None or failures is None:
+        told = {"share_missed_on_the_others": quantiles(made), "the_same_with_refused_as_0": sum(made) / draws}
+    else:
+        broken = sum(value < goal.coverage for value in made)
+        others = len(levels) - number
+        below = int((1 - goal.coverage) * others + 1e-9)  # so many of the others may fail
+        expected = hypergeom(len(levels), number, below + failures + 1).sf(failures)
+        told = {
+            "coverage_on_the_others": quantiles(made),
+            "expected_not_broken_without_ties_or_refusals": float(expected),
+            "promise_not_broken": kept(draws - broken, draws),
+            "promise_kept_where_one_was_made": 1 - broken / len(made) if made else None,
+        }
     return {
         "calibration_groups": number,
         "draws": draws,
-        "refused_as_too_wide": refused,
-        "draws_that_kept_the_promise": sum(met) if not goal.on_average else None,
-        f"{named}_on_the_others": quantiles(found.pop("achieved")),
+        "refused": 1 - len(made) / draws,
+        **told,
         **{name: quantiles(values) for name, values in found.items()},
     }
 
 
+def kept(successes: int, number: int) -> dict[str, float]:
+    """A share with its 95 % interval (Clopper and Pearson)."""
+    interval = binomtest(successes, number).proportion_ci(0.95)
+    return {"share": successes / number, "low": float(interval.low), "high": float(interval.high)}
+
+
+def curves(kept_in: Path | None, predict: Callable[[], list[FrameCurve]]) -> list[FrameCurve]:
+    """The curves that an earlier call has kept, else those of `predict`, which are kept."""
+    if kept_in is None or not kept_in.is_file():
+        frames = predict()
+        if kept_in is not None:
+            kept_in.parent.mkdir(parents=True, exist_ok=True)
+            columns = {
+                item.name: np.array([getattr(frame, item.name) for frame in frames]) for item in fields(FrameCurve)
+            }
+            np.savez(kept_in, **columns)  # type: ignore[arg-type]
+        return frames
+    with np.load(kept_in) as columns:
+        rows = zip(*(columns[item.name] for item in fields(FrameCurve)), strict=True)
+        return [
+            FrameCurve(str(case), str(group), int(p), int(le), missed, area)
+            for case, group, p, le, missed, area in rows
+        ]
+
+
 def checked(frames: Sequence[FrameCurve], numbers: Sequence[int], draws: int) -> dict[str, Any]:
     """How the mask does without a guarantee, and every goal that the numbers of groups allow."""
-    generator = np.random.default_rng(0)
+    generator, cases = np.random.default_rng(0), Cases(frames)
     goals: dict[str, list[dict[str, Any]]] = {}
     for name, goal in GOALS.items():
         goals[name] = []
@@ -99,7 +182,7 @@ def checked(frames: Sequence[FrameCurve], numbers: Sequence[int], draws: int) ->
                 check_enough(number, goal)
             except SyndiffError:
                 continue
-            goals[name].append(check(frames, goal, number, draws, generator))
+            goals[name].append(check(cases, goal, number, draws, generator))
     levels = np.array(list(group_levels(frames, 0.1).values()))
     losses = group_losses(frames)
     mask = sum(int(frame.area[-1]) for frame in frames)
@@ -120,7 +203,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="run folder of a segmenter")
     parser.add_argument("--data", type=Path, required=True, help="dataset that it has not seen")
     parser.add_argument("--numbers", nargs="+", type=int, default=[22, 50, 100, 500], help="calibration groups")
-    parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--draws", type=int, default=200, help="calibrations of each kind")
+    parser.add_argument("--curves", type=Path, help="folder that keeps what the predictions amount to")
     parser.add_argument("--tta", nargs="+", type=int, default=[1, 8], help="views of an image")
     parser.add_argument("--out", type=Path, help="the JSON file to write")
     options = parser.parse_args()
@@ -138,7 +222,11 @@ def main() -> None:
     }
     for views in options.tta:
         predictor = SegmenterPredictor.load(checkpoint, name=options.run.name, tta=views)
-        frames = frame_curves(predictor, dataset, {case: dataset[case].group or case for case in cases})
+        group_of = {case: dataset[case].group or case for case in cases}
+        frames = curves(
+            options.curves and options.curves / f"{views}-views.npz",
+            functools.partial(frame_curves, predictor, dataset, group_of),
+        )
         result["views"][views] = checked(frames, options.numbers, options.draws)
     print(json.dumps(result, indent=2))
     if options.out:

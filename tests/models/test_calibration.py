@@ -18,7 +18,7 @@ from syndiff.models.calibration import (
 )
 
 CALIBRATION = Calibration(
-    sentence=statement(groups=30, miss=0.1, coverage=0.9, confidence=0.9),
+    sentence=statement(groups=30, miss=0.1, coverage=0.9, confidence=0.9, group_per_case=False),
     threshold=0.137,
     kind="groups",
     miss=0.1,
@@ -104,13 +104,14 @@ def test_settings_of_inference_are_those_given_else_the_models_own() -> None:
 
 
 def test_the_sentences_say_what_holds() -> None:
-    assert statement(groups=30, miss=0.1, coverage=0.9, confidence=0.95) == (
+    assert statement(groups=30, miss=0.1, coverage=0.9, confidence=0.95, group_per_case=False) == (
         "With 95 % confidence, in at least 90 % of new patients like the 30 calibration patients, the wide contour "
         "misses at most 10 % of the lesion's pixels in every frame."
     )
-    assert statement(groups=12, miss=0.125, coverage=None, confidence=None).startswith("On average over new patients")
+    mean = statement(groups=12, miss=0.125, coverage=None, confidence=None, group_per_case=True)
+    assert mean.startswith("On average over new patients") and mean.endswith("One image a patient was assumed.")
     text = str(CALIBRATION)
     assert "above 0.137" in text and "adds 3.1 % of a frame" in text and "22 % of the masks' area" in text
     assert "not valid at another centre" in text and "61 cases of Kvasir-SEG are used up" in text
-    assert "One image a patient was assumed" in str(replace(CALIBRATION, group_per_case=True))
+    assert "Where patients have several images" in str(replace(CALIBRATION, group_per_case=True))
     assert "masks' area" not in str(replace(CALIBRATION, extra_of_mask=None))

@@ -87,7 +87,7 @@ class Calibration:
             [
                 self.sentence,
                 self.width,
-                "One image a patient was assumed: where patients have several, the sentence does not hold."
+                "Where patients have several images, it does not hold."
                 if self.group_per_case
                 else "A patient is a group of groups.csv here, and has about as many frames as those had.",
                 "It is not valid at another centre, for other patients or equipment, or with other settings.",
@@ -96,16 +96,20 @@ class Calibration:
         )
 
 
-def statement(*, groups: int, miss: float, coverage: float | None, confidence: float | None) -> str:
+def statement(
+    *, groups: int, miss: float, coverage: float | None, confidence: float | None, group_per_case: bool
+) -> str:
     """The sentence that a calibration makes true; on the average without coverage and confidence."""
+    assumed = " One image a patient was assumed." if group_per_case else ""
     if coverage is None:
         return (
             f"On average over new patients like the {groups} calibration patients, and over calibrations like this "
-            f"one, the wide contour misses at most {_percent(miss)} of the lesion's pixels of a frame."
+            f"one, the wide contour misses at most {_percent(miss)} of the lesion's pixels of a frame.{assumed}"
         )
     return (
         f"With {_percent(confidence)} confidence, in at least {_percent(coverage)} of new patients like the {groups} "
-        f"calibration patients, the wide contour misses at most {_percent(miss)} of the lesion's pixels in every frame."
+        f"calibration patients, the wide contour misses at most {_percent(miss)} of the lesion's pixels in every "
+        f"frame.{assumed}"
     )
 
 

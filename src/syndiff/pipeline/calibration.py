@@ -90,12 +90,18 @@ def calibrate(
 
 
 def _calibration(
-    goal: Goal, frames: Sequence[FrameCurve], inference: Mapping[str, int | None], **about: Any
+    goal: Goal, frames: Sequence[FrameCurve], inference: Mapping[str, int | None], *, group_per_case: bool, **about: Any
 ) -> Calibration:
     """What the frames allow to say; `about` are fields of `Calibration` that do not depend on them."""
     choice = choose(frames, goal)
     return Calibration(
-        sentence=statement(groups=choice.groups, miss=goal.miss, coverage=goal.coverage, confidence=goal.confidence),
+        sentence=statement(
+            groups=choice.groups,
+            miss=goal.miss,
+            coverage=goal.coverage,
+            confidence=goal.confidence,
+            group_per_case=group_per_case,
+        ),
         threshold=choice.threshold,
         kind="average" if goal.on_average else "groups",
         miss=goal.miss,
@@ -104,6 +110,7 @@ def _calibration(
         groups=choice.groups,
         frames=len(frames),
         failures=choice.failures,
+        group_per_case=group_per_case,
         extra_of_frame=choice.extra_of_frame,
         extra_of_mask=choice.extra_of_mask,
         timestep=inference["timestep"],
