@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from syndiff.inference.export import Exported, export
     from syndiff.inference.load import load
     from syndiff.inference.predict import Predicted, predict
+    from syndiff.models.calibration import Calibration
     from syndiff.models.predictor import Prediction
     from syndiff.phantom.folder import write_phantom
     from syndiff.pipeline.adaptation import Adapted, adapt
+    from syndiff.pipeline.calibration import calibrate
     from syndiff.pipeline.evaluation import Evaluation, evaluate
     from syndiff.pipeline.run import RunResult, run
     from syndiff.pipeline.splitting import split
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Adapted",
+    "Calibration",
     "Case",
     "Dataset",
     "Evaluation",
@@ -48,6 +51,7 @@ __all__ = [
     "SynthesisSummary",
     "Trained",
     "adapt",
+    "calibrate",
     "evaluate",
     "export",
     "load",
@@ -70,9 +74,11 @@ _HOMES = {
     "syndiff.inference.export": ("Exported", "export"),
     "syndiff.inference.load": ("load",),
     "syndiff.inference.predict": ("Predicted", "predict"),
+    "syndiff.models.calibration": ("Calibration",),
     "syndiff.models.predictor": ("Prediction",),
     "syndiff.phantom.folder": ("write_phantom",),
     "syndiff.pipeline.adaptation": ("Adapted", "adapt"),
+    "syndiff.pipeline.calibration": ("calibrate",),
     "syndiff.pipeline.evaluation": ("Evaluation", "evaluate"),
     "syndiff.pipeline.run": ("RunResult", "run"),
     "syndiff.pipeline.splitting": ("split",),

@@ -15,7 +15,7 @@ from syndiff.cli.common import check_seed
 from syndiff.cli.data import Data
 from syndiff.cli.interruption import Interruption, chosen_verb, stopped_sentence
 from syndiff.cli.jobs import Demo, Doctor, Run, ShowSettings
-from syndiff.cli.segmentation import Evaluate, Export, Predict, Train
+from syndiff.cli.segmentation import Calibrate, Evaluate, Export, Predict, Train
 from syndiff.cli.studies import Study
 from syndiff.cli.synthesis import Adapt, Merge, Synthesize
 from syndiff.errors import SyndiffError
@@ -32,6 +32,7 @@ Verb = (
     | Annotated[Merge, tyro.conf.subcommand("merge")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Study, tyro.conf.subcommand("study")]

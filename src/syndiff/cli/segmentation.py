@@ -1,4 +1,4 @@
-"""`syndiff train`, `evaluate` and `predict`: one segmenter."""
+"""`syndiff train`, `evaluate`, `calibrate` and `predict`: one segmenter."""
 
 import sys
 from dataclasses import dataclass
@@ -64,6 +64,61 @@ class Evaluate:
         from syndiff.pipeline.evaluation import evaluate
 
         found = evaluate(self.run_folder, self.data, external=self.external, tolerance=self.tolerance, seed=self.seed)
+        say(str(found))
+
+
+@dataclass(kw_only=True)
+class Calibrate:
+    """Find a wide contour with a guarantee, from patients that neither trained nor chose the model.
+
+    With --confidence, in at least --coverage of new patients, it misses at most --miss of the lesion's pixels in every
+    frame. It is stored beside the run's best weights. Decide what to promise before you look at the result.
+    """
+
+    run_folder: Annotated[Path, tyro.conf.arg(name="run")]
+    """Run folder of `syndiff train`, or one arm of `syndiff run`."""
+    data: Path
+    """Dataset folder: the run's own, whose test cases are taken, or with --external another one."""
+    external: bool = False
+    """Calibrate on all cases of a dataset that the run did not learn from, such as those of the centre where it is to
+    be used."""
+    miss: float = 0.1
+    """Share of the lesion's pixels that may be missed."""
+    coverage: float | None = None
+    """Share of new patients that are covered; 0.9 without --average."""
+    confidence: float | None = None
+    """Confidence in the statement; 0.9 without --average."""
+    average: bool = False
+    """Make the weaker statement on the mean over patients, which needs fewer of them."""
+    group_per_case: bool = False
+    """Take every case for another patient, where no groups.csv says more."""
+    timestep: int | None = None
+    """Timestep that sampling starts from; the default is the model's own. The guarantee holds for this one only."""
+    steps: int | None = None
+    """Denoising steps, likewise."""
+    tta: int | None = None
+    """Flips and quarter turns to average, 1, 2, 4 or 8, likewise."""
+    seed: int = 0
+    """Seed of the noise."""
+
+    def run(self) -> None:
+        """Calibrate and print what may be said."""
+        from syndiff.pipeline.calibration import calibrate
+
+        found = calibrate(
+            self.run_folder,
+            self.data,
+            external=self.external,
+            coverage=self.coverage,
+            confidence=self.confidence,
+            miss=self.miss,
+            average=self.average,
+            group_per_case=self.group_per_case,
+            timestep=self.timestep,
+            steps=self.steps,
+            tta=self.tta,
+            seed=self.seed,
+        )
         say(str(found))
 
 

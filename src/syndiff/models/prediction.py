@@ -14,6 +14,7 @@ from syndiff import __version__
 from syndiff.data.loading import CaseArrays
 from syndiff.data.resize import resize_image, restore_probability
 from syndiff.errors import SyndiffError, shown
+from syndiff.models.calibration import inference_settings, wide_threshold
 from syndiff.models.folding import fold_batch_norms
 from syndiff.models.hardware import channels_last, default_device
 from syndiff.models.network import SegmentationNetwork
@@ -151,10 +152,19 @@ class SegmenterPredictor(SquarePredictor):
         steps: int | None = None,
         tta: int | None = None,
     ) -> "SegmenterPredictor":
-        """The predictor of a checkpoint folder."""
+        """The predictor of a checkpoint folder, with the wide contour of one that was calibrated for these settings."""
         model, described = load_segmenter(checkpoint, timestep=timestep, steps=steps, tta=tta)
-        stored = described["model"]
-        return cls(model, stored["image_size"], name=name, seed=seed, tta=tta or stored["inference_tta"])
+        inference = inference_settings(described["model"], timestep=timestep, steps=steps, tta=tta)
+        return cls(
+            model,
+            described["model"]["image_size"],
+            name=name,
+            seed=seed,
+            tta=inference["tta"] or 1,
+            wide_threshold=wide_threshold(
+                described, checkpoint / DESCRIPTION, weights=described.get("sha256"), inference=inference
+            ),
+        )
 
     @torch.inference_mode()
     def members(self, image: NDArray, *, case_id: str, draws: int, tta: int) -> NDArray[np.float32]:

@@ -28,7 +28,8 @@ class Prediction:
     probability: HxW float32 in [0, 1].
     seconds: wall time of each stage in the order the stages ran, for example
         preprocess, encode, denoise, decode, postprocess.
-    wide: HxW bool, the wide contour of a calibrated model (`syndiff calibrate`); None for any other.
+    wide: HxW bool, the wide contour of a calibrated model (`syndiff calibrate`), which holds the mask; None for any
+        other, and where the answer started from another one's latents.
     disagreement: of the views of test-time augmentation, 1 - their mean Dice, in [0, 1]; None for a single view.
     latents: the clean mask latents (views, c, h', w') that the network estimated, without any value for a network
         without latents; the next frame of a video may start from them.
@@ -129,7 +130,7 @@ class Engine(Protocol):
 class SquarePredictor:
     """`Predictor` of any engine: resize to the model's square, segment its views, back to the image's own size.
 
-    threshold: the probability above which a pixel belongs to the wide contour; None for a model without a guarantee.
+    wide_threshold: the probability above which a pixel belongs to the wide contour; None without a guarantee.
     """
 
     def __init__(
@@ -173,7 +174,9 @@ class SquarePredictor:
             small = undo_views(answer.probability_bhw)
             probability = restore_probability(small.mean(0, dtype=np.float32), *image.shape[:2])
             mask = probability > np.float32(0.5)
-            wide = None if self.wide_threshold is None else mask | (probability > np.float32(self.wide_threshold))
+            wide = None
+            if self.wide_threshold is not None and start is None:  # it was calibrated on answers that start from noise
+                wide = mask | (probability > np.float32(self.wide_threshold))
         return Prediction(
             mask=mask,
             probability=probability,

@@ -11,6 +11,7 @@ and is judged on test cases. So nothing else that stands behind it may have seen
 | `check_synthetic_inpainter` | the same folder's inpainter | it may have learned from held-out cases |
 | `check_own_test` | a run, judged on its split's test cases | its split or its dataset is another one |
 | `check_external` | a run, judged on another dataset | it, or what stands behind it, has seen a picture there |
+| `calibration_cases` | a run, calibrated on either | the same, or its split lets a patient lie on both sides |
 | `check_shards` | shards, to be merged | their frames are not those of the dataset any more |
 
 A picture is known by its content (`syndiff.data.seen`), whatever its name, folder or lossless format. What was made
@@ -182,6 +183,15 @@ def check_own_test(run: Path, split: Split, dataset: Dataset) -> None:
 
     Test cases whose very picture is a training case as well are warned of.
     """
+    _check_own(run, split, dataset)
+    if known := (Seen.read(run) or Seen()).among(dataset, split.test):
+        log.warning(
+            f"{len(known)} of {len(split.test)} test cases are pictures that {run} has learned from as well "
+            f"(such as {known[0]}): its score is flattered. Remove the copies and split anew."
+        )
+
+
+def _check_own(run: Path, split: Split, dataset: Dataset) -> None:
     if dataset.name != split.dataset and dataset.fingerprint() != split.fingerprint:
         raise SyndiffError(
             f"{run} was trained on {split.dataset}, but {dataset.root} is {dataset.name}; to judge it on all cases of "
@@ -192,11 +202,6 @@ def check_own_test(run: Path, split: Split, dataset: Dataset) -> None:
         raise SyndiffError(
             f"{run / 'split.json'} is not the split that {run} was trained under (data.split in config.yaml); "
             "restore it."
-        )
-    if known := (Seen.read(run) or Seen()).among(dataset, split.test):
-        log.warning(
-            f"{len(known)} of {len(split.test)} test cases are pictures that {run} has learned from as well "
-            f"(such as {known[0]}): its score is flattered. Remove the copies and split anew."
         )
 
 
@@ -226,6 +231,35 @@ def check_external(run: Path, split: Split, dataset: Dataset) -> None:
             "it, or an inpainter behind its synthetic cases, was trained or chosen on them. Judge it on a dataset that "
             "nothing of it has seen, or on the test cases of its own split, without --external."
         )
+
+
+def calibration_cases(run: Path, split: Split, dataset: Dataset, *, external: bool) -> tuple[str, ...]:
+    """The cases of `dataset` to calibrate `run` on: its test cases, or all cases of another dataset.
+
+    Raises SyndiffError as `check_own_test` and `check_external` do, and for what a score would only be warned of: a
+    guarantee holds for nothing but patients that neither trained nor chose what it is on.
+    """
+    if external:
+        check_external(run, split, dataset)
+        if Seen.read(run) is None:
+            raise SyndiffError(
+                f"{run} holds no seen.json, so that it cannot be told whether it has seen cases of {dataset.root}, and "
+                "nothing can be guaranteed. Restore that file, or train again."
+            )
+        return tuple(case.id for case in dataset.cases)
+    _check_own(run, split, dataset)
+    if split.leaky:
+        raise SyndiffError(
+            f"{run} was trained under the split {split.method}, which lets frames of one patient lie on both sides: "
+            "its test cases are none that it has not met, and nothing can be guaranteed. Train under a split by group, "
+            "or calibrate on another dataset with --external."
+        )
+    if known := (Seen.read(run) or Seen()).among(dataset, split.test):
+        raise SyndiffError(
+            f"{len(known)} of {len(split.test)} test cases are pictures that {run} has learned from as well (such as "
+            f"{known[0]}), and nothing can be guaranteed. Remove the copies, split anew and train again."
+        )
+    return split.test
 
 
 def check_shards(shards: Sequence[Path], origin: Dataset) -> None:
