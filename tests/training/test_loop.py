@@ -1,8 +1,8 @@
 """The loop learns, stops when it must, and every setting has a say."""
 
 import json
-import re
 import math
+import re
 from dataclasses import fields, replace
 from typing import NamedTuple
 

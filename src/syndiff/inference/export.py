@@ -22,6 +22,7 @@ from syndiff.inference.engines import export_engine, slow_int8
 from syndiff.inference.exported import GRAPH, KIND, ExportCard, Schedule
 from syndiff.inference.load import EXPORT, checkpoint_of
 from syndiff.inference.quantisation import in_words, quantise
+from syndiff.models.calibration import KEY as CALIBRATION
 from syndiff.models.folding import fold_batch_norms
 from syndiff.models.network import SegmentationNetwork
 from syndiff.models.noise import case_noise
@@ -158,7 +159,7 @@ def _card(
         steps=settings.inference_steps if diffusion else 1,
         schedule=schedule if diffusion else None,
         tta=settings.inference_tta,
-        calibration=described.get("calibration"),
+        calibration=described.get(CALIBRATION),
         provenance=provenance,
     )
 

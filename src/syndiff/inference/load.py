@@ -10,8 +10,11 @@ from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.inference.engines import export_engine, slow_int8
-from syndiff.inference.exported import is_export, read_card
+from syndiff.inference.exported import DESCRIPTION as EXPORT_DESCRIPTION
+from syndiff.inference.exported import ExportCard, is_export, read_card
 from syndiff.inference.options import EngineName
+from syndiff.models.calibration import KEY as CALIBRATION
+from syndiff.models.calibration import wide_threshold
 from syndiff.models.predictor import SquarePredictor
 from syndiff.models.stored import DESCRIPTION, WEIGHTS
 from syndiff.training.checkpoints import best_checkpoint
@@ -67,8 +70,14 @@ def load(
             )
     if card.precision == "int8" and (sentence := slow_int8()):
         log.warning(sentence)
+    tta = tta or card.tta
     return SquarePredictor(
-        export_engine(chosen, folder, card), card.image_size, name=card.name, seed=seed, tta=tta or card.tta
+        export_engine(chosen, folder, card),
+        card.image_size,
+        name=card.name,
+        seed=seed,
+        tta=tta,
+        wide_threshold=_wide_threshold(run, folder, card, tta),
     )
 
 
@@ -104,6 +113,19 @@ def export_at_hand(run: Path) -> Path | None:
         log.info(f"{folder} is an export of other weights and is not used; renew it: syndiff export --run {run}")
         return None
     return folder
+
+
+def _wide_threshold(run: Path, folder: Path, card: ExportCard, tta: int) -> float | None:
+    """That of the run, which may have been calibrated after it was exported, else that of the export."""
+    if is_export(run):
+        origin = folder / EXPORT_DESCRIPTION
+        described = {} if card.calibration is None else {CALIBRATION: card.calibration}
+    else:
+        origin = checkpoint_of(run) / DESCRIPTION
+        described = read_object(origin, {})
+    steps = None if card.timestep is None else card.steps
+    inference = {"timestep": card.timestep, "steps": steps, "tta": tta}
+    return wide_threshold(described, origin, weights=card.weights, inference=inference)
 
 
 def _weights(checkpoint: Path) -> str:

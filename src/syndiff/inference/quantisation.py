@@ -43,7 +43,7 @@ def quantise(graph: Path, card: ExportCard, run: Path, data: Path, *, progress: 
     quantise_graph(before, graph, _inputs(card, dataset, split, progress=progress))
     dice = [_mean_dice(folder, card, dataset, split, progress=progress) for folder in (before.parent, graph.parent)]
     cost = {"cases": len(split.val), "dice_float32": dice[0], "dice_int8": dice[1], "images": _count(split)}
-    return replace(card, precision="int8", cost=cost)
+    return replace(card, precision="int8", cost=cost, calibration=None)  # its threshold holds for float32 alone
 
 
 def in_words(cost: dict) -> str:
