@@ -53,23 +53,55 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_parts(path: Path, parts: Iterable[bytes]) -> None:
     """Write the concatenation of `parts` as `write_bytes` does, holding one of them at a time in memory."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_file():
-        raise SyndiffError(f"{path} is {_what(path)}, no file, and is not written over; give another path.")
-    temporary = path.parent / _TEMPORARY.replace("*", secrets.token_hex(4))
+    growing = GrowingFile(path)
     try:
-        with temporary.open("xb") as file:
-            _lock_temporary(file)
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.replace(path)
+        for part in parts:
+            growing.file.write(part)
+        growing.finish()
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):  # None: a full disk, say
-            error.filename, error.filename2 = str(path), None  # the name that the user knows
+        growing.abandon()
+        growing.name_in(error)
         raise
+
+
+class GrowingFile:
+    """A file that is written bit by bit under a temporary name, and comes to `path` whole with `finish` or not at all.
+
+    file: open for reading and writing, at its start; a living writer's is not swept away (`sweep`).
+
+    Raises SyndiffError where `path` is a device, a pipe or another thing that is no file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise SyndiffError(f"{path} is {_what(path)}, no file, and is not written over; give another path.")
+        self.path = path
+        self._temporary = path.parent / _TEMPORARY.replace("*", secrets.token_hex(4))
+        try:
+            self.file: BinaryIO = self._temporary.open("x+b")
+        except OSError as error:
+            self.name_in(error)
+            raise
+        _lock_temporary(self.file)
+
+    def finish(self) -> None:
+        """Bring the file to its name, on the disk when this returns. Raises OSError; `abandon` it then."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self._temporary.replace(self.path)
+        self.file.close()
+
+    def abandon(self) -> None:
+        """Remove what was written."""
+        with contextlib.suppress(OSError):  # what a full disk keeps from being flushed
+            self.file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def name_in(self, error: BaseException) -> None:
+        """Let an OSError name the file that the user knows."""
+        if isinstance(error, OSError) and error.filename in (None, str(self._temporary)):  # None: a full disk, say
+            error.filename, error.filename2 = str(self.path), None
 
 
 def write_text(path: Path, text: str) -> None:

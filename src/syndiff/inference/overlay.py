@@ -1,0 +1,44 @@
+"""The contour of a mask drawn over its picture, for the eye."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+MASK_COLOUR = (255, 210, 31)
+"""Yellow: of the mask. With any colour vision it is told from `WIDE_COLOUR`, and both from mucosa."""
+
+WIDE_COLOUR = (86, 180, 233)
+"""Sky blue (Okabe and Ito): of the wide contour."""
+
+
+def draw_contours(
+    image: NDArray[np.uint8], mask: NDArray[np.bool_], colour: tuple[int, int, int], width: int | None = None
+) -> NDArray[np.uint8]:
+    """A copy of `image` (HxWx3) with a line of `colour` along the border of `mask` (HxW), half inside, half outside.
+
+    `width` is that of the line in pixels, 1 or more; None takes `line_width`. The edge of the picture closes a
+    contour, so that no mask is without one, and a mask without any pixel gives the picture as it is.
+    """
+    width = line_width(*mask.shape) if width is None else width
+    drawn = image.copy()
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if rows.size:
+        around = width // 2
+        top, left = max(0, rows[0] - around), max(0, columns[0] - around)
+        window = slice(top, rows[-1] + around + 1), slice(left, columns[-1] + around + 1)
+        inside = mask[window]
+        line = _grown(inside, around, beyond=False) & _grown(~inside, width - around, beyond=True)
+        drawn[window][line] = colour
+    return drawn
+
+
+def line_width(height: int, width: int) -> int:
+    """Pixels that a line takes in a picture of this size: 2 up to 600 rows, 4 or 5 in full HD."""
+    return max(2, round(min(height, width) / 240))
+
+
+def _grown(mask: NDArray[np.bool_], by: int, *, beyond: bool) -> NDArray[np.bool_]:
+    """`mask` and all within `by` pixels in either direction; `beyond` says what lies outside of the array."""
+    padded = np.pad(mask, by, constant_values=beyond)
+    height, width = mask.shape
+    across = np.logical_or.reduce([padded[:, shift : shift + width] for shift in range(2 * by + 1)])
+    return np.logical_or.reduce([across[shift : shift + height] for shift in range(2 * by + 1)])
