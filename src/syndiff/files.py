@@ -55,12 +55,12 @@ def write_parts(path: Path, parts: Iterable[bytes]) -> None:
     """Write the concatenation of `parts` as `write_bytes` does, holding one of them at a time in memory."""
     growing = GrowingFile(path)
     try:
-        for part in parts:
-            growing.file.write(part)
-        growing.finish()
-    except BaseException as error:
+        with growing.named():
+            for part in parts:
+                growing.file.write(part)
+            growing.finish()
+    except BaseException:
         growing.abandon()
-        growing.name_in(error)
         raise
 
 
@@ -78,11 +78,8 @@ class GrowingFile:
             raise SyndiffError(f"{path} is {_what(path)}, no file, and is not written over; give another path.")
         self.path = path
         self._temporary = path.parent / _TEMPORARY.replace("*", secrets.token_hex(4))
-        try:
+        with self.named():
             self.file: BinaryIO = self._temporary.open("x+b")
-        except OSError as error:
-            self.name_in(error)
-            raise
         _lock_temporary(self.file)
 
     def finish(self) -> None:
@@ -98,10 +95,15 @@ class GrowingFile:
             self.file.close()
         self._temporary.unlink(missing_ok=True)
 
-    def name_in(self, error: BaseException) -> None:
-        """Let an OSError name the file that the user knows."""
-        if isinstance(error, OSError) and error.filename in (None, str(self._temporary)):  # None: a full disk, say
-            error.filename, error.filename2 = str(self.path), None
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Let an OSError in the body of a `with` statement name the file that the user knows."""
+        try:
+            yield
+        except OSError as error:
+            if error.filename in (None, str(self._temporary)):  # None: a full disk, say
+                error.filename, error.filename2 = str(self.path), None
+            raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -7,7 +7,16 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
+from syndiff.errors import SyndiffError
 from syndiff.models.predictor import Prediction
+
+
+class Incomplete(SyndiffError):
+    """Raised by `Source.frames` after the last frame that could be read: a part of the source is lost.
+
+    The answers so far are worth keeping: `finish` their writer, and name the problem. After any other SyndiffError
+    `abandon` it.
+    """
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,10 @@ class Frame:
 
 
 class Source(ABC):
-    """One input file, opened for reading. A damaged or unfit one raises SyndiffError: at once, or at the frame."""
+    """One input file, opened for reading. A damaged or unfit one raises SyndiffError: at once, or at the frame.
+
+    One that breaks off after some good frames raises `Incomplete` behind them.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
