@@ -10,9 +10,9 @@ Three kinds of clips whose truth is known, at 25 frames a second:
 - frames in order: what the data set holds of each of its videos, often seconds apart: the hardest case.
 
 `--run` was trained on the data set; the clips are of its validation and its test sequences. Compared are one view
-without memory; one noise for all frames; the previous frame's clean latent as a start at timestep t; and averages of
-probabilities, with and without the rule that a picture that changes is averaged over less. Every start and average
-but "no rule" begins anew after a cut. All figures are means of the means of clips.
+without memory; one noise for all frames; the previous frame's clean latent as a start at timestep t, anew from noise
+after a cut; and averages of probabilities over time: as `predict` does it, without the rule that a picture that changes
+is averaged over less, and live, without frames that are still to come. All figures are means of the means of clips.
 """
 
 import argparse
@@ -33,8 +33,9 @@ from syndiff.diffusion.coefficients import Coefficients
 from syndiff.evaluation.metrics import overlap
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
 from syndiff.files import write_json
+from syndiff.inference.formats.base import Frame
 from syndiff.inference.predict import load
-from syndiff.inference.smoothing import CUT, Smoothing, change, thumbnail
+from syndiff.inference.smoothing import AHEAD, CUT, SECONDS, Smoothing, change, thumbnail
 from syndiff.models.noise import case_noise
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.predictor import Start
@@ -47,7 +48,7 @@ from syndiff.training.run_folder import environment
 
 RATE = 25
 TIMESTEPS = (50, 200, 500, 800)
-SECONDS = (0.05, 0.1, 0.2)
+SECONDS_TRIED = (0.05, 0.1, 0.2)
 Clip = list[tuple[NDArray[np.uint8], NDArray[np.bool_]]]
 
 
@@ -135,16 +136,16 @@ class Strategies:
                 latents = answer.latents
                 masks.append(answer.mask)
             found[f"latent, t = {timestep}"] = masks
-        for seconds in SECONDS:
-            memory = Smoothing(seconds)
-            found[f"average, {seconds} s"] = [
-                memory.smooth(image, index / RATE, answer).mask
-                for index, (image, answer) in enumerate(zip(images, alone, strict=True))
-            ]
-        memory = Smoothing(0.1)  # it is shown the same picture, so nothing changes
-        found["average, 0.1 s, no rule"] = [
-            memory.smooth(images[0], index / RATE, answer).mask for index, answer in enumerate(alone)
-        ]
+
+        def averaged(seconds: float, ahead: int = AHEAD, *, still: bool = False) -> Masks:
+            memory, out = Smoothing(seconds, ahead=ahead), []
+            for index, (image, answer) in enumerate(zip(images, alone, strict=True)):
+                out += memory.add(Frame(images[0] if still else image, seconds=index / RATE), answer)
+            return [answer.mask for _, answer in out + memory.rest()]
+
+        found |= {f"average, {seconds} s": averaged(seconds) for seconds in SECONDS_TRIED}
+        found[f"average, {SECONDS} s, no rule"] = averaged(SECONDS, still=True)
+        found[f"average, {SECONDS} s, live"] = averaged(SECONDS, ahead=0)
         return found
 
     def _from(
