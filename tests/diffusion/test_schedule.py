@@ -53,3 +53,19 @@ def test_impossible_settings_are_named(wrong):
     with pytest.raises(SyndiffError, match="expected at least 2 timesteps") as refusal:
         NoiseSchedule(**wrong)
     assert all(f"{name}={value}" in str(refusal.value) for name, value in wrong.items())
+
+
+@pytest.mark.parametrize("zero_terminal_snr", [False, True])
+@pytest.mark.parametrize("settings", [(1000, 0.0015, 0.0155), (1000, 0.00085, 0.012), (7, 0.01, 0.5), (2, 1e-5, 2e-5)])
+def test_the_numbers_are_to_the_bit_those_that_torch_computes(settings, zero_terminal_snr):
+    """Trained weights belong to these bits: the schedule was first written in torch, as here."""
+    timesteps, beta_start, beta_end = settings
+    betas = torch.linspace(beta_start**0.5, beta_end**0.5, timesteps, dtype=torch.float64).square()
+    signal = (1 - betas).cumprod(0).sqrt()
+    if zero_terminal_snr:
+        signal = (signal - signal[-1]) * signal[0] / (signal[0] - signal[-1])
+    schedule = NoiseSchedule(
+        timesteps=timesteps, beta_start=beta_start, beta_end=beta_end, zero_terminal_snr=zero_terminal_snr
+    )
+    assert torch.equal(schedule.signal, signal.float())
+    assert torch.equal(schedule.noise, (1 - signal.square()).sqrt().float())
