@@ -34,8 +34,9 @@ from syndiff.evaluation.metrics import overlap
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
 from syndiff.files import write_json
 from syndiff.inference.formats.base import Frame
+from syndiff.inference.options import SMOOTH_SECONDS as SECONDS
 from syndiff.inference.predict import load
-from syndiff.inference.smoothing import AHEAD, CUT, SECONDS, Smoothing, change, thumbnail
+from syndiff.inference.smoothing import AHEAD, CUT, Smoothing, change, thumbnail
 from syndiff.models.noise import case_noise
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.predictor import Start

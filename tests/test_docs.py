@@ -21,7 +21,7 @@ from syndiff.config.settings import sections
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
-FILES = {"json", "jsonl", "yaml", "csv", "html", "safetensors"}
+FILES = {"onnx", "json", "jsonl", "yaml", "csv", "html", "safetensors"}
 """Ends of names such as gates.json, which is a file and no setting."""
 
 

@@ -201,7 +201,7 @@ def test_what_is_not_read_is_named(predict, images, tmp_path):
     for path in images:
         path.unlink()
     empty = predict()
-    assert empty.status == 2 and "holds no images; expected files ending in .bmp, " in empty.err and "._x" in empty.err
+    assert empty.status == 2 and "holds no images; expected files ending in .avi, " in empty.err and "._x" in empty.err
 
 
 def test_two_images_of_one_stem_get_two_masks(predict, images, tmp_path):

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from syndiff.cli.common import Configured, say
-from syndiff.inference.options import EngineName
+from syndiff.inference.options import SMOOTH_SECONDS, EngineName
 
 
 @dataclass(kw_only=True)
@@ -151,6 +151,8 @@ class Predict:
     """Flips and quarter turns to average, 1, 2, 4 or 8; the default is the model's own. 1 is the fastest."""
     seed: int = 0
     """Seed of the noise."""
+    smooth: float = SMOOTH_SECONDS
+    """Seconds over which the answers to a video are averaged, so that masks do not flicker; 0: each frame alone."""
 
     def run(self) -> None:
         """Predict every image."""
@@ -165,6 +167,7 @@ class Predict:
             steps=self.steps,
             tta=self.tta,
             seed=self.seed,
+            smooth=self.smooth,
             probability=self.probability,
             overlay=self.overlay,
         )

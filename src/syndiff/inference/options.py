@@ -6,12 +6,16 @@ from typing import Literal
 EngineName = Literal["auto", "torch", "onnx", "openvino"]
 """What computes a trained network; "auto" takes what is fastest here."""
 
+SMOOTH_SECONDS = 0.1
+"""Over which a video is averaged where nobody says otherwise; chosen on validation clips (results/video)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """How a model predicts, and what is written.
 
     timestep, steps, tta: replace the model's own where they are not None; seed: of the noise.
+    smooth: seconds over which the answers to a video are averaged (`smoothing.Smoothing`); 0: not at all.
     probability, overlay: whether a map of probabilities, and a picture with contours, is written for each frame.
     """
 
@@ -20,6 +24,7 @@ class Options:
     steps: int | None = None
     tta: int | None = None
     seed: int = 0
+    smooth: float = SMOOTH_SECONDS
     probability: bool = False
     overlay: bool = False
 

@@ -9,11 +9,13 @@ from syndiff.errors import SyndiffError
 from syndiff.files import claimed, sha256
 from syndiff.inference.exported import is_export, read_card
 from syndiff.inference.formats.base import Frame
+from syndiff.inference.formats.video import is_video
 from syndiff.inference.inputs import KIND, Input, Inputs, find_inputs, output_names
 from syndiff.inference.journal import Journal, recorded_engine
 from syndiff.inference.load import checkpoint_of, load
-from syndiff.inference.options import EngineName, Options
+from syndiff.inference.options import SMOOTH_SECONDS, EngineName, Options
 from syndiff.inference.outputs import unfinished
+from syndiff.inference.smoothing import Smoothing
 from syndiff.inference.stream import Outcome, Segment, Work, predict_all
 from syndiff.inference.table import Table
 from syndiff.models.predictor import Prediction, SquarePredictor
@@ -62,6 +64,7 @@ def predict(
     steps: int | None = None,
     tta: int | None = None,
     seed: int = 0,
+    smooth: float = SMOOTH_SECONDS,
     probability: bool = False,
     overlay: bool = False,
     progress: bool = True,
@@ -72,6 +75,8 @@ def predict(
     Folders are kept below `out`. A picture gives <name>.png (0 background, 255 lesion), a TIFF stack <name>.tif;
     `probability` adds <name>.probability.png (65535 is 1), `overlay` <name>.overlay.jpg with contours. predictions.csv
     has a row for every frame.
+
+    A video gives <name>.mp4 with contours and <name>.masks.mkv; its answers are averaged over `smooth` seconds.
 
     `run`, `engine`, `timestep`, `steps`, `tta` and `seed` are those of `load`. The same call goes on where it stopped:
     a source is predicted again only where an output is missing or the source has changed, and an output that was
@@ -91,6 +96,7 @@ def predict(
         steps=steps,
         tta=tta,
         seed=seed,
+        smooth=smooth,
         probability=probability,
         overlay=overlay,
     )
@@ -98,7 +104,10 @@ def predict(
 
 
 def _predict(run: Path, images: Path | str, out: Path, options: Options, progress: bool) -> Predicted:
+    Smoothing(options.smooth)  # refuses what it cannot take, before anything is done
     found = find_inputs(images, out)
+    if options.smooth != SMOOTH_SECONDS and not any(is_video(file.path) for file in found.files):
+        raise SyndiffError("smooth has no effect: there is no video among the images; leave it out.")
     with claimed(out, KIND):
         there = recorded_engine(out) if options.engine == "auto" and not is_export(run) else None
         predictor = load(
@@ -110,12 +119,23 @@ def _predict(run: Path, images: Path | str, out: Path, options: Options, progres
             tta=options.tta,
         )
         origin = _origin(run, predictor, options)
-        outcome = predict_into(out, found, origin, _segment_by(predictor), options.extras, progress=progress)
+        if options.smooth != SMOOTH_SECONDS:
+            origin["smooth"] = options.smooth
+        outcome = predict_into(
+            out, found, origin, _segment_by(predictor), options.extras, smooth=options.smooth, progress=progress
+        )
     return _told(outcome, found)
 
 
 def predict_into(
-    out: Path, found: Inputs, origin: dict[str, Any], segment: Segment, extras: frozenset[str], *, progress: bool
+    out: Path,
+    found: Inputs,
+    origin: dict[str, Any],
+    segment: Segment,
+    extras: frozenset[str],
+    *,
+    progress: bool,
+    smooth: float = SMOOTH_SECONDS,
 ) -> Outcome:
     """Predict what was `found` into a folder, which the caller holds (`files.claimed`).
 
@@ -126,7 +146,7 @@ def predict_into(
     names = output_names(found.files, journal.names)
     try:
         with unfinished(out) as staging:
-            work = Work(found.files, names, extras, out, staging, journal, table)
+            work = Work(found.files, names, extras, out, staging, journal, table, smooth)
             outcome = predict_all(work, segment, progress=progress)
     except BaseException:
         with contextlib.suppress(OSError, SyndiffError):  # the disk is full, say: the next call writes it

@@ -11,10 +11,8 @@ from PIL import Image
 
 from syndiff.errors import SyndiffError
 from syndiff.inference.formats.base import Frame
+from syndiff.inference.options import SMOOTH_SECONDS
 from syndiff.models.predictor import Prediction
-
-SECONDS = 0.1
-"""The time over which a video is averaged where nobody says otherwise; chosen on validation clips (results/video)."""
 
 AHEAD = 3
 """Frames after a frame that its average looks at. With none, masks trail behind what moves."""
@@ -41,7 +39,7 @@ class Smoothing:
     Raises SyndiffError unless `seconds` is 0, for answers as they are, to 10.
     """
 
-    def __init__(self, seconds: float = SECONDS, *, ahead: int = AHEAD) -> None:
+    def __init__(self, seconds: float = SMOOTH_SECONDS, *, ahead: int = AHEAD) -> None:
         if not 0 <= seconds <= _LONGEST:
             raise SyndiffError(
                 f"A video can be averaged over 0 to {_LONGEST:g} seconds, found {seconds}; 0 leaves it as it is."

@@ -20,7 +20,9 @@ from syndiff.inference.formats.base import Frame, Incomplete, NoPicture, Source
 from syndiff.inference.formats.opening import FORMATS, format_of, missing_library, open_source
 from syndiff.inference.inputs import Input, no_file
 from syndiff.inference.journal import Journal, Made, foreign
+from syndiff.inference.options import SMOOTH_SECONDS
 from syndiff.inference.outputs import Output
+from syndiff.inference.smoothing import Smoothing
 from syndiff.inference.table import Table, figures_of_mask
 from syndiff.models.predictor import Prediction
 
@@ -99,7 +101,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done: the sources, what their outputs are called, where they go and what is on record there."""
+    """What is to be done: the sources, what their outputs are called, where they go and what is on record there.
+
+    smooth: seconds over which the answers to a video are averaged.
+    """
 
     files: list[Input]
     names: dict[str, str]
@@ -108,6 +113,7 @@ class Work:
     staging: Path
     journal: Journal
     table: Table
+    smooth: float = SMOOTH_SECONDS
 
 
 def predict_all(work: Work, segment: Segment, *, progress: bool) -> Outcome:
@@ -251,6 +257,7 @@ class _Writer(threading.Thread):
         super().__init__(name="writing")
         self._work, self._writing = work, writing
         self._output: Output | None = None
+        self._smoothing = Smoothing(0)
         self._told: Job | None = None  # the last one of which a problem was told
         self.outcome = Outcome()
         self.error: BaseException | None = None
@@ -294,12 +301,16 @@ class _Writer(threading.Thread):
             work.table.remove()
             name = work.names[job.file.source]
             self._output = Output(job.source, name, work.extras, work.staging, work.journal)
-        self._output.add(event.frame, event.answer)
+            self._smoothing = Smoothing(0 if event.frame.seconds is None else work.smooth)
+        for each in self._smoothing.add(event.frame, event.answer):
+            self._output.add(*each)
 
     def _finish(self, event: End) -> None:
         job, output = event.job, self._output
         if output is None:
             raise SyndiffError(event.problem or f"{job.file.path} holds no picture; nothing is written for it.")
+        for each in self._smoothing.rest():
+            output.add(*each)
         output.finish(job.file.source, job.checksum, event.problem)
         self._output = None
         self.outcome.written += 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from syndiff.data.readers import IMAGE_EXTENSIONS
 from syndiff.errors import SyndiffError
-from syndiff.inference.formats import dicom, nifti, pictures
+from syndiff.inference.formats import dicom, nifti, pictures, video
 from syndiff.inference.formats.base import Source
 
 
@@ -30,6 +30,7 @@ FORMATS = (
     Format(IMAGE_EXTENSIONS, pictures.is_picture, pictures.PictureSource),
     Format(frozenset(nifti.SUFFIXES), nifti.is_nifti, nifti.NiftiSource, "medical"),
     Format(frozenset(dicom.SUFFIXES), dicom.is_dicom, dicom.DicomSource, "medical"),
+    Format(video.SUFFIXES, video.is_video, video.VideoSource, "video"),
 )
 """In the order in which they are asked; by its name before by its content, where a format knows both."""
 
