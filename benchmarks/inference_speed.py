@@ -3,9 +3,9 @@
     python benchmarks/inference_speed.py --run runs/mine --data my-polyps --out results/inference/speed.json
 
 Parts: `network` times one view of segmenter and control at 192 and 256 pixels (random weights: time does not depend on
-them) on every engine, in turns; `--peer SIZE=FILE` adds another network's graph, which takes `image` as ours do.
-`cold` times the whole process of predicting one image. `parity` compares engines on 100 frames of the dataset, `dice`
-float32 with int8 on validation and test cases. `cold`, `parity` and `dice` need --run and --data.
+them) on every engine, each a process of its own, in three rounds; `--peer SIZE=FILE` adds another network's graph,
+which takes `image` as ours do. `cold` times the whole process of predicting one image. `parity` compares engines on 100
+frames of the dataset, `dice` float32 with int8 on validation and test cases. These three need --run and --data.
 Targets: onnx at most 0.65 of torch's time, int8 at most 0.40; cold start at most 1.0 s and a fifth of torch's;
 probabilities within 1e-4 and Dice of masks at least .9995; int8 costs at most .003 of Dice.
 """
@@ -13,12 +13,13 @@ probabilities within 1e-4 and Dice of masks at least .9995; int8 costs at most .
 import argparse
 import os
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,14 @@ from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.evaluation.metrics import overlap
 from syndiff.files import write_json
-from syndiff.inference.engines import export_engine
+from syndiff.inference.engines import export_engine, threads
 from syndiff.inference.export import export
 from syndiff.inference.exported import GRAPH, read_card
 from syndiff.inference.load import load
 from syndiff.inference.quantisation import quantise_graph
 from syndiff.models.noise import case_noise
-from syndiff.models.prediction import TorchEngine, model_description
+from syndiff.models.prediction import TorchEngine, load_segmenter, model_description
+from syndiff.models.predictor import Engine
 from syndiff.models.segmenter import initialise
 from syndiff.models.settings import SegmenterSettings
 from syndiff.models.stored import write_model
@@ -46,86 +48,104 @@ from syndiff.models.tensors import trainable_state
 from syndiff.training.run_folder import environment
 
 SIZES = (192, 256)
+KINDS = ("torch", "onnx", "onnx int8", "openvino", "openvino int8")
+ROUNDS = 3
 PARTS = ("network", "cold", "parity", "dice")
 
 
-def in_turns(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median milliseconds of each call, each in turn."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(repeats + 3):
-        for name, call in calls.items():
-            begin = time.perf_counter()
-            call()
-            if turn >= 3:
-                seconds[name].append(time.perf_counter() - begin)
-    return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
+def measure(kind: str, folder: Path, repeats: int) -> float:
+    """Median milliseconds of one view on one engine; a process of its own, since waiting threads of two libraries
+    disturb each other."""
+    image, latent = np.load(folder / "image.npy"), np.load(folder / "latent.npy")
+    if kind == "torch":
+        model, described = load_segmenter(folder)
+        engine: Engine = TorchEngine(model, described["model"]["image_size"], device=torch.device("cpu"))
+        call = lambda: engine.segment(image, latent, None, engine.clock())  # noqa: E731
+    elif (folder / "peer").exists():
+        call = _peer_call(folder / kind / GRAPH, image)
+    else:
+        name, _, precision = kind.partition(" ")
+        card = read_card(folder / "float32")
+        engine = export_engine("openvino" if name == "openvino" else "onnx", folder / (precision or "float32"), card)
+        call = lambda: engine.segment(image, latent, None, engine.clock())  # noqa: E731
+    seconds = []
+    for turn in range(repeats + 5):
+        begin = time.perf_counter()
+        call()
+        if turn >= 5:
+            seconds.append(time.perf_counter() - begin)
+    return 1000 * statistics.median(seconds)
 
 
 def network(peers: dict[int, Path], repeats: int) -> dict[str, Any]:
-    """One view of segmenter, control and peer on every engine: milliseconds, and the ratio to the same on torch."""
+    """One view of segmenter, control and peer on every engine, in three rounds: median milliseconds, and the ratios."""
     found: dict[str, Any] = {}
     for size in SIZES:
         with tempfile.TemporaryDirectory() as scratch:
-            calls: dict[str, Callable[[], object]] = {}
-            for name, kind in (("segmenter", "diffusion"), ("control", "control")):
-                calls |= _own(Path(scratch) / name, name, kind, size)
+            models = {
+                "segmenter": _own(Path(scratch) / "a", "diffusion", size),
+                "control": _own(Path(scratch) / "b", "control", size),
+            }
             if size in peers:
-                calls |= _peer(Path(scratch) / "peer", peers[size], size)
-            times = in_turns(calls, repeats)
+                models["peer"] = _peer(Path(scratch) / "peer", peers[size], size)
+            calls = [(name, kind) for name in models for kind in (KINDS if name != "peer" else ("onnx", "onnx int8"))]
+            times: dict[str, list[float]] = {f"{name}, {kind}": [] for name, kind in calls}
+            for _ in range(ROUNDS):
+                for name, kind in calls:
+                    words = ["--measure", kind, str(models[name]), "--repeats", str(repeats), "--out", "-"]
+                    done = subprocess.run(
+                        [sys.executable, __file__, *words], check=True, capture_output=True, text=True
+                    )
+                    times[f"{name}, {kind}"].append(float(done.stdout))
+        medians = {name: statistics.median(values) for name, values in times.items()}
         ratios = {
-            name: value / times[f"{name.split(', ')[0]}, torch"]
-            for name, value in times.items()
-            if f"{name.split(', ')[0]}, torch" in times
+            name: value / medians[f"{name.split(', ')[0]}, torch"]
+            for name, value in medians.items()
+            if f"{name.split(', ')[0]}, torch" in medians
         }
-        found[str(size)] = {"milliseconds": times, "ratio_to_torch": ratios}
+        found[str(size)] = {"milliseconds": medians, "rounds": times, "ratio_to_torch": ratios}
     return found
 
 
-def _own(folder: Path, name: str, kind: str, size: int) -> dict[str, Callable[[], object]]:
+def _own(folder: Path, kind: str, size: int) -> Path:
+    """A checkpoint of random weights with its exports in float32 and int8, and what they are given."""
     settings = replace(load_settings("compact").model, image_size=size, pretrained=False)
     if kind == "control":
         settings = SegmenterSettings(kind="control", image_size=size, pretrained=False)
     model = initialise(settings, 0)
     write_model(folder, trainable_state(model), model_description(settings, model, step=0, val_dice=None))
-    whole = export(folder, folder / "float32").folder
-    card = read_card(whole)
-    image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
+    card = read_card(export(folder, folder / "float32").folder)
+    inputs: dict[str, NDArray] = {"image": _image(size)}
     latent = case_noise(card.noise_shape, seed=0, case_id="a")
-    inputs: dict[str, NDArray] = {"image": image}
     inputs |= {} if card.timestep is None else {"latent": latent, "timestep": np.array([card.timestep])}
-    small = folder / "int8"
-    small.mkdir()
-    quantise_graph(whole / GRAPH, small / GRAPH, _some(inputs))
-    engines = {
-        "torch": TorchEngine(model, size, device=torch.device("cpu")),
-        "onnx": export_engine("onnx", whole, card),
-        "onnx int8": export_engine("onnx", small, card),
-        "openvino": export_engine("openvino", whole, card),
-        "openvino int8": export_engine("openvino", small, card),
-    }
-    return {
-        f"{name}, {each}": lambda engine=engine: engine.segment(image, latent, None, engine.clock())
-        for each, engine in engines.items()
-    }
+    (folder / "int8").mkdir()
+    quantise_graph(folder / "float32" / GRAPH, folder / "int8" / GRAPH, iter([inputs] * 4))
+    np.save(folder / "image.npy", inputs["image"])
+    np.save(folder / "latent.npy", latent)
+    return folder
 
 
-def _peer(folder: Path, graph: Path, size: int) -> dict[str, Callable[[], object]]:
+def _peer(folder: Path, graph: Path, size: int) -> Path:
+    for kind in ("peer", "onnx", "onnx int8"):
+        (folder / kind).mkdir(parents=True)
+    shutil.copyfile(graph, folder / "onnx" / GRAPH)
+    quantise_graph(graph, folder / "onnx int8" / GRAPH, iter([{"image": _image(size)}] * 4))
+    np.save(folder / "image.npy", _image(size))
+    np.save(folder / "latent.npy", np.empty(0))
+    return folder
+
+
+def _peer_call(graph: Path, image: NDArray) -> Callable[[], object]:
     import onnxruntime
 
-    folder.mkdir()
-    inputs = {"image": np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)}
-    quantise_graph(graph, folder / GRAPH, _some(inputs))
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    sessions = {
-        "onnx": onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"]),
-        "onnx int8": onnxruntime.InferenceSession(folder / GRAPH, options, providers=["CPUExecutionProvider"]),
-    }
-    return {f"peer, {name}": lambda session=session: session.run(None, inputs) for name, session in sessions.items()}
+    options.intra_op_num_threads = threads()
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"image": image})
 
 
-def _some(inputs: dict[str, NDArray]) -> Iterator[dict[str, NDArray]]:
-    return iter([inputs] * 4)
+def _image(size: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
 
 
 def cold(run: Path, image: Path, repeats: int) -> dict[str, Any]:
@@ -199,7 +219,11 @@ def main() -> None:
     parser.add_argument("--peer", action="append", default=[], help="SIZE=FILE")
     parser.add_argument("--only", nargs="*", default=PARTS, choices=PARTS)
     parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--measure", nargs=2, metavar=("ENGINE", "FOLDER"), help="one time; for the parts themselves")
     chosen = parser.parse_args()
+    if chosen.measure:
+        print(measure(chosen.measure[0], Path(chosen.measure[1]), chosen.repeats))
+        return
     peers = {int(each.split("=")[0]): Path(each.split("=")[1]) for each in chosen.peer}
     found: dict[str, Any] = {
         "command": shlex.join(sys.argv),
