@@ -2,8 +2,9 @@
 
     python benchmarks/predict_folder.py --out results/predict/folder_of_images.json
 
-Speed: the model alone on pictures that are in memory, and the verb from files to files, one after the other in rounds
-of one process, so that both meet the same machine; loading the model is not counted. Memory: a process of its own for
+Speed: the model alone on pictures that are in memory (one after another with all threads on each, and in as many
+threads as the verb has), and the verb from files to files, in rounds of one process, so that all meet the same machine;
+loading the model is not counted. Memory: a process of its own for
 each number of images, with a tiny model, since that of the model does not depend on their number. The folders hold
 eight phantom frames of 384 x 288 pixels under many names. Random weights serve unless `--run` names a model.
 """
@@ -14,17 +15,20 @@ import os
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from predict import measured, random_run
 
-import syndiff
 from syndiff.data.readers import read_image
 from syndiff.files import claimed, write_json
+from syndiff.inference.engines import threads
 from syndiff.inference.formats.base import Frame
 from syndiff.inference.inputs import KIND, Input, find_inputs
+from syndiff.inference.load import load_for
+from syndiff.inference.options import Options
 from syndiff.inference.predict import predict_into
 from syndiff.models.prediction import model_description
 from syndiff.models.predictor import Prediction, SquarePredictor
@@ -58,35 +62,53 @@ def clocks() -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def speed(predictor: SquarePredictor, frames: list[Path], scratch: Path, *, count: int, rounds: int) -> dict[str, Any]:
-    """Images a second of the model alone and of the verb, in each round."""
+def speed(run: Path, options: Options, frames: list[Path], scratch: Path, *, count: int, rounds: int) -> dict[str, Any]:
+    """Images a second of the model alone, one after another and in threads, and of the verb, in each round."""
     images = [read_image(frame) for frame in frames]
+    alone = load_for(run, options, 1)[0]
+    shared, workers = load_for(run, options, threads())
     each = count // rounds
-    found: list[np.ndarray] = []
+    found: list[dict[str, np.ndarray]] = []
 
     def segment(file: Input, frame: Frame) -> Prediction:
-        return predictor.predict(frame.image, case_id=file.stem)
+        return shared.predict(frame.image, case_id=file.stem)
 
+    def predict_case(predictor: SquarePredictor, case: int) -> None:
+        predictor.predict(images[case % len(images)], case_id=f"{case:06d}")
+
+    for predictor in (alone, shared):
+        predict_case(predictor, 0)  # the first one takes longer
     for number in range(rounds):
         folder, out = folder_of(each, frames, scratch / f"round-{number}"), scratch / f"masks-{number}"
-        start = clocks()
+        times = [clocks()]
         for case in range(each):
-            predictor.predict(images[case % len(images)], case_id=f"{case:06d}")
-        bare = clocks() - start
-        start = clocks()
+            predict_case(alone, case)
+        times.append(clocks())
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(lambda case: predict_case(shared, case), range(each)))
+        times.append(clocks())
         with claimed(out, KIND):
             outcome = predict_into(
-                out, find_inputs(folder, out), {"engine": "benchmark"}, segment, frozenset(), progress=False
+                out,
+                find_inputs(folder, out),
+                {"engine": "benchmark"},
+                segment,
+                frozenset(),
+                workers=workers,
+                progress=False,
             )
-        verb = clocks() - start
+        times.append(clocks())
         assert outcome.written == each, outcome.problems
-        found.append(np.stack([each / bare[0], each / verb[0], bare[1] / each * 1e3, verb[1] / each * 1e3]))
-    names = ("bare_images_per_second", "verb_images_per_second", "bare_cpu_ms_an_image", "verb_cpu_ms_an_image")
-    bare, verb = (sum(1 / found_in[number] for found_in in found) for number in (0, 1))
+        found.append(dict(zip(("bare", "bare in threads", "verb"), np.diff(times, axis=0), strict=True)))
+    total = {name: np.sum([one[name] for one in found], axis=0) for name in found[0]}
     return {
         "images": each * rounds,
-        "rounds": [dict(zip(names, one.tolist(), strict=True)) for one in found],
-        "verb_over_bare": float(bare / verb),
+        "workers": workers,
+        "images_per_second": {name: each * rounds / value[0] for name, value in total.items()},
+        "cpu_ms_an_image": {name: 1000 * value[1] / (each * rounds) for name, value in total.items()},
+        "rounds": [{name: each / value[0] for name, value in one.items()} for one in found],
+        "verb_over_bare": total["bare"][0] / total["verb"][0],
+        "verb_over_bare_in_threads": total["bare in threads"][0] / total["verb"][0],
     }
 
 
@@ -116,14 +138,13 @@ def main() -> None:
         write_phantom(scratch / "phantom", groups=2, frames=4, height=288, width=384, seed=0)
         frames = sorted((scratch / "phantom" / "images").iterdir())
         run = options.run or random_run(scratch / "run")
-        predictor = syndiff.load(run, engine=options.engine, tta=options.tta)
-        predictor.predict(read_image(frames[0]))  # the first one takes longer
+        chosen = Options(engine=options.engine, tta=options.tta)
         result: dict[str, Any] = {
             "environment": environment(),
-            "engine": predictor.engine.name,
+            "engine": load_for(run, chosen, 1)[0].engine.name,
             "tta": options.tta,
             "load_average_before": os.getloadavg()[0],
-            "speed": speed(predictor, frames, scratch, count=options.count, rounds=options.rounds),
+            "speed": speed(run, chosen, frames, scratch, count=options.count, rounds=options.rounds),
             "memory": memory(options.memory, frames, scratch),
         }
     print(json.dumps(result, indent=2))

@@ -45,15 +45,15 @@ class ExportEngine:
         return Answer(probability, clean)
 
 
-def export_engine(name: ExportEngineName, folder: Path, card: ExportCard) -> ExportEngine:
-    """The engine for an exported model.
+def export_engine(name: ExportEngineName, folder: Path, card: ExportCard, cores: int | None = None) -> ExportEngine:
+    """The engine for an exported model, which works with so many threads on an image; by default all.
 
     Raises SyndiffError for a graph that the engine cannot load, or that has other inputs than `card` says;
     ModuleNotFoundError where the library is not installed.
     """
-    openers: dict[str, Callable[[Path], tuple[_Shapes, _Run]]] = {"onnx": _onnx, "openvino": _openvino}
+    openers: dict[str, Callable[[Path, int], tuple[_Shapes, _Run]]] = {"onnx": _onnx, "openvino": _openvino}
     try:
-        inputs, run = openers[name](folder / GRAPH)
+        inputs, run = openers[name](folder / GRAPH, cores or threads())
     except ModuleNotFoundError:
         raise
     except Exception as error:  # each library has its own kinds
@@ -93,13 +93,13 @@ def slow_int8() -> str | None:
     return "This CPU has no VNNI instructions: an int8 model is slower here than a float32 one."
 
 
-def _onnx(graph: Path) -> tuple[_Shapes, _Run]:
+def _onnx(graph: Path, cores: int) -> tuple[_Shapes, _Run]:
     """Sizes of the inputs without the batch, and how to run the graph."""
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads(), 3
+    options.intra_op_num_threads, options.log_severity_level = cores, 3
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
     def run(inputs: dict[str, NDArray]) -> tuple[NDArray, NDArray]:
@@ -109,12 +109,12 @@ def _onnx(graph: Path) -> tuple[_Shapes, _Run]:
     return {each.name: tuple(each.shape[1:]) for each in session.get_inputs()}, run
 
 
-def _openvino(graph: Path) -> tuple[_Shapes, _Run]:
+def _openvino(graph: Path, cores: int) -> tuple[_Shapes, _Run]:
     """As `_onnx`, in float32 also where the CPU has shorter formats."""
     import openvino
 
     core = openvino.Core()
-    chosen: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads()}
+    chosen: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": cores}
     compiled = core.compile_model(core.read_model(graph), "CPU", {**chosen, "PERFORMANCE_HINT": "LATENCY"})
     request = compiled.create_infer_request()
 

@@ -1,18 +1,20 @@
 """Masks for any number of pictures, one at a time, so that no more than a few are held in memory."""
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, sha256
+from syndiff.inference.engines import threads
 from syndiff.inference.exported import is_export, read_card
 from syndiff.inference.formats.base import Frame
+from syndiff.inference.formats.pictures import is_picture
 from syndiff.inference.formats.video import is_video
 from syndiff.inference.inputs import KIND, Input, Inputs, find_inputs, output_names
 from syndiff.inference.journal import Journal, recorded_engine
-from syndiff.inference.load import checkpoint_of, load
+from syndiff.inference.load import checkpoint_of, load_for
 from syndiff.inference.options import SMOOTH_SECONDS, EngineName, Options
 from syndiff.inference.outputs import unfinished
 from syndiff.inference.smoothing import Smoothing
@@ -110,19 +112,20 @@ def _predict(run: Path, images: Path | str, out: Path, options: Options, progres
         raise SyndiffError("smooth has no effect: there is no video among the images; leave it out.")
     with claimed(out, KIND):
         there = recorded_engine(out) if options.engine == "auto" and not is_export(run) else None
-        predictor = load(
-            run,
-            engine=there or options.engine,
-            seed=options.seed,
-            timestep=options.timestep,
-            steps=options.steps,
-            tta=options.tta,
-        )
+        workers = 1 if len(found.files) == 1 and is_picture(found.files[0].path) else threads()
+        predictor, workers = load_for(run, replace(options, engine=there or options.engine), workers)
         origin = _origin(run, predictor, options)
         if options.smooth != SMOOTH_SECONDS:
             origin["smooth"] = options.smooth
         outcome = predict_into(
-            out, found, origin, _segment_by(predictor), options.extras, smooth=options.smooth, progress=progress
+            out,
+            found,
+            origin,
+            _segment_by(predictor),
+            options.extras,
+            workers=workers,
+            smooth=options.smooth,
+            progress=progress,
         )
     return _told(outcome, found)
 
@@ -135,11 +138,13 @@ def predict_into(
     extras: frozenset[str],
     *,
     progress: bool,
+    workers: int = 1,
     smooth: float = SMOOTH_SECONDS,
 ) -> Outcome:
     """Predict what was `found` into a folder, which the caller holds (`files.claimed`).
 
-    `origin` is what `segment` depends on. Raises as `stream.predict_all` does; the table has what is there then.
+    `origin` is what `segment` depends on; `workers` threads may call it at once. Raises as `stream.predict_all` does;
+    the table has what is there then.
     """
     journal = Journal(out, origin)
     table = Table(out, journal)
@@ -147,7 +152,7 @@ def predict_into(
     try:
         with unfinished(out) as staging:
             work = Work(found.files, names, extras, out, staging, journal, table, smooth)
-            outcome = predict_all(work, segment, progress=progress)
+            outcome = predict_all(work, segment, workers=workers, progress=progress)
     except BaseException:
         with contextlib.suppress(OSError, SyndiffError):  # the disk is full, say: the next call writes it
             table.write()

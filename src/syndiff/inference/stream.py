@@ -1,12 +1,14 @@
-"""Reading, segmenting and writing at once: each has a thread, and what is between them is bounded.
+"""Reading, segmenting and writing at once, each in threads of its own, and what is between them is bounded.
 
 The order and the content of what is written do not depend on the threads: one source follows the other through all
-three. The thread of the caller segments, so that Ctrl-C is met there.
+three. The thread of the caller passes frames on, so that Ctrl-C is met there.
 """
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -116,8 +118,8 @@ class Work:
     smooth: float = SMOOTH_SECONDS
 
 
-def predict_all(work: Work, segment: Segment, *, progress: bool) -> Outcome:
-    """Predict every source of `work`, each frame by `segment`, and write what comes of it.
+def predict_all(work: Work, segment: Segment, *, workers: int, progress: bool) -> Outcome:
+    """Predict every source of `work`, each frame by `segment` in one of so many threads, and write what comes of it.
 
     An error of one source is told in the outcome. Raises what concerns all, such as the OSError of a full disk, and
     KeyboardInterrupt; nothing half-written is left then.
@@ -130,7 +132,7 @@ def predict_all(work: Work, segment: Segment, *, progress: bool) -> Outcome:
     for thread in threads:
         thread.start()
     try:
-        _segment_all(reading, writing, segment, len(work.files), progress)
+        _segment_all(reading, writing, segment, workers, len(work.files), progress)
         writer.join()
     except Closed:  # the writer met an error
         pass
@@ -219,35 +221,46 @@ def _checksum(path: Path) -> str:
 
 
 def _segment_all(
-    reading: Channel[Event],
-    writing: Channel[Event],
-    segment: Segment,
-    count: int,
-    progress: bool,
+    reading: Channel[Event], writing: Channel[Event], segment: Segment, workers: int, count: int, progress: bool
 ) -> None:
-    """Pass everything on from the reader to the writer, frames with their answers."""
-    with _Bars(count, progress) as bars:
-        while True:
-            event = reading.get()
-            if isinstance(event, Last):
-                if event.error is not None:
-                    raise event.error
-                writing.put(event)
-                return
-            bars.show(event)
-            if event.job.given_up:
-                continue
-            if not isinstance(event, Read):
-                writing.put(event)
-                continue
-            try:
-                answer = segment(event.job.file, event.frame)
-            except SyndiffError as error:
-                event.job.given_up = True
-                writing.put(Failed(event.job, str(error)))
-            else:
-                size = event.frame.image.nbytes + answer.probability.nbytes + answer.mask.nbytes
-                writing.put(replace(event, answer=answer), size)
+    """Pass everything on from the reader to the writer in its order, frames with their answers."""
+    waiting: deque[tuple[Read | End | Present | Failed, Future[Prediction] | None]] = deque()
+    pool = ThreadPoolExecutor(workers, "segmenting")
+    try:
+        with _Bars(count, progress) as bars:
+            while not isinstance(event := reading.get(), Last):
+                bars.show(event)
+                answer = None
+                if isinstance(event, Read) and not event.job.given_up:
+                    answer = pool.submit(segment, event.job.file, event.frame)
+                waiting.append((event, answer))
+                while waiting and (waiting[0][1] is None or waiting[0][1].done() or len(waiting) > 2 * workers):
+                    _pass_on(*waiting.popleft(), writing)
+            if event.error is not None:
+                raise event.error
+            for each in waiting:
+                _pass_on(*each, writing)
+            writing.put(event)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _pass_on(event: Read | End | Present | Failed, answer: Future[Prediction] | None, writing: Channel[Event]) -> None:
+    """Give the writer an event, a frame once it is segmented."""
+    if event.job.given_up:
+        return
+    if not isinstance(event, Read):
+        writing.put(event)
+        return
+    assert answer is not None
+    try:
+        found = answer.result()
+    except SyndiffError as error:
+        event.job.given_up = True
+        writing.put(Failed(event.job, str(error)))
+    else:
+        size = event.frame.image.nbytes + found.probability.nbytes + found.mask.nbytes
+        writing.put(replace(event, answer=found), size)
 
 
 class _Writer(threading.Thread):
