@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
+from syndiff.evaluation.guarantee import ENGINE_TOLERANCE
 from syndiff.files import claimed, sha256, write_bytes
 from syndiff.inference.engines import export_engine, slow_int8
 from syndiff.inference.exported import GRAPH, KIND, ExportCard, Schedule
@@ -30,8 +31,8 @@ from syndiff.models.prediction import TorchEngine, chosen_settings, load_segment
 from syndiff.models.settings import SegmenterSettings
 from syndiff.models.stored import WEIGHTS, settings_of
 
-TOLERANCE = 1e-3
-"""Greatest difference of a probability between torch and the exported graph; it is about 1e-5 as a rule."""
+TOLERANCE = ENGINE_TOLERANCE
+"""Greatest difference of a probability between torch and the exported graph; about 1e-5 as a rule."""
 _BATCHES = (1, 3)
 EXPORT_INT8 = "export-int8"
 """Folder of a run that holds its int8 export."""
