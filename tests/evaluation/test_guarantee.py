@@ -93,7 +93,7 @@ def test_a_pixel_at_the_threshold_is_outside() -> None:
     lesion = np.ones((1, 1), np.bool_)
     for index, threshold in enumerate(THRESHOLDS[1:], 1):
         found = frame_curve(np.full((1, 1), threshold, np.float32), lesion, case="a", group="a")
-        safe = THRESHOLDS + np.float32(ENGINE_TOLERANCE)
+        safe = (np.array([float(f"{value:.3g}") for value in THRESHOLDS]) + ENGINE_TOLERANCE).astype(np.float32)
         assert found.area[index] == 0 and found.area[index - 1] == 1
         assert frame_level(found, 0) == np.count_nonzero(safe < threshold) - 1
 
