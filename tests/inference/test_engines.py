@@ -9,6 +9,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from syndiff.cli import main
 from syndiff.data.dataset import Dataset
@@ -90,6 +91,13 @@ class TestContract:
         predictor.predict(picture(40, 30, seed=2), case_id="b")
         assert np.array_equal(first, predictor.predict(picture(seed=1), case_id="a").probability)
         assert not np.array_equal(first, predictor.predict(picture(seed=1), case_id="b").probability)
+
+    def test_a_picture_can_be_given_by_its_path(self, predictor, tmp_path):
+        Image.fromarray(picture()).save(tmp_path / "case 1.png")
+        one, two = predictor.predict(tmp_path / "case 1.png"), predictor.predict(picture(), case_id="case 1")
+        assert np.array_equal(one.probability, two.probability)
+        with pytest.raises(SyndiffError, match="does not exist"):
+            predictor.predict(str(tmp_path / "no.png"))
 
     def test_sixteen_bits_count_as_eight(self, predictor):
         deep = picture().astype(np.uint16) * 257
@@ -216,7 +224,7 @@ def test_int8_asks_for_the_dataset_and_the_run(syndiff, runs, phantom):
 
 
 @pytest.mark.slow
-def test_int8_is_smaller_and_says_what_it_costs(syndiff, runs, phantom, tmp_path):
+def test_int8_is_smaller_and_says_what_it_costs(syndiff, runs, phantom, tmp_path, monkeypatch, caplog):
     run = Path(shutil.copytree(runs / "diffusion", tmp_path / "run"))
     outcome = syndiff("export", "--run", run, "--int8", "--data", phantom)
     assert outcome.status == 2 and "split.json" in outcome.err
@@ -229,3 +237,7 @@ def test_int8_is_smaller_and_says_what_it_costs(syndiff, runs, phantom, tmp_path
     assert (run / "export-int8" / "model.onnx").stat().st_size < 8e6
     whole = load(run, engine="torch", tta=1).predict(picture(), case_id="a").probability
     assert np.abs(load(run / "export-int8", tta=1).predict(picture(), case_id="a").probability - whole).mean() < 0.05
+    assert "VNNI" not in caplog.text
+    monkeypatch.setattr("syndiff.inference.engines._cpu_flags", lambda: {"avx2"})
+    load(run / "export-int8")
+    assert "no VNNI instructions: an int8 model is slower" in caplog.text

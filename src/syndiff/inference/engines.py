@@ -84,13 +84,18 @@ def threads() -> int:
 
 def slow_int8() -> str | None:
     """A sentence where this CPU has no instructions for 8-bit products; None where it has, or cannot be asked."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
-    except OSError:
-        return None
-    if flags & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}:
+    flags = _cpu_flags()
+    if flags is None or flags & {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}:
         return None
     return "This CPU has no VNNI instructions: an int8 model is slower here than a float32 one."
+
+
+def _cpu_flags() -> set[str] | None:
+    """What the CPU can do, in Linux's words; None on other systems."""
+    try:
+        return set(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split())
+    except OSError:
+        return None
 
 
 def _onnx(graph: Path, cores: int) -> tuple[_Shapes, _Run]:
