@@ -6,7 +6,7 @@ Runs the command line of REV and of the working tree on a small phantom: a whole
 training with each objective, a LoRA on a tiny SDXL pipeline and a synthesis with it, copy and paste, evaluation and
 prediction. Compares losses, validation scores, weights, pictures, manifests, bounds of gates and scores of cases.
 Times, versions, paths and hashes over settings are left out. A key or a setting that was renamed since REV stands in
-`RENAMED`; a value that changes is a failure.
+`syndiff/renamed.py`; a value that changes is a failure.
 """
 
 import argparse
@@ -35,8 +35,8 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 from syndiff import renamed  # noqa: E402
 
-RENAMED = {**renamed.RENAMED, "probe_loss": "val_loss", "smallest_crop": "min_crop", "--views": "--tta"}
-"""Settings (section.name) and keys of files as REV calls them, and as the working tree does."""
+OLDEST = {"probe_loss": "val_loss", "smallest_crop": "min_crop", "--views": "--tta"}
+"""Keys of files, and an option, that were renamed together with the first settings."""
 
 ADDED = (
     "lora/checkpoints/*",
@@ -44,7 +44,7 @@ ADDED = (
     "painted/split.json:*",
     *(f"lora/metrics.jsonl:*:{key}" for key in ("images", "lr", "losses.latent")),
 )
-"""Facts that REV has not, or not under these names: a LoRA's checkpoints and metrics are those of every training, and
+"""Facts that a REV of before `renamed.py` has not, or not under these names: a LoRA's checkpoints and metrics are those of every training, and
 a synthetic folder keeps its split."""
 
 TRAIN = ["model.image_size=32", "training.coarse_share=0", "training.batch_size=4", "model.denoiser_channels=16"]
@@ -87,6 +87,16 @@ def jobs(data: Path, pipeline: Path, out: Path) -> Iterator[list[str]]:
     yield ["adapt", *given, "--split", split, "--out", str(out / "lora"), *sdxl, "--set", *LORA]
     loras = f"sdxl.loras=[{out / 'lora'}]"
     yield ["synthesize", *made, "--out", str(out / "painted"), *sdxl, "--set", *SDXL, loras]
+
+
+def renamed_since(tree: Path) -> dict[str, str]:
+    """Settings (section.name) and keys of files as the sources of `tree` call them, and as the working tree does."""
+    if not (tree / "src" / "syndiff" / "renamed.py").is_file():
+        return {**renamed.RENAMED, **OLDEST}
+    script = "import json; from syndiff.renamed import RENAMED; print(json.dumps(RENAMED))"
+    environment = {**os.environ, "PYTHONPATH": str(tree / "src")}
+    known = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    return {before: now for before, now in renamed.RENAMED.items() if before not in json.loads(known.stdout)}
 
 
 def run_jobs(tree: Path, data: Path, pipeline: Path, out: Path, renamed: dict[str, str]) -> None:
@@ -172,7 +182,9 @@ def main(args: Sequence[str] | None = None) -> None:
         subprocess.run(
             ["git", "-C", str(ROOT), "worktree", "add", "-q", "--detach", str(tree), options.revision], check=True
         )
-        backwards = {now: before for before, now in RENAMED.items()}
+        names_of_rev = renamed_since(tree)
+        old = "probe_loss" in names_of_rev
+        backwards = {now: before for before, now in names_of_rev.items()}
         try:
             trees = {"before": (tree, backwards), "now": (ROOT, dict[str, str]())}
             for name in trees:
@@ -187,8 +199,8 @@ def main(args: Sequence[str] | None = None) -> None:
         finally:
             subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", str(tree)], check=True)
         before, now = (
-            {name: value for name, value in found.items() if not any(fnmatch(name, pattern) for pattern in ADDED)}
-            for found in (facts(folder / "before", RENAMED), facts(folder / "now", {}))
+            {n: value for n, value in found.items() if not (old and any(fnmatch(n, pattern) for pattern in ADDED))}
+            for found in (facts(folder / "before", names_of_rev), facts(folder / "now", {}))
         )
     changed = differences(before, now)
     print("\n".join([*changed[:100], f"{len(now)} values compared with {options.revision}, {len(changed)} differ"]))
