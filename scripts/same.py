@@ -44,8 +44,8 @@ ADDED = (
     "painted/split.json:*",
     *(f"lora/metrics.jsonl:*:{key}" for key in ("images", "lr", "losses.latent")),
 )
-"""Facts that a REV of before `renamed.py` has not, or not under these names: a LoRA's checkpoints and metrics are those of every training, and
-a synthetic folder keeps its split."""
+"""Facts that a REV of before `renamed.py` has not, or not under these names: a LoRA's checkpoints and metrics are those
+of every training, and a synthetic folder keeps its split."""
 
 TRAIN = ["model.image_size=32", "training.coarse_share=0", "training.batch_size=4", "model.denoiser_channels=16"]
 TRAIN += ["model.condition_channels=16", "training.validate_every=4", "training.checkpoint_every=4"]

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -142,6 +143,30 @@ def test_auto_takes_the_export_of_these_weights_only(runs, exported, tmp_path):
 
 
 @pytest.mark.slow
+def test_an_export_of_other_settings_or_a_damaged_one_is_not_taken_for_the_run(runs, exported, tmp_path, caplog):
+    run = Path(shutil.copytree(runs / "diffusion", tmp_path / "run"))
+    shutil.rmtree(run / "export", ignore_errors=True)
+    shutil.copytree(exported("diffusion"), run / "export")
+    card = read_card(run / "export")
+    replace(card, tta=1).write(run / "export")
+    assert load(run).engine.name == "onnx" and load(run).tta == 2  # the run's own
+    replace(card, timestep=50).write(run / "export")
+    assert load(run).engine.name == "torch" and "its timestep differ" in caplog.text
+    (run / "export" / "model.onnx").write_bytes(b"")
+    assert load(run).engine.name == "torch" and "The export of" in caplog.text and "SHA-256" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_run_and_its_export_go_on_with_each_others_masks(syndiff, runs, exported, phantom, tmp_path):
+    run = Path(shutil.copytree(runs / "diffusion", tmp_path / "run"))
+    shutil.rmtree(run / "export", ignore_errors=True)
+    shutil.copytree(exported("diffusion"), run / "export")
+    for model, words in ((run / "export", "18 masks written"), (run, "18 were there already")):
+        told = syndiff("predict", "--run", model, "--images", phantom / "images", "--out", tmp_path / "masks")
+        assert told.status == 0 and words in told.out
+
+
+@pytest.mark.slow
 def test_what_an_export_cannot_do_is_refused(runs, exported):
     folder = exported("diffusion")
     for changes, words in (
@@ -165,6 +190,10 @@ DAMAGE = {
     "a size as text": (lambda content: content["model"].update(image_size="64"), "image_size"),
     "another size": (lambda content: content["model"].update(image_size=96), "but its export.json describes"),
     "another resizing": (lambda content: content["preprocessing"].update(resize="crop"), "does not do"),
+    "a tta of three": (lambda content: content["model"].update(tta=3), "tta is 3"),
+    "no such kind": (lambda content: content["model"].update(kind="foo"), "kind"),
+    "a negative timestep": (lambda content: content["model"].update(timestep=-1), "timestep"),
+    "no classes": (lambda content: content["model"].update(classes=[]), "classes"),
     "two sides": (lambda content: content["model"].update(noise_shape=[16, 8]), "noise_shape"),
     "no weights": (lambda content: content["model"]["provenance"].pop("weights_sha256"), "weights_sha256"),
     "a schedule of text": (lambda content: content["model"].update(schedule={"timesteps": "many"}), "schedule"),

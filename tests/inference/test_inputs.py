@@ -135,3 +135,17 @@ def test_two_of_one_name_carry_their_endings_and_the_first_one_stays() -> None:
     assert output_names(both, {}) == {"a.jpg": "a-jpg", "a.png": "a-png-2", "a-png.png": "a-png"}
     assert output_names(both[:2], {"a.jpg": "a-jpg"})["a.png"] == "a-png"  # a kill between the two
     assert output_names(both[:2], {"a.png": "a"}) == {"a.png": "a", "a.jpg": "a-jpg"}
+
+
+def test_a_folder_called_like_our_own_files_is_told_and_the_rest_is_read(tmp_path: Path) -> None:
+    touch(tmp_path / "in" / "a.png", tmp_path / "in" / "Predictions.csv" / "b.png")
+    found = find_inputs(tmp_path / "in", tmp_path / "out")
+    assert named(found.files) == [("a.png", "a")]
+    assert "rename the folder" in found.problems[0]
+
+
+def test_a_name_with_brackets_is_explained(tmp_path: Path) -> None:
+    touch(tmp_path / "br[1]" / "a.png")
+    with pytest.raises(SyndiffError, match="In a glob"):
+        find_inputs(str(tmp_path / "br[1]" / "*.png"), tmp_path / "out")
+    assert named(find_inputs(tmp_path / "br[1]", tmp_path / "out").files) == [("a.png", "a")]

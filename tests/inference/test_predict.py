@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import syndiff as package
 from syndiff.files import write_json
 from syndiff.models.prediction import model_description
 from syndiff.models.segmenter import initialise
@@ -337,3 +338,35 @@ def test_a_link_under_the_name_of_a_mask_is_left_alone(predict, images, tmp_path
         assert outcome.status == 1 and str(mask) in outcome.err and mask.is_symlink()
         mask.unlink()
     assert predict().status == 0 and json.loads((tmp_path / "masks" / ".syndiff.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ["--run", "--images", "--out"])
+def test_an_empty_variable_of_the_shell_is_refused(syndiff, run, images, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(images[0].parent)
+    words = {"--run": run, "--images": images[0], "--out": tmp_path / "masks", name: ""}
+    told = syndiff("predict", *(each for word in words.items() for each in word))
+    assert told.status == 2 and f"{name} is empty" in told.err
+    assert syndiff("predict", *(f"{key}={value}" for key, value in words.items())).status == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"run": ""}, "run is ''"),
+        ({"images": ["a.png"]}, "images is"),
+        ({"engine": "foo"}, "expected auto, torch"),
+        ({"seed": 1.5}, "seed is 1.5"),
+        ({"tta": True}, "tta is True"),
+        ({"tta": 3}, "1, 2, 4 or 8"),
+    ],
+)
+def test_what_python_gives_wrong_is_told(run, images, tmp_path, wrong, words):
+    given = {"run": run, "images": images[0], "out": tmp_path / "masks", **wrong}
+    with pytest.raises(package.SyndiffError, match=words):
+        package.predict(**given, progress=False)
+
+
+def test_a_file_or_nothing_is_no_model(images):
+    for wrong, words in ((images[0], "is a file"), (None, "The model is None"), ("", "The model is ''")):
+        with pytest.raises(package.SyndiffError, match=words):
+            package.load(wrong)

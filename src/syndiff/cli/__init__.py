@@ -46,11 +46,13 @@ def main(args: list[str] | None = None) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     log.setLevel(logging.INFO)
     _check_interpreter()
+    args = sys.argv[1:] if args is None else args
+    _refuse_empty(args)
     verb: Any = tyro.cli(
         Verb,
         prog="syndiff",
         description="Paint annotated medical images, train a one-step diffusion segmenter, prove what it was worth.",
-        args=_settings_together(sys.argv[1:] if args is None else args),
+        args=_settings_together(args),
         config=(
             tyro.conf.OmitSubcommandPrefixes,
             tyro.conf.OmitArgPrefixes,
@@ -112,6 +114,14 @@ def _check_interpreter() -> None:
             "PYTHONOPTIMIZE=2 (python -OO) takes the documentation away that --help and settings are made from; unset "
             "it, or set it to 1."
         )
+
+
+def _refuse_empty(args: list[str]) -> None:
+    """An empty argument would be the folder of the process, or nothing: it is a variable of the shell without value."""
+    for position, argument in enumerate(args):
+        if not argument or (argument.startswith("--") and argument.endswith("=") and argument.count("=") == 1):
+            name = argument.rstrip("=") or (args[position - 1] if position else "the first argument")
+            fail(f"{name} is empty; is a variable of the shell without value? Give what it should be, or leave it out.")
 
 
 def _settings_together(args: list[str]) -> list[str]:

@@ -2,12 +2,14 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from syndiff import __version__
+from syndiff.bounds import Bounds, Length
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import sha256, write_json
+from syndiff.models.settings import VIEWS, Kind, Variance
 
 DESCRIPTION, GRAPH = "export.json", "model.onnx"
 FORMAT = 1
@@ -19,16 +21,16 @@ NOISE = {
     "generator": "MT19937 of the seed's lower 32 bits; u = lower 24 bits / 2**24; blocks of 16: r = sqrt(-2 ln(1 - u)) "
     "of the first 8, a = 2 pi u of the last 8; r cos a, then r sin a",
 }
-VIEWS = "quarter turns counter-clockwise, then mirrored: 0, 0m, 2, 2m, 1, 1m, 3, 3m; the first `tta` of them"
+VIEW_ORDER = "quarter turns counter-clockwise, then mirrored: 0, 0m, 2, 2m, 1, 1m, 3, 3m; the first `tta` of them"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """The noise schedule's settings (see model.*): what a video needs to start from an earlier frame's latents."""
 
-    timesteps: int
-    beta_start: float
-    beta_end: float
+    timesteps: Annotated[int, Bounds(2, 100_000)]
+    beta_start: Variance
+    beta_end: Variance
     zero_terminal_snr: bool
 
 
@@ -46,18 +48,27 @@ class ExportCard:
     """
 
     name: str
-    kind: str
+    kind: Kind
     precision: Literal["float32", "int8"]
-    image_size: int
+    image_size: Annotated[int, Bounds(32, 2048, multiple=32)]
     noise_shape: tuple[int, int, int]
-    timestep: int | None
-    steps: int
+    timestep: Annotated[int, Bounds(0, 99_999)] | None
+    steps: Annotated[int, Bounds(1, 100_000)]
     schedule: Schedule | None
-    tta: int
-    classes: tuple[str, ...] = ("lesion",)
+    tta: Annotated[int, Bounds(1, 8)]
+    classes: Annotated[tuple[str, ...], Length(1, 1)] = ("lesion",)
     calibration: dict | None = None
     provenance: dict = field(default_factory=dict)
     cost: dict | None = None
+
+    def __post_init__(self) -> None:
+        last = None if self.schedule is None else self.schedule.timesteps - 1
+        if (self.timestep is None) != (last is None) or (self.timestep or 0) > (last or 0):
+            raise SyndiffError(f"timestep is {self.timestep}, but the schedule's last one {last}.")
+        if self.tta not in VIEWS:
+            raise SyndiffError(f"tta is {self.tta}, expected 1, 2, 4 or 8.")
+        if (self.kind == "diffusion") != (last is not None):
+            raise SyndiffError(f"kind is {self.kind}, but timestep {self.timestep}.")
 
     @property
     def weights(self) -> str:
@@ -75,7 +86,7 @@ class ExportCard:
         write_json(folder / DESCRIPTION, {**content, "model": asdict(self), **_RULES})
 
 
-_RULES = {"preprocessing": PREPROCESSING, "views": VIEWS, "noise": NOISE, "postprocessing": POSTPROCESSING}
+_RULES = {"preprocessing": PREPROCESSING, "views": VIEW_ORDER, "noise": NOISE, "postprocessing": POSTPROCESSING}
 _AGAIN = "Make the export again: syndiff export --run RUN."
 
 

@@ -21,6 +21,9 @@ KIND = "a folder of predictions"
 RESERVED = (".probability", ".overlay", ".seg", ".masks")
 """What is added to a name for a further output: no source's own output may end so."""
 
+_OURS = ("predictions.csv", "predictions.jsonl")
+"""Names in a folder of predictions that no source's folder may take."""
+
 _SHOWN = 5
 
 
@@ -70,6 +73,9 @@ class Inputs:
         Steps upwards are left out of its name: outputs lie within the folder for them.
         """
         inside = PurePath(*(part for part in below.parts if part != ".."))
+        if len(inside.parts) > 1 and inside.parts[0].casefold() in _OURS:
+            self.problems.append(f"{path} lies in a folder whose name predict needs for itself; rename the folder.")
+            return
         stem = without_ending(inside.name) or "unnamed"
         name = (inside.parent / stem).as_posix()
         self.files.append(Input(path, source or below.as_posix(), name, inside.name[len(stem) :]))
@@ -106,6 +112,8 @@ def find_inputs(images: Path | str, out: Path) -> Inputs:
         there = f" Not read: {found.told()}." if found.ignored else ""
         problems = "".join(f" {problem}" for problem in found.problems)
         what = "Standard input" if text == "-" else str(images)
+        if glob.has_magic(text) and not images.exists():
+            problems += " In a glob, [ ] * and ? stand for other characters; put a name that has them into a list."
         raise SyndiffError(
             f"{what} {'holds' if images.is_dir() else 'names'} no images; expected "
             f"files ending in {known_endings()}.{there}{problems}"

@@ -4,26 +4,26 @@ import logging
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from syndiff.documents import read_object
-from syndiff.errors import SyndiffError
+from syndiff.errors import SyndiffError, shown
 from syndiff.files import sha256
 from syndiff.inference.engines import export_engine, slow_int8, threads
 from syndiff.inference.exported import DESCRIPTION as EXPORT_DESCRIPTION
-from syndiff.inference.exported import ExportCard, is_export, read_card
+from syndiff.inference.exported import GRAPH, ExportCard, is_export, read_card
 from syndiff.inference.options import EngineName, Options
 from syndiff.models.calibration import KEY as CALIBRATION
-from syndiff.models.calibration import wide_threshold
+from syndiff.models.calibration import inference_settings, wide_threshold
 from syndiff.models.predictor import SquarePredictor
-from syndiff.models.stored import DESCRIPTION, WEIGHTS
+from syndiff.models.settings import VIEWS
+from syndiff.models.stored import DESCRIPTION, WEIGHTS, read_description
 from syndiff.training.checkpoints import best_checkpoint
 
 log = logging.getLogger("syndiff")
 
 EXPORT = "export"
 """Folder of a run that holds its float32 export."""
-_VIEWS = (1, 2, 4, 8)
 
 
 def load(
@@ -51,6 +51,8 @@ def load(
     >>> mask.shape == image.shape[:2]
     True
     """
+    if not isinstance(run, str | Path) or not str(run):
+        raise SyndiffError(f"The model is {shown(run)}; give the folder of a run, a checkpoint or an export.")
     options = Options(engine=engine, seed=seed, timestep=timestep, steps=steps, tta=tta)
     return load_for(Path(run), options, workers=1)[0]
 
@@ -61,8 +63,7 @@ def load_for(run: Path, options: Options, workers: int) -> tuple[SquarePredictor
     ONNX Runtime is faster with an image in each thread than with all threads on one image; the answers are the same.
     """
     timestep, steps, tta = options.timestep, options.steps, options.tta
-    if tta is not None and tta not in _VIEWS:
-        raise SyndiffError(f"tta is {tta}; expected 1, 2, 4 or 8 views.")
+    _check(run, options)
     chosen = resolve_engine(run, options.engine, timestep=timestep, steps=steps)
     if chosen == "torch":
         from syndiff.models.prediction import SegmenterPredictor
@@ -78,12 +79,13 @@ def load_for(run: Path, options: Options, workers: int) -> tuple[SquarePredictor
         if value is not None and value != getattr(card, name):
             raise SyndiffError(
                 f"{folder} was exported with {name} {getattr(card, name)}, not {value}; export it again with --{name} "
-                f"{value}, or use the run itself with --engine torch."
+                f"{value} and another --out, or use the run itself with --engine torch."
             )
     if card.precision == "int8" and (sentence := slow_int8()):
         log.warning(sentence)
     workers = workers if chosen == "onnx" else 1
-    tta = tta or card.tta
+    tta = tta or (card.tta if is_export(run) else _own_settings(run)["tta"])
+    assert tta is not None
     predictor = SquarePredictor(
         export_engine(chosen, folder, card, threads() if workers == 1 else 1),
         card.image_size,
@@ -93,6 +95,25 @@ def load_for(run: Path, options: Options, workers: int) -> tuple[SquarePredictor
         wide_threshold=_wide_threshold(run, folder, card, tta),
     )
     return predictor, workers
+
+
+def _check(run: Path, options: Options) -> None:
+    """Refuse what is no model's folder, and choices that do not exist."""
+    if run.is_file():
+        raise SyndiffError(f"{run} is a file; give the folder of a run, a checkpoint or an export.")
+    if options.engine not in get_args(EngineName):
+        raise SyndiffError(f"engine is {shown(options.engine)}; expected {', '.join(get_args(EngineName))}.")
+    for name in ("seed", "timestep", "steps", "tta"):
+        value = getattr(options, name)
+        if value is not None and type(value) is not int:
+            raise SyndiffError(f"{name} is {shown(value)}; expected a whole number.")
+    if options.tta is not None and options.tta not in VIEWS:
+        raise SyndiffError(f"tta is {options.tta}; expected 1, 2, 4 or 8 views.")
+    if (run / GRAPH).is_file() and not is_export(run):
+        raise SyndiffError(
+            f"{run} holds {GRAPH} without {EXPORT_DESCRIPTION}: the export was not finished, or a file was lost. Make "
+            "it again: syndiff export."
+        )
 
 
 def resolve_engine(
@@ -118,15 +139,34 @@ def checkpoint_of(run: Path) -> Path:
 
 
 def export_at_hand(run: Path) -> Path | None:
-    """The float32 export in the run's folder, where it is of the weights that `run` stands for now."""
+    """The float32 export in the run's folder, where it answers as the run does now; what keeps it back is told."""
     folder = run / EXPORT
-    if not is_export(folder):
+    if not folder.is_dir() or not any(folder.iterdir()):
         return None
-    card = read_card(folder)
-    if card.precision != "float32" or card.weights != _weights(checkpoint_of(run)):
-        log.info(f"{folder} is an export of other weights and is not used; renew it: syndiff export --run {run}")
+    try:
+        card = read_card(folder)
+    except SyndiffError as error:
+        log.warning(f"The export of {run} is not used: {error}")
+        return None
+    own = _own_settings(run)
+    expected = {
+        "precision": "float32",
+        "weights": _weights(checkpoint_of(run)),
+        "timestep": own["timestep"],
+        "steps": own["steps"] or 1,
+    }
+    if other := [name for name, value in expected.items() if value != getattr(card, name)]:
+        log.warning(
+            f"{folder} is not used, since its {' and '.join(other)} differ from the run's; renew it: syndiff export "
+            f"--run {run}"
+        )
         return None
     return folder
+
+
+def _own_settings(run: Path) -> dict[str, int | None]:
+    """Timestep, steps and tta of a run's best checkpoint; None for the first two of a network without them."""
+    return inference_settings(read_description(checkpoint_of(run), {"model": dict})["model"])
 
 
 def _wide_threshold(run: Path, folder: Path, card: ExportCard, tta: int) -> float | None:

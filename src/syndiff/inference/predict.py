@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from syndiff.errors import SyndiffError
+from syndiff.errors import SyndiffError, shown
 from syndiff.files import claimed, sha256
 from syndiff.inference.engines import threads
 from syndiff.inference.exported import is_export, read_card
@@ -102,6 +102,9 @@ def predict(
         probability=probability,
         overlay=overlay,
     )
+    for name, value in (("run", run), ("images", images), ("out", out)):
+        if not isinstance(value, str | Path) or not str(value):
+            raise SyndiffError(f"{name} is {shown(value)}; expected a path.")
     return _predict(Path(run), images, Path(out), options, progress)
 
 
@@ -190,15 +193,16 @@ def _origin(run: Path, predictor: SquarePredictor, options: Options) -> dict[str
     engine = predictor.engine.name
     if is_export(run):
         card = read_card(run)
-        own = {"timestep": card.timestep, "steps": card.steps, "tta": card.tta}
+        last = card.schedule is None or card.timestep == card.schedule.timesteps - 1
+        settings = {"timestep": -1 if last else card.timestep, "steps": card.steps}
         made = {"weights": card.weights, "step": card.provenance["step"]}
         engine += "" if card.precision == "float32" else f" {card.precision}"
     else:
         checkpoint = checkpoint_of(run)
         described = read_description(checkpoint, {"model": dict, "step": int})
-        own = {name: described["model"].get(f"inference_{name}") for name in ("timestep", "steps", "tta")}
+        own = {name: described["model"].get(f"inference_{name}") for name in ("timestep", "steps")}
+        chosen = {"timestep": options.timestep, "steps": options.steps}
+        settings = {name: own[name] if value is None else value for name, value in chosen.items()}
         made = {"weights": sha256(checkpoint / WEIGHTS), "step": described["step"]}
-    chosen = {"timestep": options.timestep, "steps": options.steps, "tta": options.tta, "seed": options.seed}
-    settings = {name: own.get(name) if value is None else value for name, value in chosen.items()}
     wide = {} if predictor.wide_threshold is None else {"wide_threshold": predictor.wide_threshold}
-    return {**made, "engine": engine, **settings, **wide}
+    return {**made, "engine": engine, **settings, "tta": predictor.tta, "seed": options.seed, **wide}

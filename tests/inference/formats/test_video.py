@@ -236,3 +236,22 @@ def test_nothing_of_the_source_but_its_pictures_is_copied(tmp_path):
     assert b"Jane Doe" in path.read_bytes()
     written, _ = predict(VideoSource(path), tmp_path)
     assert all(b"Jane" not in each.read_bytes() for each in written)
+
+
+def test_errors_that_the_decoder_hides_are_named(tmp_path):
+    """It mends blocks from their neighbours and returns all frames; which damage it notices depends on its build."""
+    texture = np.random.default_rng(0).integers(0, 255, (36, 48, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
+    moving = np.stack([np.roll(texture, 3 * number, 1) for number in range(12)])
+    video = write_video(tmp_path / "in.mkv", moving, range(0, 12 * 512, 512))
+    whole, told = video.read_bytes(), []
+    for place in np.linspace(0.2, 0.8, 40):
+        content, start = bytearray(whole), int(place * len(whole))
+        content[start : start + 300] = bytes(byte ^ 0xFF for byte in content[start : start + 300])
+        video.write_bytes(content)
+        try:
+            list(VideoSource(video).frames())
+        except SyndiffError as error:
+            told.append(str(error))
+    assert any("errors that the decoder met" in each for each in told), told
+    video.write_bytes(whole)
+    assert len(list(VideoSource(video).frames())) == 12

@@ -30,7 +30,8 @@ def check_whole(path: Path, header: "Dataset", position: int) -> None:
     syntax = header.file_meta.TransferSyntaxUID
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        file.seek(position + (8 if syntax.is_implicit_VR else 12))
+        implicit = header.original_encoding[0]  # as it was read: some files are not what their syntax says
+        file.seek(position + (8 if (syntax.is_implicit_VR if implicit is None else implicit) else 12))
         if syntax.is_encapsulated:
             _check_fragments(path, file, size, header)
         else:

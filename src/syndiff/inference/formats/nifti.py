@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from syndiff.data.decoding import MAX_BYTES, MAX_PIXELS
 from syndiff.errors import SyndiffError
 from syndiff.inference.formats.base import Frame, Source, Writer
-from syndiff.inference.formats.nifti_display import Display, turn_of
+from syndiff.inference.formats.nifti_display import Display, NoNumbers, turn_of
 from syndiff.inference.formats.reading import readable
 from syndiff.inference.formats.staging import Staging
 from syndiff.models.predictor import Prediction
@@ -71,7 +71,10 @@ class NiftiSource(Source):
             self._count = self.shape[2] if len(self.shape) > 2 else 1
             if path.suffix.lower() != ".gz":
                 self._check_length()
-            self._display = Display.of(self.header, self.slices)
+            try:
+                self._display = Display.of(self.header, self.slices)
+            except NoNumbers:
+                raise SyndiffError(f"{path} holds no finite number; export it again.") from None
 
     @property
     def frame_count(self) -> int:

@@ -14,6 +14,10 @@ _SHARES = (0.1, 99.9)  # per cent of the voxels
 _SAMPLE = 2**20  # voxels that the range is taken from at most
 
 
+class NoNumbers(Exception):
+    """A volume without a finite number."""
+
+
 @dataclass(frozen=True)
 class Display:
     """What turns the stored numbers of a slice into HxWx3: uint8 for RGB and plain 8-bit voxels, else uint16.
@@ -104,7 +108,7 @@ def turn_of(header: "Nifti1Header") -> Turn:
 
 
 def _percentiles(slices: Iterator[NDArray], voxels: int) -> tuple[float, float]:
-    """The stored numbers between which nearly all voxels lie; (0, 1) where none is a finite number."""
+    """The stored numbers between which nearly all voxels lie. Raises NoNumbers where none is finite."""
     step = -(-voxels // _SAMPLE)
     parts, skip = [], 0
     for each in slices:
@@ -114,6 +118,6 @@ def _percentiles(slices: Iterator[NDArray], voxels: int) -> tuple[float, float]:
     values = np.concatenate(parts)
     values = values[np.isfinite(values)]
     if not values.size:
-        return 0.0, 1.0
+        raise NoNumbers
     low, high = np.percentile(values, _SHARES, overwrite_input=True)
     return float(low), float(high)

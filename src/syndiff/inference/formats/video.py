@@ -1,6 +1,6 @@
 """Video, read: every frame upright and with its exact time, a few in memory, and a word for what is damaged."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -63,7 +63,7 @@ class VideoSource(Source):
 
         So it does at a frame of another size, since a video of masks has one size.
         """
-        with _opened(self.path) as (container, stream):
+        with _opened(self.path) as (container, stream), _complaints(stream) as complaints:
             damage = _Damage.of(container)
             size, last, number = (0, 0), -1, 0
             for number, decoded in enumerate(_decoded(container, stream, damage), 1):
@@ -79,6 +79,7 @@ class VideoSource(Source):
                 frame = self._frame(decoded, stream, number, last)
                 last = frame.pts
                 yield frame
+            damage.complaints = complaints()
         damage.judge(self.path, number)
 
     def writer(self, folder: Path, name: str) -> VideoWriter:
@@ -107,12 +108,16 @@ class VideoSource(Source):
 
 @dataclass
 class _Damage:
-    """What was found wrong with a video so far: parts that FFmpeg refused, frames that it mended, the end reached."""
+    """What was found wrong with a video so far: parts that FFmpeg refused, frames that it mended, the end reached.
+
+    complaints: errors that its decoder logged; some of them it hides behind neighbouring pixels and says nothing else.
+    """
 
     stated_end: float
     reached: float = 0.0
     parts: int = 0
     frames: int = 0
+    complaints: int = 0
 
     @classmethod
     def of(cls, container: "InputContainer") -> "_Damage":
@@ -131,11 +136,27 @@ class _Damage:
             found.append(f"packets that cannot be decoded: {self.parts}")
         if self.frames:
             found.append(f"damaged frames: {self.frames}")
+        if self.complaints and not found:
+            found.append(f"errors that the decoder met: {self.complaints}")
         if found:
             raise Incomplete(
                 f"{path} is cut off or damaged: {'; '.join(found)}. The frames that can be read ({count}) were "
                 f"predicted; for the others, {_MEND}."
             )
+
+
+@contextmanager
+def _complaints(stream: "VideoStream") -> Iterator[Callable[[], int]]:
+    """How many errors the decoder of a stream has logged so far, from whatever thread."""
+    import av.logging
+
+    level = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture(local=False) as logs:
+            yield lambda: sum(of == stream.codec_context.name and at <= av.logging.ERROR for at, of, _ in logs)
+    finally:
+        av.logging.set_level(level)
 
 
 @contextmanager
