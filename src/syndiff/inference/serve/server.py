@@ -1,0 +1,79 @@
+"""`serve`: the application on a socket, until somebody ends it."""
+
+import errno
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from syndiff.errors import SyndiffError
+from syndiff.inference.options import EngineName
+
+
+def serve(
+    runs: tuple[Path, ...],
+    *,
+    images: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8601,
+    token: str | None = None,
+    engine: EngineName = "auto",
+    tell: Callable[[str], None] = print,
+) -> None:
+    """Serve the page until SIGINT or SIGTERM; `tell` is given the sentence with its address, once it can be opened.
+
+    `runs` are run folders, checkpoints, exports, or folders of `syndiff run`, whose segmenters are all offered.
+    `images` is a folder to choose pictures from. A `host` beyond this machine has a `token`, made if none is given.
+    Port 0 takes a free one.
+
+    Raises SyndiffError for a folder without a model or without images, a host that is not of this machine, a port that
+    is in use, and a token that is too short.
+    """
+    import uvicorn
+
+    from syndiff.inference.serve.app import make_app
+    from syndiff.inference.serve.folder import ImageFolder
+    from syndiff.inference.serve.models import Models
+    from syndiff.inference.serve.security import Access
+
+    access = Access.of(host, token)
+    models = Models(runs, engine)
+    folder = None if images is None else ImageFolder(images)
+    with _listening(host, port) as listening:
+        app = make_app(models, folder, access)
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, date_header=False, ws="none",
+            timeout_graceful_shutdown=3, timeout_keep_alive=30, limit_concurrency=256,
+        )  # fmt: skip
+        tell(_announcement(listening, host, access.token, len(models)))
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise SyndiffError(f"--port is {port}; expected a number from 0 to 65535.")
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        why = {
+            errno.EADDRINUSE: f"port {port} is in use, perhaps by another syndiff serve; end that, or give --port 0",
+            errno.EACCES: f"port {port} needs the rights of an administrator; give a port above 1023",
+            errno.EADDRNOTAVAIL: f"{host} is no address of this machine; give one, or 127.0.0.1",
+        }.get(error.errno or 0, f"{host}:{port} cannot be used ({error.strerror})")
+        raise SyndiffError(f"{why[0].upper()}{why[1:]}.") from None
+    return listening
+
+
+def _announcement(listening: socket.socket, host: str, token: str | None, count: int) -> str:
+    port = listening.getsockname()[1]
+    name = socket.gethostname() if host in ("0.0.0.0", "::") else host
+    address = f"http://{f'[{name}]' if ':' in name else name}:{port}/{f'?token={token}' if token else ''}"
+    models = "a model" if count == 1 else f"{count} models"
+    lines = [f"SynDiff serves {models}. Open {address}", "Ctrl-C ends it."]
+    if token:
+        lines.insert(1, "Whoever has this address sees the images. They travel unencrypted: use a network you trust.")
+    return "\n".join(lines)
