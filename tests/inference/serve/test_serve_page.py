@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from small_folders import write_case
 
+from syndiff.data.dataset import Dataset
 from syndiff.inference.serve.app import make_app
+from syndiff.inference.serve.collections import collections_of
 from syndiff.inference.serve.folder import ImageFolder
 from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.pictures import Pictures
@@ -28,10 +31,18 @@ DONE, PROBLEM = "#status:has-text('done in')", "#problem:not([hidden])"
 
 
 @pytest.fixture(scope="module")
-def address(runs: tuple[Path, Path], images: Path) -> Iterator[str]:
+def address(
+    runs: tuple[Path, Path], images: Path, synthetic: Path, evaluated: Path, data: Dataset, tmp_path_factory: Any
+) -> Iterator[str]:
     """The address of a server in a thread of this process."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        app = make_app(Models(runs), ImageFolder(images), Access())
+        many = tmp_path_factory.mktemp("many")
+        write_case(many, "00000")
+        for number in range(1, 1000):
+            for part in ("images", "masks"):
+                (many / part / f"{number:05d}.png").hardlink_to(many / part / "00000.png")
+        found = [each for root in (synthetic, evaluated, many) for each in collections_of(root, data)]
+        app = make_app(Models(runs), ImageFolder(images), Access(), found)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -193,3 +204,54 @@ def test_the_first_paint_is_quick(page: Any) -> None:
     page.reload()
     page.wait_for_selector("#names button")
     assert time.perf_counter() - began < 2  # half a second without others on the machine
+
+
+def test_cases_are_browsed_filtered_flipped_and_left_by_the_keyboard(page: Any) -> None:
+    page.click("nav >> text=Browse")
+    page.wait_for_selector("#count:has-text('3 cases')")
+    page.select_option("#state", "rejected")
+    page.wait_for_selector("#count:has-text('1 case')")
+    page.click("#grid button")
+    page.wait_for_selector("#name:has-text('synthetic-000001')")
+    assert "a large pale polyp" in page.inner_text("#facts") and "0.900" in page.inner_text("#scores")
+    source = page.get_attribute("#view image", "href").replace("image.jpg", "source.jpg")
+    page.focus("#view svg")
+    page.keyboard.press("f")
+    assert page.get_attribute("#view image", "href") == source
+    assert page.get_attribute("#flip", "aria-pressed") == "true"
+    assert page.evaluate("address => fetch(address).then(answer => answer.status)", source) == 200
+    page.select_option("#state", "all")
+    page.fill("#text", "small")
+    page.wait_for_selector("#count:has-text('2 cases')")
+    page.click("#grid button >> nth=0")
+    page.click("#after")
+    page.wait_for_selector("#name:has-text('synthetic-000002')")
+
+
+def test_truth_and_prediction_of_a_run_are_seen(page: Any) -> None:
+    page.click("nav >> text=Browse")
+    page.select_option("#collection", "1")
+    page.select_option("#sort", "dice")
+    page.click("#turn")
+    page.wait_for_selector("#grid button:has-text('dice 1') >> nth=0")
+    page.click("#grid button >> nth=0")
+    page.wait_for_selector("#name:has-text('a')")
+    assert page.is_visible("#view g.mask path.line") and page.is_visible("#view g.wide path.line")
+    assert "Blue, dashed: prediction" in page.inner_text("#legend")
+
+
+def test_a_thousand_cases_scroll_with_a_handful_of_buttons(page: Any) -> None:
+    page.click("nav >> text=Browse")
+    page.select_option("#collection", "2")
+    page.wait_for_selector("#count:has-text('1000 cases')")
+    page.wait_for_selector("#grid button:has-text('00000')")
+    page.focus("#grid button >> nth=0")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.getAttribute('data-index')") == "1"
+    page.evaluate("document.getElementById('grid').scrollTop = 1e6")
+    page.wait_for_selector("#grid button:has-text('00999') img")
+    assert page.locator("#grid button").count() < 60
+    page.click("#grid button:has-text('00999')")
+    page.wait_for_selector("#name:has-text('00999')")
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400

@@ -11,8 +11,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import syndiff
+from syndiff.inference.serve.contours import svg_path
 from syndiff.inference.serve.folder import ImageFolder
-from syndiff.inference.serve.layers import answer_content, svg_path
+from syndiff.inference.serve.layers import answer_content
 from syndiff.inference.serve.pictures import Picture, Pictures
 from syndiff.inference.serve.refusal import Refusal
 from syndiff.models.predictor import Prediction

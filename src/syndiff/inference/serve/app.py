@@ -3,7 +3,7 @@
 import contextlib
 import tempfile
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from syndiff.errors import SyndiffError
+from syndiff.inference.serve.browse_view import BrowseView
+from syndiff.inference.serve.collections import Collection
 from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.folder import ImageFolder
 from syndiff.inference.serve.models import Models
@@ -24,6 +26,9 @@ from syndiff.inference.serve.uploads import Uploads
 
 PAGE = {
     "": ("index.html", "text/html; charset=utf-8"),
+    "browse": ("browse.html", "text/html; charset=utf-8"),
+    "browse.js": ("browse.js", "text/javascript; charset=utf-8"),
+    "grid.js": ("grid.js", "text/javascript; charset=utf-8"),
     "app.js": ("app.js", "text/javascript; charset=utf-8"),
     "viewer.js": ("viewer.js", "text/javascript; charset=utf-8"),
     "style.css": ("style.css", "text/css; charset=utf-8"),
@@ -31,9 +36,14 @@ PAGE = {
 """Every file of the page by its address; there are no others."""
 
 
-def make_app(models: Models, folder: ImageFolder | None, access: Access) -> ASGIApp:
-    """The application of `syndiff serve`; uploads and the decoding process live as long as it runs."""
-    decoder = Decoder()
+def make_app(
+    models: Models, folder: ImageFolder | None, access: Access, collections: Sequence[Collection] = ()
+) -> ASGIApp:
+    """The application of `syndiff serve`; uploads and the decoding processes live as long as it runs.
+
+    Without models its first page is the one to browse `collections`.
+    """
+    decoder, other = Decoder(), Decoder()
     temporary = tempfile.TemporaryDirectory(prefix="syndiff-serve-", ignore_cleanup_errors=True)
 
     @contextlib.asynccontextmanager
@@ -43,12 +53,15 @@ def make_app(models: Models, folder: ImageFolder | None, access: Access) -> ASGI
             yield
         finally:
             decoder.close()
+            other.close()
             temporary.cleanup()
 
     # its own pages about itself would load scripts from elsewhere
     app = FastAPI(title="SynDiff", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.include_router(TryView(models, folder, Uploads(Path(temporary.name)), decoder).router())
-    _add_page(app)
+    view = TryView(models, folder, Uploads(Path(temporary.name)), decoder, browse=bool(collections))
+    app.include_router(view.router())
+    app.include_router(BrowseView(list(collections), other).router())
+    _add_page(app, first="" if len(models) else "browse")
     app.add_exception_handler(SyndiffError, _mistake)
     app.add_exception_handler(RequestValidationError, _wrong_request)
     app.add_exception_handler(HTTPException, _other)
@@ -60,12 +73,13 @@ def _prepare(models: Models, decoder: Decoder) -> None:
     """Start and load what the first prediction needs; what goes wrong is told when it is asked for."""
     with contextlib.suppress(SyndiffError):
         decoder.start()
-        models.load(0)
+        if len(models):
+            models.load(0)
 
 
-def _add_page(app: FastAPI) -> None:
+def _add_page(app: FastAPI, first: str) -> None:
     folder = files("syndiff.inference.serve") / "page"
-    for address, (name, kind) in PAGE.items():
+    for address, (name, kind) in {**PAGE, "": PAGE[first]}.items():
         content = (folder / name).read_bytes()
 
         async def answer(content: bytes = content, kind: str = kind) -> Response:

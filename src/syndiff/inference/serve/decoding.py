@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -16,14 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from syndiff.data.readers import image_content, read_image, read_mask
 from syndiff.errors import SyndiffError
 from syndiff.imaging import as_shown, encode_jpeg
 from syndiff.inference.formats.opening import format_of, open_source
 from syndiff.inference.formats.reading import readable
 from syndiff.inference.formats.video import is_video
+from syndiff.inference.serve.contours import svg_path
 
 SECONDS, MEMORY = 60.0, 6 * 2**30
 """A file may take so long and so many bytes of address space; the largest allowed pictures need about half of each."""
+
+SHOWN_SIDE = 4096
+"""Pixels of the longer side of what a browser shows at most."""
 
 _THUMBNAIL = 160
 
@@ -40,6 +45,16 @@ class Decoded:
     frame: int
     frames: int | None
     name: str
+
+
+@dataclass(frozen=True)
+class DecodedCase:
+    """Size of an image, its content (`readers.image_content`), and the contours of its masks as SVG paths."""
+
+    width: int
+    height: int
+    content: str
+    contours: tuple[str, ...]
 
 
 class Decoder:
@@ -59,7 +74,18 @@ class Decoder:
 
     def thumbnail(self, path: Path) -> bytes:
         """A JPEG of the middle frame, no side longer than 160 pixels. Raises SyndiffError as `read` does."""
-        return self._ask(_thumbnail, path, None)
+        return self._ask(_jpeg, path, _THUMBNAIL)
+
+    def jpeg(self, path: Path) -> bytes:
+        """A JPEG of the middle frame for the eye, no side longer than 4,096. Raises SyndiffError as `read` does."""
+        return self._ask(_jpeg, path, SHOWN_SIDE)
+
+    def case(self, image: Path, masks: Sequence[Path], threshold: int | None) -> "DecodedCase":
+        """Size and content of an image, and the contours of its masks; what is above `threshold`, or 0, is foreground.
+
+        Raises SyndiffError as `read` does, and for a mask of another size.
+        """
+        return self._ask(_case, image, tuple(masks), threshold)
 
     def start(self) -> None:
         """Start the process, so that the first file need not wait for it."""
@@ -71,11 +97,11 @@ class Decoder:
         with self._lock:
             self._end()
 
-    def _ask(self, work: Callable[[Path, int | None], Any], path: Path, frame: int | None) -> Any:
+    def _ask(self, work: Callable[..., Any], path: Path, *more: Any) -> Any:
         with self._lock:
             pipe = self._running()
             try:
-                pipe.send((work, path, frame))
+                pipe.send((work, path, *more))
                 if not pipe.poll(self._seconds):
                     self._end()
                     raise SyndiffError(f"{path} takes longer than {self._seconds:.0f} s to read; save it as a PNG.")
@@ -114,9 +140,9 @@ def _serve(pipe: Connection, memory: int) -> None:
     _limit(memory)
     with contextlib.suppress(EOFError, OSError):
         while True:
-            work, path, frame = pipe.recv()
+            work, path, *more = pipe.recv()
             try:
-                answer = (True, work(path, frame))
+                answer = (True, work(path, *more))
             except SyndiffError as error:
                 answer = (False, str(error))
             except MemoryError:
@@ -154,8 +180,23 @@ def _read(path: Path, frame: int | None) -> Decoded:
         raise SyndiffError(f"{path} has fewer than {wanted} frames.")
 
 
-def _thumbnail(path: Path, frame: int | None) -> bytes:
-    return encode_jpeg(shrunk(_read(path, frame).image, _THUMBNAIL))
+def _jpeg(path: Path, side: int) -> bytes:
+    return encode_jpeg(shrunk(_read(path, None).image, side))
+
+
+def _case(path: Path, masks: tuple[Path, ...], threshold: int | None) -> DecodedCase:
+    image = read_image(path)
+    height, width = image.shape[:2]
+    contours = []
+    for each in masks:
+        mask = read_mask(each, threshold)
+        if mask.shape != (height, width):
+            raise SyndiffError(
+                f"{each.name} is {mask.shape[1]}x{mask.shape[0]} (width x height), but its image {width}x{height}; "
+                "it belongs to another image."
+            )
+        contours.append(svg_path(mask))
+    return DecodedCase(width, height, image_content(image), tuple(contours))
 
 
 def shrunk(image: NDArray[np.uint8] | NDArray[np.uint16], side: int) -> NDArray[np.uint8]:

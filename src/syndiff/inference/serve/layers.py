@@ -5,16 +5,13 @@ import io
 from typing import Any
 
 import numpy as np
-from contourpy import LineType, contour_generator
 from numpy.typing import NDArray
 from PIL import Image
 
-from syndiff.data.masks import bounding_box, count_components
+from syndiff.data.masks import count_components
 from syndiff.imaging import encode_png
+from syndiff.inference.serve.contours import svg_path
 from syndiff.models.predictor import Prediction
-
-MAX_POINTS = 200_000
-"""Corners of a contour; one of more is drawn coarser, which does not change the mask."""
 
 _VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
 _CIVIDIS = ((0, 34, 78), (67, 78, 108), (125, 124, 120), (188, 175, 111), (254, 232, 56))
@@ -48,39 +45,6 @@ def answer_content(answer: Prediction) -> dict[str, Any]:
 
 def _contour(mask: NDArray[np.bool_]) -> dict[str, Any]:
     return {"path": svg_path(mask), "lesions": count_components(mask), "share": float(mask.mean())}
-
-
-def svg_path(mask: NDArray[np.bool_]) -> str:
-    """The border of a mask (HxW) as a path of SVG in pixels, closed also along the edge of the frame."""
-    if not mask.any():
-        return ""
-    window = bounding_box(mask)
-    top, left, step = window[0].start, window[1].start, 1
-    while True:
-        lines = _lines(mask[window][::step, ::step])
-        if sum(map(len, lines)) <= MAX_POINTS:
-            break
-        step *= 2
-    pieces = []
-    for line in lines:
-        points = (line - 0.5) * step + (left, top)  # the padding is one pixel; the centre of a pixel lies at a half
-        pieces.append("M" + "L".join(f"{x:g} {y:g}" for x, y in points[:-1].tolist()) + "Z")
-    return "".join(pieces)
-
-
-def _lines(mask: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
-    """Closed lines of corners (n, 2), x before y, in pixels of the mask with one more pixel around it."""
-    padded = np.pad(mask, 1).astype(np.float32)
-    found: Any = contour_generator(z=padded, line_type=LineType.Separate).lines(0.5)
-    return [_corners(line) for line in found]
-
-
-def _corners(line: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The points of a closed line at which it turns."""
-    steps = np.diff(line, axis=0)
-    turns = np.any(steps != np.roll(steps, 1, axis=0), axis=1)
-    kept = line[:-1][turns]
-    return np.concatenate([kept, kept[:1]])
 
 
 def _map(share: NDArray[np.floating], colours: tuple[tuple[int, int, int], ...]) -> str:

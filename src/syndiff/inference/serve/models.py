@@ -25,15 +25,13 @@ class Models:
         """Find the models; none is loaded yet. Raises SyndiffError for a folder without one, and for too many."""
         folders = [folder for run in runs for folder in _models_of(run)]
         folders = list(dict.fromkeys(folders))
-        if not folders:
-            raise SyndiffError("--run is missing: give the run folder of a trained model, or several.")
         if len(folders) > MAX_MODELS:
             raise SyndiffError(
                 f"{len(folders)} models are given; expected {MAX_MODELS} at most. Name fewer with --run."
             )
         self._engine = engine
         self._folders = folders
-        self.names = _distinct_names(folders)
+        self.names = distinct_names(folders)
         self._loaded: dict[int, SquarePredictor] = {}
         self._lock = threading.Lock()
 
@@ -95,7 +93,7 @@ def _facts(folder: Path) -> dict[str, str]:
     return {"kind": kind, "guarantee": "" if found is None else found.sentence}
 
 
-def _distinct_names(folders: list[Path]) -> list[str]:
+def distinct_names(folders: list[Path]) -> list[str]:
     """The last part of each path, with as many parts before it as tell them apart."""
     parts = [folder.absolute().parts for folder in folders]
     names = []

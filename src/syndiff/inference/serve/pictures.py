@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from numpy.typing import NDArray
 
 from syndiff.imaging import encode_jpeg
-from syndiff.inference.serve.decoding import shrunk
+from syndiff.inference.serve.decoding import SHOWN_SIDE, shrunk
 from syndiff.inference.serve.refusal import Refusal
 
 KEPT_BYTES = 512 * 2**20
-_SHOWN_SIDE = 4096
 
 
 @dataclass
@@ -28,7 +27,7 @@ class Picture:
 
     def jpeg(self) -> bytes:
         """The picture for the eye, no side longer than 4,096 pixels."""
-        self._jpeg = self._jpeg or encode_jpeg(shrunk(self.image, _SHOWN_SIDE))
+        self._jpeg = self._jpeg or encode_jpeg(shrunk(self.image, SHOWN_SIDE))
         return self._jpeg
 
 

@@ -5,7 +5,7 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from syndiff.errors import SyndiffError
+from syndiff.errors import SyndiffError, listed
 from syndiff.inference.options import EngineName
 
 
@@ -13,6 +13,8 @@ def serve(
     runs: tuple[Path, ...],
     *,
     images: Path | None = None,
+    browse: tuple[Path, ...] = (),
+    data: Path | None = None,
     host: str = "127.0.0.1",
     port: int = 8601,
     token: str | None = None,
@@ -22,7 +24,9 @@ def serve(
     """Serve the page until SIGINT or SIGTERM; `tell` is given the sentence with its address, once it can be opened.
 
     `runs` are run folders, checkpoints, exports, or folders of `syndiff run`, whose segmenters are all offered.
-    `images` is a folder to choose pictures from. A `host` beyond this machine has a `token`, made if none is given.
+    `images` is a folder to choose pictures from. `browse` are datasets, synthetic datasets and run folders to look
+    through; `data` is the dataset that their source frames and test cases are from. A `host` beyond this machine has a
+    `token`, made if none is given.
     Port 0 takes a free one.
 
     Raises SyndiffError for a folder without a model or without images, a host that is not of this machine, a port that
@@ -30,21 +34,29 @@ def serve(
     """
     import uvicorn
 
+    from syndiff.data.dataset import Dataset
     from syndiff.inference.serve.app import make_app
+    from syndiff.inference.serve.collections import collections_of
     from syndiff.inference.serve.folder import ImageFolder
     from syndiff.inference.serve.models import Models
     from syndiff.inference.serve.security import Access
 
+    if not (runs or browse):
+        raise SyndiffError("There is nothing to serve; give a trained run with --run, or a folder with --browse.")
+    if data is not None and not browse:
+        raise SyndiffError("--data has no effect without --browse; leave it out.")
     access = Access.of(host, token)
     models = Models(runs, engine)
     folder = None if images is None else ImageFolder(images)
+    dataset = None if data is None else Dataset.open(data)
+    collections = [each for root in browse for each in collections_of(root, dataset)]
     with _listening(host, port) as listening:
-        app = make_app(models, folder, access)
+        app = make_app(models, folder, access, collections)
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, date_header=False, ws="none",
             timeout_graceful_shutdown=3, timeout_keep_alive=30, limit_concurrency=256,
         )  # fmt: skip
-        tell(_announcement(listening, host, access.token, len(models)))
+        tell(_announcement(listening, host, access.token, len(models), len(collections)))
         uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -68,12 +80,13 @@ def _listening(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _announcement(listening: socket.socket, host: str, token: str | None, count: int) -> str:
+def _announcement(listening: socket.socket, host: str, token: str | None, models: int, folders: int) -> str:
     port = listening.getsockname()[1]
     name = socket.gethostname() if host in ("0.0.0.0", "::") else host
     address = f"http://{f'[{name}]' if ':' in name else name}:{port}/{f'?token={token}' if token else ''}"
-    models = "a model" if count == 1 else f"{count} models"
-    lines = [f"SynDiff serves {models}. Open {address}", "Ctrl-C ends it."]
+    served = [f"{models} model{'s' if models > 1 else ''}"] if models else []
+    served += [f"{folders} folder{'s' if folders > 1 else ''} to browse"] if folders else []
+    lines = [f"SynDiff serves {listed(served)}. Open {address}", "Ctrl-C ends it."]
     if token:
         lines.insert(1, "Whoever has this address sees the images. They travel unencrypted: use a network you trust.")
     return "\n".join(lines)

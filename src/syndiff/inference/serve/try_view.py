@@ -26,10 +26,13 @@ _Frame = Annotated[int | None, Query(ge=1, le=100_000)]
 class TryView:
     """The routes, and what they share: models, pictures in memory, a decoder, and the turn to predict."""
 
-    def __init__(self, models: Models, folder: ImageFolder | None, uploads: Uploads, decoder: Decoder) -> None:
+    def __init__(
+        self, models: Models, folder: ImageFolder | None, uploads: Uploads, decoder: Decoder, *, browse: bool = False
+    ) -> None:
         self.models, self.folder, self.uploads, self.decoder = models, folder, uploads, decoder
-        self.pictures = Pictures()
+        self.pictures, self._browse = Pictures(), browse
         self._turn, self._waiting = anyio.CapacityLimiter(1), 0
+        self._decoding = anyio.CapacityLimiter(1)  # who waits for the decoder holds no thread
 
     def router(self) -> APIRouter:
         """The routes below /api."""
@@ -44,8 +47,9 @@ class TryView:
         return router
 
     async def offered(self) -> dict[str, Any]:
-        """The models, and whether there is a folder."""
-        return {"models": await run_sync(self.models.described), "folder": self.folder is not None}
+        """The models, and whether there are a folder of images and something to browse."""
+        models = await run_sync(self.models.described)
+        return {"models": models, "folder": self.folder is not None, "browse": self._browse}
 
     async def listed(
         self, offset: Annotated[int, Query(ge=0)] = 0, text: Annotated[str, Query(max_length=200)] = ""
@@ -92,7 +96,7 @@ class TryView:
 
     async def _hold(self, path: Path, name: str, frame: int | None) -> dict[str, object]:
         try:
-            decoded: Decoded = await run_sync(self.decoder.read, path, frame)
+            decoded: Decoded = await run_sync(self.decoder.read, path, frame, limiter=self._decoding)
         except SyndiffError as error:
             raise renamed(error, path, name) from None
         stem = without_ending(name)

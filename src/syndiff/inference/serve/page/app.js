@@ -41,7 +41,7 @@
     var mine = ++round;
     complain("");
     say("Reading " + source.name + " …", true);
-    return hold(source, frame).then(function (picture) {
+    return Promise.resolve().then(function () { return hold(source, frame); }).then(function (picture) {
       if (mine !== round) { return; }
       chosen = source;
       held = picture;
@@ -224,6 +224,7 @@
     });
     var calibrated = models.some(function (model) { return model.guarantee; });
     document.querySelector("[data-needs=wide]").classList.toggle("off", !calibrated);
+    find("views").hidden = !offered.browse;
     if (offered.folder) {
       find("folder").hidden = false;
       list(0);

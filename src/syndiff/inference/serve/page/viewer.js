@@ -34,7 +34,7 @@
     var picture = element("image", side, SVG);
     picture.setAttribute("href", address);
     svg.appendChild(picture);
-    var panel = { svg: svg, side: side, groups: {} };
+    var panel = { svg: svg, picture: picture, side: side, groups: {} };
     LAYERS.forEach(function (name) {
       panel.groups[name] = element("g", { "class": name }, SVG);
       svg.appendChild(panel.groups[name]);
