@@ -1,8 +1,11 @@
 """The guard: foreign pages, foreign names, missing tokens and hostile uploads are refused, with a sentence."""
 
 import io
+import os
 import re
 import struct
+import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -93,6 +96,12 @@ def test_a_writing_request_of_another_page_is_refused(client: TestClient, header
     assert client.options("/api/pictures", headers=headers).status_code == 403  # no preflight succeeds
 
 
+def test_another_page_cannot_even_read_but_a_link_may_lead_here(client: TestClient) -> None:
+    foreign = {"Sec-Fetch-Site": "cross-site", "Origin": "http://evil.example"}
+    assert client.get("/api/folder", headers={**foreign, "Sec-Fetch-Mode": "no-cors"}).status_code == 403
+    assert client.get("/", headers={**foreign, "Sec-Fetch-Mode": "navigate"}).status_code == 200
+
+
 def test_without_the_token_nothing_is_answered(abroad: TestClient) -> None:
     for address in ("/", "/app.js", "/api/models", "/?token=wrong", "/api/models?token=" + TOKEN):
         answer = abroad.get(address, follow_redirects=False)
@@ -154,6 +163,15 @@ def test_a_gigabyte_is_refused_before_it_is_read(client: TestClient) -> None:
     assert answer.status_code == 413 and "larger than 64 MB" in answer.json()["error"]
 
 
+def test_no_other_request_is_large(client: TestClient) -> None:
+    address, large = "/api/pictures/x/prediction", b'{"model": ' + b" " * 2**17 + b"0}"
+    kind = {"Content-Type": "application/json"}
+    told = client.post(address, content=large, headers=kind)
+    hidden = client.post(address, content=(large[i : i + 2**12] for i in range(0, len(large), 2**12)), headers=kind)
+    assert (told.status_code, hidden.status_code) == (413, 413)
+    assert all("larger" in each.json()["error"] or "too large" in each.json()["error"] for each in (told, hidden))
+
+
 def test_an_upload_that_hides_its_length_ends_at_the_limit(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "MAX_UPLOAD", 2**20)
     answer = client.post("/api/pictures", content=(b"\0" * 2**18 for _ in range(8)))
@@ -195,6 +213,23 @@ def test_uploads_leave_nothing_behind(runs: tuple[Path, Path], tmp_path: Path, m
         assert [own.post("/api/pictures", content=each).status_code for each in (picture(), b"x")] == [200, 422]
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_server_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, used, other = (
+        tmp_path / f"syndiff-serve-{name}" for name in (f"{ended.pid}-x", f"{os.getppid()}-x", "notes")
+    )
+    for path in (left, used, other):
+        path.mkdir()
+        (path / "a.dcm").write_bytes(b"patient")
+    link = tmp_path / f"syndiff-serve-{ended.pid}-y"
+    link.symlink_to(other)
+    with uploads.own_folder() as made:
+        assert not left.exists() and (used / "a.dcm").exists() and (other / "a.dcm").exists()
+        assert Path(made).stat().st_mode & 0o77 == 0
 
 
 def test_a_decoder_that_is_killed_or_too_slow_costs_one_picture(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,11 +12,15 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import syndiff
+from syndiff.inference.serve import contours
+from syndiff.inference.serve.app import make_app
 from syndiff.inference.serve.contours import svg_path
 from syndiff.inference.serve.folder import ImageFolder
 from syndiff.inference.serve.layers import answer_content
+from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.pictures import Picture, Pictures
 from syndiff.inference.serve.refusal import Refusal
+from syndiff.inference.serve.security import Access
 from syndiff.models.predictor import Prediction
 
 
@@ -106,6 +111,19 @@ def test_a_folder_that_grows_and_shrinks(tmp_path: Path, images: Path) -> None:
         folder[first]
 
 
+def test_a_name_that_is_no_utf_8_is_shown_all_the_same(runs: tuple[Path, Path], images: Path, tmp_path: Path) -> None:
+    for name in (b"\xff.png", b"broken-\xff.png"):
+        (tmp_path / os.fsdecode(name)).write_bytes((images / "i1.png").read_bytes()[: 40 if b"b" in name else None])
+    app = make_app(Models(runs), ImageFolder(tmp_path), Access())
+    with TestClient(app, base_url="http://localhost", headers={"X-Requested-With": "syndiff"}) as own:
+        items = own.get("/api/folder").json()["items"]
+        assert [item["name"] for item in items] == ["broken-\\xff.png", "\\xff.png"]
+        bad, good = (own.post(f"/api/folder/{item['id']}/picture") for item in items)
+        assert bad.status_code == 422 and bad.json()["error"].startswith("broken-\\xff.png")
+        answer = own.post(f"/api/pictures/{good.json()['id']}/prediction", json={"model": 0})
+        assert answer.status_code == 200 and answer.json()["name"] == "\\xff.png"
+
+
 def test_a_file_that_was_deleted_is_a_sentence(client: TestClient, images: Path, tmp_path: Path) -> None:
     item = client.get("/api/folder?text=i0").json()["items"][0]
     (images / "i0.png").rename(tmp_path / "away.png")
@@ -146,7 +164,7 @@ def area(path: str) -> float:
     return abs(total)
 
 
-def test_a_contour_lies_on_the_border_of_its_mask() -> None:
+def test_a_contour_lies_on_the_border_of_its_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = np.zeros((20, 30), bool)
     assert svg_path(mask) == ""
     mask[5:10, 7:19] = True
@@ -156,6 +174,9 @@ def test_a_contour_lies_on_the_border_of_its_mask() -> None:
     assert len(numbers) == 8  # corners are cut by half a pixel
     mask[6:9, 10:15] = False
     assert area(svg_path(mask)) == pytest.approx(mask.sum(), abs=1.1)
+    monkeypatch.setattr(contours, "MAX_POINTS", 30)
+    disc = np.hypot(*np.mgrid[-40:41, -40:41]) < 38
+    assert len(svg_path(disc).split("L")) <= 30 and area(svg_path(disc)) == pytest.approx(disc.sum(), rel=0.1)
     assert area(svg_path(np.ones((4, 6), bool))) == pytest.approx(24, abs=0.6)
 
 

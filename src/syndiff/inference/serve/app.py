@@ -1,7 +1,6 @@
 """The application: the guard, the static page, the routes, and every mistake as a sentence in JSON."""
 
 import contextlib
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Sequence
 from importlib.resources import files
@@ -22,7 +21,7 @@ from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.refusal import Refusal
 from syndiff.inference.serve.security import Access, Guard
 from syndiff.inference.serve.try_view import TryView
-from syndiff.inference.serve.uploads import Uploads
+from syndiff.inference.serve.uploads import Uploads, own_folder
 
 PAGE = {
     "": ("index.html", "text/html; charset=utf-8"),
@@ -44,7 +43,7 @@ def make_app(
     Without models its first page is the one to browse `collections`.
     """
     decoder, other = Decoder(), Decoder()
-    temporary = tempfile.TemporaryDirectory(prefix="syndiff-serve-", ignore_cleanup_errors=True)
+    temporary = own_folder()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -88,8 +87,11 @@ def _add_page(app: FastAPI, first: str) -> None:
         app.add_api_route(f"/{address}", answer, methods=["GET"], response_class=Response)
 
 
+_SENTENCES = {404: "There is nothing at this address.", 413: "The request is too large; reload the page."}
+
+
 def _sentence(status: int, text: str) -> JSONResponse:
-    return JSONResponse({"error": text}, status)
+    return JSONResponse({"error": text.encode("utf-8", "backslashreplace").decode()}, status)
 
 
 async def _mistake(_: Request, error: Exception) -> JSONResponse:
@@ -102,7 +104,7 @@ async def _wrong_request(_: Request, error: Exception) -> JSONResponse:
 
 async def _other(_: Request, error: Exception) -> JSONResponse:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    return _sentence(status, "There is nothing at this address." if status == 404 else "This cannot be asked here.")
+    return _sentence(status, _SENTENCES.get(status, "This cannot be asked here."))
 
 
 async def _fault(_: Request, error: Exception) -> JSONResponse:

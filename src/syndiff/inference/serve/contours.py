@@ -1,5 +1,6 @@
 """The border of a mask as a path of SVG: sharp however near one looks."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,8 @@ from numpy.typing import NDArray
 
 from syndiff.data.masks import bounding_box
 
-MAX_POINTS = 200_000
-"""Corners of a contour; one of more is drawn coarser, which does not change the mask."""
+MAX_POINTS, MAX_PIXELS = 200_000, 16_000_000
+"""Corners of a contour, and pixels that it is traced in; one of more is drawn coarser. The mask stays as it is."""
 
 
 def svg_path(mask: NDArray[np.bool_]) -> str:
@@ -17,7 +18,8 @@ def svg_path(mask: NDArray[np.bool_]) -> str:
     if not mask.any():
         return ""
     window = bounding_box(mask)
-    top, left, step = window[0].start, window[1].start, 1
+    top, left = window[0].start, window[1].start
+    step = max(1, math.ceil(math.sqrt(mask[window].size / MAX_PIXELS)))
     while True:
         lines = _lines(mask[window][::step, ::step])
         if sum(map(len, lines)) <= MAX_POINTS:

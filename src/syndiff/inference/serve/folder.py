@@ -4,6 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from syndiff.data.listing import printable
 from syndiff.errors import SyndiffError
 from syndiff.inference.formats.video import is_video
 from syndiff.inference.inputs import Input, find_inputs
@@ -35,7 +36,7 @@ class ImageFolder:
         """Ids and names of up to `PAGE` files whose names hold `text`, from `offset` on, and how many there are."""
         wanted = text.casefold()
         found = [(each, file) for each, file in self._files.items() if wanted in file.source.casefold()]
-        names = [{"id": each, "name": _printable(file.source)} for each, file in found[offset : offset + PAGE]]
+        names = [{"id": each, "name": printable(file.source)} for each, file in found[offset : offset + PAGE]]
         return {"total": len(found), "offset": offset, "items": names}
 
     def __getitem__(self, file_id: str) -> Input:
@@ -43,7 +44,3 @@ class ImageFolder:
         if file_id not in self._files:
             raise Refusal(404, "This image is not in the folder any more; list the folder again.")
         return self._files[file_id]
-
-
-def _printable(name: str) -> str:
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

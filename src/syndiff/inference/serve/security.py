@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from syndiff.errors import SyndiffError
@@ -23,6 +24,10 @@ OWN_HEADER, OWN_VALUE = "x-requested-with", "syndiff"
 """On every writing request of the page; no form and no link of another site can send it."""
 
 MIN_TOKEN = 16
+MAX_BODY = 2**16
+"""Bytes that a request may send that is no upload; uploads have their own limit."""
+
+UPLOADS = "/api/pictures"
 _SAFE = frozenset({"GET", "HEAD"})
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _POLICY = (
@@ -121,10 +126,11 @@ class Guard:
                 return
             self._check_token(headers)
             self._check_origin(scope["method"], headers)
+            limited = receive if scope["path"] == UPLOADS else _limited(receive, headers)
         except Refusal as refusal:
             await _answer(with_headers, refusal.status, {"error": str(refusal)})
             return
-        await self.app(scope, receive, with_headers)
+        await self.app(scope, limited, with_headers)
 
     def _check_host(self, headers: Headers) -> None:
         if len(headers.getlist("host")) != 1 or not self.access.allows_host(headers["host"]):
@@ -144,13 +150,35 @@ class Guard:
             raise Refusal(401, "The token is missing or wrong; open the whole address that syndiff serve printed.")
 
     def _check_origin(self, method: str, headers: Headers) -> None:
-        """A writing request comes from the page itself: three signs, of which a foreign page can forge none."""
-        if method in _SAFE:
-            return
+        """A request comes from the page itself, or from a person who opens it.
+
+        A writing one shows it by three signs, of which a foreign page can forge none.
+        """
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        if method in _SAFE:
+            if site in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate":
+                raise Refusal(403, "This request comes from another page; open this one by itself.")
+            return
         foreign = origin is not None and urlsplit(origin).netloc.lower() != headers["host"].lower()
         if foreign or site not in (None, "same-origin") or headers.get(OWN_HEADER) != OWN_VALUE:
             raise Refusal(403, "This request comes from another page; reload this one and try again.")
+
+
+def _limited(receive: Receive, headers: Headers) -> Receive:
+    """The body of a request, up to `MAX_BODY` bytes. Raises Refusal (413) for one that announces more."""
+    told, size = headers.get("content-length", ""), 0
+    if told.isdigit() and int(told) > MAX_BODY:
+        raise Refusal(413, f"The request is larger than {MAX_BODY // 1024} KB; reload the page.")
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MAX_BODY:
+            raise HTTPException(413)  # FastAPI passes on no other exception of a body
+        return message
+
+    return counted
 
 
 def _host_name(header: str) -> str:

@@ -7,6 +7,7 @@ import anyio
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Header, Query, Request, Response
 
+from syndiff.data.listing import printable
 from syndiff.errors import SyndiffError
 from syndiff.inference.formats.opening import without_ending
 from syndiff.inference.serve.decoding import Decoded, Decoder, renamed
@@ -65,7 +66,7 @@ class TryView:
     async def opened(self, file_id: str, frame: _Frame = None) -> dict[str, object]:
         """A picture of the folder, decoded and held."""
         file = self._own_folder()[file_id]
-        return await self._hold(file.path, Path(file.source).name, frame)
+        return await self._hold(file.path, printable(Path(file.source).name), frame)
 
     async def uploaded(
         self, request: Request, frame: _Frame = None, x_name: Annotated[str, Header(max_length=2000)] = ""

@@ -1,7 +1,10 @@
 """A file from a browser, on the disk for as long as it is decoded, under a name of our own."""
 
 import contextlib
+import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
@@ -17,7 +20,28 @@ MAX_AT_ONCE = 16
 SECONDS = 120
 """An upload takes no more bytes, none starts while so many run, and each ends within this time."""
 
+_PREFIX = "syndiff-serve-"
 _ENDINGS = sorted((ending for each in FORMATS for ending in each.endings), key=len, reverse=True)
+
+
+def own_folder() -> tempfile.TemporaryDirectory[str]:
+    """A new folder that only this user can look into; those of servers that were killed are removed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # another user's, another name, or Windows
+            process = int(path.name.removeprefix(_PREFIX).partition("-")[0])
+            if path.lstat().st_uid == os.getuid() and not path.is_symlink() and not _runs(process):
+                shutil.rmtree(path, ignore_errors=True)
+    return tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 class Uploads:
