@@ -2,6 +2,7 @@
 
 import base64
 import io
+import zlib
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def answer_content(answer: Prediction) -> dict[str, Any]:
     mask, wide: `path` (SVG, in pixels of the image), `lesions` and `share` of the frame; wide is null without a
     guarantee. probability: a PNG at the model's own size, to be stretched over the image. disagreement: `score` and
     such a PNG of the standard deviation over the views, 0 to 0.5; null for a single view. seconds: by stage. png: the
-    mask as `syndiff predict` writes it, in base64.
+    mask with the pixels that `syndiff predict` writes, in base64.
     """
     doubt = None
     if answer.disagreement is not None:
@@ -39,12 +40,12 @@ def answer_content(answer: Prediction) -> dict[str, Any]:
         "probability": _map(answer.views.mean(0), _VIRIDIS),
         "disagreement": doubt,
         "seconds": answer.seconds,
-        "png": base64.b64encode(encode_png(answer.mask)).decode(),
+        "png": base64.b64encode(encode_png(answer.mask, compress_level=1, compress_type=zlib.Z_RLE)).decode(),
     }
 
 
 def _contour(mask: NDArray[np.bool_]) -> dict[str, Any]:
-    return {"path": svg_path(mask), "lesions": count_components(mask), "share": float(mask.mean())}
+    return {"path": svg_path(mask), "lesions": count_components(mask), "share": np.count_nonzero(mask) / mask.size}
 
 
 def _map(share: NDArray[np.floating], colours: tuple[tuple[int, int, int], ...]) -> str:
