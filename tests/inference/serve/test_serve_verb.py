@@ -13,6 +13,7 @@ import pytest
 
 from syndiff.errors import SyndiffError
 from syndiff.inference.serve.models import Models
+from syndiff.inference.serve.server import listening_socket
 
 
 def test_it_says_its_address_answers_and_ends_with_ctrl_c(runs: tuple[Path, Path]) -> None:
@@ -40,6 +41,12 @@ def test_a_port_in_use_is_a_sentence(syndiff, runs) -> None:
         port = other.getsockname()[1]
         outcome = syndiff("serve", "--run", runs[0], "--port", port)
     assert outcome.status == 2 and f"Port {port} is in use" in outcome.err and "--port 0" in outcome.err
+
+
+def test_answers_are_sent_without_delay() -> None:
+    """asyncio turns Nagle's algorithm off only for sockets that name their protocol; else each answer waits 40 ms."""
+    with listening_socket("127.0.0.1", 0) as made:
+        assert made.proto == socket.IPPROTO_TCP
 
 
 @pytest.mark.parametrize(
