@@ -2,7 +2,9 @@
 
 import base64
 import io
+import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import syndiff
+from syndiff.files import sha256, write_json
 from syndiff.inference.serve import contours
 from syndiff.inference.serve.app import make_app
 from syndiff.inference.serve.contours import svg_path
@@ -21,6 +24,7 @@ from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.pictures import Picture, Pictures
 from syndiff.inference.serve.refusal import Refusal
 from syndiff.inference.serve.security import Access
+from syndiff.models.calibration import Calibration, inference_settings, store_calibration
 from syndiff.models.predictor import Prediction
 
 
@@ -178,6 +182,30 @@ def test_a_contour_lies_on_the_border_of_its_mask(monkeypatch: pytest.MonkeyPatc
     disc = np.hypot(*np.mgrid[-40:41, -40:41]) < 38
     assert len(svg_path(disc).split("L")) <= 30 and area(svg_path(disc)) == pytest.approx(disc.sum(), rel=0.1)
     assert area(svg_path(np.ones((4, 6), bool))) == pytest.approx(24, abs=0.6)
+
+
+def test_a_calibrated_model_has_its_wide_contour_and_sentence(
+    runs: tuple[Path, Path], images: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(runs[0], tmp_path / "calibrated"))
+    described = json.loads((run / "model.json").read_text(encoding="utf-8"))
+    weights = sha256(run / "model.safetensors")
+    write_json(run / "model.json", {**described, "sha256": weights})
+    calibration = Calibration(
+        sentence="The wide contour misses little.", threshold=0.01, kind="average", miss=0.1, coverage=None,
+        confidence=None, groups=20, frames=60, failures=None, group_per_case=False, extra_of_frame=0.1,
+        extra_of_mask=0.5, dataset="phantom", fingerprint="0" * 64, seed=0, weights=weights,
+        **inference_settings(described["model"]),
+    )  # fmt: skip
+    store_calibration(run / "model.json", calibration)
+    app = make_app(Models((run,)), None, Access())
+    with TestClient(app, base_url="http://localhost", headers={"X-Requested-With": "syndiff"}) as own:
+        assert own.get("/api/models").json()["models"][0]["guarantee"] == "The wide contour misses little."
+        picture = upload(own, (images / "i1.png").read_bytes())
+        answer = own.post(f"/api/pictures/{picture['id']}/prediction", json={"model": 0}).json()
+        wide = syndiff.load(run).predict(images / "i1.png").wide
+        assert wide is not None and answer["wide"]["share"] == pytest.approx(wide.mean())
+        assert answer["wide"]["share"] > answer["mask"]["share"]
 
 
 def test_a_wide_contour_and_a_single_view() -> None:
