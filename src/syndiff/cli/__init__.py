@@ -16,6 +16,7 @@ from syndiff.cli.data import Data
 from syndiff.cli.interruption import Interruption, chosen_verb, stopped_sentence
 from syndiff.cli.jobs import Demo, Doctor, Run, ShowSettings
 from syndiff.cli.segmentation import Calibrate, Evaluate, Export, Predict, Train
+from syndiff.cli.serving import Serve
 from syndiff.cli.studies import Study
 from syndiff.cli.synthesis import Adapt, Merge, Synthesize
 from syndiff.errors import SyndiffError
@@ -35,6 +36,7 @@ Verb = (
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Serve, tyro.conf.subcommand("serve")]
     | Annotated[Study, tyro.conf.subcommand("study")]
     | Annotated[ShowSettings, tyro.conf.subcommand("settings")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
@@ -141,6 +143,7 @@ def _settings_together(args: list[str]) -> list[str]:
 
 _EXTRA_OF = {
     "av": "video",
+    "fastapi": "serve",
     "highdicom": "medical",
     "monai": "baselines",
     "nibabel": "medical",
@@ -150,7 +153,9 @@ _EXTRA_OF = {
     "openvino": "openvino",
     "peft": "sdxl",
     "pydicom": "medical",
+    "starlette": "serve",
     "transformers": "sdxl",
+    "uvicorn": "serve",
 }
 """Libraries that not everybody installs, and the extra that brings them."""
 

@@ -14,6 +14,7 @@ _STOPPED = {
     "Synthesize": _GOES_ON,
     "Merge": _GOES_ON,
     "Predict": _GOES_ON,
+    "Serve": "Pictures and masks were in memory only.",
     "LowData": _GOES_ON,
     "Baselines": _GOES_ON,
     "Timesteps": _GOES_ON,

@@ -33,6 +33,7 @@ class Prediction:
     disagreement: of the views of test-time augmentation, 1 - their mean Dice, in [0, 1]; None for a single view.
     latents: the clean mask latents (views, c, h', w') that the network estimated, without any value for a network
         without latents; the next frame of a video may start from them.
+    views: the probabilities (views, h', w') of each view of test-time augmentation, upright, at the model's own size.
 
     >>> answer = syndiff.load("runs/mine").predict(image)
     >>> bool(0 <= answer.probability.min() <= answer.probability.max() <= 1)
@@ -45,6 +46,7 @@ class Prediction:
     wide: NDArray[np.bool_] | None = None
     disagreement: float | None = None
     latents: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0, 0), np.float32), repr=False)
+    views: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0), np.float32), repr=False)
 
 
 class Predictor(Protocol):
@@ -184,6 +186,7 @@ class SquarePredictor:
             wide=wide,
             disagreement=disagreement(small) if self.tta > 1 else None,
             latents=answer.latent_bchw,
+            views=small,
         )
 
     def _noise(self, case_id: str, count: int) -> NDArray[np.float32]:

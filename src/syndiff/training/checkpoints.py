@@ -119,7 +119,7 @@ def best_checkpoint(run: Path) -> Path:
     checkpoint = find_checkpoint(run, "best")
     if checkpoint is None:
         mend = "give a run folder of `syndiff train` or one arm of `syndiff run`"
-        if arms := _segmenters_in(run):
+        if arms := segmenters_in(run):
             mend = (
                 f"it is the folder of a whole run, whose models are {listed(arms)}: give one, such as {run / arms[0]}"
             )
@@ -127,8 +127,8 @@ def best_checkpoint(run: Path) -> Path:
     return checkpoint
 
 
-def _segmenters_in(run: Path) -> list[str]:
-    """Names of the folders in `run` that hold a trained segmenter; an inpainter is none."""
+def segmenters_in(run: Path) -> list[str]:
+    """Names of the folders in `run` that hold a trained segmenter, sorted; an inpainter is none."""
     found = []
     for path in sorted(run.glob("*/checkpoints/best")):
         arm = path.parents[1]

@@ -1,0 +1,51 @@
+"""`syndiff serve`: the page in a browser."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from syndiff.cli.common import say
+from syndiff.inference.options import EngineName
+
+
+@dataclass(kw_only=True)
+class Serve:
+    """Try models in a browser, and look through cases: drop an image, see mask, doubt and time, compare models.
+
+    Everything stays on this machine: nothing is loaded from elsewhere and nothing is stored.
+    """
+
+    run_folder: Annotated[tuple[Path, ...], tyro.conf.arg(name="run")] = ()
+    """Run folders of `syndiff train`, exports, or a folder of `syndiff run`, whose segmenters are all offered."""
+    images: Path | None = None
+    """Folder of images to choose from, with all below it."""
+    browse: tuple[Path, ...] = ()
+    """Folders to look through: datasets, synthetic datasets, evaluated runs, or a folder of `syndiff run`."""
+    data: Path | None = None
+    """Dataset that the source frames of synthetic cases and the test cases of runs are from; for --browse only."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Any other than this machine's own demands a token."""
+    port: int = 8601
+    """Port to listen on; 0 takes a free one."""
+    token: str | None = None
+    """What a browser must show, 16 or more letters, digits, - and _; made where --host demands one."""
+    engine: EngineName = "auto"
+    """What computes the network; auto takes what is fastest here."""
+
+    def run(self) -> None:
+        """Serve until Ctrl-C."""
+        from syndiff.inference.serve.server import serve
+
+        serve(
+            self.run_folder,
+            images=self.images,
+            browse=self.browse,
+            data=self.data,
+            host=self.host,
+            port=self.port,
+            token=self.token,
+            engine=self.engine,
+            tell=say,
+        )

@@ -1,0 +1,1 @@
+"""The page in a browser: `syndiff serve`. Everything stays on the machine that serves it."""

@@ -1,0 +1,111 @@
+"""The application: the guard, the static page, the routes, and every mistake as a sentence in JSON."""
+
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from syndiff.errors import SyndiffError
+from syndiff.inference.serve.browse_view import BrowseView
+from syndiff.inference.serve.collections import Collection
+from syndiff.inference.serve.decoding import Decoder
+from syndiff.inference.serve.folder import ImageFolder
+from syndiff.inference.serve.models import Models
+from syndiff.inference.serve.refusal import Refusal
+from syndiff.inference.serve.security import Access, Guard
+from syndiff.inference.serve.try_view import TryView
+from syndiff.inference.serve.uploads import Uploads, own_folder
+
+PAGE = {
+    "": ("index.html", "text/html; charset=utf-8"),
+    "browse": ("browse.html", "text/html; charset=utf-8"),
+    "browse.js": ("browse.js", "text/javascript; charset=utf-8"),
+    "grid.js": ("grid.js", "text/javascript; charset=utf-8"),
+    "app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "viewer.js": ("viewer.js", "text/javascript; charset=utf-8"),
+    "style.css": ("style.css", "text/css; charset=utf-8"),
+}
+"""Every file of the page by its address; there are no others."""
+
+
+def make_app(
+    models: Models, folder: ImageFolder | None, access: Access, collections: Sequence[Collection] = ()
+) -> ASGIApp:
+    """The application of `syndiff serve`; uploads and the decoding processes live as long as it runs.
+
+    Without models its first page is the one to browse `collections`.
+    """
+    decoder, other = Decoder(), Decoder()
+    temporary = own_folder()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        threading.Thread(target=_prepare, args=(models, decoder), daemon=True).start()
+        try:
+            yield
+        finally:
+            decoder.close()
+            other.close()
+            temporary.cleanup()
+
+    # its own pages about itself would load scripts from elsewhere
+    app = FastAPI(title="SynDiff", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    view = TryView(models, folder, Uploads(Path(temporary.name)), decoder, browse=bool(collections))
+    app.include_router(view.router())
+    app.include_router(BrowseView(list(collections), other).router())
+    _add_page(app, first="" if len(models) else "browse")
+    app.add_exception_handler(SyndiffError, _mistake)
+    app.add_exception_handler(RequestValidationError, _wrong_request)
+    app.add_exception_handler(HTTPException, _other)
+    app.add_exception_handler(Exception, _fault)
+    return Guard(app, access)  # outermost, so that no answer lacks its headers
+
+
+def _prepare(models: Models, decoder: Decoder) -> None:
+    """Start and load what the first prediction needs; what goes wrong is told when it is asked for."""
+    with contextlib.suppress(SyndiffError):
+        decoder.start()
+        if len(models):
+            models.load(0)
+
+
+def _add_page(app: FastAPI, first: str) -> None:
+    folder = files("syndiff.inference.serve") / "page"
+    for address, (name, kind) in {**PAGE, "": PAGE[first]}.items():
+        content = (folder / name).read_bytes()
+
+        async def answer(content: bytes = content, kind: str = kind) -> Response:
+            return Response(content, media_type=kind)
+
+        app.add_api_route(f"/{address}", answer, methods=["GET"], response_class=Response)
+
+
+_SENTENCES = {404: "There is nothing at this address.", 413: "The request is too large; reload the page."}
+
+
+def _sentence(status: int, text: str) -> JSONResponse:
+    return JSONResponse({"error": text.encode("utf-8", "backslashreplace").decode()}, status)
+
+
+async def _mistake(_: Request, error: Exception) -> JSONResponse:
+    return _sentence(error.status if isinstance(error, Refusal) else 422, str(error))
+
+
+async def _wrong_request(_: Request, error: Exception) -> JSONResponse:
+    return _sentence(422, "The request does not have the form that this page sends; reload the page.")
+
+
+async def _other(_: Request, error: Exception) -> JSONResponse:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return _sentence(status, _SENTENCES.get(status, "This cannot be asked here."))
+
+
+async def _fault(_: Request, error: Exception) -> JSONResponse:
+    return _sentence(500, f"SynDiff has made a mistake ({type(error).__name__}); the other pictures are not concerned.")

@@ -1,0 +1,208 @@
+/* The view Browse: a grid of cases, filtered and sorted by the server, and one of them at large. */
+(function () {
+  "use strict";
+  var element = window.SynDiff.element, viewer = new window.SynDiff.Viewer();
+  var collections = [], grid, panel = null, shown = null, round = 0, flipped = false;
+
+  function find(id) { return document.getElementById(id); }
+
+  function complain(text) {
+    find("problem").textContent = text || "";
+    find("problem").hidden = !text;
+  }
+
+  function failed(mistake) { complain(mistake.message || String(mistake)); }
+
+  function ask(address, options) {
+    options = Object.assign({ credentials: "same-origin", headers: { "X-Requested-With": "syndiff" } }, options);
+    return fetch(address, options).then(function (answer) {
+      return answer.json().catch(function () { return {}; }).then(function (content) {
+        if (!answer.ok) { throw new Error(content.error || "The server answered " + answer.status + "."); }
+        return content;
+      });
+    }, function () {
+      throw new Error("The server does not answer. Is syndiff serve still running? What you see here stays.");
+    });
+  }
+
+  function chosen() { return collections[Number(find("collection").value)]; }
+
+  function address(item) { return "api/browse/" + chosen().id + "/" + item.id; }
+
+  /* ---- the list ---- */
+
+  function askPage(offset) {
+    var query = { offset: offset, text: find("text").value, sort: find("sort").value, state: find("state").value,
+      descending: find("turn").getAttribute("aria-pressed") };
+    var words = Object.keys(query).map(function (name) { return name + "=" + encodeURIComponent(query[name]); });
+    return ask("api/browse/" + chosen().id + "?" + words.join("&"));
+  }
+
+  function list() {
+    grid.open().then(function (page) {
+      if (page) { find("count").textContent = page.total === 1 ? "1 case" : page.total + " cases"; }
+    }).catch(failed);
+  }
+
+  function drawItem(button, item) {
+    var told = item.score === null ? "" : ", " + find("sort").value + " " + number(item.score);
+    var name = element("span"), more = element("span", item.reason ? { "class": "rejected" } : {});
+    var picture = element("img", { alt: "", src: address(item) + "/thumbnail.jpg" });
+    name.textContent = item.name;
+    more.textContent = item.reason ? "✕ " + item.reason + told : told.slice(2) || "\u00a0";
+    [picture, name, more].forEach(function (part) { button.appendChild(part); });
+    button.setAttribute("aria-label", item.name + (item.reason ? ", rejected: " + item.reason : "") + told);
+    button.title = item.name;
+  }
+
+  function number(value) {
+    return Number.isInteger(value) ? String(value) : Math.abs(value) >= 100 ? value.toFixed(1) : value.toFixed(3);
+  }
+
+  function option(select, value, text) {
+    var made = element("option", { value: value });
+    made.textContent = text;
+    select.appendChild(made);
+  }
+
+  function openCollection() {
+    var sort = find("sort"), one = chosen();
+    sort.textContent = "";
+    option(sort, "name", "Name");
+    one.scores.forEach(function (name) { option(sort, name, name.replace(/_/g, " ")); });
+    find("states").hidden = !one.rejected;
+    find("state").value = "all";
+    find("text").value = "";
+    close();
+    list();
+  }
+
+  /* ---- one case ---- */
+
+  function close() {
+    round += 1;
+    shown = panel = null;
+    complain("");
+    find("large").hidden = true;
+    find("hint").hidden = false;
+  }
+
+  function open(index) {
+    var mine = ++round;
+    complain("");
+    grid.item(index).then(function (item) {
+      return item && ask(address(item)).then(function (told) {
+        if (mine === round) { show(item, told); }
+      });
+    }).catch(function (mistake) { if (mine === round) { failed(mistake); } });
+  }
+
+  function show(item, told) {
+    shown = { item: item, told: told };
+    flipped = false;
+    find("hint").hidden = true;
+    find("large").hidden = false;
+    find("name").textContent = told.name;
+    viewer.clear();
+    viewer.open(told.width, told.height);
+    find("view").textContent = "";
+    panel = viewer.panel(address(item) + "/image.jpg", told.name);
+    find("view").appendChild(panel.svg);
+    viewer.fill(panel, { mask: told.mask, wide: told.prediction });
+    viewer.draw();
+    find("legend").textContent = told.prediction ? "Yellow: annotation. Blue, dashed: prediction."
+      : "Yellow: contour of the mask.";
+    find("flip").hidden = !told.source;
+    find("flip").setAttribute("aria-pressed", "false");
+    facts(told);
+    var box = find("case").getBoundingClientRect();
+    if (box.top > window.innerHeight / 2) { find("case").scrollIntoView(); }
+  }
+
+  function facts(told) {
+    var list = find("facts"), table = find("scores");
+    list.textContent = table.textContent = "";
+    Object.keys(told.facts).forEach(function (name) {
+      var term = element("dt"), value = element("dd");
+      term.textContent = name.charAt(0).toUpperCase() + name.slice(1);
+      value.textContent = told.facts[name];
+      list.appendChild(term);
+      list.appendChild(value);
+    });
+    Object.keys(told.scores).forEach(function (name) {
+      var row = table.insertRow(), head = element("th", { scope: "row" });
+      head.textContent = name.replace(/_/g, " ");
+      row.appendChild(head);
+      row.insertCell().textContent = number(told.scores[name]);
+    });
+    table.hidden = !Object.keys(told.scores).length;
+  }
+
+  function flip() {
+    if (!panel || !shown.told.source) { return; }
+    flipped = !flipped;
+    panel.picture.setAttribute("href", address(shown.item) + (flipped ? "/source.jpg" : "/image.jpg"));
+    panel.svg.setAttribute("aria-label", shown.told.name + (flipped ? ": its source frame" : ""));
+    find("flip").setAttribute("aria-pressed", String(flipped));
+  }
+
+  function hide() {
+    viewer.hidden = !viewer.hidden;
+    find("hide").setAttribute("aria-pressed", String(viewer.hidden));
+    viewer.style();
+  }
+
+  function step(by) { grid.select(grid.current + by); }
+
+  /* A key in the image; the next image has the focus then. */
+  function key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) { return; }
+    var known = { f: flip, n: function () { step(1); }, p: function () { step(-1); } };
+    if (known[event.key.toLowerCase()]) {
+      event.preventDefault();
+      known[event.key.toLowerCase()]();
+    }
+  }
+
+  function start() {
+    viewer.shown = { mask: true, wide: true };
+    viewer.opacity = { mask: 1, wide: 1 };
+    viewer.onkey = hide;
+    grid = new window.SynDiff.Grid(find("grid"), askPage, drawItem, open);
+    find("hide").addEventListener("click", hide);
+    find("flip").addEventListener("click", flip);
+    find("in").addEventListener("click", function () { viewer.scale(1.25); });
+    find("out").addEventListener("click", function () { viewer.scale(0.8); });
+    find("fit").addEventListener("click", function () { viewer.fit(); });
+    find("before").addEventListener("click", function () { step(-1); });
+    find("after").addEventListener("click", function () { step(1); });
+    find("large").addEventListener("keydown", key);
+    find("collection").addEventListener("change", openCollection);
+    find("sort").addEventListener("change", list);
+    find("state").addEventListener("change", list);
+    find("turn").addEventListener("click", function () {
+      this.setAttribute("aria-pressed", String(this.getAttribute("aria-pressed") !== "true"));
+      list();
+    });
+    var waiting;
+    find("text").addEventListener("input", function () {
+      clearTimeout(waiting);
+      waiting = setTimeout(list, 150);
+    });
+    find("refresh").addEventListener("click", function () {
+      ask("api/browse/" + chosen().id + "/refresh", { method: "POST" }).then(function (told) {
+        collections = told;
+        list();
+      }).catch(failed);
+    });
+    ask("api/models").then(function (told) { find("views").hidden = !told.models.length; }).catch(failed);
+    ask("api/browse").then(function (told) {
+      collections = told;
+      if (!told.length) { return complain("No folder was given at start; start again with --browse FOLDER."); }
+      told.forEach(function (one) { option(find("collection"), one.id, one.name + " (" + one.kind + ", " + one.cases + ")"); });
+      openCollection();
+    }).catch(failed);
+  }
+
+  start();
+}());

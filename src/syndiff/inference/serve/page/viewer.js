@@ -1,0 +1,182 @@
+/* Panels with one picture each, layers over it, and a zoom that all panels share. */
+(function () {
+  "use strict";
+  var SVG = "http://www.w3.org/2000/svg";
+  var LAYERS = ["probability", "disagreement", "wide", "mask"]; // from below to above
+  var MAX_ZOOM = 40;
+
+  function element(name, attributes, space) {
+    var made = space ? document.createElementNS(space, name) : document.createElement(name);
+    Object.keys(attributes || {}).forEach(function (key) { made.setAttribute(key, attributes[key]); });
+    return made;
+  }
+
+  function Viewer() {
+    this.panels = [];
+    this.size = { width: 1, height: 1 };
+    this.zoom = 1;
+    this.centre = { x: 0.5, y: 0.5 };
+    this.shown = {};
+    this.opacity = {};
+    this.hidden = false;
+    this.onkey = function () {};
+  }
+
+  /* A new picture: the whole of it is shown. */
+  Viewer.prototype.open = function (width, height) {
+    this.size = { width: width, height: height };
+    this.fit();
+  };
+
+  Viewer.prototype.panel = function (address, label) {
+    var svg = element("svg", { tabindex: "0", role: "img", "aria-label": label, "aria-describedby": "keys" }, SVG);
+    var side = { x: 0, y: 0, width: this.size.width, height: this.size.height, preserveAspectRatio: "none" };
+    var picture = element("image", side, SVG);
+    picture.setAttribute("href", address);
+    svg.appendChild(picture);
+    var panel = { svg: svg, picture: picture, side: side, groups: {} };
+    LAYERS.forEach(function (name) {
+      panel.groups[name] = element("g", { "class": name }, SVG);
+      svg.appendChild(panel.groups[name]);
+    });
+    this.panels.push(panel);
+    this.listen(svg);
+    this.draw();
+    this.style();
+    return panel;
+  };
+
+  Viewer.prototype.clear = function () { this.panels = []; };
+
+  /* Draw an answer of the server into a panel. */
+  Viewer.prototype.fill = function (panel, answer) {
+    ["mask", "wide"].forEach(function (name) {
+      var group = panel.groups[name];
+      group.textContent = "";
+      if (answer[name] && answer[name].path) {
+        group.appendChild(element("path", { "class": "under", d: answer[name].path }, SVG));
+        group.appendChild(element("path", { "class": "line", d: answer[name].path }, SVG));
+      }
+    });
+    var maps = { probability: answer.probability, disagreement: answer.disagreement && answer.disagreement.image };
+    Object.keys(maps).forEach(function (name) {
+      panel.groups[name].textContent = "";
+      if (maps[name]) {
+        var map = element("image", panel.side, SVG);
+        map.setAttribute("href", maps[name]);
+        panel.groups[name].appendChild(map);
+      }
+    });
+    this.style();
+  };
+
+  Viewer.prototype.style = function () {
+    var viewer = this;
+    this.panels.forEach(function (panel) {
+      LAYERS.forEach(function (name) {
+        var visible = viewer.shown[name] && !viewer.hidden;
+        panel.groups[name].style.display = visible ? "" : "none";
+        panel.groups[name].style.opacity = viewer.opacity[name];
+      });
+    });
+  };
+
+  Viewer.prototype.fit = function () {
+    this.zoom = 1;
+    this.centre = { x: this.size.width / 2, y: this.size.height / 2 };
+    this.draw();
+  };
+
+  /* Zoom by a factor; the point (x, y) of the picture stays where it is. */
+  Viewer.prototype.scale = function (by, x, y) {
+    var before = this.zoom;
+    this.zoom = Math.min(MAX_ZOOM, Math.max(1, this.zoom * by));
+    if (x === undefined) { x = this.centre.x; y = this.centre.y; }
+    var share = before / this.zoom;
+    this.centre = { x: x + (this.centre.x - x) * share, y: y + (this.centre.y - y) * share };
+    this.draw();
+  };
+
+  Viewer.prototype.move = function (right, down) {
+    this.centre.x += right;
+    this.centre.y += down;
+    this.draw();
+  };
+
+  Viewer.prototype.draw = function () {
+    var width = this.size.width / this.zoom, height = this.size.height / this.zoom;
+    this.centre.x = Math.min(this.size.width - width / 2, Math.max(width / 2, this.centre.x));
+    this.centre.y = Math.min(this.size.height - height / 2, Math.max(height / 2, this.centre.y));
+    var box = [this.centre.x - width / 2, this.centre.y - height / 2, width, height].join(" ");
+    var near = this.zoom > 1;
+    this.panels.forEach(function (panel) {
+      panel.svg.setAttribute("viewBox", box);
+      panel.svg.classList.toggle("near", near);
+    });
+  };
+
+  /* A point of the window in pixels of the picture. */
+  function inPicture(svg, x, y) {
+    var point = svg.createSVGPoint();
+    point.x = x;
+    point.y = y;
+    return point.matrixTransform(svg.getScreenCTM().inverse());
+  }
+
+  Viewer.prototype.listen = function (svg) {
+    var viewer = this, fingers = {};
+    svg.addEventListener("wheel", function (event) {
+      if (viewer.zoom === 1 && event.deltaY > 0) { return; } // the page scrolls on
+      event.preventDefault();
+      var at = inPicture(svg, event.clientX, event.clientY);
+      viewer.scale(event.deltaY < 0 ? 1.2 : 1 / 1.2, at.x, at.y);
+    }, { passive: false });
+    svg.addEventListener("pointerdown", function (event) {
+      fingers[event.pointerId] = event;
+      svg.setPointerCapture(event.pointerId);
+      svg.classList.add("moving");
+    });
+    svg.addEventListener("pointermove", function (event) {
+      var last = fingers[event.pointerId];
+      if (!last) { return; }
+      var others = Object.keys(fingers).filter(function (each) { return each !== String(event.pointerId); });
+      var from = inPicture(svg, last.clientX, last.clientY), to = inPicture(svg, event.clientX, event.clientY);
+      fingers[event.pointerId] = event;
+      if (others.length) {
+        var still = fingers[others[0]], rest = inPicture(svg, still.clientX, still.clientY);
+        var before = Math.hypot(from.x - rest.x, from.y - rest.y), after = Math.hypot(to.x - rest.x, to.y - rest.y);
+        if (before > 0 && after > 0) { viewer.scale(after / before, rest.x, rest.y); }
+      } else if (viewer.zoom > 1) {
+        viewer.move(from.x - to.x, from.y - to.y);
+      }
+    });
+    ["pointerup", "pointercancel"].forEach(function (name) {
+      svg.addEventListener(name, function (event) {
+        delete fingers[event.pointerId];
+        svg.classList.toggle("moving", Object.keys(fingers).length > 0);
+      });
+    });
+    svg.addEventListener("keydown", function (event) {
+      if (event.ctrlKey || event.metaKey || event.altKey) { return; }
+      var step = viewer.size.width / viewer.zoom / 8;
+      var known = {
+        ArrowLeft: function () { viewer.move(-step, 0); },
+        ArrowRight: function () { viewer.move(step, 0); },
+        ArrowUp: function () { viewer.move(0, -step); },
+        ArrowDown: function () { viewer.move(0, step); },
+        "+": function () { viewer.scale(1.25); },
+        "=": function () { viewer.scale(1.25); },
+        "-": function () { viewer.scale(0.8); },
+        "0": function () { viewer.fit(); },
+        h: function () { viewer.onkey("hide"); },
+        H: function () { viewer.onkey("hide"); }
+      };
+      if (known[event.key]) {
+        event.preventDefault();
+        known[event.key]();
+      }
+    });
+  };
+
+  window.SynDiff = { Viewer: Viewer, element: element };
+}());

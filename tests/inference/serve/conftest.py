@@ -1,0 +1,96 @@
+"""A server with two untrained models and a folder of four images, asked in this process."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi", reason="the extra serve is not installed")
+pytest.importorskip("httpx", reason="httpx is not installed")
+
+from fastapi.testclient import TestClient
+from small_folders import sample, write_case
+
+import syndiff
+from syndiff.evaluation.evaluate import CaseRow, per_case_table
+from syndiff.evaluation.metrics import case_metrics
+from syndiff.files import write_json
+from syndiff.inference.serve.app import make_app
+from syndiff.inference.serve.folder import ImageFolder
+from syndiff.inference.serve.models import Models
+from syndiff.inference.serve.security import Access
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from test_predict import draw, write_run
+
+ORIGIN = "http://127.0.0.1:8601"
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two run folders; the second averages four views."""
+    root = tmp_path_factory.mktemp("models")
+    one, two = write_run(root / "one", 0), write_run(root / "two", 1)
+    described = json.loads((two / "model.json").read_text(encoding="utf-8"))
+    described["model"]["inference_tta"] = 4
+    write_json(two / "model.json", described)
+    return one, two
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images, one in a folder below it."""
+    root = tmp_path_factory.mktemp("served") / "images"
+    for number in range(4):
+        draw(root / ("deep" if number == 3 else "") / f"i{number}.png", number)
+    return root
+
+
+@pytest.fixture(scope="session")
+def client(runs: tuple[Path, Path], images: Path) -> Iterator[TestClient]:
+    """A client that asks as the page does."""
+    app = make_app(Models(runs), ImageFolder(images), Access())
+    headers = {"X-Requested-With": "syndiff", "Origin": ORIGIN, "Sec-Fetch-Site": "same-origin"}
+    with TestClient(app, base_url=ORIGIN, headers=headers, raise_server_exceptions=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> syndiff.Dataset:
+    root = tmp_path_factory.mktemp("browse") / "data"
+    for number, name in enumerate("abc"):
+        write_case(root, name, colour=90 + number)
+    return syndiff.Dataset.open(root)
+
+
+@pytest.fixture(scope="session")
+def synthetic(data: syndiff.Dataset) -> Path:
+    root = data.root.parent / "synthetic"
+    lines = [
+        sample(0, accepted=True, prompt="a small red polyp", seam=0.2),
+        sample(1, accepted=False, prompt="a large pale polyp", seam=0.9),
+        sample(2, accepted=True, prompt="a small pale polyp", seam=None),
+    ]
+    for line in lines:
+        write_case(root if line["accepted"] else root / "rejected", line["id"])
+    (root / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="session")
+def evaluated(data: syndiff.Dataset) -> Path:
+    """The evaluation of a run: it finds `a` and misses `b`."""
+    folder = data.root.parent / "run" / "eval" / "data"
+    (folder / "masks").mkdir(parents=True)
+    rows = []
+    for name, found in (("a", True), ("b", False)):
+        _, truth = data.load(data[name])
+        rows.append(CaseRow(name, None, case_metrics(truth & found, truth, tolerance=2.0), 0.1))
+        Image.fromarray((truth & found).astype(np.uint8) * 255).save(folder / "masks" / f"{name}.png")
+    (folder / "per_case.csv").write_bytes(per_case_table(rows))
+    write_json(folder / "summary.json", {"dataset": {"name": "data", "fingerprint": data.fingerprint()}})
+    return folder.parents[1]
