@@ -83,7 +83,7 @@ def _facts(folder: Path) -> dict[str, str]:
     """Kind of the network and what is guaranteed ("" without a guarantee)."""
     if is_export(folder):
         card = read_card(folder)
-        kind, described = card.kind, {} if card.calibration is None else {"calibration": card.calibration}
+        kind, described = str(card.kind), {} if card.calibration is None else {"calibration": card.calibration}
         origin = folder
     else:
         origin = checkpoint_of(folder)
