@@ -1,0 +1,112 @@
+"""What reviewers said of cases acts on what learns from them: which are trained on, and with which masks.
+
+Reviews open nothing: they choose among the training cases and the synthetic ones that the leak rules have let pass. A
+review of a validation or a test case changes nothing.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from syndiff.data.dataset import Dataset
+from syndiff.documents import digest
+from syndiff.errors import SyndiffError
+from syndiff.reviews.correcting import Corrected
+from syndiff.reviews.state import CaseReview, count_states, reviews_of
+from syndiff.reviews.store import ReviewStore
+
+FILE = "reviews.json"
+"""In a run folder: the reviews that it was trained with."""
+log = logging.getLogger("syndiff")
+Source = tuple[Dataset, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Heeded:
+    """The cases to train on once reviewers were heard, and what was heeded.
+
+    real, synthetic: each case that a review acts on, with the SHA-256 of its corrected mask; None: the mask as it is.
+    rejected, open: synthetic cases that are left out.
+    """
+
+    sources: list[Source]
+    real: Mapping[str, str]
+    synthetic: Mapping[str, str | None]
+    rejected: int = 0
+    open: int = 0
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What config.yaml and model.json say: a hash over all that acts, and counts."""
+        corrected = sum(mask is not None for mask in self.synthetic.values())
+        return {
+            "hash": digest([dict(self.real), dict(self.synthetic)]),
+            "corrected_real": len(self.real),
+            "accepted": len(self.synthetic) - corrected,
+            "corrected": corrected,
+            "rejected": self.rejected,
+            "open": self.open,
+        }
+
+    def __str__(self) -> str:
+        """In words."""
+        told = f"reviews: {len(self.real)} training cases have a corrected mask"
+        if not (self.synthetic or self.rejected or self.open):
+            return told
+        found = self.recorded
+        return (
+            f"{told}; of the synthetic cases {found['accepted']} accepted and {found['corrected']} corrected ones are "
+            f"used, {self.rejected} rejected and {self.open} without a decision are left out"
+        )
+
+
+def heed(path: Path, sources: Sequence[Source]) -> Heeded:
+    """Apply the file of reviews `path` to a training's sources: the real cases, then the synthetic ones, if any.
+
+    Of the real cases all are kept, with corrected masks where there are any: a rejection does not remove what somebody
+    annotated. Of the synthetic ones those that were accepted or corrected are.
+
+    Raises SyndiffError for a damaged file, reviews that change nothing, and where no synthetic case is left.
+    """
+    (dataset, train), *added = sources
+    with ReviewStore(path, read_only=True) as store:
+        events = store.events()
+        of_real = reviews_of(dataset, events)
+        real = {case: _mask(of_real[case]) for case in sorted({*train} & of_real.keys())}
+        masks = {case: mask for case, mask in real.items() if mask is not None}
+        heeded = [_corrected(store, dataset, train, masks)]
+        if not added:
+            if not masks:
+                raise SyndiffError(
+                    f"{path} holds no corrected mask of a training case of {dataset.root}, and no synthetic cases are "
+                    "given that it could choose from: the reviews would change nothing. Leave --reviews out, or give "
+                    "--synthetic."
+                )
+            return Heeded(heeded, masks, {})
+        folder, ids = added[0]
+        reviews = reviews_of(folder, events)
+        counts = count_states(reviews[case] for case in ids if case in reviews)
+        kept = {
+            case: _mask(reviews[case])
+            for case in ids
+            if case in reviews and reviews[case].state in ("accepted", "corrected")
+        }
+        if not kept:
+            raise SyndiffError(
+                f"{path} accepts no case of {folder.root} ({counts['rejected']} of {len(ids)} are rejected, the others "
+                "have no decision), so that no synthetic case would be trained on. Review it, or leave --synthetic or "
+                "--reviews out."
+            )
+        corrected = {case: mask for case, mask in kept.items() if mask is not None}
+        heeded.append(_corrected(store, folder, [*kept], corrected))
+    return Heeded(heeded, masks, kept, counts["rejected"], len(ids) - len(kept) - counts["rejected"])
+
+
+def _mask(review: CaseReview) -> str | None:
+    return review.mask if review.state == "corrected" else None
+
+
+def _corrected(store: ReviewStore, dataset: Dataset, ids: Sequence[str], masks: Mapping[str, str]) -> Source:
+    return Corrected.of(dataset, {case: store.mask_file(mask) for case, mask in masks.items()}), ids
