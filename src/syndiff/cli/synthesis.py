@@ -66,6 +66,11 @@ class Synthesize(Configured):
     """Refuse samples that no real lesion resembles, only score them, or neither; replaces gates.mode."""
     segmenter: Path | None = None
     """Run folder of a segmenter trained on the split's real cases, for the gate agreement; replaces gates.segmenter."""
+    reviews: Path | None = None
+    """File of reviews: the gates' bounds are drawn closer, so that what reviewers rejected falls outside as far as the
+    gates can tell it from what they accepted."""
+    reviewed: tuple[Path, ...] = ()
+    """With --reviews, the synthetic dataset folders that were reviewed; the gate scores of their samples are taken."""
     shard: str = "1/1"
     """Make only part i of n, written i/n, into a folder of its own; `syndiff merge` unites all parts."""
     dry_run: bool = False
@@ -96,6 +101,8 @@ class Synthesize(Configured):
                     split=self.split,
                     settings=settings,
                     seed=self.seed,
+                    reviews=self.reviews,
+                    reviewed=self.reviewed,
                     shard=shard,
                 )
             )
@@ -107,6 +114,8 @@ class Synthesize(Configured):
             split=self.split,
             settings=settings,
             seed=self.seed,
+            reviews=self.reviews,
+            reviewed=self.reviewed,
             shard=shard,
         )
         say(f"{summary}\n{summary.table}")

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from syndiff.data.dataset import Dataset
+from syndiff.data.splits import Split
 from syndiff.documents import digest
 from syndiff.errors import SyndiffError
+from syndiff.pipeline.provenance import check_synthetic_inpainter, open_synthetic
 from syndiff.reviews.correcting import Corrected
 from syndiff.reviews.state import CaseReview, count_states, reviews_of
 from syndiff.reviews.store import ReviewStore
+from syndiff.synthesis.gates.reviewed import Reviewed
+from syndiff.synthesis.manifest import read_manifest
 
 FILE = "reviews.json"
 """In a run folder: the reviews that it was trained with."""
@@ -102,6 +106,34 @@ def heed(path: Path, sources: Sequence[Source]) -> Heeded:
         corrected = {case: mask for case, mask in kept.items() if mask is not None}
         heeded.append(_corrected(store, folder, [*kept], corrected))
     return Heeded(heeded, masks, kept, counts["rejected"], len(ids) - len(kept) - counts["rejected"])
+
+
+def reviewed_samples(path: Path, folders: Sequence[Path], dataset: Dataset, split: Split) -> Reviewed:
+    """The gate scores of the samples in synthetic folders that reviewers accepted or rejected, for the gates to heed.
+
+    Samples whose mask was corrected are left out: their scores are those of another mask. Raises SyndiffError for a
+    folder that was not made from the split's training cases alone, and unless samples of both kinds were scored.
+    """
+    said: dict[bool, list[tuple[str, Mapping[str, float | None]]]] = {True: [], False: []}
+    with ReviewStore(path, read_only=True) as store:
+        events = store.events()
+    for folder in folders:
+        synthetic = open_synthetic(folder, split, dataset)
+        check_synthetic_inpainter(folder, dataset, split)
+        reviews = reviews_of(synthetic, events)
+        for sample in read_manifest(folder / "manifest.jsonl"):
+            review = reviews.get(sample.id) if sample.accepted else None
+            if review and review.state in ("accepted", "rejected") and sample.gates:
+                said[review.state == "accepted"].append((review.content, sample.gates))
+    if not (said[True] and said[False]):
+        raise SyndiffError(
+            f"{path} tells of {len(said[True])} accepted and {len(said[False])} rejected samples of "
+            f"{', '.join(map(str, folders))} whose gate scores are known; expected both kinds, so that the gates can "
+            "tell them apart. Review more of them, or leave --reviews and --reviewed out."
+        )
+    good, bad = (sorted(said[kind], key=lambda each: each[0]) for kind in (True, False))
+    identity = digest([[content for content, _ in each] for each in (good, bad)])
+    return Reviewed([scores for _, scores in good], [scores for _, scores in bad], identity)
 
 
 def _mask(review: CaseReview) -> str | None:
