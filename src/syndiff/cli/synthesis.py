@@ -27,6 +27,11 @@ class Adapt(Configured):
     sdxl: folder or hub id of the pipeline. Replaces synthesis.model."""
     minutes: float | None = None
     """For compact: minutes of training, in place of adapt.steps; replaces adapt.minutes."""
+    reviews: Path | None = None
+    """For compact: file of reviews. Samples that reviewers rated join the training cases: rated 5 they weigh as much as
+    a real one, rated 1 nothing."""
+    reviewed: tuple[Path, ...] = ()
+    """With --reviews, the synthetic dataset folders that were reviewed."""
     dry_run: bool = False
     """Show what would be learned, and from what, without writing anything."""
 
@@ -39,9 +44,27 @@ class Adapt(Configured):
         from syndiff.pipeline.adaptation import adapt, plan_adaptation
 
         if self.dry_run:
-            say(plan_adaptation(self.data, self.out, split=self.split, settings=settings))
-        else:
-            say(str(adapt(self.data, self.out, split=self.split, settings=settings, seed=self.seed)))
+            say(
+                plan_adaptation(
+                    self.data,
+                    self.out,
+                    split=self.split,
+                    settings=settings,
+                    reviews=self.reviews,
+                    reviewed=self.reviewed,
+                )
+            )
+            return
+        adapted = adapt(
+            self.data,
+            self.out,
+            split=self.split,
+            settings=settings,
+            reviews=self.reviews,
+            reviewed=self.reviewed,
+            seed=self.seed,
+        )
+        say(str(adapted))
 
 
 @dataclass(kw_only=True)

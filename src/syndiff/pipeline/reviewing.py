@@ -6,15 +6,16 @@ review of a validation or a test case changes nothing.
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from syndiff.data.dataset import Dataset
+from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.documents import digest
 from syndiff.errors import SyndiffError
-from syndiff.pipeline.provenance import check_synthetic_inpainter, open_synthetic
+from syndiff.pipeline.provenance import check_synthetic_inpainter, datasets_behind, open_synthetic
 from syndiff.reviews.correcting import Corrected
 from syndiff.reviews.state import CaseReview, count_states, reviews_of
 from syndiff.reviews.store import ReviewStore
@@ -134,6 +135,77 @@ def reviewed_samples(path: Path, folders: Sequence[Path], dataset: Dataset, spli
     good, bad = (sorted(said[kind], key=lambda each: each[0]) for kind in (True, False))
     identity = digest([[content for content, _ in each] for each in (good, bad)])
     return Reviewed([scores for _, scores in good], [scores for _, scores in bad], identity)
+
+
+@dataclass(frozen=True)
+class Rated:
+    """Samples that reviewers rated, for an inpainter to learn from: each folder with the weight of its samples.
+
+    `about` is what model.json says of them, `seen` which pictures stand behind them.
+    """
+
+    sources: list[tuple[Dataset, dict[str, float]]]
+    about: Mapping[str, Any]
+    seen: Seen
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"reviews: {self.about['samples']} rated samples, worth {self.about['weight']:g} real lesions"
+
+
+def rated_samples(path: Path, folders: Sequence[Path], dataset: Dataset, split: Split) -> Rated:
+    """The samples of synthetic folders by how real they look: rated 1 they weigh nothing, 5 as much as a real case.
+
+    Of several ratings the mean counts. Rejected samples weigh nothing, corrected masks are used. All samples together
+    weigh as much as the training cases at most, or the inpainter would learn from itself more than from them. Raises
+    SyndiffError for a folder that was not made from the split's training cases alone, and where no sample is left.
+    """
+    sources, said, seen = [], [], Seen()
+    behind: set[str] = set()
+    with ReviewStore(path, read_only=True) as store:
+        events = store.events()
+        for folder in folders:
+            synthetic = open_synthetic(folder, split, dataset)
+            check_synthetic_inpainter(folder, dataset, split)
+            reviews = {
+                case: review
+                for case, review in reviews_of(synthetic, events).items()
+                if review.rating is not None and review.rating > 1 and review.state != "rejected"
+            }
+            masks = {case: mask for case, review in reviews.items() if (mask := _mask(review)) is not None}
+            # captions are measured anew: a prompt says what was asked for, not what is seen
+            plain = replace(synthetic, cases=tuple(replace(case, caption=None) for case in synthetic.cases))
+            corrected, _ = _corrected(store, plain, [*reviews], masks)
+            sources.append((corrected, {case: ((each.rating or 1) - 1) / 4 for case, each in reviews.items()}))
+            said += [[each.content, each.rating, masks.get(case)] for case, each in reviews.items()]
+            behind |= datasets_behind(folder)
+            seen |= Seen.read(folder)
+    total = sum(sum(weights.values()) for _, weights in sources)
+    if not total:
+        raise SyndiffError(
+            f"{path} rates no sample of {', '.join(map(str, folders))} above 1 that was not rejected; expected ratings "
+            "from 2 to 5. Rate some, or leave --reviews and --reviewed out."
+        )
+    scale = min(1.0, len(split.train) / total)
+    sources = [(folder, {case: weight * scale for case, weight in weights.items()}) for folder, weights in sources]
+    about = {
+        "hash": digest(sorted(said, key=str)),
+        "samples": len(said),
+        "weight": round(total * scale, 3),
+        "learned_elsewhere": sorted(behind - {split.dataset, dataset.name}),
+    }
+    return Rated(sources, about, seen)
+
+
+def both_given(reviews: Path | str | None, reviewed: Sequence[Path | str]) -> bool:
+    """Whether reviews are to be heard. Raises SyndiffError where one of the two is given alone."""
+    if bool(reviews) != bool(reviewed):
+        missing, there = ("--reviewed", "--reviews") if reviews else ("--reviews", "--reviewed")
+        raise SyndiffError(
+            f"{there} is given without {missing}; give both: the file of reviews (--reviews) and the synthetic folders "
+            "whose samples they are of (--reviewed)."
+        )
+    return bool(reviews)
 
 
 def _mask(review: CaseReview) -> str | None:

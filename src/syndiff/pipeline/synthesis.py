@@ -15,7 +15,7 @@ from syndiff.files import write_bytes
 from syndiff.pipeline.early import check_synthesis
 from syndiff.pipeline.factories import make_gates, make_inpainter
 from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, check_shards, refuse_held_out
-from syndiff.pipeline.reviewing import reviewed_samples
+from syndiff.pipeline.reviewing import both_given, reviewed_samples
 from syndiff.pipeline.splitting import FILE, find_split
 from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.synthesis.dry_run import dry_run
@@ -159,14 +159,8 @@ def _said(
     split: Split,
 ) -> Reviewed | None:
     """What reviewers said of earlier samples, None where nobody is to be heard."""
-    if not reviews and not reviewed:
+    if not both_given(reviews, reviewed) or not reviews:
         return None
-    if not (reviews and reviewed):
-        missing, there = ("--reviewed", "--reviews") if reviews else ("--reviews", "--reviewed")
-        raise SyndiffError(
-            f"{there} is given without {missing}; give both: the file of reviews (--reviews) and the synthetic folders "
-            "whose samples they are of (--reviewed)."
-        )
     if settings.gates.mode == "off":
         raise SyndiffError("--reviews has no effect while gates.mode is off; leave it out, or set gates.mode to on.")
     return reviewed_samples(Path(reviews), [Path(folder) for folder in reviewed], dataset, split)
