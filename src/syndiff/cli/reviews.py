@@ -60,7 +60,8 @@ class ReviewImport:
         read_reviews(self.table)  # what is refused comes before a file is made
         with ReviewStore(self.reviews) as store:
             added, total = import_reviews(store, self.table)
-        say(f"{added} of {total} events added to {self.reviews}; the rest was there already")
+        there = f"; {total - added} were there already" if added < total else ""
+        say(f"{added} of {total} events added to {self.reviews}{there}")
 
 
 @dataclass(kw_only=True)

@@ -86,18 +86,21 @@ def fold(events: Iterable[Event]) -> dict[tuple[str, str], CaseReview]:
 def reviews_of(dataset: Dataset, events: Iterable[Event]) -> dict[str, CaseReview]:
     """The present reviews of a dataset folder's cases, by id; the pictures of those that were reviewed are read.
 
-    Reviews under the dataset's name whose case is gone, or shows something else now, are warned of and left out.
+    Where other reviews of the same dataset do count, those of a case that is gone, or shows something else now, are
+    warned of and left out.
     """
-    reviews = fold(events)
+    listed = list(events)
     there = {case.id for case in dataset.cases}
-    contents = {case: content_of(dataset, case)[0] for case in {case for case, _ in reviews} & there}
+    contents = {case: content_of(dataset, case)[0] for case in {event.case for event in listed} & there}
+    reviews = fold(listed)
     found = {case: review for (case, content), review in sorted(reviews.items()) if contents.get(case) == content}
-    lost = sorted({each.case for each in reviews.values() if each.name == dataset.name} - found.keys())
+    said = [event for event in listed if (event.case, event.content) in reviews]  # without what was undone
+    ours = {event.dataset for event in said if contents.get(event.case) == event.content}
+    lost = sorted({event.case for event in said if event.dataset in ours} - found.keys())
     if lost:
         log.warning(
             f"{len(lost)} reviewed cases of {dataset.name} are not in {dataset.root} as they were reviewed "
-            f"({some(lost)}): they were changed or removed since, or are those of another folder of that name. Their "
-            "reviews are not used."
+            f"({some(lost)}): they were changed or removed since. Their reviews are not used."
         )
     return found
 
