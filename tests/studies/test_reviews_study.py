@@ -9,7 +9,8 @@ import pytest
 from syndiff.data.dataset import Dataset
 from syndiff.data.splits import make_split
 from syndiff.reviews.store import ReviewStore
-from syndiff.studies.reviews import Script, red, sharp
+from syndiff.studies.reviews import Script, measures, red, sharp
+from syndiff.synthesis.manifest import read_manifest
 
 
 def test_the_script_knows_blurred_from_sharp_and_red_from_green(phantom: Path) -> None:
@@ -29,6 +30,17 @@ def test_the_script_knows_blurred_from_sharp_and_red_from_green(phantom: Path) -
     assert keen.judge(-9) == (False, 1) and keen.judge(9) == (True, 5)
     picky = Script.learn("colour", dataset, split)
     assert not picky.judge(-9)[0] and not picky.judge(9)[0] and picky.judge(float(np.median(picky.real))) == (True, 5)
+
+
+def test_the_script_looks_at_the_lesion_that_was_added(syndiff, phantom: Path, tmp_path: Path) -> None:
+    dataset, out = Dataset.open(phantom), tmp_path / "synthetic"
+    given = ["--data", phantom, "--out", out, "--count", 1, "--inpainter", "copy_paste", "--gates", "off"]
+    assert syndiff("synthesize", *given, "--set", "synthesis.background_lesion=keep").status == 0
+    sample = next(each for each in read_manifest(out / "manifest.jsonl") if each.accepted)
+    _, own = dataset.load(dataset[str(sample.source_case)])
+    painted = Dataset.open(out)
+    every, added = measures("blurred", painted, sample.id), measures("blurred", painted, sample.id, own)
+    assert len(added) == 1 < len(every) and added[0] in every
 
 
 def _study(syndiff, phantom: Path, out: Path, *more: object):

@@ -68,7 +68,10 @@ USES: dict[str, Use] = {
     ),
     "study reviews": Use(
         only=("synthesis", "gates", "compact", "inpainter", "adapt"),
-        but=("synthesis.share", "synthesis.model", "synthesis.revision", "gates.mode", "gates.segmenter"),
+        but=(
+            *("synthesis.share", "synthesis.model", "synthesis.revision", "synthesis.backgrounds"),
+            *("gates.mode", "gates.segmenter"),
+        ),
     ),
     "study reviews without the inpainter compact": Use(but=("compact", "inpainter", "adapt")),
     "study reviews while adapt.minutes is above 0": Use(but=("adapt.steps",)),

@@ -26,6 +26,7 @@ from syndiff.reviews.events import Subjects
 from syndiff.reviews.state import reviews_of
 from syndiff.reviews.store import ReviewStore
 from syndiff.studies.choices import Rule
+from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.run_folder import open_run
 
 REVIEWER = "script"
@@ -96,10 +97,11 @@ class Script:
         return aside >= 0.1, 1 + min(4, int(10 * aside))
 
 
-def measures(rule: Rule, dataset: Dataset, case_id: str) -> list[float]:
-    """What the reviewer looks at, for each lesion of a case."""
+def measures(rule: Rule, dataset: Dataset, case_id: str, own: NDArray[np.bool_] | None = None) -> list[float]:
+    """What the reviewer looks at, for each lesion of a case; `own` (HxW) are lesions that are none of its business."""
     pixels, mask = dataset.load(dataset[case_id])
-    image, (labels, areas) = to_unit(pixels), components(mask)
+    added = mask if own is None or (own & ~mask).any() else mask & ~own  # the frame's own were painted over, or kept
+    image, (labels, areas) = to_unit(pixels), components(added)
     found = []
     for label in without_specks(areas):
         lesion = labels == label
@@ -137,7 +139,7 @@ def reviews(
     about = {"rule": rule, "rounds": rounds, "count": count}
     open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **settings.recorded()})
     split.write(out / "split.json")
-    study = _Study(data, out, replace(settings, chosen=frozenset()), split, script, count, seed, progress)
+    study = _Study(data, dataset, out, replace(settings, chosen=frozenset()), split, script, count, seed, progress)
     heard = [study.round(number, hears=True) for number in range(1, rounds + 1)]
     unheard = [heard[0], *(study.round(number, hears=False) for number in range(2, rounds + 1))]
     content = _content(script, heard, unheard) | {"study": about | {"seed": seed}}
@@ -150,6 +152,7 @@ def reviews(
 @dataclass(frozen=True)
 class _Study:
     data: Path
+    dataset: Dataset
     out: Path
     settings: Settings
     split: Split
@@ -193,10 +196,12 @@ class _Study:
     def _review(self, folder: Path) -> int:
         """Review the samples that were not reviewed yet; how many are accepted."""
         subjects, accepted = Subjects(Dataset.open(folder)), 0
+        sources = {each.id: str(each.source_case) for each in read_manifest(folder / "manifest.jsonl")}
         with ReviewStore(self.out / "reviews.db") as store:
             there = reviews_of(subjects.dataset, store.events())
             for case in subjects.dataset.cases:
-                values = measures(self.script.rule, subjects.dataset, case.id)
+                _, own = self.dataset.load(self.dataset[sources[case.id]])
+                values = measures(self.script.rule, subjects.dataset, case.id, own)
                 judged = [self.script.judge(value) for value in values] or [(True, 3)]  # nothing to be compared with
                 good, rating = all(each for each, _ in judged), min(rating for _, rating in judged)
                 accepted += good
