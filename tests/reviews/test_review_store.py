@@ -126,6 +126,8 @@ def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
         rest = process.stdout.read().split("\n")[:-1]  # a line that the kill cut short was heard by nobody
         process.wait()
         acknowledged |= {line.strip() for line in [*heard, *rest]}
+    with ReviewStore(path, read_only=True) as store:  # as the kill left it
+        assert acknowledged <= {event.id for event in store.events()}
     with ReviewStore(path) as store:
         assert acknowledged <= {event.id for event in store.events()}
         store.add("ann", subject("a"), "accept")

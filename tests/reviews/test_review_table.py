@@ -94,6 +94,7 @@ def test_a_file_of_another_origin_is_not_written_over(syndiff, reviews: Path, tm
     other.write_text("case,group\n1,2\n")
     outcome = syndiff("review", "export", "--reviews", reviews, "--out", other)
     assert outcome.status == 2 and other.read_text() == "case,group\n1,2\n"
+    assert not (tmp_path / "mine.masks").exists()
 
 
 def test_the_summary_counts_and_compares(syndiff, tmp_path: Path) -> None:

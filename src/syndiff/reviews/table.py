@@ -8,12 +8,13 @@ from pathlib import Path
 from syndiff.data.readers import read_mask_values
 from syndiff.documents import read_text
 from syndiff.errors import SyndiffError, shown
-from syndiff.files import check_regular, write_bytes, write_output
+from syndiff.files import check_output, check_regular, write_bytes, write_output
 from syndiff.reviews.events import Event
 from syndiff.reviews.store import ReviewStore, checked_mask, masks_beside
 
 COLUMNS = tuple(item.name for item in fields(Event))
 HEADER = ",".join(COLUMNS)
+_WHAT = "a table of reviews"
 _MEND = "Restore the table as `syndiff review export` wrote it: a spreadsheet that saves it may change it."
 
 
@@ -22,6 +23,7 @@ def export_reviews(store: ReviewStore, path: Path) -> int:
 
     Raises SyndiffError for a file that is there and is no such table, and for a mask that is missing or was changed.
     """
+    check_output(path, made_by_us=_is_table, what=_WHAT)
     events = store.events()
     files = {event.value: store.mask_file(event.value) for event in events if event.kind == "correct"}
     out = io.StringIO()
@@ -31,7 +33,7 @@ def export_reviews(store: ReviewStore, path: Path) -> int:
     if masks_beside(path).absolute() != store.masks.absolute():
         for name, file in files.items():
             write_bytes(masks_beside(path) / f"{name}.png", file.read_bytes())
-    write_output(path, out.getvalue().encode(), made_by_us=_is_table, what="a table of reviews")
+    write_output(path, out.getvalue().encode(), made_by_us=_is_table, what=_WHAT)
     return len(events)
 
 
