@@ -13,7 +13,7 @@ from PIL import Image
 
 from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
-from syndiff.inference.predict import load
+from syndiff.inference.load import load
 from syndiff.phantom import write_phantom
 
 TINY = ["--set", "model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16"]

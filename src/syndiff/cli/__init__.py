@@ -15,6 +15,7 @@ from syndiff.cli.common import check_seed
 from syndiff.cli.data import Data
 from syndiff.cli.interruption import Interruption, chosen_verb, stopped_sentence
 from syndiff.cli.jobs import Demo, Doctor, Run, ShowSettings
+from syndiff.cli.reviews import Review
 from syndiff.cli.segmentation import Calibrate, Evaluate, Export, Predict, Train
 from syndiff.cli.serving import Serve
 from syndiff.cli.studies import Study
@@ -31,6 +32,7 @@ Verb = (
     | Annotated[Adapt, tyro.conf.subcommand("adapt")]
     | Annotated[Synthesize, tyro.conf.subcommand("synthesize")]
     | Annotated[Merge, tyro.conf.subcommand("merge")]
+    | Annotated[Review, tyro.conf.subcommand("review")]
     | Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]

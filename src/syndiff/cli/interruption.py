@@ -19,6 +19,7 @@ _STOPPED = {
     "Baselines": _GOES_ON,
     "Timesteps": _GOES_ON,
     "Steps": _GOES_ON,
+    "Reviews": _GOES_ON,
     "Evaluate": "Nothing was changed: earlier results, if any, are as they were.",
 }
 """What a stopped verb leaves. All others write their result at the end, in one go."""

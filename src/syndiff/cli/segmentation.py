@@ -24,6 +24,9 @@ class Train(Configured):
     dataset's own, by group where groups are known; it is kept in --out."""
     synthetic: Path | None = None
     """Synthetic dataset folder to train on as well."""
+    reviews: Path | None = None
+    """File of reviews. Of the synthetic cases only accepted and corrected ones are used, one without a review is left
+    out; corrected masks replace those of training cases."""
     steps: int | None = None
     """Optimiser steps; replaces training.steps."""
     dry_run: bool = False
@@ -36,10 +39,25 @@ class Train(Configured):
         from syndiff.pipeline.training import plan_training, train
 
         if self.dry_run:
-            say(plan_training(self.data, self.out, split=self.split, synthetic=self.synthetic, settings=settings))
+            say(
+                plan_training(
+                    self.data,
+                    self.out,
+                    split=self.split,
+                    synthetic=self.synthetic,
+                    settings=settings,
+                    reviews=self.reviews,
+                )
+            )
             return
         trained = train(
-            self.data, self.out, split=self.split, synthetic=self.synthetic, settings=settings, seed=self.seed
+            self.data,
+            self.out,
+            split=self.split,
+            synthetic=self.synthetic,
+            reviews=self.reviews,
+            settings=settings,
+            seed=self.seed,
         )
         say(str(trained))
 

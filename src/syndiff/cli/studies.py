@@ -9,7 +9,7 @@ import tyro
 from syndiff.cli.common import Configured, say
 from syndiff.files import claimed
 from syndiff.models.settings import BaselineKind
-from syndiff.studies.choices import Side, Source
+from syndiff.studies.choices import Rule, Side, Source
 
 
 @dataclass(kw_only=True)
@@ -223,12 +223,49 @@ class Baselines(Configured):
 
 
 @dataclass(kw_only=True)
+class Reviews(Configured):
+    """Whether reviews come back: a scripted reviewer with a known rule, and rounds of synthesis that hear it or not."""
+
+    data: Path
+    """Dataset folder."""
+    out: Path
+    """Folder of the study; the same command goes on, finished rounds are kept."""
+    rule: Rule = "blurred"
+    """What the reviewer rejects: lesions more blurred, or of another colour, than real ones usually are."""
+    rounds: int = 3
+    """Rounds of synthesis and review."""
+    count: int = 40
+    """Samples a round that pass the gates."""
+    inpainter: Literal["compact", "copy_paste"] = "compact"
+    """compact is taught anew each round; with copy_paste the gates alone hear the reviews."""
+
+    def run(self) -> None:
+        """Do what is missing and print the table."""
+        settings = self.settings({"synthesis.inpainter": self.inpainter})
+
+        from syndiff.studies.reviews import reviews
+
+        say(
+            reviews(
+                self.data,
+                self.out,
+                settings,
+                rule=self.rule,
+                rounds=self.rounds,
+                count=self.count,
+                seed=self.seed,
+            )
+        )
+
+
+@dataclass(kw_only=True)
 class Study:
-    """Experiments: baselines, low-data, steering, steps, timesteps, uncertainty."""
+    """Experiments: baselines, low-data, reviews, steering, steps, timesteps, uncertainty."""
 
     verb: (
         Annotated[LowData, tyro.conf.subcommand("low-data")]
         | Annotated[Baselines, tyro.conf.subcommand("baselines")]
+        | Annotated[Reviews, tyro.conf.subcommand("reviews")]
         | Annotated[Steering, tyro.conf.subcommand("steering")]
         | Annotated[Steps, tyro.conf.subcommand("steps")]
         | Annotated[Timesteps, tyro.conf.subcommand("timesteps")]

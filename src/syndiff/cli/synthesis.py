@@ -27,6 +27,11 @@ class Adapt(Configured):
     sdxl: folder or hub id of the pipeline. Replaces synthesis.model."""
     minutes: float | None = None
     """For compact: minutes of training, in place of adapt.steps; replaces adapt.minutes."""
+    reviews: Path | None = None
+    """For compact: file of reviews. Samples that reviewers rated join the training cases: rated 5 they weigh as much as
+    a real one, rated 1 nothing."""
+    reviewed: tuple[Path, ...] = ()
+    """With --reviews, the synthetic dataset folders that were reviewed."""
     dry_run: bool = False
     """Show what would be learned, and from what, without writing anything."""
 
@@ -39,9 +44,27 @@ class Adapt(Configured):
         from syndiff.pipeline.adaptation import adapt, plan_adaptation
 
         if self.dry_run:
-            say(plan_adaptation(self.data, self.out, split=self.split, settings=settings))
-        else:
-            say(str(adapt(self.data, self.out, split=self.split, settings=settings, seed=self.seed)))
+            say(
+                plan_adaptation(
+                    self.data,
+                    self.out,
+                    split=self.split,
+                    settings=settings,
+                    reviews=self.reviews,
+                    reviewed=self.reviewed,
+                )
+            )
+            return
+        adapted = adapt(
+            self.data,
+            self.out,
+            split=self.split,
+            settings=settings,
+            reviews=self.reviews,
+            reviewed=self.reviewed,
+            seed=self.seed,
+        )
+        say(str(adapted))
 
 
 @dataclass(kw_only=True)
@@ -66,6 +89,11 @@ class Synthesize(Configured):
     """Refuse samples that no real lesion resembles, only score them, or neither; replaces gates.mode."""
     segmenter: Path | None = None
     """Run folder of a segmenter trained on the split's real cases, for the gate agreement; replaces gates.segmenter."""
+    reviews: Path | None = None
+    """File of reviews: the gates' bounds are drawn closer, so that what reviewers rejected falls outside as far as the
+    gates can tell it from what they accepted."""
+    reviewed: tuple[Path, ...] = ()
+    """With --reviews, the synthetic dataset folders that were reviewed; the gate scores of their samples are taken."""
     shard: str = "1/1"
     """Make only part i of n, written i/n, into a folder of its own; `syndiff merge` unites all parts."""
     dry_run: bool = False
@@ -96,6 +124,8 @@ class Synthesize(Configured):
                     split=self.split,
                     settings=settings,
                     seed=self.seed,
+                    reviews=self.reviews,
+                    reviewed=self.reviewed,
                     shard=shard,
                 )
             )
@@ -107,6 +137,8 @@ class Synthesize(Configured):
             split=self.split,
             settings=settings,
             seed=self.seed,
+            reviews=self.reviews,
+            reviewed=self.reviewed,
             shard=shard,
         )
         say(f"{summary}\n{summary.table}")

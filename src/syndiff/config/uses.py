@@ -66,6 +66,15 @@ USES: dict[str, Use] = {
         only=("synthesis", "compact", "sdxl"),
         but=("synthesis.share", "synthesis.background_lesion", "synthesis.backgrounds"),
     ),
+    "study reviews": Use(
+        only=("synthesis", "gates", "compact", "inpainter", "adapt"),
+        but=(
+            *("synthesis.share", "synthesis.model", "synthesis.revision", "synthesis.backgrounds"),
+            *("gates.mode", "gates.segmenter"),
+        ),
+    ),
+    "study reviews without the inpainter compact": Use(but=("compact", "inpainter", "adapt")),
+    "study reviews while adapt.minutes is above 0": Use(but=("adapt.steps",)),
     "study baselines": Use(
         only=("model", "training", "augmentation", "run.minutes"), but=("model.kind", "training.real_share")
     ),

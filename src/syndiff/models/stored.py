@@ -71,6 +71,9 @@ def learned_from(folder: Path, described: Mapping[str, Any]) -> dict[str, Any]:
         check_object(origin, each, {})
         for name in ("dataset", "name", "split"):
             check_object(origin, each, {name: str} if name in each else {})
+        if "reviews" in each:
+            told = check_object(origin, each, {"reviews": dict})["reviews"]
+            check_object(f"{origin}.reviews", told, {"learned_elsewhere": list})
         if "start" not in each:
             return dict(learned)
         each = check_object(f"{origin}.start", each["start"], {"learned_from": dict})["learned_from"]

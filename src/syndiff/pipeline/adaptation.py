@@ -1,7 +1,7 @@
 """Teaching an inpainter the user's images: captions of the training lesions, their crops, a training that resumes."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.data.words import tokenize
 from syndiff.documents import digest
+from syndiff.errors import SyndiffError
 from syndiff.files import expanded
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.hardware import default_device
 from syndiff.models.inpainter import initialise_inpainter
 from syndiff.models.settings import InpaintingSettings
 from syndiff.pipeline.early import check_adaptation
+from syndiff.pipeline.reviewing import Rated, both_given, rated_samples
 from syndiff.pipeline.splitting import find_split
 from syndiff.pipeline.starting import Start
 from syndiff.synthesis.prompts.captions import caption_case
@@ -33,7 +35,7 @@ from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.training.checkpoints import best_checkpoint, score_of, steps_done
 from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
-from syndiff.training.inpainting_pool import EncodedCrops, encode_crops
+from syndiff.training.inpainting_pool import encode_crops
 from syndiff.training.loop import Task, check_machine
 from syndiff.training.planning import PLAN, asked, plan_trainings, read_plans, train_planned, with_times
 from syndiff.training.run_folder import check_run, claimed_run, open_run
@@ -98,13 +100,17 @@ def adapt(
     *,
     split: Split | Path | str | None = None,
     settings: Settings | None = None,
+    reviews: Path | str | None = None,
+    reviewed: Sequence[Path | str] = (),
     seed: int = 0,
     progress: bool = True,
 ) -> Adapted:
     """Teach the inpainter of `settings.synthesis` what lesions look like in the training cases of a split, or go on.
 
     Without a `split` it is the dataset's own, by group where groups are known; it is kept in `out`.
-    Without `settings` they are those of the preset compact. Validation cases judge it; it never sees a test case.
+    Without `settings` they are those of the preset compact. Validation cases judge it; it never sees a test case. With
+    a file of `reviews` a compact inpainter learns from the samples in the `reviewed` synthetic folders too, each as
+    much as reviewers rated it.
 
     Raises SyndiffError for settings that cannot be, or have no effect here, and for an inpainter to start from that may
     have seen held-out cases.
@@ -114,6 +120,7 @@ def adapt(
     """
     settings, out = settings_or_default(settings), Path(out)
     dataset, split, grammar = _ready(data, split, out, settings, progress=progress)
+    rated = _rated(settings, reviews, reviewed, dataset, split)
     if settings.synthesis.inpainter == "sdxl":
         file = adapt_sdxl(dataset, split, out, grammar=grammar, settings=settings, seed=seed, progress=progress)
         return Adapted(out, "sdxl", file, None)
@@ -127,20 +134,30 @@ def adapt(
         settings=settings.adapt,
         seed=seed,
         start=start,
+        rated=rated,
         progress=progress,
     )
     return Adapted(out, "compact", best, score_of(best))
 
 
-def plan_adaptation(data: Path, out: Path, *, split: Split | Path | None, settings: Settings) -> str:
+def plan_adaptation(
+    data: Path,
+    out: Path,
+    *,
+    split: Split | Path | None,
+    settings: Settings,
+    reviews: Path | None = None,
+    reviewed: Sequence[Path] = (),
+) -> str:
     """What `adapt` would learn, in words; nothing is written."""
     dataset, found, grammar = _ready(data, split, out, settings, dry=True)
+    rated = _rated(settings, reviews, reviewed, dataset, found)
     if settings.synthesis.inpainter == "sdxl":
         return f"{found}\n{plan_sdxl(dataset, found, grammar=grammar, settings=settings)}"
     start = _start(settings, found)
     model = start.settings(settings) if start else settings.inpainter
     plan = plan_compact(dataset, found, grammar=grammar, model_settings=model, settings=settings.adapt, start=start)
-    return f"{found}\n{plan}"
+    return f"{found}\n{rated}\n{plan}" if rated else f"{found}\n{plan}"
 
 
 def _ready(
@@ -164,6 +181,17 @@ def _ready(
 def _start(settings: Settings, split: Split) -> Start | None:
     """The compact inpainter to go on from, if the settings name one."""
     return Start.open(settings.synthesis.model, split) if settings.synthesis.model else None
+
+
+def _rated(
+    settings: Settings, reviews: Path | str | None, reviewed: Sequence[Path | str], dataset: Dataset, split: Split
+) -> Rated | None:
+    """The samples that reviewers rated, if there are any to learn from."""
+    if not both_given(reviews, reviewed) or not reviews:
+        return None
+    if settings.synthesis.inpainter == "sdxl":
+        raise SyndiffError("--reviews has no effect with the inpainter sdxl; leave it out, or adapt compact.")
+    return rated_samples(Path(reviews), [Path(folder) for folder in reviewed], dataset, split)
 
 
 def adapt_sdxl(
@@ -269,11 +297,13 @@ def adapt_compact(
     settings: AdaptSettings,
     seed: int,
     start: Start | None = None,
+    rated: Rated | None = None,
     progress: bool = True,
 ) -> Path:
     """Train a compact inpainter on the training cases of `split`, or go on; returns its best checkpoint.
 
-    With `start`, which tells `model_settings`, it goes on from those weights. It is validated on the split's validation
+    With `start`, which tells `model_settings`, it goes on from those weights; `rated` samples join the training cases.
+    It is validated on the split's validation
     cases and never sees a test case.
     """
     check_machine(settings)
@@ -281,16 +311,8 @@ def adapt_compact(
     train_lesions = caption_lesions(dataset, split.train, grammar, progress=progress)
     val_lesions = caption_lesions(dataset, split.val, grammar, progress=progress)
     vocabulary = _vocabulary(grammar, {**train_lesions, **val_lesions}, start)
-    about = {
-        "dataset": split.dataset,
-        "name": dataset.name,
-        "split": split.hash,
-        "train": len(split.train),
-        "prompts": grammar.describe(),
-        "background": grammar.background.text,
-        "captions": _hash_of(train_lesions, val_lesions),
-        **({"start": start.about} if start else {}),
-    }
+    captions = _hash_of(train_lesions, val_lesions)
+    about = _about(dataset, split, grammar, captions, start, rated)
     network = {**asdict(model_settings), "channels": list(model_settings.channels)}
     network["autoencoder"] = in_full(model_settings.autoencoder)
     config = {"seed": seed, "learned_from": about, "inpainter": network, "adapt": asdict(settings)}
@@ -304,21 +326,28 @@ def adapt_compact(
         if start:
             start.keep_splits(out)
         split.write(out / "split.json")
-        (Seen.of(dataset, split.train, split.val) | (Seen.read(start.run) if start else None)).write(out)
-
-        def encoded(lesions: Lesions, count: int, *, training: bool) -> EncodedCrops:
-            return encode_crops(
-                LesionCrops(dataset, lesions, background=grammar.background.text, progress=progress),
+        seen = Seen.of(dataset, split.train, split.val) | (Seen.read(start.run) if start else None)
+        (seen | (rated.seen if rated else None)).write(out)
+        crops = {
+            training: LesionCrops(dataset, lesions, background=grammar.background.text, progress=progress)
+            for training, lesions in ((True, train_lesions), (False, val_lesions))
+        }
+        for folder, weights in rated.sources if rated else ():
+            found = caption_lesions(folder, weights, grammar, progress=progress)
+            crops[True].add(folder, found, weights, progress=progress)
+        train, val = (
+            encode_crops(
+                crops[training],
                 autoencoder,
-                count=count,
+                count=settings.crops if training else PROBES,
                 size=model_settings.crop_size,
                 settings=settings,
                 entropy=(seed, int(training)),
                 augment=training,
                 progress=progress,
             )
-
-        train, val = encoded(train_lesions, settings.crops, training=True), encoded(val_lesions, PROBES, training=False)
+            for training in (True, False)
+        )
 
         given: dict[str, Any] = {"train": train, "val": val, "vocabulary": vocabulary, "about": about, "seed": seed}
 
@@ -333,6 +362,23 @@ def adapt_compact(
         if not steps_done(out):
             log.info(f"{_NAME}: {with_times(plans, alone, settings)[_NAME]}")
         return train_planned(out, _NAME, task, settings, plans[_NAME], seed=seed, progress=progress)
+
+
+def _about(
+    dataset: Dataset, split: Split, grammar: Grammar, captions: str, start: Start | None, rated: Rated | None
+) -> dict[str, Any]:
+    """What config.yaml and model.json say that an inpainter learned from."""
+    return {
+        "dataset": split.dataset,
+        "name": dataset.name,
+        "split": split.hash,
+        "train": len(split.train),
+        "prompts": grammar.describe(),
+        "background": grammar.background.text,
+        "captions": captions,
+        **({"start": start.about} if start else {}),
+        **({"reviews": rated.about} if rated else {}),
+    }
 
 
 def _vocabulary(grammar: Grammar, lesions: Lesions, start: Start | None) -> list[str]:

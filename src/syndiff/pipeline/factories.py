@@ -9,6 +9,7 @@ from syndiff.errors import SyndiffError
 from syndiff.files import expanded, sha256
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.synthesis.gates.panel import Gates, InpaintedArea, Segmenter
+from syndiff.synthesis.gates.reviewed import Reviewed
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.training.checkpoints import find_checkpoint
@@ -51,12 +52,13 @@ def make_gates(
     out: Path,
     segmenter: Path | None,
     *,
+    reviewed: Reviewed | None = None,
     progress: bool = True,
 ) -> Gates | None:
     """The gates for samples that go into `out`, calibrated on the split's training (and validation) cases.
 
     `segmenter` is the checkpoint that the gate `agreement` asks, if any. Bounds that lie in `out` already are taken
-    again. None when the gates are off.
+    again. What was `reviewed` draws the bounds closer. None when the gates are off.
     """
     if settings.gates.mode == "off":
         return None
@@ -74,5 +76,6 @@ def make_gates(
         predictor=judge,
         val_ids=split.val,
         kept=out / "gates.json",
+        reviewed=reviewed,
         progress=progress,
     )

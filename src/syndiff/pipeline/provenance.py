@@ -15,8 +15,9 @@ and is judged on test cases. So nothing else that stands behind it may have seen
 | `check_shards` | shards, to be merged | their frames are not those of the dataset any more |
 
 A picture is known by its content (`syndiff.data.seen`), whatever its name, folder or lossless format. What was made
-before that was kept is judged by the names in its split.json. Weights from elsewhere say nothing of where they come
-from and pass: that they saw no held-out case is for their user to know.
+before that was kept is judged by the names in its split.json. Reviews (`--reviews`) open nothing: they choose among the
+cases that these rules have let pass, and correct masks of training cases alone. Weights from elsewhere say nothing of
+where they come from and pass: that they saw no held-out case is for their user to know.
 """
 
 import logging

@@ -1,5 +1,6 @@
 """`syndiff synthesize`: from settings to a synthetic dataset folder and its page."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,19 +10,24 @@ from syndiff.config.uses import check_use
 from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split
+from syndiff.errors import SyndiffError
 from syndiff.files import write_bytes
 from syndiff.pipeline.early import check_synthesis
 from syndiff.pipeline.factories import make_gates, make_inpainter
 from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, check_shards, refuse_held_out
+from syndiff.pipeline.reviewing import both_given, reviewed_samples
 from syndiff.pipeline.splitting import FILE, find_split
 from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.synthesis.dry_run import dry_run
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
+from syndiff.synthesis.gates.reviewed import Reviewed, told
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.checks import check_parts
 from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.shards import WHOLE, Shard, merge_shards
+
+log = logging.getLogger("syndiff")
 
 
 def synthesize(
@@ -32,6 +38,8 @@ def synthesize(
     split: Split | Path | str | None = None,
     settings: Settings | None = None,
     inpainter: Inpainter | None = None,
+    reviews: Path | str | None = None,
+    reviewed: Sequence[Path | str] = (),
     seed: int = 0,
     shard: Shard = WHOLE,
     progress: bool = True,
@@ -40,7 +48,8 @@ def synthesize(
 
     Without a `split` it is that of the inpainter, else the dataset's own, by group where groups are known; it is kept
     in `out`. Without `settings` they are those of the preset compact. An `inpainter` of your own takes the place of the
-    one that the settings name; settings of that one are refused.
+    one that the settings name; settings of that one are refused. A file of `reviews` draws the gates' bounds closer, by
+    what reviewers said of the samples in the `reviewed` synthetic folders.
 
     A whole synthesis gets its page, synthesis.html, also where fewer than `count` cases were accepted: what it returns
     says how many. The attempts of a `shard` are united by `merge`.
@@ -55,6 +64,10 @@ def synthesize(
     """
     settings, out = settings_or_default(settings), Path(out)
     dataset, split, inpainter, segmenter = _ready(data, split, out, settings, inpainter, seed=seed, progress=progress)
+    said = _said(settings, reviews, reviewed, dataset, split)
+    gates = make_gates(settings, inpainter, dataset, split, out, segmenter, reviewed=said, progress=progress)
+    if gates and gates.reviews:
+        log.info(told(gates.reviews))
     summary = synthesize_cases(
         dataset,
         split.train,
@@ -65,7 +78,7 @@ def synthesize(
         least=0 if shard == WHOLE else None,
         seed=seed,
         grammar=Grammar.for_dataset(dataset, settings.synthesis.prompts),
-        gates=make_gates(settings, inpainter, dataset, split, out, segmenter, progress=progress),
+        gates=gates,
         shard=shard,
         progress=progress,
     )
@@ -83,10 +96,14 @@ def plan_synthesis(
     split: Split | Path | None,
     settings: Settings,
     seed: int,
+    reviews: Path | None = None,
+    reviewed: Sequence[Path] = (),
     shard: Shard = WHOLE,
 ) -> str:
     """The first attempts of `synthesize`, and what it would take, in words; nothing is written."""
     dataset, split, inpainter, segmenter = _ready(data, split, out, settings, None, seed=seed, dry=True)
+    said = _said(settings, reviews, reviewed, dataset, split)
+    gates = make_gates(settings, inpainter, dataset, split, out, segmenter, reviewed=said)
     shown = dry_run(
         dataset,
         split.train,
@@ -95,10 +112,11 @@ def plan_synthesis(
         count=count,
         seed=seed,
         grammar=Grammar.for_dataset(dataset, settings.synthesis.prompts),
-        gates=make_gates(settings, inpainter, dataset, split, out, segmenter),
+        gates=gates,
         shard=shard,
     )
-    return f"{split}\n{shown}"
+    heard = f"{told(gates.reviews)}\n" if gates and gates.reviews else ""
+    return f"{split}\n{heard}{shown}"
 
 
 def merge(
@@ -131,6 +149,21 @@ def merge(
         write_bytes(out / FILE, kept.read_bytes())
     build_synthesis_page(out)
     return summary
+
+
+def _said(
+    settings: Settings,
+    reviews: Path | str | None,
+    reviewed: Sequence[Path | str],
+    dataset: Dataset,
+    split: Split,
+) -> Reviewed | None:
+    """What reviewers said of earlier samples, None where nobody is to be heard."""
+    if not both_given(reviews, reviewed) or not reviews:
+        return None
+    if settings.gates.mode == "off":
+        raise SyndiffError("--reviews has no effect while gates.mode is off; leave it out, or set gates.mode to on.")
+    return reviewed_samples(Path(reviews), [Path(folder) for folder in reviewed], dataset, split)
 
 
 def _ready(

@@ -13,7 +13,7 @@ from syndiff.data.inspection import open_checked
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
-from syndiff.files import sha256
+from syndiff.files import sha256, write_json
 from syndiff.models.settings import Kind
 from syndiff.pipeline.early import check_segmenters
 from syndiff.pipeline.provenance import (
@@ -21,6 +21,7 @@ from syndiff.pipeline.provenance import (
     datasets_behind,
     open_synthetic,
 )
+from syndiff.pipeline.reviewing import FILE, Heeded, Source, heed
 from syndiff.pipeline.splitting import find_split
 from syndiff.pipeline.training_plan import check_training, training_plan
 from syndiff.training.checkpoints import score_of
@@ -70,14 +71,16 @@ def train_segmenter(
     val_cases: CaseArrays,
     *,
     synthetic: Path | None,
+    reviews: Heeded | None = None,
     seed: int,
     progress: bool = True,
 ) -> Path:
     """Train one segmenter into its run folder, or go on; returns the best checkpoint.
 
-    `synthetic` is the folder of the cases that were added to the real ones, if any. The split and that folder's
-    manifest (or files, where it has none) belong to the settings of the run: with others it is refused, not continued.
-    So do the other datasets that stand behind those cases, on which the run must not be judged.
+    `synthetic` is the folder of the cases that were added to the real ones, if any, `reviews` what chose among them and
+    corrected masks. The split, that folder's manifest (or files, where it has none) and what the reviews come to belong
+    to the settings of the run: with others it is refused, not continued. So do the other datasets that stand behind
+    those cases, on which the run must not be judged.
     """
     training = replace(settings.training, steps=plan.steps)
     check_training(settings.model, training)  # what it would be refused for comes before the folder
@@ -94,6 +97,7 @@ def train_segmenter(
             "train": len(train_cases),
             "val": len(val_cases),
             **({"learned_elsewhere": elsewhere} if elsewhere else {}),
+            **({"reviews": reviews.recorded} if reviews else {}),
         },
         **({"run": {"minutes": plan.minutes}} if plan.minutes else {}),
         **{section: plain[section] for section in ("model", "training", "augmentation")},
@@ -109,10 +113,13 @@ def train_segmenter(
                 train_cases=train_cases,
                 val_cases=val_cases,
                 seed=seed,
+                about={"reviews": reviews.recorded} if reviews else {},
             )
 
         open_run(run, config)
         split.write(run / "split.json")
+        if reviews:
+            write_json(run / FILE, {**reviews.recorded, "real": reviews.real, "synthetic": reviews.synthetic})
         _seen(train_cases, val_cases, synthetic).write(run)
         return train_planned(run, settings.model.kind, task, training, plan, seed=seed, progress=progress)
 
@@ -152,6 +159,7 @@ def train(
     *,
     split: Split | Path | str | None = None,
     synthetic: Path | str | None = None,
+    reviews: Path | str | None = None,
     settings: Settings | None = None,
     seed: int = 0,
     progress: bool = True,
@@ -160,10 +168,11 @@ def train(
 
     Without a `split` it is that of the synthetic folder, else the dataset's own, by group where groups are known; it
     is kept in `out`.
-    Without `settings` they are those of the preset compact.
+    With a file of `reviews` only those synthetic cases are used that reviewers accepted or corrected, and corrected
+    masks replace those of the training cases. Without `settings` they are those of the preset compact.
 
-    Raises SyndiffError for settings that cannot be, or have no effect here, and for synthetic cases that may have seen
-    held-out ones.
+    Raises SyndiffError for settings that cannot be, or have no effect here, for synthetic cases that may have seen
+    held-out ones, and for reviews that change nothing.
 
     >>> trained = syndiff.train("my-polyps", "runs/mine", settings=settings)
     >>> trained.checkpoint.parent.name
@@ -171,6 +180,10 @@ def train(
     """
     settings, out = settings_or_default(settings), Path(out)
     dataset, split, sources = _sources(data, split, out, synthetic, settings, progress=progress)
+    heeded = heed(Path(reviews), sources) if reviews else None
+    if heeded:
+        sources = heeded.sources
+        log.info(str(heeded))
     check_segmenters(settings, [settings.model.kind], fetch=True)
     size = settings.model.image_size
     best = train_segmenter(
@@ -181,6 +194,7 @@ def train(
         load_cases(sources, size, progress=progress),
         load_cases([(dataset, split.val)], size, progress=progress),
         synthetic=Path(synthetic) if synthetic else None,
+        reviews=heeded,
         seed=seed,
         progress=progress,
     )
@@ -188,13 +202,21 @@ def train(
 
 
 def plan_training(
-    data: Path, out: Path, *, split: Split | Path | None, synthetic: Path | None, settings: Settings
+    data: Path,
+    out: Path,
+    *,
+    split: Split | Path | None,
+    synthetic: Path | None,
+    settings: Settings,
+    reviews: Path | None = None,
 ) -> str:
     """What `train` would do, take and fetch, in words; nothing is written or downloaded."""
     _, found, sources = _sources(data, split, out, synthetic, settings, dry=True)
-    cases = sum(len(ids) for _, ids in sources)
+    heeded = heed(reviews, sources) if reviews else None
+    cases = sum(len(ids) for _, ids in (heeded.sources if heeded else sources))
     plan = training_plan(settings.model, settings.training, cases)
-    return f"{found}\n{cases} cases to train on\n{plan}\n\nnothing was written or downloaded"
+    told = f"{heeded}\n" if heeded else ""
+    return f"{found}\n{told}{cases} cases to train on\n{plan}\n\nnothing was written or downloaded"
 
 
 def _sources(
@@ -206,7 +228,7 @@ def _sources(
     *,
     dry: bool = False,
     progress: bool = True,
-) -> tuple[Dataset, Split, list[tuple[Dataset, Sequence[str]]]]:
+) -> tuple[Dataset, Split, list[Source]]:
     """The dataset, its split, and the cases to train on, once none of them can be refused any more."""
     kind = settings.model.kind
     check_use(
@@ -217,7 +239,7 @@ def _sources(
     )
     dataset = open_checked(Path(data), progress=progress)
     split = find_split(dataset, given, out, beside=[synthetic] if synthetic else [], dry=dry)
-    sources: list[tuple[Dataset, Sequence[str]]] = [(dataset, split.train)]
+    sources: list[Source] = [(dataset, split.train)]
     if synthetic:
         added = open_synthetic(Path(synthetic), split, dataset)
         check_synthetic_inpainter(Path(synthetic), dataset, split)

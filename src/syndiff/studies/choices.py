@@ -8,3 +8,5 @@ Side = Literal["val", "test"]
 Source = Literal["copy_paste", "own", "own-ungated", "elsewhere", "elsewhere-ungated", "others"]
 """Where added cases come from: copy_paste, the inpainter adapted to the few groups (own) or another one (elsewhere),
 each with and without gates (-ungated), or another dataset (others)."""
+Rule = Literal["blurred", "colour"]
+"""What a scripted reviewer rejects."""

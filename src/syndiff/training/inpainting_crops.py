@@ -57,7 +57,24 @@ class LesionCrops:
         self.frames: list[NDArray[np.uint8]] = []
         self.free: list[NDArray[np.bool_]] = []
         self.lesions: list[Lesion] = []
+        self.weights: list[float] = []
         self.background = background
+        self.add(dataset, captions, progress=progress)
+        if not self.lesions:
+            raise SyndiffError(
+                f"None of the {len(captions)} cases of {dataset.root} has a lesion; an inpainter learns from images "
+                "whose masks mark some."
+            )
+
+    def add(
+        self,
+        dataset: Dataset,
+        captions: Mapping[str, Sequence[tuple[NDArray[np.bool_], str]]],
+        weights: Mapping[str, float] | None = None,
+        *,
+        progress: bool = False,
+    ) -> None:
+        """Read more cases. `weights` says, by case, how often its lesions are drawn, as against 1 of all others."""
         for case_id in tqdm(sorted(captions), desc="crops", unit="case", disable=not progress):
             image, every = dataset.load(dataset[case_id])
             frame, mask = resize_to(image, every, LARGEST_FRAME)
@@ -67,16 +84,20 @@ class LesionCrops:
                     continue
                 box = crop_box(part, 1.0, 1)
                 self.lesions.append(Lesion(len(self.frames), box, part[box.slices], caption))
+                self.weights.append(1.0 if weights is None else weights[case_id])
             self.frames.append(frame)
             self.free.append(~mask)
-        if not self.lesions:
-            raise SyndiffError(
-                f"None of the {len(captions)} cases of {dataset.root} has a lesion; an inpainter learns from images "
-                "whose masks mark some."
-            )
 
     def __len__(self) -> int:
         return len(self.lesions)
+
+    def order(self, count: int, entropy: tuple[int, ...]) -> list[int]:
+        """Which lesion each of `count` crops is of: all in turns, or as often as their weights say, in random order."""
+        if len(set(self.weights)) == 1:
+            return [i % len(self) for i in range(count)]
+        shares = np.cumsum(self.weights) / sum(self.weights)
+        drawn = np.searchsorted(shares, (np.arange(count) + 0.5) / count)
+        return [int(i) for i in np.random.default_rng(entropy).permutation(drawn)]
 
     def draw(
         self, indices: Sequence[int], entropy: tuple[int, ...], *, size: int, settings: AdaptSettings

@@ -54,7 +54,7 @@ def encode_crops(
     augment: bool,
     progress: bool = False,
 ) -> EncodedCrops:
-    """`count` crops of side `size`, every lesion as often as any other, each time another crop of it.
+    """`count` crops of side `size`, every lesion as often as its weight says, each time another crop of it.
 
     With `augment` their colours are changed at random. The same `entropy` gives the same crops.
     """
@@ -66,8 +66,9 @@ def encode_crops(
     device = next(autoencoder.parameters()).device
     parts: list[tuple[Tensor, ...]] = []
     captions: list[str] = []
+    order = crops.order(count, entropy)
     for start in tqdm(range(0, count, _AT_ONCE), desc="encoding crops", unit="batch", disable=not progress):
-        indices = [i % len(crops) for i in range(start, min(start + _AT_ONCE, count))]
+        indices = order[start : start + _AT_ONCE]
         image, lesion, hidden, said = crops.draw(indices, (*entropy, start), size=size, settings=settings)
         if augment:
             image, _ = recolour(image, lesion, seed=int(np.random.SeedSequence((*entropy, start)).generate_state(1)[0]))

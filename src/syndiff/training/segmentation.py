@@ -1,5 +1,6 @@
 """The segmenter's training: augmented cases, the step's noise, and validation by Dice."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ from syndiff.training.settings import TrainingSettings
 class SegmentationTask:
     """`Task` of a segmenter or a control; without `val_cases` it can be stepped but not validated.
 
-    The first source of `train_cases` is the real one; all others are synthetic.
+    The first source of `train_cases` is the real one; all others are synthetic. `about` is what model.json says of the
+    training beside the model's own description.
     """
 
     score_name, score_sign, begins_trained = "val_dice", 1, False
@@ -36,8 +38,10 @@ class SegmentationTask:
         train_cases: CaseArrays,
         val_cases: CaseArrays | None = None,
         seed: int,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         self.model_settings, self.settings, self.seed = model_settings, settings, seed
+        self.about = dict(about or {})
         self.train_cases, self.val_cases = train_cases, val_cases
         self.model = initialise(model_settings, seed)
         self.model.measure_latents(train_cases.masks)
@@ -97,5 +101,5 @@ class SegmentationTask:
         return Validation(mean_dice(self.model, self.val_cases, batch_size=self.settings.batch_size))
 
     def describe(self, *, step: int, score: float | None) -> dict[str, Any]:
-        """`model_description` of the segmenter."""
-        return model_description(self.model_settings, self.model, step=step, val_dice=score)
+        """`model_description` of the segmenter, and `about`."""
+        return {**model_description(self.model_settings, self.model, step=step, val_dice=score), **self.about}

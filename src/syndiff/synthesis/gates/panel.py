@@ -20,6 +20,7 @@ from syndiff.synthesis.gates.agreement import agreement
 from syndiff.synthesis.gates.gate import Bounds, Gate, Verdict
 from syndiff.synthesis.gates.near_copy import Thumbnails
 from syndiff.synthesis.gates.region import GateInput, Region
+from syndiff.synthesis.gates.reviewed import Reviewed, tightened
 from syndiff.synthesis.gates.settings import GatesSettings
 from syndiff.synthesis.gates.text_image import TextImage
 
@@ -53,7 +54,10 @@ class Segmenter:
 
 @dataclass(frozen=True)
 class Gates:
-    """Gates with their bounds. `calibrated_on` says what the bounds come from; `left_out` why a gate is absent."""
+    """Gates with their bounds. `calibrated_on` says what the bounds come from; `left_out` why a gate is absent.
+
+    `reviews` counts what reviewers rejected and accepted, and how many of either lie outside, where they were heard.
+    """
 
     settings: GatesSettings
     area: InpaintedArea
@@ -61,6 +65,7 @@ class Gates:
     bounds: Mapping[str, Bounds]
     calibrated_on: Mapping[str, Any]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    reviews: Mapping[str, Any] | None = None
 
     @classmethod
     def calibrate(
@@ -73,14 +78,15 @@ class Gates:
         predictor: Segmenter | None = None,
         val_ids: Sequence[str] = (),
         kept: Path | None = None,
+        reviewed: Reviewed | None = None,
         progress: bool = True,
     ) -> "Gates":
         """Measure every gate on the real lesions of `case_ids` (the training cases) and take quantiles as bounds.
 
         `predictor` is calibrated on `val_ids`, which it was not trained on, or on the training cases where
         none are given (gates.json says which). `kept` is the gates.json of an earlier run: where it exists
-        its bounds are taken. Reads one case at a time. Raises SyndiffError when `kept` was calibrated on
-        something else.
+        its bounds are taken. What was `reviewed` draws the bounds closer (`tightened`). Reads one case at a
+        time. Raises SyndiffError when `kept` was calibrated on something else.
         """
         cases = [dataset[case_id] for case_id in sorted(set(case_ids))]
         unseen = [dataset[case_id] for case_id in sorted(set(val_ids))] if predictor else []
@@ -100,6 +106,7 @@ class Gates:
                 "fingerprint": dataset.fingerprint_of(unseen or cases),
             },
             "text_image": text and {"model": text.fingerprint},
+            "reviews": reviewed and reviewed.identity,
         }
         thumbnails = Thumbnails()
         gates, left_out = _choose(dataset, cases, settings, area, thumbnails, predictor, text)
@@ -126,7 +133,10 @@ class Gates:
             bounds = {
                 gate.name: gate.bounds(scores[gate.name], share.get(gate.name, settings.quantile)) for gate in gates
             }
-        return cls(settings, area, tuple(gates), bounds, calibrated_on, left_out)
+            if reviewed:
+                bounds = tightened(gates, bounds, reviewed)
+        account = reviewed.account(bounds) if reviewed else None
+        return cls(settings, area, tuple(gates), bounds, calibrated_on, left_out, account)
 
     def judge(self, sample: GateInput) -> list[Verdict]:
         """What each gate says of a finished sample. Scores are rounded to six digits, as the manifest keeps them."""
@@ -145,12 +155,15 @@ class Gates:
     def describe(self) -> dict[str, Any]:
         """What the manifest keeps with every sample."""
         bounds = {name: [each.low, each.high] for name, each in self.bounds.items()}
-        return {"mode": self.settings.mode, "bounds": bounds}
+        told = {"reviews": dict(self.reviews)} if self.reviews else {}
+        return {"mode": self.settings.mode, "bounds": bounds, **told}
 
     def write(self, path: Path) -> None:
         """Write gates.json: the bounds and what they were calibrated on."""
         bounds = {name: asdict(each) for name, each in self.bounds.items()}
-        content = {"bounds": bounds, "calibrated_on": self.calibrated_on, "left_out": self.left_out}
+        content: dict[str, Any] = {"bounds": bounds, "calibrated_on": self.calibrated_on, "left_out": self.left_out}
+        if self.reviews:
+            content["reviews"] = dict(self.reviews)
         write_json(path, content)
 
 

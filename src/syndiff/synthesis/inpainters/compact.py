@@ -161,6 +161,7 @@ def _blur(image_bchw: Tensor, sigma: float) -> Tensor:
 
 
 def _datasets(learned: Mapping[str, Any]) -> set[str]:
-    """The datasets that an inpainter's model.json names as learned from, its starts' too."""
+    """The datasets that an inpainter's model.json names as learned from, its starts' and its rated samples' too."""
     names = {str(learned[key]) for key in ("dataset", "name") if key in learned}
+    names |= set(learned.get("reviews", {}).get("learned_elsewhere", ()))
     return names | (_datasets(learned["start"]["learned_from"]) if "start" in learned else set())

@@ -1,0 +1,308 @@
+"""The file of reviews: SQLite, one row an event, nothing ever changed or removed; corrected masks lie beside it as PNG.
+
+What `ReviewStore` has acknowledged is on the disk: the write-ahead log is flushed with every event
+(https://www.sqlite.org/pragma.html#pragma_synchronous, FULL). A corrected mask is on the disk before its event.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import astuple, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from syndiff.data.readers import read_mask_values
+from syndiff.errors import SyndiffError
+from syndiff.files import write_bytes
+from syndiff.imaging import encode_png
+from syndiff.reviews.events import TIME, Event, Subject, check_mask
+
+APPLICATION, VERSION = 0x53445256, 1
+"""SQLite's application_id ("SDRV") and user_version of such a file."""
+_PATIENCE = 30.0  # seconds that one process waits for another's event
+_COLUMNS = tuple(item.name for item in fields(Event))
+_NAMED = ", ".join(f'"{name}"' for name in _COLUMNS)  # `case` is a word of SQL
+_INSERT = f"INSERT INTO events ({_NAMED}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+_SCHEMA = (
+    "CREATE TABLE events (number INTEGER PRIMARY KEY AUTOINCREMENT, "
+    + ", ".join(f'"{name}" TEXT NOT NULL' for name in _COLUMNS)
+    + ", UNIQUE (id))",
+    "CREATE INDEX by_reviewer ON events (reviewer, time)",
+    *(
+        f"CREATE TRIGGER no_{verb} BEFORE {verb} ON events BEGIN SELECT RAISE(ABORT, 'reviews are only added'); END"
+        for verb in ("update", "delete")
+    ),
+    f"PRAGMA user_version = {VERSION}",
+    f"PRAGMA application_id = {APPLICATION}",
+)
+_MEND = "Restore it from a copy, or from a table that `syndiff review export` made."
+
+
+class ReviewStore:
+    """Reviews in the file `path`, opened for adding; with `read_only` for reading what is there.
+
+    Several processes, and several threads of one, may use a file at once. Use it in a `with` statement, or `close` it.
+
+    Raises SyndiffError for a file that is no file of reviews, a damaged one, and with `read_only` a missing one;
+    OSError for a full disk.
+    """
+
+    def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
+        self.path = Path(path)
+        self._lock = threading.RLock()
+        if self.path.exists() and not self.path.is_file():
+            raise SyndiffError(f"{self.path} is no file; give the file of reviews, such as reviews.db.")
+        if read_only and not self.path.exists():
+            raise SyndiffError(f"{self.path} does not exist; give the file of reviews, such as reviews.db.")
+        if not read_only:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._named():
+            self._db = _connect(self.path, read_only)
+            try:
+                self._check(read_only)
+            except BaseException:
+                self._db.close()
+                raise
+
+    @property
+    def masks(self) -> Path:
+        """The folder of corrected masks, beside the file."""
+        return masks_beside(self.path)
+
+    def add(self, reviewer: str, subject: Subject, kind: str, value: str = "", truth: str = "") -> Event:
+        """Keep an event, on the disk when this returns.
+
+        The times of a reviewer's events in a file strictly increase. Raises SyndiffError for what no event may hold,
+        for an undo of what is not there, of another reviewer's, of an undo, or of what is undone already.
+        """
+        with self._writing() as db:
+            last = db.execute("SELECT max(time) FROM events WHERE reviewer = ?", (reviewer,)).fetchone()[0]
+            now = datetime.now(UTC)
+            if last is not None:
+                now = max(now, datetime.strptime(last, TIME).replace(tzinfo=UTC) + timedelta(microseconds=1))
+            event = Event(
+                id=secrets.token_hex(16), time=now.strftime(TIME), reviewer=reviewer, dataset=subject.dataset,
+                name=subject.name, case=subject.case, content=subject.content, kind=kind, value=value, truth=truth,
+            )  # fmt: skip
+            _check_undo(db, event)
+            if event.kind == "undo" and _is_undone(db, event.value):
+                raise SyndiffError(f"an undo by {reviewer} names the event {value}, which is undone already.")
+            db.execute(_INSERT, astuple(event))
+        return event
+
+    def correct(self, reviewer: str, subject: Subject, mask: NDArray[np.bool_]) -> Event:
+        """Keep a better mask (HxW, as large as the picture): first the PNG, then its event.
+
+        Raises SyndiffError for another size.
+        """
+        check_mask(subject, mask)
+        content = encode_png(mask.astype(np.bool_))
+        name = hashlib.sha256(content).hexdigest()
+        self.keep_mask(name, content)
+        return self.add(reviewer, subject, "correct", name)
+
+    def keep_mask(self, name: str, content: bytes) -> None:
+        """Write the PNG file of a corrected mask whose SHA-256 is `name`, where it is not there already."""
+        path = self.masks / f"{name}.png"
+        if not (path.is_file() and path.read_bytes() == content):
+            write_bytes(path, content)
+
+    def mask(self, name: str) -> NDArray[np.bool_]:
+        """A corrected mask (HxW). Raises SyndiffError where its file is missing or another one."""
+        return read_mask_values(self.mask_file(name)) > 0
+
+    def mask_file(self, name: str) -> Path:
+        """Where a corrected mask lies, once it is the one that was kept. Raises SyndiffError as `mask` does."""
+        return checked_mask(self.masks, name)
+
+    def merge(self, events: Iterable[Event]) -> int:
+        """Keep the events of another file, all or none; returns how many were new.
+
+        Raises SyndiffError for an event that stands here with another content, and as `add` does for an undo; that
+        the same event is undone twice, in two copies of a file, is no mistake.
+        """
+        added = 0
+        with self._writing() as db:
+            for event in events:
+                row = db.execute(f"SELECT {_NAMED} FROM events WHERE id = ?", (event.id,)).fetchone()
+                if row is not None and tuple(row) != astuple(event):
+                    raise SyndiffError(
+                        f"event {event.id} is another one in {self.path}: a review is never changed. Restore the file "
+                        "that was changed."
+                    )
+                if row is None:
+                    _check_undo(db, event)
+                    db.execute(_INSERT, astuple(event))
+                    added += 1
+        return added
+
+    def events(self) -> list[Event]:
+        """All events, in the order of their times. Raises SyndiffError for a damaged file."""
+        with self._lock, self._named():
+            rows = self._db.execute(f"SELECT {_NAMED} FROM events ORDER BY time, id").fetchall()
+        try:
+            return [Event(**dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+        except (SyndiffError, TypeError) as error:
+            raise SyndiffError(f"{self.path} is damaged: {error} {_MEND}") from None
+
+    def close(self) -> None:
+        """Close the file; what was acknowledged is on the disk without it."""
+        with self._lock:
+            self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check(self, read_only: bool) -> None:
+        """Make the file where it is empty; refuse another one before anything in it is touched."""
+        if self._is_ours():
+            _write_ahead(self._db, read_only)
+            return
+        if read_only:
+            raise SyndiffError(f"{self.path} is empty, no file of reviews. {_MEND}")
+        _write_ahead(self._db, read_only)
+        with self._writing() as db:
+            if not self._is_ours():
+                for statement in _SCHEMA:
+                    db.execute(statement)
+
+    def _is_ours(self) -> bool:
+        """Whether it is a file of reviews; False for an empty one."""
+        kind, version, tables = (
+            self._db.execute(each).fetchone()[0]
+            for each in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+        )
+        if not tables and not kind:
+            return False
+        if kind != APPLICATION:
+            raise SyndiffError(f"{self.path} is a SQLite file of another program, no file of reviews; give another.")
+        if version != VERSION:
+            raise SyndiffError(
+                f"{self.path} has the format {version} of reviews, and this version of syndiff knows {VERSION}; read "
+                "it with the version that wrote it."
+            )
+        return True
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that no other process writes in; undone by an error."""
+        with self._lock, self._named():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """SQLite's errors in a sentence that names the file."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+            if code == sqlite3.SQLITE_FULL:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path)) from error
+            if code == sqlite3.SQLITE_IOERR:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(self.path)) from error
+            if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+                raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(self.path)) from error
+            if code == sqlite3.SQLITE_BUSY:
+                raise SyndiffError(
+                    f"{self.path} is held by another program for more than {_PATIENCE:.0f} seconds; close it there."
+                ) from None
+            raise SyndiffError(f"{self.path} is no file of reviews, or is damaged ({error}). {_MEND}") from None
+
+
+def _check_undo(db: sqlite3.Connection, event: Event) -> None:
+    """Raise SyndiffError for an undo of what is not there, of another reviewer's event, or of an undo."""
+    if event.kind != "undo":
+        return
+    row = db.execute("SELECT reviewer, kind FROM events WHERE id = ?", (event.value,)).fetchone()
+    wrong = ""
+    if row is None:
+        wrong = "which is not there"
+    elif row[0] != event.reviewer:
+        wrong = f"which is one of {row[0]}"
+    elif row[1] == "undo":
+        wrong = "which is an undo itself; review the case again instead"
+    if wrong:
+        raise SyndiffError(f"an undo by {event.reviewer} names the event {event.value}, {wrong}.")
+
+
+def _is_undone(db: sqlite3.Connection, event: str) -> bool:
+    return db.execute("SELECT 1 FROM events WHERE kind = 'undo' AND value = ?", (event,)).fetchone() is not None
+
+
+def masks_beside(path: Path) -> Path:
+    """The folder of corrected masks that belongs to a file of reviews, or to a table of them."""
+    return path.with_name(f"{path.stem}.masks")
+
+
+def checked_mask(folder: Path, name: str) -> Path:
+    """The PNG file of a corrected mask, by its SHA-256. Raises SyndiffError where it is missing or another one."""
+    path = folder / f"{name}.png"
+    if not path.is_file():
+        raise SyndiffError(f"{path}, a corrected mask, is missing; restore it from a copy of the folder.")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != name:
+        raise SyndiffError(f"{path}, a corrected mask, was changed; restore it from a copy of the folder.")
+    return path
+
+
+def _connect(path: Path, read_only: bool) -> sqlite3.Connection:
+    def opened(how: str) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            f"file:{quote(str(path.absolute()))}?{how}",
+            uri=True,
+            timeout=_PATIENCE,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        db.execute("PRAGMA synchronous = FULL")
+        return db
+
+    if not read_only:
+        return opened("mode=rwc")
+    db = opened("mode=ro")
+    try:
+        db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        return db
+    except sqlite3.OperationalError as error:
+        db.close()
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or path.with_name(f"{path.name}-wal").exists():
+            raise
+        return opened("immutable=1")  # in a folder that nobody may write to, so that nobody does
+
+
+def _write_ahead(db: sqlite3.Connection, read_only: bool) -> None:
+    """Have readers and a writer work at once; a file system that cannot keeps SQLite's other journal, as safe."""
+    if read_only or db.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        return
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL").fetchone()
+            return
+        except sqlite3.OperationalError as error:  # another process makes the file at this moment: no wait of SQLite's
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
