@@ -51,8 +51,7 @@ def write_checkpoint(folder: Path, image: np.ndarray) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["diffusion", "control"])
-def test_the_example_writes_the_mask_of_predict(environment, tmp_path, kind):
+def test_the_example_writes_the_mask_of_predict(environment, tmp_path):
     assert len(EXAMPLE.read_text().splitlines()) <= 40
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "case 1.png")
