@@ -111,7 +111,7 @@ def test_progress_can_be_silenced(phantom: Path, tmp_path: Path, capfd: pytest.C
 
 
 def test_what_is_no_array_is_told_how_to_become_one(tmp_path: Path) -> None:
-    for image in ("file.png", Image.new("RGB", (8, 8)), None):
+    for image in ("file.png", tmp_path / "file.png", Image.new("RGB", (8, 8)), None):
         with pytest.raises(syndiff.SyndiffError, match=r"expected an array.*np\.asarray\(Image\.open\(path\)"):
             check_image(image)  # type: ignore[arg-type]
 

@@ -107,6 +107,7 @@ def test_the_folder_of_a_demo_has_a_name(syndiff):
     for out in (".", "/"):
         outcome = syndiff("demo", "--out", out)
         assert outcome.status == 2 and "a name of its own" in outcome.err
+    assert (outcome := syndiff("demo", "--out", "")).status == 2 and "--out is empty" in outcome.err
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

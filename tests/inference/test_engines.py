@@ -25,6 +25,7 @@ from syndiff.models.segmenter import initialise
 from syndiff.models.settings import BaselineKind, SegmenterSettings
 from syndiff.models.stored import write_model
 from syndiff.models.tensors import trainable_state
+from syndiff.training.checkpoints import best_checkpoint
 
 SIZE = 64
 KINDS = ("diffusion", "control", *get_args(BaselineKind))
@@ -226,6 +227,8 @@ def test_a_damaged_graph_is_refused(exported, tmp_path, monkeypatch):
     graph.unlink()
     with pytest.raises(SyndiffError, match="is missing"):
         load(folder)
+    with pytest.raises(SyndiffError, match="give the run that it was made from"):
+        best_checkpoint(folder)
 
 
 @pytest.mark.slow

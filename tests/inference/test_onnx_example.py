@@ -35,14 +35,15 @@ def environment(tmp_path) -> Path:
     return folder
 
 
-def write_checkpoint(folder: Path, image: np.ndarray) -> Path:
+def write_checkpoint(folder: Path, kind: str, image: np.ndarray) -> Path:
     """A checkpoint whose masks of `image` are neither empty nor full."""
-    small = {"condition_channels": 8, "denoiser_channels": 8}
-    settings = SegmenterSettings(image_size=32, pretrained=False, inference_tta=8, **small)
+    small = {"condition_channels": 8, "denoiser_channels": 8} if kind == "diffusion" else {}
+    settings = SegmenterSettings(kind=kind, image_size=32, pretrained=False, inference_tta=8, **small)
     for seed in range(50):
         model = initialise(settings, seed)
         with torch.no_grad():  # about half of the pixels beyond the threshold
-            model.denoiser.leave.weight.mul_(20)
+            head = model.head if kind == "control" else model.denoiser.leave
+            head.weight.mul_(20)
         predictor = SegmenterPredictor(model, 32, name="x", tta=8, seed=3)
         if 0.1 < predictor.predict(image, case_id="case 1").mask.mean() < 0.9:
             write_model(folder, trainable_state(model), model_description(settings, model, step=1, val_dice=0.5))
@@ -51,11 +52,12 @@ def write_checkpoint(folder: Path, image: np.ndarray) -> Path:
 
 
 @pytest.mark.slow
-def test_the_example_writes_the_mask_of_predict(environment, tmp_path):
+@pytest.mark.parametrize("kind", ["diffusion", "control"])
+def test_the_example_writes_the_mask_of_predict(environment, tmp_path, kind):
     assert len(EXAMPLE.read_text().splitlines()) <= 40
     image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "case 1.png")
-    folder = export(write_checkpoint(tmp_path / "run", image), tmp_path / "exported").folder
+    folder = export(write_checkpoint(tmp_path / "run", kind, image), tmp_path / "exported").folder
     start = f"import sys; sys.path.insert(0, {str(environment)!r}); sys.argv = sys.argv[1:]\n"
     check = "\nassert not {'torch', 'syndiff', 'scipy'} & sys.modules.keys()"
     words = ["-", folder, tmp_path / "case 1.png", tmp_path / "mask.png", 3]

@@ -119,7 +119,9 @@ def best_checkpoint(run: Path) -> Path:
     checkpoint = find_checkpoint(run, "best")
     if checkpoint is None:
         mend = "give a run folder of `syndiff train` or one arm of `syndiff run`"
-        if arms := segmenters_in(run):
+        if (run / "export.json").is_file():
+            mend = "it is an export: give the run that it was made from"
+        elif arms := segmenters_in(run):
             mend = (
                 f"it is the folder of a whole run, whose models are {listed(arms)}: give one, such as {run / arms[0]}"
             )
