@@ -95,7 +95,8 @@ def test_rejected_samples_fall_outside_and_the_manifest_says_so(
     given = ["--reviews", path, "--reviewed", folder, "--gates", "report", "--seed", 1]
     shown = _synthesize(syndiff, phantom, out, *given, "--dry-run")
     assert "2 of 2 rejected samples lie outside" in shown.out and not out.exists()
-    assert _synthesize(syndiff, phantom, out, *given).status == 0
+    made = _synthesize(syndiff, phantom, out, *given)
+    assert made.status == 0 and "real lesions and reviews" in made.out, "the account says where its bounds come from"
     assert (
         "2 of 2 rejected samples lie outside the gates' bounds now; 0 of 4 accepted ones would be lost" in caplog.text
     )

@@ -9,7 +9,7 @@ from syndiff.bounds import fits
 from syndiff.documents import OWN, check_object
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import write_json
-from syndiff.synthesis.gates.gate import Bounds
+from syndiff.synthesis.gates.gate import REAL, REVIEWED, Bounds
 from syndiff.synthesis.manifest import Sample
 
 _MENDS = {
@@ -57,6 +57,7 @@ class Acceptance:
     attempts: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     mode: str = "off"
+    drawn_from: str = REAL
     scores: dict[str, _Scores] = field(default_factory=dict)
 
     @classmethod
@@ -65,7 +66,7 @@ class Acceptance:
         account = cls()
         for sample in samples:
             if not account.attempts:
-                account.mode, account.scores = _gates_of(sample)
+                account.mode, account.drawn_from, account.scores = _gates_of(sample)
             account.attempts += 1
             account.accepted += sample.accepted
             if sample.reason:
@@ -95,7 +96,7 @@ class Acceptance:
         rate = f" ({self.accepted / self.attempts:.0%})" if self.attempts else ""
         lines = [f"{self.accepted} of {self.attempts} attempts accepted{rate}"]
         if self.scores:
-            lines.append(f"  {'gate':12} {'real lesions':26} {'samples':26} out of bounds")
+            lines.append(f"  {'gate':12} {self.drawn_from:26} {'samples':26} out of bounds")
         for name, scores in self.scores.items():
             found = "-" if scores.lowest is None else f"from {scores.lowest:.3g} to {scores.highest:.3g}"
             lines.append(f"  {name:12} {scores.bounds!s:26} {found:26} {scores.outside} of {scores.scored}")
@@ -111,17 +112,18 @@ class Acceptance:
         scores = self.scores[name]
         return (
             f"The gate {name} refused most ({count}): the samples score from {scores.lowest:.3g} to "
-            f"{scores.highest:.3g}, real lesions {scores.bounds}. To mend it, {_MENDS[name]}; or keep every sample "
-            "and only score it (--set gates.mode=report). "
+            f"{scores.highest:.3g}, {self.drawn_from} {scores.bounds}. To mend it, {_MENDS[name]}; or keep every "
+            "sample and only score it (--set gates.mode=report). "
         )
 
 
-def _gates_of(sample: Sample) -> tuple[str, dict[str, _Scores]]:
-    """The gates' mode and their bounds, as a sample's line tells them."""
+def _gates_of(sample: Sample) -> tuple[str, str, dict[str, _Scores]]:
+    """The gates' mode, what their bounds come from, and the bounds, as a sample's line tells them."""
     where = f"{sample.id} in manifest.jsonl: settings.gates"
     gates = check_object(where, sample.setting("gates"), {"mode": str})
     bounds = check_object(where, gates, {"bounds": dict})["bounds"] if "bounds" in gates else {}
     pairs = {name: tuple(each) if isinstance(each, list) else each for name, each in bounds.items()}
     if not all(fits(pair, tuple[float | None, float | None]) for pair in pairs.values()):
         raise SyndiffError(f"{where}: bounds is {shown(bounds)}, expected two numbers for each gate. {OWN}")
-    return gates["mode"], {name: _Scores(*pair) for name, pair in pairs.items()}
+    drawn_from = REVIEWED if "reviews" in gates else REAL
+    return gates["mode"], drawn_from, {name: _Scores(*pair) for name, pair in pairs.items()}

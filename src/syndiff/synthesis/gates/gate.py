@@ -8,6 +8,10 @@ from scipy.special import stdtrit
 
 from syndiff.synthesis.gates.region import Region
 
+REAL = "real lesions"
+REVIEWED = "real lesions and reviews"
+"""What bounds come from, in words: reviews may have drawn them closer."""
+
 
 @dataclass(frozen=True)
 class Bounds:
@@ -76,13 +80,13 @@ class Gate:
             low, high = min(low, float(scores.mean() - reach)), max(high, float(scores.mean() + reach))
         return Bounds(low if self.too_low else None, high if self.too_high else None, count)
 
-    def judge(self, score: float | None, bounds: Bounds) -> Verdict:
-        """Hold a score against bounds."""
+    def judge(self, score: float | None, bounds: Bounds, drawn_from: str = REAL) -> Verdict:
+        """Hold a score against bounds, which come from `drawn_from`, in words."""
         if score is None:
             return Verdict(self.name, None, bounds.low, bounds.high, True, f"{self.name}: not applicable here")
         passed = bounds.hold(score)
-        meaning = "like real lesions" if bounds.calibrated else "not calibrated, scored only"
+        meaning = f"like {drawn_from}" if bounds.calibrated else "not calibrated, scored only"
         if not passed:
             meaning = (self.too_low if bounds.low is not None and score < bounds.low else self.too_high) or ""
-        reason = f"{self.name}: {meaning} ({score:.3g}; real lesions: {bounds})"
+        reason = f"{self.name}: {meaning} ({score:.3g}; {drawn_from}: {bounds})"
         return Verdict(self.name, score, bounds.low, bounds.high, passed, reason)

@@ -17,7 +17,7 @@ from syndiff.errors import SyndiffError, shown
 from syndiff.files import expanded, write_json
 from syndiff.synthesis.gates import statistics
 from syndiff.synthesis.gates.agreement import agreement
-from syndiff.synthesis.gates.gate import Bounds, Gate, Verdict
+from syndiff.synthesis.gates.gate import REAL, REVIEWED, Bounds, Gate, Verdict
 from syndiff.synthesis.gates.near_copy import Thumbnails
 from syndiff.synthesis.gates.region import GateInput, Region
 from syndiff.synthesis.gates.reviewed import Reviewed, tightened
@@ -140,11 +140,12 @@ class Gates:
 
     def judge(self, sample: GateInput) -> list[Verdict]:
         """What each gate says of a finished sample. Scores are rounded to six digits, as the manifest keeps them."""
-        region = Region(sample, self.area.feather)
+        region, drawn_from = Region(sample, self.area.feather), REVIEWED if self.reviews else REAL
         verdicts = []
         for gate in self.gates:
             score = gate.score(region)
-            verdicts.append(gate.judge(None if score is None else round(score, 6), self.bounds[gate.name]))
+            score = None if score is None else round(score, 6)
+            verdicts.append(gate.judge(score, self.bounds[gate.name], drawn_from))
         return verdicts
 
     @property
