@@ -90,8 +90,11 @@ def test_sort_filter_and_look_with_the_keyboard(path: Path, content: Content, sh
     page.keyboard.press("Enter")
     page.wait_for_selector("dialog[open]")
     assert page.locator("dialog svg.picture").count() == 8
-    page.keyboard.press("ArrowRight")
-    assert page.inner_text("#title") == f"{by_dice[1].case} 2 of 6"
+    for place in (2, 3, 4, 5, 6):
+        page.keyboard.press("ArrowRight")
+        assert page.inner_text("#title") == f"{by_dice[place - 1].case} {place} of 6"
+    page.keyboard.press("ArrowLeft")
+    assert page.inner_text("#title").endswith("5 of 6"), "the button under the focus was disabled at the end"
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog", state="hidden")
     assert page.evaluate("document.activeElement.closest('#list') !== null")

@@ -160,8 +160,8 @@ function move(by) {
 }
 
 function fromAddress() {
-  const name = /^#case=(.+)$/.exec(location.hash);
-  const place = name ? found.findIndex((item) => item.id === decodeURIComponent(name[1])) : -1;
+  const name = new URLSearchParams(location.hash.slice(1)).get("case");
+  const place = found.findIndex((item) => item.id === name);
   if (place >= 0) view(place);
 }
 
@@ -176,7 +176,8 @@ more.addEventListener("click", () => {
 $("previous").addEventListener("click", () => move(-1));
 $("next").addEventListener("click", () => move(1));
 $("close").addEventListener("click", () => viewer.close());
-viewer.addEventListener("keydown", (event) => {
+document.addEventListener("keydown", (event) => { // a button that was disabled under the focus hears no keys
+  if (!viewer.open) return;
   if (event.key === "ArrowLeft") move(-1);
   if (event.key === "ArrowRight") move(1);
 });
