@@ -2,9 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from syndiff.evaluation.timing import time_predictor
 from syndiff.files import write_json, write_text
 from syndiff.models.predictor import Prediction, StageClock
 from syndiff.report.arms import KINDS
+from syndiff.report.charts import draw
+from syndiff.report.content import Content, read_content
 from syndiff.synthesis.manifest import Pictures, Sample, SynthesisFolder
 
 SHIFTS = {"control": 2, "real": 3, "real+synthetic": 1}
@@ -152,3 +155,48 @@ def own_run(shared_run: tuple[Path, Dataset], tmp_path: Path) -> tuple[Path, Dat
     """A copy of the complete run folder, for tests that damage it."""
     run, dataset = shared_run
     return Path(shutil.copytree(run, tmp_path / "run")), dataset
+
+
+@pytest.fixture(scope="session")
+def content(shared_run: tuple[Path, Dataset]) -> Content:
+    """What the complete run folder holds."""
+    return read_content(*shared_run)
+
+
+@pytest.fixture(scope="session")
+def drawn(content: Content) -> dict[str, str]:
+    """The charts of the complete run."""
+    return draw(content)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A browser without a network, shared by all tests of pages."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if (chromium := shutil.which("chromium")) is None:
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def show(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Open a file in a window of a given width; in the end, no page may have complained or asked for another file."""
+    contexts, said = [], []
+
+    def opened(path: Path, *, width: int = 1280, part: str = "") -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900})
+        contexts.append(context)
+        page, address = context.new_page(), path.resolve().as_uri()
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("request", lambda asked: said.append(asked.url) if not asked.url.startswith((address, "data:")) else 0)
+        page.goto(address + part)
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert said == []

@@ -3,23 +3,17 @@
 import base64
 import io
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from matplotlib.path import Path as Ring
 from PIL import Image
 
-from syndiff.data.dataset import Dataset
-from syndiff.report import figures
-from syndiff.report.content import Content, read_content
-
-
-@pytest.fixture(scope="module")
-def content(shared_run: tuple[Path, Dataset]) -> Content:
-    return read_content(*shared_run)
+from syndiff.report import charts, figures
+from syndiff.report.content import Content
 
 
 def points(path: str) -> list[tuple[float, float]]:
@@ -53,6 +47,18 @@ def test_an_outline_never_leaves_the_picture(mask: np.ndarray) -> None:
     assert all(0 <= x <= width and 0 <= y <= height for x, y in points(path))
 
 
+@settings(max_examples=40, deadline=None)
+@given(arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))))
+def test_a_short_outline_holds_the_pixels_of_the_mask_and_no_other(mask: np.ndarray) -> None:
+    rows, columns = np.indices(mask.shape)
+    centres = np.stack([columns.ravel() + 0.5, rows.ravel() + 0.5], 1)
+    inside = np.zeros(mask.size, dtype=bool)
+    for ring in filter(None, figures.short_contour_path(mask, 12).split("z")):
+        steps = np.array([int(number) for number in re.findall(r"-?\d+", ring)]).reshape(-1, 2)
+        inside ^= Ring(steps.cumsum(0) / 2).contains_points(centres)
+    assert (inside.reshape(mask.shape) == mask).all()
+
+
 @pytest.mark.parametrize(
     ("shape", "shown"), [((100, 200), (200, 100)), ((960, 600), (300, 480)), ((1, 2000), (480, 1))]
 )
@@ -76,27 +82,18 @@ def test_a_16_bit_picture_is_not_black() -> None:
     assert np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))).min() > 240
 
 
-def test_charts_are_safe_to_inline_and_always_the_same(content: Content) -> None:
-    def draw() -> dict[str, str]:
-        return {
-            "strip": figures.strip_plot(content.arms),
-            "loss": figures.loss_curves(content.arms),
-            "validation": figures.validation_curves(content.arms),
-            "timing": figures.timing_bars(content.arms),
-            "difference": figures.difference_plot(content.comparisons),
-        }
-
-    charts = draw()
-    assert charts == draw()
-    for name, svg in charts.items():
+def test_charts_are_safe_to_inline_and_always_the_same(content: Content, drawn: dict[str, str]) -> None:
+    assert drawn == charts.draw(content)
+    assert set(drawn) == {"strip", "loss", "validation", "timing", "difference"}
+    for name, svg in drawn.items():
         assert svg.startswith("<svg")
         assert "//" not in svg, "no address of any kind"
         assert "<style" not in svg
         assert set(re.findall(r'id="([a-z]+)-', svg)) == {name}
         assert set(re.findall(r'(?:#)([\w-]+)(?=["\)])', svg)) <= set(re.findall(r'id="([^"]+)"', svg))
         assert not re.search(r"#01..fe", svg), "a stand-in colour was left"
-    assert "real + synthetic" in charts["strip"]
-    assert "denoise" in charts["timing"]
+    assert "real + synthetic" in drawn["strip"]
+    assert "denoise" in drawn["timing"]
 
 
 def test_many_groups_become_dots(content: Content, monkeypatch: pytest.MonkeyPatch) -> None:

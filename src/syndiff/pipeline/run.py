@@ -29,8 +29,8 @@ from syndiff.pipeline.splitting import stored_split
 from syndiff.pipeline.stages import IDENTIFIED, SYNTHESIS, is_of, may_change, set_aside
 from syndiff.pipeline.training import plan_segmenters, train_segmenter
 from syndiff.report.arms import BOTH, CONTROL, INPAINTER, KINDS, REAL, SYNTHETIC
+from syndiff.report.build import build_report
 from syndiff.report.content import read_content
-from syndiff.report.page import build_report
 from syndiff.report.synthesis_page import build_synthesis_page
 from syndiff.report.words import table_text
 from syndiff.synthesis.engine import check_prompts, synthesize_cases

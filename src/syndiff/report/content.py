@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from syndiff.data.dataset import Dataset
+from syndiff.data.readers import read_mask
 from syndiff.data.splits import Split
 from syndiff.documents import OWN, Kinds, check_object, read_object, read_objects, read_yaml, rebuild
 from syndiff.errors import SyndiffError
@@ -81,6 +85,7 @@ class ArmResults:
     counts: lesions, missed_lesions, false_lesions and further numbers of summary.json.
     masks: folder of the predicted masks `<case>.png`.
     settings: the arm's config.yaml, flat (`training.batch_size` -> "16").
+    provenance: weights (SHA-256), step and seed that the scores are of; empty in folders of early versions.
     """
 
     name: str
@@ -94,6 +99,14 @@ class ArmResults:
     timing: Timing
     training: Training
     settings: dict[str, str]
+    provenance: dict[str, Any]
+
+    def predicted(self, case: str) -> NDArray[np.bool_]:
+        """The mask (HxW) that was predicted of a test case. Raises SyndiffError where it is missing."""
+        path = self.masks / f"{case}.png"
+        if not path.is_file():
+            raise SyndiffError(f"{path} does not exist. Make it with `syndiff evaluate`.")
+        return read_mask(path, 127)
 
 
 @dataclass(frozen=True)
@@ -140,6 +153,14 @@ class Content:
     def main(self) -> ArmResults:
         """The arm the report is about: the one-step segmenter with the most behind it."""
         return list(self.arms.values())[-1]
+
+    @property
+    def sides(self) -> list[tuple[str, int, int | None]]:
+        """Each side of the split with its number of cases, and of groups where they are known."""
+        cases: dict[str, tuple[str, ...]] = {side: getattr(self.split, side) for side in ("train", "val", "test")}
+        groups = {side: {self.dataset[case].group for case in ids} for side, ids in cases.items()}
+        known = self.dataset.has_groups
+        return [(side, len(ids), len(groups[side]) if known else None) for side, ids in cases.items()]
 
     def comparison(self, first: str, second: str) -> Comparison | None:
         """The paired difference first - second, None where the run lacks one of the two."""
@@ -229,6 +250,7 @@ def _read_arm(name: str, folder: Path, evaluation: Path) -> ArmResults:
         timing=_read_timing(_made(evaluation / "timing.json", "evaluate")),
         training=_read_training(_made(folder / "metrics.jsonl", "train")),
         settings=_read_settings(_made(folder / "config.yaml", "train")),
+        provenance=_part(path, summary, "provenance", {}) if "provenance" in summary else {},
     )
 
 

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from importlib import resources
 from typing import Literal
 
 import contourpy
@@ -17,7 +18,7 @@ import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -56,7 +57,8 @@ _STYLE = {
 MANY_GROUPS = 12
 """With more groups than this the strip plot has a dot for each group, no longer a line."""
 
-_LONGEST_SIDE = 480
+LONGEST_SIDE = 480
+"""Of the pictures in the report, in pixels."""
 _WIDE, _NARROW = 5.4, 4.2  # inches; the page scales them, so that text stays readable on a phone
 
 
@@ -119,6 +121,7 @@ def loss_curves(arms: Mapping[str, ArmResults]) -> str:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.yaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.set_xlabel("training step")
         axes.set_ylabel("training loss")
         _finish(figure, axes, grid="y", legend=len(arms))
@@ -136,6 +139,7 @@ def validation_curves(arms: Mapping[str, ArmResults]) -> str:
                 axes.plot(steps, values, color=_ARM_COLOUR[name], label=LABELS[name], marker="o", markersize=2.5)
                 axes.plot(steps[best], values[best], "o", color=_ARM_COLOUR[name], markersize=8, markerfacecolor="none")
         axes.set_ylim(0, 1)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         axes.set_xlabel("training step")
         axes.set_ylabel("validation Dice")
         _finish(figure, axes, grid="y", legend=len(arms))
@@ -164,38 +168,67 @@ def timing_bars(arms: Mapping[str, ArmResults]) -> str:
         return _svg(figure, "timing")
 
 
+def standalone(svg: str) -> str:
+    """A chart as the content of a file of its own: in the colours of the light theme, on white, for other programs."""
+    theme = resources.files("syndiff.report").joinpath("style.html").read_text(encoding="utf-8")
+    for variable in _VARIABLES:
+        colour = re.search(rf"--{variable}: (#[0-9a-f]{{6}});", theme)  # the light theme stands first
+        assert colour, f"style.html has no colour {variable}"
+        svg = svg.replace(f"var(--{variable})", colour[1])
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    look = 'style="background: #ffffff" stroke-linejoin="round"'
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + svg.replace("<svg", f"<svg {names} {look}", 1)
+
+
 def picture(image: NDArray) -> tuple[str, int, int]:
     """An image (HxWx3 uint8 or uint16) as a data URI of its `jpeg`, with width and height."""
     encoded, width, height = jpeg(image)
     return f"data:image/jpeg;base64,{base64.b64encode(encoded).decode()}", width, height
 
 
-def jpeg(image: NDArray) -> tuple[bytes, int, int]:
-    """An image (HxWx3 uint8 or uint16) as JPEG with its width and height, at most 480 px a side.
+def jpeg(image: NDArray, side: int = LONGEST_SIDE, quality: int = 88) -> tuple[bytes, int, int]:
+    """An image (HxWx3 uint8 or uint16) as JPEG with its width and height, at most `side` pixels a side.
 
     16-bit images are scaled to their brightest value: they are often a narrow part of the range.
     """
-    width, height = _shown_size(image)
+    width, height = _shown_size(image, side)
+    small = Image.fromarray(as_shown(image)).resize((width, height), Image.Resampling.LANCZOS)
     encoded = io.BytesIO()
-    Image.fromarray(as_shown(image)).resize((width, height), Image.Resampling.LANCZOS).save(encoded, "JPEG", quality=88)
+    small.save(encoded, "JPEG", quality=quality)
     return encoded.getvalue(), width, height
 
 
 def contour_path(mask: NDArray[np.bool_]) -> str:
     """The boundary of a mask (HxW) as SVG path data, in the pixels of its `picture`; empty for an empty mask."""
-    shown = Image.fromarray(mask).convert("L").resize(_shown_size(mask), Image.Resampling.BOX)
+    return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line) + "Z" for line in _contours(mask, LONGEST_SIDE))
+
+
+def short_contour_path(mask: NDArray[np.bool_], side: int) -> str:
+    """As `contour_path` with a longest side of `side`, in whole half pixels and a third of the letters."""
+    path = []
+    for line in _contours(mask, side):
+        points = np.rint(line * 2).astype(int)
+        steps = np.diff(points, axis=0)
+        steps = steps[steps.any(axis=1)]
+        along = np.r_[True, (steps[1:] != steps[:-1]).any(axis=1)]  # equal steps that follow one another become one
+        steps = np.add.reduceat(steps, np.flatnonzero(along)) if len(steps) else steps
+        path.append("M{} {}l".format(*points[0]) + " ".join(f"{x} {y}" for x, y in steps).replace(" -", "-") + "z")
+    return "".join(path)
+
+
+def _contours(mask: NDArray[np.bool_], side: int) -> list[NDArray]:
+    """The boundary of a mask (HxW) at most `side` pixels a side: for each closed line its points (Nx2, x and y)."""
+    shown = Image.fromarray(mask).convert("L").resize(_shown_size(mask, side), Image.Resampling.BOX)
     framed = np.pad(np.asarray(shown, dtype=np.float32) / 255, 1)  # closes contours at the image border
     lines = contourpy.contour_generator(z=framed, name="serial").lines(0.5)
     # A frame of one pixel was added, and pixel (0, 0) has its centre at (0.5, 0.5): together minus a half.
-    return "".join(
-        "M" + "L".join(f"{x - 0.5:.1f} {y - 0.5:.1f}" for x, y in np.asarray(line)[:-1]) + "Z" for line in lines
-    )
+    return [np.asarray(line)[:-1] - 0.5 for line in lines]
 
 
-def _shown_size(array: NDArray) -> tuple[int, int]:
+def _shown_size(array: NDArray, side: int) -> tuple[int, int]:
     """Width and height at which an image or mask is shown."""
     height, width = array.shape[:2]
-    scale = min(1.0, _LONGEST_SIDE / max(height, width))
+    scale = min(1.0, side / max(height, width))
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

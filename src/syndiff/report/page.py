@@ -1,21 +1,25 @@
-"""The report of a run as one HTML file that needs nothing beside it: no network, no script, no other file."""
+"""The report of a run as one HTML file that shows all it says by itself: no network, no script, no other file.
 
-from collections.abc import Sequence
+Only its links to further files (every case, figures as SVG, numbers as CSV, drafts) need the folder beside it.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
 from syndiff import __version__
-from syndiff.data.dataset import Dataset
-from syndiff.data.readers import read_mask
-from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
-from syndiff.files import write_text
-from syndiff.report import figures, words
+from syndiff.report import charts, figures, words
 from syndiff.report.arms import LABELS
-from syndiff.report.content import Content, read_content
+from syndiff.report.content import Content
+from syndiff.report.drafts import DRAFTS
+from syndiff.report.markdown import to_html
+from syndiff.report.studies import StudyResult
+
+BESIDE, FIGURES = "report", "figures"
+"""The folder beside the page, and the one in it with the charts."""
 
 _CASES_SHOWN = 4
 _PER_GROUP = 2
@@ -45,16 +49,6 @@ class Card:
     prompt: str = ""
 
 
-def build_report(run: Path, dataset: Dataset) -> Path:
-    """Read the finished run folder `run` of `dataset` and write `report.html` into it; returns its path.
-
-    Raises SyndiffError as `read_content` does, and when a predicted mask is missing.
-    """
-    path = run / "report.html"
-    write_text(path, render(read_content(run, dataset)))
-    return path
-
-
 def environment() -> jinja2.Environment:
     """Where the templates of all pages come from; what they show is escaped."""
     return jinja2.Environment(
@@ -66,8 +60,10 @@ def environment() -> jinja2.Environment:
     )
 
 
-def render(content: Content) -> str:
-    """The page as text. The same content gives the same bytes."""
+def render(
+    content: Content, drawn: Mapping[str, str], drafts: Mapping[str, str], studies: Sequence[StudyResult] = ()
+) -> str:
+    """The page as text, with charts as `charts.draw` makes them and drafts. The same content gives the same bytes."""
     worst, best = _worst_and_best(content.main.rows)
     return (
         environment()
@@ -82,29 +78,21 @@ def render(content: Content) -> str:
             limits=words.limits(content),
             table=words.main_table(content),
             differences=words.difference_table(content),
-            charts={name: Markup(svg) for name, svg in _charts(content).items()},
+            charts={name: Markup(svg) for name, svg in drawn.items()},
+            files={name: f"{BESIDE}/{FIGURES}/{stem}" for name, stem in charts.FILES.items()},
+            scores=f"{BESIDE}/{FIGURES}/{charts.SCORES}",
+            beside=BESIDE,
             worst=[_card(content, row) for row in worst],
             best=[_card(content, row) for row in best],
             per_group=_PER_GROUP,
             many_groups=figures.MANY_GROUPS,
             hardware=words.hardware(content.main.timing),
             samples=_samples(content),
-            sides=_sides(content),
+            studies=studies,
+            drafts=[(name, DRAFTS[name], to_html(text, heading=3)) for name, text in drafts.items()],
             arm_settings=_arm_settings(content),
         )
     )
-
-
-def _charts(content: Content) -> dict[str, str]:
-    charts = {
-        "strip": figures.strip_plot(content.arms),
-        "loss": figures.loss_curves(content.arms),
-        "validation": figures.validation_curves(content.arms),
-        "timing": figures.timing_bars(content.arms),
-    }
-    if content.comparisons:
-        charts["difference"] = figures.difference_plot(content.comparisons)
-    return charts
 
 
 def _worst_and_best(rows: Sequence[CaseRow]) -> tuple[list[CaseRow], list[CaseRow]]:
@@ -130,11 +118,8 @@ def _card(content: Content, row: CaseRow) -> Card:
     image, target = content.dataset.load(content.dataset[row.case])
     panels = []
     for arm in content.arms.values():
-        path = arm.masks / f"{row.case}.png"
-        if not path.is_file():
-            raise SyndiffError(f"{path} does not exist. Make it with `syndiff evaluate`.")
         dice = next(other.metrics.dice for other in arm.rows if other.case == row.case)
-        panels.append(Panel(LABELS[arm.name], dice, figures.contour_path(read_mask(path, 127))))
+        panels.append(Panel(LABELS[arm.name], dice, figures.contour_path(arm.predicted(row.case))))
     picture, width, height = figures.picture(image)
     return Card(row.case, row.group, picture, width, height, figures.contour_path(target), tuple(panels))
 
@@ -152,16 +137,6 @@ def _samples(content: Content) -> list[Card]:
             Card(sample.id, None, picture, width, height, figures.contour_path(mask), prompt=sample.told or "")
         )
     return cards
-
-
-def _sides(content: Content) -> list[tuple[str, int, int | None]]:
-    """Each side of the split with its number of cases, and of groups where they are known."""
-    sides = []
-    for side in ("train", "val", "test"):
-        ids: tuple[str, ...] = getattr(content.split, side)
-        groups = {content.dataset[case_id].group for case_id in ids}
-        sides.append((side, len(ids), len(groups) if content.dataset.has_groups else None))
-    return sides
 
 
 def _arm_settings(content: Content) -> list[tuple[str, list[str]]]:

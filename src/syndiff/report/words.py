@@ -165,7 +165,7 @@ def limits(content: Content) -> list[str]:
         "HD95 of a case with a lesion and no prediction (or the reverse) is the image diagonal, so that a missed "
         "lesion counts; a case with neither is left out, and counts 0 in a pair with one that marks something there. "
         "A lesion is missed when no predicted pixel touches it.",
-        "Times are of one image at a time, after warm-up, without reading the file, on the machine named below.",
+        "Times are of one image at a time, after warm-up, without reading the file, on the machine named with them.",
         "This is research software, not a medical device. Do not use it for diagnosis or treatment.",
     ]
 
