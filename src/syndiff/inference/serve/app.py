@@ -30,6 +30,11 @@ PAGE = {
     "grid.js": ("grid.js", "text/javascript; charset=utf-8"),
     "app.js": ("app.js", "text/javascript; charset=utf-8"),
     "viewer.js": ("viewer.js", "text/javascript; charset=utf-8"),
+    "mask.js": ("mask.js", "text/javascript; charset=utf-8"),
+    "layer.js": ("layer.js", "text/javascript; charset=utf-8"),
+    "editor.js": ("editor.js", "text/javascript; charset=utf-8"),
+    "editing.js": ("editing.js", "text/javascript; charset=utf-8"),
+    "editor.css": ("editor.css", "text/css; charset=utf-8"),
     "style.css": ("style.css", "text/css; charset=utf-8"),
 }
 """Every file of the page by its address; there are no others."""
