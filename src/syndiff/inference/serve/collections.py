@@ -49,6 +49,8 @@ class BrowseCase:
 class Collection:
     """The cases of one folder, listed when it is made and again by `refresh`; images are not read.
 
+    `listed` is how many times.
+
     Raises SyndiffError for a folder that is nothing to browse, and for test cases without the dataset they are from.
     """
 
@@ -56,6 +58,7 @@ class Collection:
         self.root, self._data = root, data
         self.kind = "synthetic" if (root / _MANIFEST).is_file() else "dataset" if (root / "images").is_dir() else "run"
         self.seen: Seen | None = None
+        self.listed = 0
         self.refresh()
 
     def refresh(self) -> None:
@@ -70,6 +73,7 @@ class Collection:
         self._listed = {key: (case, case.text) for key, case in by_id.items()}  # in one go, for who reads meanwhile
         self.scores = list(dict.fromkeys(name for case in cases for name in case.scores))
         self.has_rejected = any(case.reason for case in cases)
+        self.listed += 1
 
     def __len__(self) -> int:
         return len(self._listed)
@@ -80,6 +84,11 @@ class Collection:
         if found is None:
             raise Refusal(404, "This case is not in the folder any more; list it again.")
         return found[0]
+
+    @property
+    def cases(self) -> dict[str, BrowseCase]:
+        """All cases by their ids, in the order of the list."""
+        return {key: case for key, (case, _) in self._listed.items()}
 
     def page(self, offset: int, *, text: str, sort: str, descending: bool, state: str) -> dict[str, object]:
         """Up to `PAGE` cases from `offset` on that hold every word of `text`, sorted; and how many there are.
