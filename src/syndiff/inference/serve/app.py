@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from syndiff.errors import SyndiffError
 from syndiff.inference.serve.browse_view import BrowseView
 from syndiff.inference.serve.collections import Collection
+from syndiff.inference.serve.corrections import Corrections
 from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.folder import ImageFolder
 from syndiff.inference.serve.models import Models
@@ -69,9 +70,11 @@ def make_app(
 
     # its own pages about itself would load scripts from elsewhere
     app = FastAPI(title="SynDiff", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    view = TryView(models, folder, Uploads(Path(temporary.name)), decoder, browse=bool(collections))
-    app.include_router(view.router())
+    uploads = Uploads(Path(temporary.name))
+    app.include_router(TryView(models, folder, uploads, decoder, browse=bool(collections)).router())
     app.include_router(BrowseView(list(collections), other).router())
+    if reviewing is not None:
+        app.include_router(Corrections(reviewing, uploads).router())
     _add_page(app, first="" if len(models) else "browse")
     app.add_exception_handler(SyndiffError, _mistake)
     app.add_exception_handler(RequestValidationError, _wrong_request)
