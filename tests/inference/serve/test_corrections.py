@@ -51,13 +51,15 @@ class Page:
         folder = self.synthetic if synthetic else self.real
         case_id = folder.names[case]
         asked = {"reviewer": "ann", "content": folder.content(case) or "", "id": self.id, **words}
-        return self.client.post(f"/api/review/{folder.key}/{case_id}/mask", params=asked, content=body, headers=headers)
+        return self.client.post(
+            f"/api/review/{folder.key}/cases/{case_id}/mask", params=asked, content=body, headers=headers
+        )
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     root = tmp_path_factory.mktemp("corrected")
-    for number, name in enumerate("abc"):
+    for number, name in enumerate("abcd"):
         write_case(root / "data", name, colour=90 + number)
     found = [Collection(root / "data", None), Collection(write_synthetic(root / "synthetic"), None)]
     with ReviewStore(root / "reviews.db") as store:
@@ -88,7 +90,8 @@ def test_what_was_drawn_is_what_training_reads(page: Page) -> None:
     assert answer.status_code == 200
     dataset = Dataset.open(page.root)
     review = reviews_of(dataset, page.store.events())["b"]
-    assert review.state == "corrected" and review.mask == answer.json()["mask"]
+    told = answer.json()
+    assert review.state == "corrected" and told["mine"]["corrected"] and told["last"]["kind"] == "correct"
     np.testing.assert_array_equal(page.store.mask(review.mask), drawn())
 
 
@@ -145,14 +148,14 @@ def test_a_mask_has_a_limit_of_its_own_and_no_other_address_has_it(page: Page, m
     hidden = (bytes(2**12) for _ in range(2**5))
     assert (
         page.client.post(
-            f"/api/review/{page.real.key}/0/mask?reviewer=a&id={page.id}&content={'0' * 64}", content=hidden
+            f"/api/review/{page.real.key}/cases/0/mask?reviewer=a&id={page.id}&content={'0' * 64}", content=hidden
         ).status_code
         == 413
     )
     for address in ("mask/", "mask/more", "masks"):
-        answer = page.client.post(f"/api/review/{page.real.key}/0/{address}", content=large)
+        answer = page.client.post(f"/api/review/{page.real.key}/cases/0/{address}", content=large)
         assert answer.status_code == 413 and "64 KB" in answer.json()["error"]
-    assert page.client.put(f"/api/review/{page.real.key}/0/mask", content=large).status_code == 413
+    assert page.client.put(f"/api/review/{page.real.key}/cases/0/mask", content=large).status_code == 413
 
 
 @pytest.mark.parametrize(
@@ -173,13 +176,21 @@ def test_a_case_that_was_changed_or_is_gone_is_not_corrected(page: Page) -> None
     assert page.kept() == 0
 
 
+def test_an_answer_that_got_lost_is_given_again_though_the_case_was_changed(page: Page) -> None:
+    seen = page.real.content("d")
+    first = page.send(encoded(drawn()), case="d").json()
+    write_case(page.root, "d", size=(30, 10))
+    assert seen and page.send(encoded(drawn()), case="d", content=seen).json()["event"] == first["event"]
+    assert page.kept() == 1
+
+
 def test_unknown_places_and_words_are_sentences(page: Page) -> None:
     known = page.real.names["a"]
     asked = {"reviewer": "ann", "content": "0" * 64, "id": page.id}
     for place, status in (
-        (f"{'0' * 16}/{known}", 404),
-        (f"{page.real.key}/{'0' * 20}", 409),
-        (f"..%2f..%2f/{known}", 404),
+        (f"{'0' * 16}/cases/{known}", 404),
+        (f"{page.real.key}/cases/{'0' * 20}", 409),
+        (f"..%2f..%2f/cases/{known}", 404),
     ):
         answer = page.client.post(f"/api/review/{place}/mask", params=asked, content=encoded(drawn()))
         assert answer.status_code == status and len(answer.json()["error"]) > 20

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from syndiff.errors import SyndiffError
+from syndiff.inference.serve.blind_view import BlindView
 from syndiff.inference.serve.browse_view import BrowseView
 from syndiff.inference.serve.collections import Collection
 from syndiff.inference.serve.corrections import Corrections
@@ -20,6 +21,7 @@ from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.folder import ImageFolder
 from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.refusal import Refusal
+from syndiff.inference.serve.review_view import ReviewView
 from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import Access, Guard
 from syndiff.inference.serve.try_view import TryView
@@ -71,10 +73,14 @@ def make_app(
     # its own pages about itself would load scripts from elsewhere
     app = FastAPI(title="SynDiff", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     uploads = Uploads(Path(temporary.name))
-    app.include_router(TryView(models, folder, uploads, decoder, browse=bool(collections)).router())
+    view = TryView(models, folder, uploads, decoder, browse=bool(collections), review=reviewing is not None)
+    app.include_router(view.router())
     app.include_router(BrowseView(list(collections), other).router())
     if reviewing is not None:
-        app.include_router(Corrections(reviewing, uploads).router())
+        review = ReviewView(reviewing)
+        app.include_router(review.router())
+        app.include_router(Corrections(reviewing, review, uploads).router())
+        app.include_router(BlindView(reviewing).router())
     _add_page(app, first="" if len(models) else "browse")
     app.add_exception_handler(SyndiffError, _mistake)
     app.add_exception_handler(RequestValidationError, _wrong_request)

@@ -111,8 +111,8 @@ class Decoder:
         """The mask of a case as a grey PNG of 0 and 255, as large as the picture. Raises SyndiffError as `reviewed`."""
         return self._ask(_mask, case.image, replace(dataset, cases=(case,)), case.id)
 
-    def drawn_mask(self, path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """A mask (HxW) that was drawn on the page: a grey PNG of 0 and 255, of this height and width.
+    def drawn_mask(self, path: Path, shape: tuple[int, int] | None) -> NDArray[np.bool_]:
+        """A mask (HxW) that was drawn on the page: a grey PNG of 0 and 255, of this height and width, if given.
 
         Raises SyndiffError for anything else.
         """
@@ -244,7 +244,7 @@ def _mask(path: Path, dataset: Dataset, case_id: str) -> bytes:
     return encode_png(dataset.load(dataset[case_id])[1])
 
 
-def _drawn_mask(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
+def _drawn_mask(path: Path, shape: tuple[int, int] | None) -> NDArray[np.bool_]:
     try:
         with Image.open(path, formats=["PNG"]) as opened:  # reads no pixels
             width, height = opened.size
@@ -252,14 +252,14 @@ def _drawn_mask(path: Path, shape: tuple[int, int]) -> NDArray[np.bool_]:
         raise SyndiffError(f"{path} has more pixels than any picture may have; reload the page.") from None
     except (OSError, ValueError, SyntaxError):
         raise SyndiffError(f"{path} is no PNG file; reload the page and save again.") from None
-    if (height, width) != shape:
+    if shape is not None and (height, width) != shape:
         raise SyndiffError(
             f"{path} is {width}x{height} (width x height), but its picture {shape[1]}x{shape[0]}; reload the page."
         )
     stored = read_stored_mask(path)
     if stored.orientation != 1 or stored.values.dtype != np.uint8 or set(distinct(stored.values)) - {0, 255}:
         raise SyndiffError(f"{path} holds other numbers than 0 and 255, or is turned; reload the page and save again.")
-    return stored.values > 0
+    return np.asarray(stored.values > 0)
 
 
 def shrunk(image: NDArray[np.uint8] | NDArray[np.uint16], side: int) -> NDArray[np.uint8]:

@@ -27,7 +27,7 @@ MIN_TOKEN = 16
 MAX_BODY = 2**16
 """Bytes that a request may send that is no upload; uploads have their own limit."""
 
-UPLOADS = re.compile(r"/api/pictures|/api/review/[0-9a-f]+/[0-9a-f]+/mask")
+UPLOADS = re.compile(r"/api/pictures|/api/review/[0-9a-f]+/cases/[0-9a-f]+/mask")
 """Addresses to which a file may be posted; `Uploads.received` limits it."""
 
 _SAFE = frozenset({"GET", "HEAD"})
