@@ -156,8 +156,7 @@
     this.say("The mask is being saved.");
     this.saving = mask.png().then(function (blob) { return editor.onsave(blob); }).then(function () {
       editor.saving = null;
-      mask.loaded = mask.text;
-      editor.keep(); // nothing is left to keep
+      editor.forget();
       editor.say("The mask is saved.");
     }, function (mistake) {
       editor.saving = null;
@@ -272,14 +271,17 @@
 
   Editor.prototype.listen = function () {
     var editor = this, svg = this.svg;
-    this.root.addEventListener("keydown", function (event) {
-      var act = editor.known(event, event.target === svg);
+    this.onkeydown = function (event) { // also where nothing has the focus, as after a click on a button that is off then
+      var drawing = event.target === svg || event.target === document.body;
+      if (!drawing && !editor.root.contains(event.target)) { return; }
+      var act = editor.known(event, drawing);
       if (act) {
         event.preventDefault();
         event.stopPropagation(); // before the viewer of the picture acts on it
         act();
       }
-    }, true);
+    };
+    document.addEventListener("keydown", this.onkeydown, true);
     this.root.addEventListener("keydown", function (event) { event.stopPropagation(); }); // no key acts on the page around
     this.root.addEventListener("keyup", function (event) { if (event.key === " " && editor.line) { editor.end(); } });
     svg.addEventListener("blur", function () { editor.end(); });

@@ -4,12 +4,15 @@
   var SVG = "http://www.w3.org/2000/svg", STORE = "syndiff.mask.";
   var element = window.SynDiff.element, Mask = window.SynDiff.Mask, Layer = window.SynDiff.Layer, Viewer = window.SynDiff.Viewer;
   var TOOLS = { brush: "Brush (B)", eraser: "Eraser (E)", polygon: "Polygon (P)", move: "Move (M)" };
-  var COMMANDS = [["undo", "Undo", "Ctrl-Z"], ["redo", "Redo", "Ctrl-Shift-Z"], ["clear", "Clear"], ["reset", "Reset"], ["hide", "Hide mask (H)"],
+  var COMMANDS = [["undo", "Undo", "Ctrl-Z"], ["redo", "Redo", "Ctrl-Shift-Z"], ["clear", "Clear"], ["reset", "Reset"], ["hide", "Hide", "H"],
     ["out", "−", "-"], ["in", "+"], ["fit", "Fit", "0"], ["leave", "Leave", "Esc twice"], ["save", "Save", "Ctrl-Enter"]];
   var LAST = { tool: "brush", size: null, opacity: 25, removes: false }; // the next case is edited as the one before
 
-  /* Edit a mask inside an element. options: picture and mask (addresses; without a mask it begins empty), width, height
-     (pixels of the picture) and key: what tells this mask, as it was shown, from all others; unsaved work is kept under it.
+  /* Edit a mask inside an element.
+
+     options: picture and mask (addresses; without a mask it begins empty), width and height in pixels of the picture;
+     key: whose mask of which case it is, under which unsaved work is kept; state: what the case shows, so that work on
+     what it showed before is told as such.
 
      onsave(blob) is given a grey PNG, 0 and 255; it returns a promise, and work that was kept is forgotten once that is
      kept. A promise that fails is told, and the work stays. oncancel() is called when the user leaves; the work is kept.
@@ -28,7 +31,10 @@
     this.tool(LAST.tool);
     this.say("The mask is being loaded.");
     var editor = this;
-    this.ready = this.load().catch(function (mistake) { editor.complain(mistake); });
+    this.ready = this.load().catch(function (mistake) {
+      editor.complain(mistake);
+      editor.say("The mask is not loaded; nothing can be drawn.");
+    });
   }
 
   Object.defineProperty(Editor.prototype, "changed", { get: function () { return this.mask.changed; } });
@@ -39,6 +45,7 @@
     clearTimeout(this.telling);
     if (this.sizes) { this.sizes.disconnect(); }
     window.removeEventListener("beforeunload", this.onunload);
+    document.removeEventListener("keydown", this.onkeydown, true);
     this.root.remove();
     this.closed = true;
   };
@@ -66,12 +73,21 @@
   Editor.prototype.keep = function () {
     try {
       if (!this.changed) { window.localStorage.removeItem(this.store); }
-      else { window.localStorage.setItem(this.store, JSON.stringify({ time: Date.now(), runs: this.mask.text })); }
+      else {
+        var work = { time: Date.now(), state: this.options.state || "", runs: this.mask.text };
+        window.localStorage.setItem(this.store, JSON.stringify(work));
+      }
       this.unkept = false;
     } catch (mistake) { // no room, or storage is forbidden
       this.unkept = true;
       this.complain(new Error("This browser cannot keep unsaved work (" + mistake.name + "); save before you leave the page."));
     }
+  };
+
+  /* The mask as it is now is saved. */
+  Editor.prototype.forget = function () {
+    this.mask.loaded = this.mask.text;
+    this.keep();
   };
 
   Editor.prototype.restore = function () {
@@ -80,7 +96,8 @@
       if (!kept) { return; }
       this.mask.read(kept.runs);
       if (this.mask.commit()) {
-        this.say("Your unsaved work of " + new Date(kept.time).toLocaleString() + " is back. Reset drops it.");
+        this.say("Your unsaved work of " + new Date(kept.time).toLocaleString() + " is back. Reset drops it."
+          + (kept.state === (this.options.state || "") ? "" : " The case was changed since: look whether the work still fits."));
       }
     } catch (mistake) {
       this.mask.drop();
@@ -106,6 +123,7 @@
     COMMANDS.forEach(function (one) {
       editor.button(editor.commands, one[0], one[1], function () { editor[one[0]](); }, one[2]);
     });
+    this.buttons.hide.setAttribute("aria-label", "Hide the mask");
     this.buttons.out.setAttribute("aria-label", "Zoom out");
     this.buttons["in"].setAttribute("aria-label", "Zoom in");
     this.problem = element("p", { "class": "problem", role: "alert" });
