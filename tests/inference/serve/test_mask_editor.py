@@ -93,7 +93,7 @@ def edit(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
             page.on("console", lambda message: said.append(message.text))
         page.goto(f"{server.address}browse")
         page.add_style_tag(url=f"{server.address}editor.css")
-        for script in ("mask", "layer", "editor", "editing"):
+        for script in ("common", "mask", "layer", "editor", "editing"):
             page.add_script_tag(url=f"{server.address}{script}.js")
         page.evaluate(EDIT, [server.folder.key, server.folder.names[name], server.folder.content(name), WIDTH, HEIGHT])
         return page
@@ -283,6 +283,62 @@ def test_one_finger_draws_and_two_zoom(edit: Callable) -> None:
     touch("touchMove", c)
     touch("touchEnd")
     assert now(page).sum() > before.sum() and told(page) == "Added."
+
+
+def review(page: Any, server: Server, name: str) -> None:
+    page.goto(f"{server.address}review")
+    page.wait_for_selector("#view svg, #who")
+    if page.is_visible("#who"):
+        page.fill("#who", "ben")
+        page.keyboard.press("Enter")
+    page.wait_for_selector("#view svg")
+    while page.inner_text("#name") != name:
+        last = page.inner_text("#name")
+        page.keyboard.press("n")
+        page.wait_for_function("last => document.getElementById('name').textContent !== last", arg=last)
+
+
+def test_the_review_opens_the_editor_and_goes_on_when_the_mask_is_saved(edit: Callable, server: Server) -> None:
+    page = edit("keys")
+    known = len(server.store.events())
+    review(page, server, "fingers")
+    page.keyboard.press("c")
+    page.wait_for_selector(".told:has-text('The mask is loaded.')")
+    assert not page.is_visible("#desk") and not page.is_visible("#folder")
+    for key in ("Space", "a", "Escape", "Escape"):  # A would accept the case, were the editor not open
+        page.keyboard.press(key)
+    page.wait_for_selector("#status:has-text('your work is kept in this browser')")
+    assert page.inner_text("#verdict") == "Not decided" and not page.is_visible(".editor")
+    page.reload()
+    page.wait_for_selector("#view svg")
+    page.keyboard.press("c")
+    page.wait_for_selector(".told:has-text('Your unsaved work of')")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#status:has-text('Saved: fingers: corrected')")
+    page.wait_for_selector("#name:has-text('keys')")
+    (event,) = server.store.events()[known:]
+    assert (event.reviewer, event.case, event.kind) == ("ben", "fingers", "correct")
+    before = np.zeros((HEIGHT, WIDTH), bool)
+    before[4:9, 3:13] = True
+    added = server.last() & ~before
+    assert added[40, 60] and (server.last() >= before).all() and added.sum() < 400
+    page.keyboard.press("p")
+    page.wait_for_selector("#verdict:has-text('✎ Corrected')")
+    page.keyboard.press("n")
+    page.wait_for_selector("#name:has-text('keys')")
+    page.keyboard.press("c")
+    page.wait_for_selector(".told:has-text('The mask is')")
+    page.keyboard.press("Space")
+    write_case(server.folder.collection.root, "keys", size=(WIDTH, HEIGHT), colour=20)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".problem:has-text('keys was changed while you looked at it')")
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#status:has-text('your work is kept')")
+    page.keyboard.press("c")
+    page.wait_for_selector(".told:has-text('The case was changed since')")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("#status:has-text('Saved: keys: corrected')")
 
 
 def test_a_stroke_in_a_large_picture_keeps_up_with_the_screen(edit: Callable) -> None:

@@ -224,7 +224,6 @@
     });
     var calibrated = models.some(function (model) { return model.guarantee; });
     document.querySelector("[data-needs=wide]").classList.toggle("off", !calibrated);
-    find("views").hidden = !offered.browse;
     if (offered.folder) {
       find("folder").hidden = false;
       list(0);
@@ -349,7 +348,7 @@
       ask("api/folder/refresh", { method: "POST" }).then(function () { list(0); })
         .catch(function (mistake) { complain(mistake.message || String(mistake)); });
     });
-    ask("api/models").then(offer).catch(function (mistake) { complain(mistake.message || String(mistake)); });
+    window.SynDiff.views().then(offer).catch(function (mistake) { complain(mistake.message || String(mistake)); });
   }
 
   start();

@@ -195,7 +195,7 @@
         list();
       }).catch(failed);
     });
-    ask("api/models").then(function (told) { find("views").hidden = !told.models.length; }).catch(failed);
+    window.SynDiff.views().catch(failed);
     ask("api/browse").then(function (told) {
       collections = told;
       if (!told.length) { return complain("No folder was given at start; start again with --browse FOLDER."); }

@@ -40,6 +40,7 @@
     };
 
     editor.oncancel = function () {
+      queue.forget(told.id); // it may have been changed meanwhile
       close(editor.changed ? "The mask of " + told.name + " is not saved; your work is kept in this browser, C goes on with it." : "");
     };
     show(true);

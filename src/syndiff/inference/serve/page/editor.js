@@ -1,8 +1,8 @@
 /* The mask editor: brush, eraser and polygon over a picture, by mouse, finger, pen or keyboard; nothing drawn is lost. */
 (function () {
   "use strict";
-  var SVG = "http://www.w3.org/2000/svg", STORE = "syndiff.mask.";
-  var element = window.SynDiff.element, Mask = window.SynDiff.Mask, Layer = window.SynDiff.Layer, Viewer = window.SynDiff.Viewer;
+  var SVG = "http://www.w3.org/2000/svg", STORE = "mask.";
+  var S = window.SynDiff, element = S.element, memory = S.memory, Mask = S.Mask;
   var TOOLS = { brush: "Brush (B)", eraser: "Eraser (E)", polygon: "Polygon (P)", move: "Move (M)" };
   var COMMANDS = [["undo", "Undo", "Ctrl-Z"], ["redo", "Redo", "Ctrl-Shift-Z"], ["clear", "Clear"], ["reset", "Reset"], ["hide", "Hide", "H"],
     ["out", "−", "-"], ["in", "+"], ["fit", "Fit", "0"], ["leave", "Leave", "Esc twice"], ["save", "Save", "Ctrl-Enter"]];
@@ -71,17 +71,11 @@
   /* ---- unsaved work ---- */
 
   Editor.prototype.keep = function () {
-    try {
-      if (!this.changed) { window.localStorage.removeItem(this.store); }
-      else {
-        var work = { time: Date.now(), state: this.options.state || "", runs: this.mask.text };
-        window.localStorage.setItem(this.store, JSON.stringify(work));
-      }
-      this.unkept = false;
-    } catch (mistake) { // no room, or storage is forbidden
-      this.unkept = true;
-      this.complain(new Error("This browser cannot keep unsaved work (" + mistake.name + "); save before you leave the page."));
-    }
+    this.unkept = false;
+    if (!this.changed) { return memory.remove(this.store); }
+    var work = { time: Date.now(), state: this.options.state || "", runs: this.mask.text };
+    this.unkept = !memory.set(this.store, JSON.stringify(work));
+    if (this.unkept) { this.complain(new Error("This browser cannot keep unsaved work: save before you leave the page.")); }
   };
 
   /* The mask as it is now is saved. */
@@ -92,7 +86,7 @@
 
   Editor.prototype.restore = function () {
     try {
-      var kept = JSON.parse(window.localStorage.getItem(this.store));
+      var kept = JSON.parse(memory.get(this.store));
       if (!kept) { return; }
       this.mask.read(kept.runs);
       if (this.mask.commit()) {
@@ -142,7 +136,7 @@
   Editor.prototype.view = function () {
     var options = this.options, editor = this;
     this.stage = element("div", { "class": "view" });
-    this.viewer = new Viewer();
+    this.viewer = new S.Viewer();
     this.viewer.open(options.width, options.height);
     this.viewer.hand = this.hand();
     this.svg = this.viewer.panel(options.picture, "The picture with its mask").svg;
@@ -159,7 +153,7 @@
       editor.marks.appendChild(group);
     });
     [this.svg, this.canvas, this.marks].forEach(function (part) { editor.stage.appendChild(part); });
-    this.layer = new Layer(this.canvas, this.viewer, this.mask);
+    this.layer = new S.Layer(this.canvas, this.viewer, this.mask);
     this.layer.opacity = LAST.opacity / 100;
     this.viewer.ondraw = function (box) {
       editor.marks.setAttribute("viewBox", box);
@@ -237,5 +231,5 @@
   };
 
   Editor.LAST = LAST;
-  window.SynDiff.Editor = Editor;
+  S.Editor = Editor;
 }());

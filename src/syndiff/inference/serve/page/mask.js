@@ -250,14 +250,9 @@
 
   /* A promise of the mask in a grey PNG of 0 and 255 at an address. */
   Mask.load = function (address, width, height) {
-    return fetch(address, { credentials: "same-origin" }).then(function (answer) {
-      if (answer.ok) { return answer.blob(); }
-      return answer.json().catch(function () { return {}; }).then(function (told) {
-        throw new Error(told.error || "The server answered " + answer.status + ".");
-      });
-    }, function () {
-      throw new Error("The server does not answer. Is syndiff serve still running?");
-    }).then(function (content) { return createImageBitmap(content, { colorSpaceConversion: "none" }); }).then(function (image) {
+    return window.SynDiff.blob(address).then(function (content) {
+      return createImageBitmap(content, { colorSpaceConversion: "none" });
+    }).then(function (image) {
       if (image.width !== width || image.height !== height) {
         throw new Error("The mask is " + image.width + "x" + image.height + " (width x height), but its picture " + width + "x" + height + ".");
       }
