@@ -8,7 +8,7 @@
     var told = page.shown.told, queue = page.queue, place = queue.address(told.id), host = document.getElementById("editor");
     var who = "?reviewer=" + encodeURIComponent(page.reviewer), ids = {};
     var editor = new S.Editor(host, { picture: page.shown.url, mask: place + "/mask.png" + who, width: told.width, height: told.height,
-      key: page.reviewer + " " + told.id, state: told.content });
+      title: "Correct the mask of " + told.name, key: page.reviewer + " " + told.id, state: told.content });
 
     function show(editing) {
       host.hidden = !editing;

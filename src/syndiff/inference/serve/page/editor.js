@@ -4,15 +4,15 @@
   var SVG = "http://www.w3.org/2000/svg", STORE = "mask.";
   var S = window.SynDiff, element = S.element, memory = S.memory, Mask = S.Mask;
   var TOOLS = { brush: "Brush (B)", eraser: "Eraser (E)", polygon: "Polygon (P)", move: "Move (M)" };
-  var COMMANDS = [["undo", "Undo", "Ctrl-Z"], ["redo", "Redo", "Ctrl-Shift-Z"], ["clear", "Clear"], ["reset", "Reset"], ["hide", "Hide", "H"],
+  var COMMANDS = [["undo", "Undo", "Ctrl-Z"], ["redo", "Redo", "Ctrl-Shift-Z"], ["clear", "Clear"], ["reset", "Reset"], ["hide", "Hide (H)"],
     ["out", "−", "-"], ["in", "+"], ["fit", "Fit", "0"], ["leave", "Leave", "Esc twice"], ["save", "Save", "Ctrl-Enter"]];
   var LAST = { tool: "brush", size: null, opacity: 25, removes: false }; // the next case is edited as the one before
 
   /* Edit a mask inside an element.
 
      options: picture and mask (addresses; without a mask it begins empty), width and height in pixels of the picture;
-     key: whose mask of which case it is, under which unsaved work is kept; state: what the case shows, so that work on
-     what it showed before is told as such.
+     title: what is edited; key: whose mask of which case it is, under which unsaved work is kept; state: what the case
+     shows, so that work on what it showed before is told as such.
 
      onsave(blob) is given a grey PNG, 0 and 255; it returns a promise, and work that was kept is forgotten once that is
      kept. A promise that fails is told, and the work stays. oncancel() is called when the user leaves; the work is kept.
@@ -104,6 +104,8 @@
   Editor.prototype.build = function (host) {
     var editor = this, options = this.options;
     this.root = element("div", { "class": "editor", role: "group", "aria-label": "Mask editor" });
+    var title = element("h2");
+    title.textContent = options.title || "Correct the mask";
     this.buttons = {};
     this.bar = element("div", { "class": "bar", role: "group", "aria-label": "Tools" });
     this.commands = element("div", { "class": "bar commands", role: "group", "aria-label": "Commands" });
@@ -112,7 +114,7 @@
     LAST.size = Math.min(largest, LAST.size || Math.max(2, Math.round(largest / 6)));
     this.size = this.slider("Size", "Brush size in pixels of the picture ([ and ])", 1, largest, LAST.size);
     this.button(this.bar, "turn", "Subtract (X)", function () { editor.turn(); });
-    this.button(this.bar, "finish", "Close polygon (Enter)", function () { editor.finish(false); });
+    this.button(this.bar, "finish", "Close polygon", function () { editor.finish(false); }, "Enter");
     this.fill = this.slider("Fill", "Opacity of the fill, in percent", 0, 80, LAST.opacity);
     COMMANDS.forEach(function (one) {
       editor.button(editor.commands, one[0], one[1], function () { editor[one[0]](); }, one[2]);
@@ -128,7 +130,7 @@
     note.textContent = "Shift while drawing removes instead of adds. Arrow keys move a cursor (Shift: by one pixel), Space held down "
       + "draws at it. In a polygon Space sets a corner, Enter closes it, Backspace drops the last corner, Esc all of them. "
       + "Wheel or two fingers zoom; the middle button or Move shifts the picture.";
-    [this.bar, this.commands, this.problem, this.stage, this.told, note].forEach(function (part) { editor.root.appendChild(part); });
+    [title, this.bar, this.commands, this.problem, this.stage, this.told, note].forEach(function (part) { editor.root.appendChild(part); });
     host.appendChild(this.root);
     this.viewer.draw();
   };
@@ -166,9 +168,12 @@
     }
   };
 
+  /* A button; keys in brackets after its text are shown, others told where the pointer rests. */
   Editor.prototype.button = function (bar, name, text, act, keys) {
-    var made = element("button", { type: "button", title: keys ? text + " (" + keys + ")" : text, "data-do": name });
-    made.textContent = text.replace(/ \(.*/, "");
+    var parts = /^(.*?)(?: \((.*)\))?$/.exec(text), told = keys || parts[2];
+    var made = element("button", { type: "button", title: parts[1] + (told ? " (" + told + ")" : ""), "data-do": name });
+    if (parts[2]) { made.appendChild(element("kbd", { "aria-hidden": "true" })).textContent = parts[2]; }
+    made.appendChild(document.createTextNode(parts[1]));
     made.addEventListener("click", act);
     this.buttons[name] = made;
     bar.appendChild(made);
