@@ -3,7 +3,7 @@
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,6 +111,11 @@ def now(page: Any) -> Mask:
     return np.array(page.evaluate("Array.from(editor.mask.pixels)"), bool).reshape(HEIGHT, WIDTH)
 
 
+def from_runs(text: str) -> Mask:
+    lengths = [int(word, 36) for word in text.split(" ")]
+    return np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(HEIGHT, WIDTH)
+
+
 def on_screen(page: Any, x: float, y: float) -> tuple[float, float]:
     return tuple(
         page.evaluate(
@@ -127,7 +132,7 @@ def drag(page: Any, *points: tuple[float, float]) -> None:
     page.mouse.up()
 
 
-def disc_path(*points: tuple[float, float], size: int) -> Mask:
+def disc_path(*points: Sequence[float], size: float) -> Mask:
     """The pixels whose centres are no further than half of `size` from a line through points (x, y)."""
     y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
     found = np.zeros((HEIGHT, WIDTH), bool)
@@ -201,6 +206,48 @@ def test_a_mask_that_was_only_loaded_comes_back_to_the_bit(edit: Callable, serve
         np.testing.assert_array_equal(np.asarray(found), np.asarray(stored))
     page.keyboard.press("Control+Enter")
     assert "nothing to save" in told(page)
+
+
+def test_any_stroke_and_any_polygon_mark_the_pixels_whose_centres_they_cover(edit: Callable) -> None:
+    page, chance = edit("noise"), np.random.default_rng(0)
+    strokes = [[*chance.uniform(-20, 140, 4), int(chance.integers(1, 40))] for _ in range(40)]
+    polygons = [chance.integers(-20, 140, (chance.integers(3, 9), 2)).tolist() for _ in range(20)]
+    drawn, turned = page.evaluate(
+        """([strokes, polygons, width, height]) => {
+          const shapes = [...strokes.map(([ax, ay, bx, by, size]) => (mask, value) => mask.stroke(
+            SynDiff.Mask.snapped({x: ax, y: ay}, size), SynDiff.Mask.snapped({x: bx, y: by}, size), size, value)),
+            ...polygons.map(corners => (mask, value) => mask.polygon(corners.map(([x, y]) => ({x, y})), value))];
+          const drawn = shapes.map(draw => {
+            const one = new SynDiff.Mask(width, height);
+            draw(one, 1);
+            return one.runs();
+          });
+          const mask = editor.mask, seen = [mask.text], same = [];
+          shapes.forEach((draw, i) => { draw(mask, i % 2); if (mask.commit()) { seen.push(mask.text); } });
+          for (let i = seen.length - 2; i >= 0; i -= 1) { mask.undo(); same.push(mask.text === seen[i]); }
+          same.push(mask.undo() === null && !mask.changed);
+          for (let i = 1; i < seen.length; i += 1) { mask.redo(); same.push(mask.runs() === seen[i]); }
+          mask.read(seen[3]);
+          same.push(mask.runs() === seen[3] && mask.drop() !== null && mask.runs() === seen[seen.length - 1]);
+          return [drawn, same];
+        }""",
+        [strokes, polygons, WIDTH, HEIGHT],
+    )
+    assert all(turned) and len(turned) > 100
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    masks = [from_runs(text) for text in drawn]
+    for (ax, ay, bx, by, size), found in zip(strokes, masks, strict=False):
+        ends = [
+            np.floor([px, py]) + 0.5 if size % 2 else np.floor([px + 0.5, py + 0.5]) for px, py in ((ax, ay), (bx, by))
+        ]
+        least, most = (disc_path(*ends, size=size + by) for by in (-1e-9, 1e-9))  # a centre may lie on the very border
+        assert ((least <= found) & (found <= most)).all()
+    for corners, found in zip(polygons, masks[len(strokes) :], strict=True):
+        left = np.zeros((HEIGHT, WIDTH), int)  # sides to the left of a centre, or through it
+        for (ax, ay), (bx, by) in zip(corners, corners[1:] + corners[:1], strict=True):
+            if ay != by:
+                left += ((y > min(ay, by)) & (y < max(ay, by))) & (ax + (y - ay) / (by - ay) * (bx - ax) <= x)
+        np.testing.assert_array_equal(found, left % 2 == 1)
 
 
 def test_all_of_it_can_be_done_by_the_keyboard(edit: Callable, server: Server) -> None:

@@ -138,6 +138,7 @@
   Editor.prototype.fit = function () { this.viewer.fit(); };
 
   Editor.prototype.leave = function () {
+    if (this.saving) { return this.say("The mask is being saved; leave when that is done."); }
     this.end();
     this.oncancel();
   };
