@@ -310,6 +310,17 @@ def test_work_survives_a_reload_and_a_save_that_failed(edit: Callable, server: S
     assert not server.last().any()
 
 
+def test_work_that_the_browser_cannot_keep_is_not_left_unasked(edit: Callable) -> None:
+    page = edit("keys")
+    page.evaluate("() => { Storage.prototype.setItem = () => { throw new DOMException('full'); }; }")
+    page.keyboard.press("Space")
+    assert "cannot keep unsaved work" in page.inner_text(".editor .problem")
+    page.click("[data-do=leave]")
+    assert "leave once more and it is lost" in told(page) and not page.evaluate("window.left")
+    page.click("[data-do=leave]")
+    assert page.evaluate("window.left")
+
+
 def test_one_finger_draws_and_two_zoom(edit: Callable) -> None:
     page = edit("fingers")
     session = page.context.new_cdp_session(page)

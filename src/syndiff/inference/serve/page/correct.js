@@ -5,10 +5,12 @@
 
   /* Edit the mask of the case in sight. page: {queue, shown, reviewer, outbox, open, saved} of the view. */
   S.correctMask = function (page) {
-    var told = page.shown.told, queue = page.queue, place = queue.address(told.id), host = document.getElementById("editor");
-    var who = "?reviewer=" + encodeURIComponent(page.reviewer), ids = {};
-    var editor = new S.Editor(host, { picture: page.shown.url, mask: place + "/mask.png" + who, width: told.width, height: told.height,
-      title: "Correct the mask of " + told.name, key: page.reviewer + " " + told.id, state: told.content });
+    var told = page.shown.told, queue = page.queue, place = queue.address(told.id), ids = {};
+    var who = "?reviewer=" + encodeURIComponent(page.reviewer), host = document.getElementById("editor");
+    var editor = new S.Editor(host, {
+      picture: page.shown.url, mask: place + "/mask.png" + who, width: told.width, height: told.height,
+      title: "Correct the mask of " + told.name, key: page.reviewer + " " + queue.base + told.id, state: told.content
+    });
 
     function show(editing) {
       host.hidden = !editing;
@@ -28,7 +30,8 @@
       var drawn = editor.mask.text;
       ids[drawn] = ids[drawn] || S.newId(); // the same mask sent again is the same correction
       return earlier(page.outbox).then(function () {
-        return S.ask(place + "/mask" + who + "&content=" + told.content + "&id=" + ids[drawn], { method: "POST", body: blob });
+        var address = place + "/mask" + who + "&content=" + told.content + "&id=" + ids[drawn];
+        return S.ask(address, { method: "POST", body: blob });
       }).then(function (answer) {
         var label = told.name + ": corrected", last = queue.index === queue.ids.length - 1;
         editor.forget();
@@ -41,7 +44,8 @@
 
     editor.oncancel = function () {
       queue.forget(told.id); // it may have been changed meanwhile
-      close(editor.changed ? "The mask of " + told.name + " is not saved; your work is kept in this browser, C goes on with it." : "");
+      var kept = "The mask of " + told.name + " is not saved; your work is kept in this browser, C goes on with it.";
+      close(editor.changed && !editor.unkept ? kept : "");
     };
     show(true);
     editor.root.scrollIntoView();
@@ -50,7 +54,9 @@
   /* What was decided before must be saved before, or it would count as the last word. */
   function earlier(outbox) {
     return Promise.resolve(outbox.waiting().length ? outbox.flush() : null).then(function () {
-      if (outbox.waiting().length) { throw new Error("Earlier decisions are not saved yet: " + (outbox.trouble || "send them again") + " Your mask waits for them."); }
+      if (outbox.waiting().length) {
+        throw new Error("Earlier decisions are not saved yet, and come first. " + outbox.trouble);
+      }
     });
   }
 }());

@@ -2,7 +2,7 @@
 (function () {
   "use strict";
   var Mask = window.SynDiff.Mask, Editor = window.SynDiff.Editor, LAST = Editor.LAST;
-  var TWICE = 3000, QUIET = 400, NEAR = 10; // ms in which Esc counts twice; ms before a place is told; pixels of the screen
+  var TWICE = 3000, QUIET = 400, NEAR = 10; // ms for the second Esc; ms before a place is told; pixels of the screen
 
   Editor.prototype.busy = function () { return !this.loaded || Boolean(this.saving); };
 
@@ -14,7 +14,7 @@
 
   /* What follows every change: it is kept, and told. */
   Editor.prototype.edited = function (box, said) {
-    this.sure = false;
+    this.sure = this.warned = false;
     this.keep();
     this.layer.soon(box);
     this.refresh();
@@ -25,6 +25,7 @@
 
   Editor.prototype.begin = function (at, removes) {
     this.line = { last: Mask.snapped(at, Number(this.size.value)), value: removes ? 0 : 1 };
+    this.canvas.hidden = false;
     this.extend(at);
   };
 
@@ -51,7 +52,8 @@
   /* ---- a polygon ---- */
 
   Editor.prototype.corner = function (at) {
-    var corner = { x: Math.round(at.x), y: Math.round(at.y) }, count = this.corners.length, last = this.corners[count - 1];
+    var corner = { x: Math.round(at.x), y: Math.round(at.y) };
+    var count = this.corners.length, last = this.corners[count - 1];
     if (last && last.x === corner.x && last.y === corner.y) { return; }
     if (count > 2 && this.near(this.corners[0], at)) { return this.finish(false); }
     this.corners.push(corner);
@@ -65,7 +67,10 @@
 
   Editor.prototype.finish = function (turned) {
     if (this.busy() || !this.corners.length) { return; }
-    if (this.corners.length < 3) { return this.say("A polygon needs three corners; this one has " + this.corners.length + "."); }
+    if (this.corners.length < 3) {
+      return this.say("A polygon needs three corners; this one has " + this.corners.length + ".");
+    }
+    this.canvas.hidden = false;
     var removes = this.removing(turned), box = this.mask.polygon(this.corners, removes ? 0 : 1);
     this.corners = [];
     if (this.mask.commit()) { this.edited(box, removes ? "Polygon subtracted." : "Polygon added."); }
@@ -121,7 +126,9 @@
     if (this.mask.commit()) { this.edited(null, said); } else { this.say("It is so already."); }
   };
 
-  Editor.prototype.clear = function () { this.all(function (mask) { mask.fill(0); }, "The mask is empty. Undo brings it back."); };
+  Editor.prototype.clear = function () {
+    this.all(function (mask) { mask.fill(0); }, "The mask is empty. Undo brings it back.");
+  };
 
   Editor.prototype.reset = function () {
     this.all(function (mask) { mask.read(mask.loaded); }, "The mask is as it was loaded. Undo brings your work back.");
@@ -140,6 +147,10 @@
   Editor.prototype.leave = function () {
     if (this.saving) { return this.say("The mask is being saved; leave when that is done."); }
     this.end();
+    if (this.unkept && this.changed && !this.warned) {
+      this.warned = true;
+      return this.say("This browser cannot keep your work. Save it, or leave once more and it is lost.");
+    }
     this.oncancel();
   };
 
@@ -175,8 +186,9 @@
     return {
       down: function (event, at) {
         var eraser = (event.buttons & 32) > 0; // the other end of a pen
-        editor.pen = editor.pen || event.pointerType === "pen";
-        if (LAST.tool === "move" || (event.button !== 0 && !eraser) || (event.pointerType === "touch" && editor.pen)) { return false; }
+        LAST.pen = LAST.pen || event.pointerType === "pen";
+        if (LAST.tool === "move" || (event.button !== 0 && !eraser)) { return false; }
+        if (event.pointerType === "touch" && LAST.pen) { return false; } // a hand that rests beside the pen
         editor.end();
         if (!editor.busy() && LAST.tool !== "polygon") {
           editor.begin(at, eraser || editor.removing(event.shiftKey || event.altKey));
@@ -237,15 +249,19 @@
     if (this.corners.length) { return this.dropCorners(true); }
     if (now - (this.escaped || 0) < TWICE) { return this.leave(); }
     this.escaped = now;
-    this.say("Esc again leaves the editor." + (this.changed && !this.unkept ? " Your work is kept in this browser." : ""));
+    var kept = this.changed && !this.unkept;
+    this.say("Esc again leaves the editor." + (kept ? " Your work is kept in this browser." : ""));
   };
 
   /* What a key does, or nothing; `drawing`: the picture has the focus. */
   Editor.prototype.known = function (event, drawing) {
-    var editor = this, size = Number(this.size.value);
+    var editor = this, size = Number(this.size.value), key = (event.key || "").toLowerCase();
     if (event.ctrlKey || event.metaKey) {
-      return { z: function () { if (event.shiftKey) { editor.redo(); } else { editor.undo(); } }, y: function () { editor.redo(); },
-        enter: function () { editor.save(); } }[event.key.toLowerCase()];
+      return {
+        z: function () { if (event.shiftKey) { editor.redo(); } else { editor.undo(); } },
+        y: function () { editor.redo(); },
+        enter: function () { editor.save(); }
+      }[key];
     }
     var anywhere = {
       b: function () { editor.tool("brush"); },
@@ -267,28 +283,40 @@
       enter: function () { editor.finish(event.shiftKey); },
       backspace: function () { if (editor.corners.length) { editor.dropCorners(false); } }
     };
-    return anywhere[event.key.toLowerCase()] || (drawing && inPicture[event.key.toLowerCase()]);
+    return anywhere[key] || (drawing && inPicture[key]);
+  };
+
+  /* Listen beyond the editor until it is closed. */
+  Editor.prototype.listenTo = function (target, name, act, first) {
+    target.addEventListener(name, act, first);
+    this.beyond.push(function () { target.removeEventListener(name, act, first); });
   };
 
   Editor.prototype.listen = function () {
     var editor = this, svg = this.svg;
-    this.onkeydown = function (event) { // also where nothing has the focus, as after a click on a button that is off then
+    function end() { editor.end(); }
+    /* also while nothing has the focus: a button that is off loses it */
+    this.listenTo(document, "keydown", function (event) {
       var drawing = event.target === svg || event.target === document.body;
-      if (!drawing && !editor.root.contains(event.target)) { return; }
-      var act = editor.known(event, drawing);
+      var act = (drawing || editor.root.contains(event.target)) && editor.known(event, drawing);
       if (act) {
         event.preventDefault();
         event.stopPropagation(); // before the viewer of the picture acts on it
         act();
       }
-    };
-    document.addEventListener("keydown", this.onkeydown, true);
-    this.root.addEventListener("keydown", function (event) { event.stopPropagation(); }); // no key acts on the page around
-    this.root.addEventListener("keyup", function (event) { if (event.key === " " && editor.line) { editor.end(); } });
-    svg.addEventListener("blur", function () { editor.end(); });
+    }, true);
+    this.listenTo(document, "keyup", function (event) { if (event.key === " ") { end(); } });
+    this.listenTo(window, "blur", end);
+    this.listenTo(window, "beforeunload", function (event) {
+      if (editor.unkept && editor.changed) { event.preventDefault(); }
+    });
+    this.root.addEventListener("keydown", function (event) { event.stopPropagation(); }); // the page has keys too
+    svg.addEventListener("blur", end);
     svg.addEventListener("pointermove", function (event) { editor.place(editor.viewer.at(svg, event), false); });
     svg.addEventListener("pointerleave", function () { editor.cursor.shown = false; editor.mark(); });
-    svg.addEventListener("dblclick", function (event) { if (LAST.tool === "polygon") { editor.finish(event.shiftKey || event.altKey); } });
+    svg.addEventListener("dblclick", function (event) {
+      if (LAST.tool === "polygon") { editor.finish(event.shiftKey || event.altKey); }
+    });
     this.size.addEventListener("input", function () {
       LAST.size = Number(editor.size.value);
       editor.size.nextSibling.textContent = editor.size.value;
@@ -300,7 +328,5 @@
       editor.layer.opacity = LAST.opacity / 100;
       editor.layer.soon(null);
     });
-    this.onunload = function (event) { if (editor.unkept && editor.changed) { event.preventDefault(); } };
-    window.addEventListener("beforeunload", this.onunload);
   };
 }());

@@ -1,11 +1,12 @@
-/* The mask editor: brush, eraser and polygon over a picture, by mouse, finger, pen or keyboard; nothing drawn is lost. */
+/* The mask editor: brush, eraser and polygon by mouse, finger, pen or keyboard; nothing drawn is lost. */
 (function () {
   "use strict";
   var SVG = "http://www.w3.org/2000/svg", STORE = "mask.";
   var S = window.SynDiff, element = S.element, memory = S.memory, Mask = S.Mask;
   var TOOLS = { brush: "Brush (B)", eraser: "Eraser (E)", polygon: "Polygon (P)", move: "Move (M)" };
-  var COMMANDS = [["undo", "Undo", "Ctrl-Z"], ["redo", "Redo", "Ctrl-Shift-Z"], ["clear", "Clear"], ["reset", "Reset"], ["hide", "Hide (H)"],
-    ["out", "−", "-"], ["in", "+"], ["fit", "Fit", "0"], ["leave", "Leave", "Esc twice"], ["save", "Save", "Ctrl-Enter"]];
+  var COMMANDS = [["undo", "Undo", "Ctrl-Z"], ["redo", "Redo", "Ctrl-Shift-Z"], ["clear", "Clear"], ["reset", "Reset"],
+    ["hide", "Hide (H)"], ["out", "−", "-"], ["in", "+"], ["fit", "Fit", "0"], ["leave", "Leave", "Esc twice"],
+    ["save", "Save", "Ctrl-Enter"]];
   var LAST = { tool: "brush", size: null, opacity: 25, removes: false }; // the next case is edited as the one before
 
   /* Edit a mask inside an element.
@@ -15,13 +16,14 @@
      shows, so that work on what it showed before is told as such.
 
      onsave(blob) is given a grey PNG, 0 and 255; it returns a promise, and work that was kept is forgotten once that is
-     kept. A promise that fails is told, and the work stays. oncancel() is called when the user leaves; the work is kept.
+     kept. A promise that fails is told, and the work stays. oncancel() is called when the user leaves; work is kept.
      ready: a promise that the mask is there. */
   function Editor(host, options) {
     this.options = options;
     this.store = STORE + options.key;
     this.cursor = { x: options.width / 2, y: options.height / 2, shown: false };
     this.corners = [];
+    this.beyond = []; // how to stop listening to what is not its own
     this.line = null; // the stroke that is being drawn: its last point and its value
     this.mask = new Mask(options.width, options.height);
     this.onsave = function () { return Promise.reject(new Error("There is nowhere to save to.")); };
@@ -44,8 +46,7 @@
   Editor.prototype.close = function () {
     clearTimeout(this.telling);
     if (this.sizes) { this.sizes.disconnect(); }
-    window.removeEventListener("beforeunload", this.onunload);
-    document.removeEventListener("keydown", this.onkeydown, true);
+    this.beyond.forEach(function (stop) { stop(); });
     this.root.remove();
     this.closed = true;
   };
@@ -53,7 +54,8 @@
   Editor.prototype.load = function () {
     var editor = this, options = this.options;
     if (!window.CompressionStream) {
-      return Promise.reject(new Error("This browser is too old to save a mask; use Chrome or Edge 80, Firefox 113, Safari 16.4, or a newer one."));
+      return Promise.reject(new Error("This browser is too old to save a mask; use Chrome or Edge 80, Firefox 113, "
+        + "Safari 16.4, or a newer one."));
     }
     var loaded = options.mask ? Mask.load(options.mask, options.width, options.height) : Promise.resolve(this.mask);
     return loaded.then(function (mask) {
@@ -75,7 +77,9 @@
     if (!this.changed) { return memory.remove(this.store); }
     var work = { time: Date.now(), state: this.options.state || "", runs: this.mask.text };
     this.unkept = !memory.set(this.store, JSON.stringify(work));
-    if (this.unkept) { this.complain(new Error("This browser cannot keep unsaved work: save before you leave the page.")); }
+    if (this.unkept) {
+      this.complain(new Error("This browser cannot keep unsaved work: save before you leave the page."));
+    }
   };
 
   /* The mask as it is now is saved. */
@@ -90,8 +94,9 @@
       if (!kept) { return; }
       this.mask.read(kept.runs);
       if (this.mask.commit()) {
+        var same = kept.state === (this.options.state || "");
         this.say("Your unsaved work of " + new Date(kept.time).toLocaleString() + " is back. Reset drops it."
-          + (kept.state === (this.options.state || "") ? "" : " The case was changed since: look whether the work still fits."));
+          + (same ? "" : " The case was changed since: look whether the work still fits."));
       }
     } catch (mistake) {
       this.mask.drop();
@@ -109,7 +114,9 @@
     this.buttons = {};
     this.bar = element("div", { "class": "bar", role: "group", "aria-label": "Tools" });
     this.commands = element("div", { "class": "bar commands", role: "group", "aria-label": "Commands" });
-    Object.keys(TOOLS).forEach(function (name) { editor.button(editor.bar, name, TOOLS[name], function () { editor.tool(name); }); });
+    Object.keys(TOOLS).forEach(function (name) {
+      editor.button(editor.bar, name, TOOLS[name], function () { editor.tool(name); });
+    });
     var largest = Math.max(20, Math.round(Math.min(options.width, options.height) / 3));
     LAST.size = Math.min(largest, LAST.size || Math.max(2, Math.round(largest / 6)));
     this.size = this.slider("Size", "Brush size in pixels of the picture ([ and ])", 1, largest, LAST.size);
@@ -127,10 +134,12 @@
     this.told = element("p", { "class": "told", role: "status", "aria-live": "polite" });
     this.view();
     var note = element("p", { "class": "note", id: "editor-keys" });
-    note.textContent = "Shift while drawing removes instead of adds. Arrow keys move a cursor (Shift: by one pixel), Space held down "
-      + "draws at it. In a polygon Space sets a corner, Enter closes it, Backspace drops the last corner, Esc all of them. "
-      + "Wheel or two fingers zoom; the middle button or Move shifts the picture.";
-    [title, this.bar, this.commands, this.problem, this.stage, this.told, note].forEach(function (part) { editor.root.appendChild(part); });
+    note.textContent = "Shift while drawing removes instead of adds. Arrow keys move a cursor (Shift: by one pixel), "
+      + "Space held down draws at it. In a polygon Space sets a corner, Enter closes it, Backspace drops the last "
+      + "corner, Esc all of them. Wheel or two fingers zoom; the middle button or Move shifts the picture.";
+    [title, this.bar, this.commands, this.problem, this.stage, this.told, note].forEach(function (part) {
+      editor.root.appendChild(part);
+    });
     host.appendChild(this.root);
     this.viewer.draw();
   };
@@ -171,7 +180,8 @@
   /* A button; keys in brackets after its text are shown, others told where the pointer rests. */
   Editor.prototype.button = function (bar, name, text, act, keys) {
     var parts = /^(.*?)(?: \((.*)\))?$/.exec(text), told = keys || parts[2];
-    var made = element("button", { type: "button", title: parts[1] + (told ? " (" + told + ")" : ""), "data-do": name });
+    var title = parts[1] + (told ? " (" + told + ")" : "");
+    var made = element("button", { type: "button", title: title, "data-do": name });
     if (parts[2]) { made.appendChild(element("kbd", { "aria-hidden": "true" })).textContent = parts[2]; }
     made.appendChild(document.createTextNode(parts[1]));
     made.addEventListener("click", act);
@@ -180,8 +190,8 @@
   };
 
   Editor.prototype.slider = function (text, label, min, max, value) {
-    var box = element("label", { title: label }), input = element("input", { type: "range", min: min, max: max, "aria-label": label });
-    var told = element("output");
+    var box = element("label", { title: label }), told = element("output");
+    var input = element("input", { type: "range", min: min, max: max, "aria-label": label });
     box.textContent = text;
     input.value = value;
     told.textContent = value;
@@ -194,11 +204,9 @@
   /* The brush around the pointer or the cursor, and the corners of a polygon. */
   Editor.prototype.mark = function () {
     var cursor = this.cursor, size = Number(this.size.value), reach = this.options.width / this.viewer.zoom / 60;
-    var brush = LAST.tool === "brush" || LAST.tool === "eraser", at = Mask.snapped(cursor, size), r = size / 2;
-    this.path("ring", cursor.shown && brush ? "M" + (at.x - r) + " " + at.y + "a" + r + " " + r + " 0 1 0 " + size + " 0a" + r + " "
-      + r + " 0 1 0 " + -size + " 0" : "");
-    this.path("cross", cursor.keys && LAST.tool !== "move" ? "M" + (cursor.x - reach) + " " + cursor.y + "h" + 2 * reach + "M" + cursor.x
-      + " " + (cursor.y - reach) + "v" + 2 * reach : "");
+    var brush = LAST.tool === "brush" || LAST.tool === "eraser", at = Mask.snapped(cursor, size);
+    this.path("ring", cursor.shown && brush ? circle(at, size / 2) : "");
+    this.path("cross", cursor.keys && LAST.tool !== "move" ? cross(cursor, reach) : "");
     var corners = this.corners.map(function (each) { return each.x + " " + each.y; });
     if (corners.length && cursor.shown) { corners.push(cursor.x + " " + cursor.y); }
     var dots = this.corners.map(function (each) { return "M" + each.x + " " + each.y + "h0"; }).join("");
@@ -206,6 +214,15 @@
     this.path("corners", dots);
     this.marks.classList.toggle("removes", this.removing(false));
   };
+
+  function circle(at, r) {
+    var half = "a" + r + " " + r + " 0 1 0 ";
+    return "M" + (at.x - r) + " " + at.y + half + 2 * r + " 0" + half + -2 * r + " 0";
+  }
+
+  function cross(at, reach) {
+    return "M" + (at.x - reach) + " " + at.y + "h" + 2 * reach + "M" + at.x + " " + (at.y - reach) + "v" + 2 * reach;
+  }
 
   Editor.prototype.path = function (name, data) {
     this.shapes[name].forEach(function (path) { path.setAttribute("d", data); });
@@ -221,7 +238,9 @@
   /* Buttons as the state of the mask asks for. */
   Editor.prototype.refresh = function () {
     var buttons = this.buttons, polygon = LAST.tool === "polygon";
-    Object.keys(TOOLS).forEach(function (name) { buttons[name].setAttribute("aria-pressed", String(name === LAST.tool)); });
+    Object.keys(TOOLS).forEach(function (name) {
+      buttons[name].setAttribute("aria-pressed", String(name === LAST.tool));
+    });
     buttons.turn.hidden = buttons.finish.hidden = !polygon;
     this.size.parentNode.hidden = polygon || LAST.tool === "move";
     buttons.turn.setAttribute("aria-pressed", String(LAST.removes));

@@ -41,7 +41,8 @@
       this.canvas.height = height;
     }
     var scale = Math.min(width / viewer.size.width, height / viewer.size.height) * viewer.zoom;
-    return { ratio: ratio, scale: scale, x: width / 2 - viewer.centre.x * scale, y: height / 2 - viewer.centre.y * scale };
+    var x = width / 2 - viewer.centre.x * scale, y = height / 2 - viewer.centre.y * scale;
+    return { ratio: ratio, scale: scale, x: x, y: y };
   };
 
   Layer.prototype.draw = function (box) {
@@ -84,13 +85,17 @@
       while (last > first && columns[last - 1] >= mask.width) { last -= 1; }
       for (var y = 0; y < height; y += 1) {
         if (rows[y] >= 0 && rows[y] < mask.height) {
-          for (var x = first, row = rows[y] * mask.width; x < last; x += 1) { found[y * width + x] = pixels[row + columns[x]]; }
+          for (var x = first, row = rows[y] * mask.width; x < last; x += 1) {
+            found[y * width + x] = pixels[row + columns[x]];
+          }
         }
       }
       return found;
     }
-    var x0 = clipped(Math.ceil((left - place.x) / s), mask.width), x1 = clipped(Math.floor((left + width - place.x) / s), mask.width);
-    var y0 = clipped(Math.ceil((top - place.y) / s), mask.height), y1 = clipped(Math.floor((top + height - place.y) / s), mask.height);
+    var x0 = clipped(Math.ceil((left - place.x) / s), mask.width);
+    var x1 = clipped(Math.floor((left + width - place.x) / s), mask.width);
+    var y0 = clipped(Math.ceil((top - place.y) / s), mask.height);
+    var y1 = clipped(Math.floor((top + height - place.y) / s), mask.height);
     for (var v = y0; v < y1; v += 1) {
       var end = v * mask.width + x1, at = pixels.indexOf(1, v * mask.width + x0);
       if (at < 0) { break; }

@@ -1,4 +1,4 @@
-/* A mask of pixels: what the tools do to it, undo and redo, and its forms for keeping and for sending. It draws nothing.
+/* A mask of pixels: what the tools do to it, undo and redo, its forms for keeping and for sending. It shows nothing.
 
    A box is {left, top, right, bottom} in pixels, right and bottom not within. Points are in pixels of the picture: the
    centre of the first pixel lies at (0.5, 0.5). */
@@ -47,9 +47,7 @@
         var rest = r * r - (y + 0.5 - end.y) * (y + 0.5 - end.y);
         if (rest >= 0) { ends.push(end.x - Math.sqrt(rest), end.x + Math.sqrt(rest)); }
       });
-      if (ends.length) {
-        this.row(y, Math.ceil(Math.min.apply(null, ends) - 0.5), Math.floor(Math.max.apply(null, ends) - 0.5) + 1, value);
-      }
+      if (ends.length) { this.row(y, Math.ceil(least(ends) - 0.5), Math.floor(most(ends) - 0.5) + 1, value); }
     }
     return this.touch(box);
   };
@@ -57,7 +55,7 @@
   /* Set the pixels whose centre lies within a closed line of corners (where it crosses itself: even-odd). */
   Mask.prototype.polygon = function (corners, value) {
     var xs = corners.map(function (each) { return each.x; }), ys = corners.map(function (each) { return each.y; });
-    var box = this.box(Math.min.apply(null, xs), Math.min.apply(null, ys), Math.max.apply(null, xs), Math.max.apply(null, ys));
+    var box = this.box(least(xs), least(ys), most(xs), most(ys));
     for (var y = box.top; y < box.bottom; y += 1) {
       var ends = crossings(corners, y + 0.5).sort(function (a, b) { return a - b; });
       for (var i = 0; i + 1 < ends.length; i += 2) {
@@ -209,6 +207,9 @@
       right: Math.max(one.right, two.right), bottom: Math.max(one.bottom, two.bottom) };
   };
 
+  function least(numbers) { return Math.min.apply(null, numbers); }
+  function most(numbers) { return Math.max.apply(null, numbers); }
+
   /* Where a closed line of corners crosses the height y. */
   function crossings(corners, y) {
     var found = [];
@@ -254,7 +255,8 @@
       return createImageBitmap(content, { colorSpaceConversion: "none" });
     }).then(function (image) {
       if (image.width !== width || image.height !== height) {
-        throw new Error("The mask is " + image.width + "x" + image.height + " (width x height), but its picture " + width + "x" + height + ".");
+        var found = image.width + "x" + image.height, expected = width + "x" + height;
+        throw new Error("The mask is " + found + " (width x height), but its picture " + expected + ".");
       }
       var canvas = document.createElement("canvas");
       canvas.width = width;
@@ -264,7 +266,8 @@
       var colours = context.getImageData(0, 0, width, height).data, pixels = new Uint8Array(width * height);
       for (var i = 0; i < pixels.length; i += 1) {
         if (colours[4 * i] !== 0 && colours[4 * i] !== 255) {
-          throw new Error("This browser changes the pixels that a page reads, a protection against tracking; allow this page to read them, or use another browser.");
+          throw new Error("This browser changes the pixels that a page reads, a protection against tracking; allow "
+            + "this page to read them, or use another browser.");
         }
         pixels[i] = colours[4 * i] & 1;
       }
