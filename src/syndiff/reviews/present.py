@@ -23,11 +23,17 @@ class Present:
         self._of_reviewer: dict[str, list[Event]] = {}
 
     @property
-    def cases(self) -> set[str]:
-        """Ids of the cases that somebody said something of which counts."""
+    def cases(self) -> dict[str, dict[str, CaseReview]]:
+        """What counts of every case that somebody said something of, by case and then by the content that was shown."""
         with self._lock:
             self._follow()
-            return set(self._reviews)
+            return dict(self._reviews)
+
+    def seen(self, case: str) -> dict[str, str]:
+        """The content that a case had in each dataset in which it was reviewed, by the dataset's fingerprint."""
+        with self._lock:
+            self._follow()
+            return {event.dataset: event.content for event in self._of_case.get(case, [])}
 
     def reviews(self, case: str) -> dict[str, CaseReview]:
         """What counts of a case, by the content that was shown; empty where nobody said anything."""

@@ -83,7 +83,16 @@ def test_only_reviewed_cases_are_read(reviewing: Reviewing, real: Collection, mo
     reviewing.store.add("ann", subject, "accept")
     for _ in range(2):
         assert list(reviewing.states(real)) == ["b"]
+    assert read == []  # the folder is the one that was reviewed, byte for byte
     assert reviewing.subject(real, "b") == subject and read == ["b"]
+    write_case(real.root, "d")
+    real.refresh()
+    again = Reviewing(reviewing.store, [real])
+    assert list(again.states(real)) == ["b"] and read == ["b", "b"]
+    write_case(real.root, "b", colour=1)
+    real.refresh()
+    assert again.states(real) == {}
+    again.close()
 
 
 def test_a_case_that_was_changed_or_deleted_is_not_decided_on(reviewing: Reviewing, real: Collection) -> None:

@@ -1,7 +1,9 @@
 """A browsed folder whose cases can be reviewed: what each shows now, and the fingerprint of the dataset it is in."""
 
+import contextlib
 import hashlib
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from syndiff.inference.serve.refusal import Refusal
 from syndiff.reviews.events import Subject
 
 _Stamp = tuple[int, int, int, int]
+_DECODES = 10  # times as long as hashing its files takes decoding a case
 
 
 @dataclass
@@ -21,9 +24,16 @@ class _Part:
     """A dataset folder: that of a collection, or that of its rejected samples; its fingerprint at first need."""
 
     dataset: Dataset
-    signature: list[Any]
-    fingerprint: str = ""
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    settings: list[Any]
+    files: dict[str, tuple[str | None, _Stamp]]
+    _fingerprint: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def fingerprint(self) -> str:
+        with self._lock:
+            self._fingerprint = self._fingerprint or self.dataset.fingerprint()
+            return self._fingerprint
 
 
 class ReviewFolder:
@@ -39,7 +49,7 @@ class ReviewFolder:
         self._lock = threading.RLock()
         self._listed = 0
         self._ids: dict[str, str] = {}
-        self._known: dict[str, tuple[_Stamp, str, tuple[int, int]]] = {}
+        self._known: dict[str, tuple[_Stamp, str, tuple[int, int] | None]] = {}
         self._parts: dict[bool, _Part] = {}
 
     @property
@@ -49,15 +59,22 @@ class ReviewFolder:
             self._follow()
             return self._ids
 
-    def content(self, name: str) -> str | None:
-        """What a case showed when it was last looked at, since the folder was listed; None for one that is damaged."""
+    def contents(self, names: Sequence[str], seen: Callable[[str], Mapping[str, str]]) -> dict[str, str]:
+        """What cases showed when they were last looked at since the folder was listed; damaged ones are left out.
+
+        seen: the content that a case had in a dataset, by the dataset's fingerprint. Where many cases are yet to be
+        looked at, a dataset that has such a fingerprint still need not be decoded.
+        """
         with self._lock:
             self._follow()
-            known = self._known.get(name)
-        try:
-            return known[1] if known else self._seen(self._case(name))[0]
-        except SyndiffError:
-            return None
+            known = {name: self._known[name][1] for name in names if name in self._known}
+        unknown = [name for name in names if name not in known]
+        hash_first = _DECODES * len(unknown) >= len(self._ids)
+        for name in unknown:
+            with contextlib.suppress(SyndiffError):
+                case = self._case(name)
+                known[name] = (self._as_reviewed(case, seen(name)) if hash_first else "") or self._seen(case)[0]
+        return known
 
     def subject(self, case_id: str) -> Subject:
         """The case of an id as it lies on the disk now.
@@ -68,8 +85,6 @@ class ReviewFolder:
         case = self.collection[case_id]
         content, shape = self._seen(case)
         part = self._part(case)
-        with part.lock:
-            part.fingerprint = part.fingerprint or part.dataset.fingerprint()
         return Subject(part.fingerprint, part.dataset.name, case.name, content, shape)
 
     def shown(self, case_id: str, mask: Path | None = None) -> ReviewedCase:
@@ -102,17 +117,29 @@ class ReviewFolder:
     def _case(self, name: str) -> BrowseCase:
         return self.collection[self.names[name]]
 
+    def _as_reviewed(self, case: BrowseCase, seen: Mapping[str, str]) -> str:
+        """The content of a case in a dataset that is the very one in which it was reviewed; "" where it is another."""
+        part = self._part(case)
+        content = seen.get(part.fingerprint, "")
+        stamp = _stamp(case)
+        if not content or part.files.get(case.name, (None, None))[1] != stamp:
+            return ""
+        with self._lock:
+            self._known[case.name] = stamp, content, None
+        return content
+
     def _seen(self, case: BrowseCase) -> tuple[str, tuple[int, int]]:
         """Content and shape of a case; read only if its files are others than when it was last read."""
         stamp = _stamp(case)
         with self._lock:
             known = self._known.get(case.name)
-        if known is None or known[0] != stamp:
-            found = self._asked(case, None)
-            known = stamp, found.content, (found.height, found.width)
-            with self._lock:
-                self._known[case.name] = known
-        return known[1], known[2]
+        if known is not None and known[0] == stamp and known[2] is not None:
+            return known[1], known[2]
+        found = self._asked(case, None)
+        shape = found.height, found.width
+        with self._lock:
+            self._known[case.name] = stamp, found.content, shape
+        return found.content, shape
 
     def _asked(self, case: BrowseCase, mask: Path | None) -> ReviewedCase:
         try:
@@ -138,7 +165,8 @@ class ReviewFolder:
         for rejected, part in list(self._parts.items()):
             del self._parts[rejected]  # what cannot be opened any more is told when it is needed
             now = _opened(self.collection.root, rejected)
-            self._parts[rejected] = part if part.signature == now.signature else now
+            unchanged = (part.settings, part.files) == (now.settings, now.files)
+            self._parts[rejected] = part if unchanged else now
 
     def _is_unchanged(self, name: str, stamp: _Stamp) -> bool:
         if name not in self._ids:
@@ -153,18 +181,15 @@ def _opened(root: Path, rejected: bool) -> _Part:
     dataset = Dataset.open(root / "rejected" if rejected else root)
     if rejected:
         dataset = replace(dataset, name=f"{root.resolve().name}: rejected by its gates")
-    files = [
-        (case.id, case.group, *((found.st_mtime_ns, found.st_size) for found in (case.image.stat(), case.mask.stat())))
-        for case in dataset.cases
-    ]
-    return _Part(dataset, [dataset.mask_threshold, dataset.classes, dataset.name, files])
+    files = {case.id: (case.group, _stamp(case)) for case in dataset.cases}
+    return _Part(dataset, [dataset.mask_threshold, dataset.classes, dataset.name], files)
 
 
 def _as_case(case: BrowseCase) -> Case:
     return Case(case.name, case.image, case.mask)
 
 
-def _stamp(case: BrowseCase) -> _Stamp:
+def _stamp(case: BrowseCase | Case) -> _Stamp:
     """When the files of a case were written, and their sizes. Raises Refusal (409) for one that is gone."""
     found: list[int] = []
     for path in (case.image, case.mask):

@@ -62,12 +62,10 @@ class Reviewing:
 
     def reviews(self, folder: ReviewFolder) -> dict[str, CaseReview]:
         """As `states`, of a folder."""
-        found = {}
-        for name in sorted(self.present.cases & folder.names.keys()):
-            review = self.present.reviews(name).get(folder.content(name) or "")
-            if review is not None:
-                found[name] = review
-        return found
+        said = self.present.cases
+        names = [name for name in folder.names if name in said]
+        contents = folder.contents(names, self.present.seen)
+        return {name: said[name][shown] for name, shown in contents.items() if shown in said[name]}
 
     def opinion(self, subject: Subject, reviewer: str) -> Opinion:
         """A reviewer's last word on a case as it is now."""

@@ -1,7 +1,8 @@
 /* The view Try: choose a picture, ask the models, show what they answer. */
 (function () {
   "use strict";
-  var element = window.SynDiff.element, viewer = new window.SynDiff.Viewer();
+  var element = window.SynDiff.element, ask = window.SynDiff.ask, Mistake = window.SynDiff.Mistake;
+  var viewer = new window.SynDiff.Viewer();
   var models = [], chosen = null, round = 0, held = null, unfinished = false;
   /* chosen: {file} or {id, name}. round: grows with every picture or choice of models, so that late answers of an
      earlier one are dropped. held: what the server says of the picture. unfinished: whether a panel waits for its answer. */
@@ -16,23 +17,6 @@
   function complain(text) {
     find("problem").textContent = text || "";
     find("problem").hidden = !text;
-  }
-
-  function Mistake(text, status) { this.message = text; this.status = status; }
-
-  /* JSON from the server; a Mistake with its sentence where it refuses. */
-  function ask(address, options) {
-    options = options || {};
-    options.headers = Object.assign({ "X-Requested-With": "syndiff" }, options.headers);
-    options.credentials = "same-origin";
-    return fetch(address, options).then(function (answer) {
-      return answer.json().catch(function () { return {}; }).then(function (content) {
-        if (!answer.ok) { throw new Mistake(content.error || "The server answered " + answer.status + ".", answer.status); }
-        return content;
-      });
-    }, function () {
-      throw new Mistake("The server does not answer. Is syndiff serve still running? What you see here stays.", 0);
-    });
   }
 
   /* ---- the picture ---- */
