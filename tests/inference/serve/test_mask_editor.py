@@ -95,7 +95,9 @@ def edit(browser: Any, server: Server) -> Iterator[Callable[..., Any]]:
         page.add_style_tag(url=f"{server.address}editor.css")
         for script in ("common", "mask", "layer", "editor", "editing"):
             page.add_script_tag(url=f"{server.address}{script}.js")
-        page.evaluate(EDIT, [server.folder.key, server.folder.names[name], server.folder.content(name), WIDTH, HEIGHT])
+        case_id = server.folder.names[name]
+        content = server.folder.subject(case_id).content
+        page.evaluate(EDIT, [server.folder.key, case_id, content, WIDTH, HEIGHT])
         return page
 
     yield open_editor
@@ -397,6 +399,9 @@ def test_the_review_opens_the_editor_and_goes_on_when_the_mask_is_saved(edit: Ca
     page.wait_for_selector(".told:has-text('The case was changed since')")
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#status:has-text('Saved: keys: corrected')")
+    page.keyboard.press("u")
+    page.wait_for_selector("#status:has-text('Undone: keys: corrected')")
+    assert page.inner_text("#verdict") == "Not decided"
 
 
 def test_a_stroke_in_a_large_picture_keeps_up_with_the_screen(edit: Callable) -> None:
