@@ -20,6 +20,7 @@ from syndiff.evaluation.evaluate import CaseRow, per_case_table
 from syndiff.evaluation.metrics import case_metrics
 from syndiff.files import write_json
 from syndiff.inference.serve.app import make_app
+from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.folder import ImageFolder
 from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.security import Access
@@ -57,6 +58,20 @@ def client(runs: tuple[Path, Path], images: Path) -> Iterator[TestClient]:
     headers = {"X-Requested-With": "syndiff", "Origin": ORIGIN, "Sec-Fetch-Site": "same-origin"}
     with TestClient(app, base_url=ORIGIN, headers=headers, raise_server_exceptions=False) as made:
         yield made
+
+
+class Lasting(Decoder):
+    """A decoder that outlives the servers that use it, since starting one takes longer than most tests."""
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def decoder() -> Iterator[Decoder]:
+    made = Lasting()
+    yield made
+    Decoder.close(made)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from small_folders import write_case, write_synthetic
 
 from syndiff.inference.serve.app import make_app
 from syndiff.inference.serve.collections import Collection
+from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import Access
@@ -28,8 +29,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chr
 class Server:
     """A server in a thread of this process, which can end and come back at the same address."""
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.port = root, 0
+    def __init__(self, root: Path, decoder: Decoder) -> None:
+        self.root, self.decoder, self.port = root, decoder, 0
         self.data, self.synthetic = root / "data", root / "synthetic"
         for number in range(6):
             write_case(self.data, f"c{number}", size=(48, 40), colour=90 + number)
@@ -39,7 +40,7 @@ class Server:
     def start(self) -> None:
         self.store = ReviewStore(self.root / "reviews.db")
         folders = [Collection(self.data, None), Collection(self.synthetic, None)]
-        app = make_app(Models(()), None, Access(), folders, Reviewing(self.store, folders))
+        app = make_app(Models(()), None, Access(), folders, Reviewing(self.store, folders, self.decoder))
         self.listening = socket.create_server(("127.0.0.1", self.port))
         self.port = self.listening.getsockname()[1]
         config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
@@ -62,8 +63,8 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("reviewed"))
+def server(tmp_path_factory: pytest.TempPathFactory, decoder: Decoder) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("reviewed"), decoder)
     yield made
     made.stop()
 
