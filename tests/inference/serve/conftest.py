@@ -89,7 +89,7 @@ def evaluated(data: syndiff.Dataset) -> Path:
     rows = []
     for name, found in (("a", True), ("b", False)):
         _, truth = data.load(data[name])
-        rows.append(CaseRow(name, None, case_metrics(truth & found, truth, tolerance=2.0), 0.1))
+        rows.append(CaseRow(name, None, case_metrics(truth & found, truth, tolerance=2.0), 0.1, 0.1 if found else 0.6))
         Image.fromarray((truth & found).astype(np.uint8) * 255).save(folder / "masks" / f"{name}.png")
     (folder / "per_case.csv").write_bytes(per_case_table(rows))
     write_json(folder / "summary.json", {"dataset": {"name": "data", "fingerprint": data.fingerprint()}})

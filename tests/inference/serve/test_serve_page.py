@@ -31,9 +31,19 @@ DONE, PROBLEM = "#status:has-text('done in')", "#problem:not([hidden])"
 
 
 @pytest.fixture(scope="module")
+def changing(tmp_path_factory: Any) -> Path:
+    """A dataset for one test to change."""
+    root = tmp_path_factory.mktemp("changing")
+    for name in ("case 1", "case 2", "case 10"):
+        write_case(root, name)
+    return root
+
+
+@pytest.fixture(scope="module")
 def address(
-    runs: tuple[Path, Path], images: Path, synthetic: Path, evaluated: Path, data: Dataset, tmp_path_factory: Any
-) -> Iterator[str]:
+    runs: tuple[Path, Path], images: Path, synthetic: Path, evaluated: Path, data: Dataset, changing: Path,
+    tmp_path_factory: Any,
+) -> Iterator[str]:  # fmt: skip
     """The address of a server in a thread of this process."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         many = tmp_path_factory.mktemp("many")
@@ -41,7 +51,7 @@ def address(
         for number in range(1, 1000):
             for part in ("images", "masks"):
                 (many / part / f"{number:05d}.png").hardlink_to(many / part / "00000.png")
-        found = [each for root in (synthetic, evaluated, many) for each in collections_of(root, data)]
+        found = [each for root in (synthetic, evaluated, many, changing) for each in collections_of(root, data)]
         app = make_app(Models(runs), ImageFolder(images), Access(), found)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
@@ -209,7 +219,7 @@ def test_the_first_paint_is_quick(page: Any) -> None:
 def test_cases_are_browsed_filtered_flipped_and_left_by_the_keyboard(page: Any) -> None:
     page.click("nav >> text=Browse")
     page.wait_for_selector("#count:has-text('3 cases')")
-    page.select_option("#state", "rejected")
+    page.select_option("#gates", "rejected")
     page.wait_for_selector("#count:has-text('1 case')")
     page.click("#grid button")
     page.wait_for_selector("#name:has-text('synthetic-000001')")
@@ -220,7 +230,7 @@ def test_cases_are_browsed_filtered_flipped_and_left_by_the_keyboard(page: Any) 
     assert page.get_attribute("#view image", "href") == source
     assert page.get_attribute("#flip", "aria-pressed") == "true"
     assert page.evaluate("address => fetch(address).then(answer => answer.status)", source) == 200
-    page.select_option("#state", "all")
+    page.select_option("#gates", "all")
     page.fill("#text", "small")
     page.wait_for_selector("#count:has-text('2 cases')")
     page.click("#grid button >> nth=0")
@@ -238,6 +248,35 @@ def test_truth_and_prediction_of_a_run_are_seen(page: Any) -> None:
     page.wait_for_selector("#name:has-text('a')")
     assert page.is_visible("#view g.mask path.line") and page.is_visible("#view g.wide path.line")
     assert "Blue, dashed: prediction" in page.inner_text("#legend")
+
+
+def test_a_folder_that_grows_and_loses_cases_while_it_is_browsed(page: Any, changing: Path) -> None:
+    page.click("nav >> text=Browse")
+    page.select_option("#collection", "3")
+    page.wait_for_selector("#count:has-text('3 cases')")
+    assert page.locator("#grid button span:first-of-type").all_inner_texts() == ["case 1", "case 2", "case 10"]
+    page.click("#grid button:has-text('case 10')")
+    page.wait_for_selector("#name:has-text('case 10')")
+    (changing / "images" / "case 2.png").unlink()
+    page.click("#grid button:has-text('case 2')")
+    page.wait_for_selector("#problem:has-text('case 2.png does not exist')")
+    assert page.inner_text("#name") == "case 10"  # the case before it stays
+    (changing / "masks" / "case 2.png").unlink()
+    for name in ("case 3", "case 4"):
+        write_case(changing, name)
+    page.click("#grid button:has-text('case 10')")
+    page.click("#refresh")
+    page.wait_for_selector("#count:has-text('4 cases')")
+    assert "dataset, 4" in page.inner_text("#collection option:checked") and not page.is_visible("#problem")
+    assert page.get_attribute("#grid button:has-text('case 10')", "aria-current") == "true"
+    page.click("#before")  # from where it is now
+    page.wait_for_selector("#name:has-text('case 4')")
+    for name in ("case 1", "case 3", "case 4"):
+        for part in ("images", "masks"):
+            (changing / part / f"{name}.png").unlink()
+    page.click("#refresh")
+    page.wait_for_selector("#count:has-text('1 case')")
+    assert page.inner_text("#name") == "case 4" and page.locator("#grid button").count() == 1
 
 
 def test_a_thousand_cases_scroll_with_a_handful_of_buttons(page: Any) -> None:

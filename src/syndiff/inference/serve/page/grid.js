@@ -4,7 +4,8 @@
   var PAGE = 100, KEPT = 30, WIDTH = 132, HEIGHT = 150;
   var element = window.SynDiff.element;
 
-  /* ask(offset) gives a promise of {total, offset, items}; draw(button, item) fills a button; choose(index). */
+  /* ask(offset) gives a promise of {total, offset, items, place}, place being that of the chosen case; draw(button, item)
+     fills a button; choose(index). */
   function Grid(box, ask, draw, choose) {
     this.box = box;
     this.ask = ask;
@@ -37,13 +38,16 @@
     this.all.textContent = "";
   };
 
-  /* Show a new list from its beginning. */
-  Grid.prototype.open = function () {
+  /* Show a new list, from its beginning or, with `stay`, where it was. */
+  Grid.prototype.open = function (stay) {
     var grid = this;
     this.clear();
-    this.box.scrollTop = 0;
+    if (!stay) { this.box.scrollTop = 0; }
     return this.page(0).then(function (page) {
-      if (page) { grid.draw(); }
+      if (page) {
+        grid.current = page.place === null ? -1 : page.place;
+        grid.draw();
+      }
       return page;
     });
   };
