@@ -2,9 +2,6 @@
 
 import base64
 import re
-import shutil
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,58 +12,10 @@ import pytest
 from PIL import Image
 from small_folders import write_case
 
-from syndiff.data.dataset import Dataset
-from syndiff.inference.serve.app import make_app
-from syndiff.inference.serve.collections import collections_of
-from syndiff.inference.serve.folder import ImageFolder
-from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.pictures import Pictures
-from syndiff.inference.serve.security import Access
 
-CHROMIUM = shutil.which("chromium")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+pytestmark = pytest.mark.slow
 DONE, PROBLEM = "#status:has-text('done in')", "#problem:not([hidden])"
-
-
-@pytest.fixture(scope="module")
-def changing(tmp_path_factory: Any) -> Path:
-    """A dataset for one test to change."""
-    root = tmp_path_factory.mktemp("changing")
-    for name in ("case 1", "case 2", "case 10"):
-        write_case(root, name)
-    return root
-
-
-@pytest.fixture(scope="module")
-def address(
-    runs: tuple[Path, Path], images: Path, synthetic: Path, evaluated: Path, data: Dataset, changing: Path,
-    tmp_path_factory: Any,
-) -> Iterator[str]:  # fmt: skip
-    """The address of a server in a thread of this process."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        many = tmp_path_factory.mktemp("many")
-        write_case(many, "00000")
-        for number in range(1, 1000):
-            for part in ("images", "masks"):
-                (many / part / f"{number:05d}.png").hardlink_to(many / part / "00000.png")
-        found = [each for root in (synthetic, evaluated, many, changing) for each in collections_of(root, data)]
-        app = make_app(Models(runs), ImageFolder(images), Access(), found)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
