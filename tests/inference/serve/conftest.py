@@ -17,7 +17,7 @@ pytest.importorskip("fastapi", reason="the extra serve is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed")
 
 from fastapi.testclient import TestClient
-from small_folders import sample, write_case
+from small_folders import write_case, write_synthetic
 
 import syndiff
 from syndiff.evaluation.evaluate import CaseRow, per_case_table
@@ -74,16 +74,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> syndiff.Dataset:
 
 @pytest.fixture(scope="session")
 def synthetic(data: syndiff.Dataset) -> Path:
-    root = data.root.parent / "synthetic"
-    lines = [
-        sample(0, accepted=True, prompt="a small red polyp", seam=0.2),
-        sample(1, accepted=False, prompt="a large pale polyp", seam=0.9),
-        sample(2, accepted=True, prompt="a small pale polyp", seam=None),
-    ]
-    for line in lines:
-        write_case(root if line["accepted"] else root / "rejected", line["id"])
-    (root / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    return root
+    return write_synthetic(data.root.parent / "synthetic")
 
 
 @pytest.fixture(scope="session")

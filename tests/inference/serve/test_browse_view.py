@@ -1,6 +1,5 @@
 """Browse: what is listed, in which order, what a case tells, and what is refused."""
 
-import contextlib
 import hashlib
 import io
 import json
@@ -8,22 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
-from small_folders import sample, write_case
+from small_folders import sample, write_case, write_synthetic
 
 import syndiff
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
 from syndiff.inference.serve.app import make_app
-from syndiff.inference.serve.browse_view import BrowseView
 from syndiff.inference.serve.collections import RATING, Collection, Wanted, collections_of
-from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.models import Models
+from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import Access
-from syndiff.reviews.state import CaseReview, Opinion
+from syndiff.reviews.store import ReviewStore
 
 ORIGIN = "http://127.0.0.1:8601"
 
@@ -143,47 +141,42 @@ def test_a_synthetic_folder_is_listed_while_it_is_written(tmp_path: Path) -> Non
     assert [item["name"][-1] for item in found.page(Wanted())["items"]] == ["0", "2"]  # type: ignore[attr-defined]
 
 
-def test_what_reviewers_say_is_told_apart_from_the_gates(synthetic: Path) -> None:
-    found = Collection(synthetic, None)
-    said = {
-        f"synthetic-00000{number}": CaseReview("synthetic", f"synthetic-00000{number}", "0" * 64, (opinion,))
-        for number, opinion in (
-            (0, Opinion("ann", "reject", "colour", rating=2)),
-            (1, Opinion("ann", "accept", mask="0" * 64, rating=4)),
+def test_what_reviewers_say_is_told_apart_from_the_gates(
+    data: syndiff.Dataset, evaluated: Path, tmp_path: Path
+) -> None:
+    painted = Collection(write_synthetic(tmp_path / "synthetic"), data)
+    store = ReviewStore(tmp_path / "reviews.db")
+    reviewing = Reviewing(store, [painted])
+    for who, number, kind, value in (
+        ("ann", 0, "reject", "colour"),
+        ("ben", 0, "accept", ""),
+        ("ann", 0, "rate", "2"),
+        ("ann", 1, "rate", "4"),
+    ):
+        store.add(who, reviewing.subject(painted, f"synthetic-00000{number}"), kind, value)
+    store.correct("ann", reviewing.subject(painted, "synthetic-000001"), np.eye(20, 24, dtype=bool))
+    app = make_app(Models(()), None, Access(), [painted, *collections_of(evaluated, data)], reviewing)
+    with store, TestClient(app, base_url=ORIGIN, headers={"X-Requested-With": "syndiff"}) as own:
+        told = own.get("/api/browse").json()
+        assert [(one["reviewed"], RATING in one["scores"]) for one in told] == [(True, True), (False, False)]
+        states = ("rejected", "corrected", "accepted", "open")
+        assert [names(own, f"0?review={state}") for state in states] == [["0"], ["1"], [], ["2"]]
+        assert names(own, "0?gates=rejected&review=corrected") == ["1"] and not names(
+            own, "0?gates=rejected&review=open"
         )
-    }
-
-    def listed(**wanted: Any) -> list[str]:
-        page: Any = found.page(Wanted(**wanted), reviews=said)
-        return [item["name"][-1] for item in page["items"]]
-
-    assert [listed(review=state) for state in ("rejected", "corrected", "accepted", "open")] == [
-        ["0"],
-        ["1"],
-        [],
-        ["2"],
-    ]
-    assert listed(gates="rejected", review="corrected") == ["1"] and listed(gates="rejected", review="rejected") == []
-    assert listed(sort=RATING, descending=True) == ["1", "0", "2"] and listed(sort=RATING, low=3) == ["1"]
-    items: Any = found.page(Wanted(), reviews=said)["items"]
-    assert [(item["reason"], item["review"]) for item in items] == [
-        ("", "rejected"),
-        ("seam", "corrected"),
-        ("", "open"),
-    ]
-    assert {item["review"] for item in found.page(Wanted())["items"]} == {None}  # type: ignore[attr-defined]
-    decoder = Decoder()
-    view = BrowseView([found], decoder, lambda _: said)
-    with contextlib.closing(decoder), TestClient(FastAPI(routes=view.router().routes)) as own:
-        told = own.get("/api/browse").json()[0]
-        assert told["reviewed"] and told["scores"] == ["seam", "noise", "mean rating"]
+        assert names(own, f"0?sort={RATING}&descending=true") == ["1", "0", "2"]
+        assert names(own, f"0?sort={RATING}&low=3") == ["1"]
+        items = own.get("/api/browse/0").json()["items"]
+        found = [(item["reason"], item["review"]) for item in items]
+        assert found == [("", "rejected"), ("seam", "corrected"), ("", "open")]
+        assert {item["review"] for item in own.get("/api/browse/1").json()["items"]} == {None}
         facts = [opened(own, 0, f"00000{number}")[1]["facts"] for number in range(3)]
-    assert [each["reviewers"] for each in facts] == [
-        "rejected: ann rejects it (colour), mean rating 2 of 5",
-        "corrected: ann accepts it, mean rating 4 of 5",
-        "open",
-    ]
-    assert [each["gates"] for each in facts] == ["accepted", "rejected: seam: a visible edge", "accepted"]
+        assert [each["reviewers"] for each in facts] == [
+            "rejected: ann rejects it (colour), ben accepts it, mean rating 2 of 5",
+            "corrected: ann accepts it, mean rating 4 of 5",
+            "open",
+        ]
+        assert [each["gates"] for each in facts] == ["accepted", "rejected: seam: a visible edge", "accepted"]
 
 
 def test_unknown_ids_are_sentences(asked: TestClient) -> None:

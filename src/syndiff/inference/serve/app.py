@@ -19,6 +19,7 @@ from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.folder import ImageFolder
 from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.refusal import Refusal
+from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import Access, Guard
 from syndiff.inference.serve.try_view import TryView
 from syndiff.inference.serve.uploads import Uploads, own_folder
@@ -36,11 +37,15 @@ PAGE = {
 
 
 def make_app(
-    models: Models, folder: ImageFolder | None, access: Access, collections: Sequence[Collection] = ()
+    models: Models,
+    folder: ImageFolder | None,
+    access: Access,
+    collections: Sequence[Collection] = (),
+    reviewing: Reviewing | None = None,
 ) -> ASGIApp:
     """The application of `syndiff serve`; uploads and the decoding processes live as long as it runs.
 
-    Without models its first page is the one to browse `collections`.
+    Without models its first page is the one to browse `collections`. With `reviewing` their cases can be reviewed.
     """
     decoder, other = Decoder(), Decoder()
     temporary = own_folder()
@@ -53,13 +58,16 @@ def make_app(
         finally:
             decoder.close()
             other.close()
+            if reviewing is not None:
+                reviewing.close()
             temporary.cleanup()
 
     # its own pages about itself would load scripts from elsewhere
     app = FastAPI(title="SynDiff", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     view = TryView(models, folder, Uploads(Path(temporary.name)), decoder, browse=bool(collections))
     app.include_router(view.router())
-    app.include_router(BrowseView(list(collections), other).router())
+    states = None if reviewing is None else reviewing.states
+    app.include_router(BrowseView(list(collections), other, states).router())
     _add_page(app, first="" if len(models) else "browse")
     app.add_exception_handler(SyndiffError, _mistake)
     app.add_exception_handler(RequestValidationError, _wrong_request)

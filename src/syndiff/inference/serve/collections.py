@@ -77,6 +77,8 @@ Reviews = Mapping[str, CaseReview]
 class Collection:
     """The cases of one folder in natural order, listed when it is made and again by `refresh`; images are not read.
 
+    `listed` is how many times.
+
     Raises SyndiffError for a folder that is nothing to browse, and for test cases without the dataset they are from.
     """
 
@@ -84,6 +86,7 @@ class Collection:
         self.root, self._data = root, data
         self.kind = "synthetic" if (root / _MANIFEST).is_file() else "dataset" if (root / "images").is_dir() else "run"
         self.seen: Seen | None = None
+        self.listed = 0
         self.refresh()
 
     def refresh(self) -> None:
@@ -99,6 +102,7 @@ class Collection:
         self._listed = {key: (case, case.text) for key, case in by_id.items()}  # in one go, for who reads meanwhile
         self.scores = list(dict.fromkeys(name for case in cases for name in case.scores))
         self.has_rejected = any(case.reason for case in cases)
+        self.listed += 1
 
     def __len__(self) -> int:
         return len(self._listed)
@@ -109,6 +113,11 @@ class Collection:
         if found is None:
             raise Refusal(404, "This case is not in the folder any more; list it again.")
         return found[0]
+
+    @property
+    def cases(self) -> dict[str, BrowseCase]:
+        """All cases by their ids, in the order of the list."""
+        return {key: case for key, (case, _) in self._listed.items()}
 
     def page(
         self, wanted: Wanted, offset: int = 0, *, reviews: Reviews | None = None, near: str = ""
