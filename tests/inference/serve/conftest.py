@@ -27,7 +27,9 @@ from syndiff.inference.serve.app import make_app
 from syndiff.inference.serve.collections import collections_of
 from syndiff.inference.serve.folder import ImageFolder
 from syndiff.inference.serve.models import Models
+from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import Access
+from syndiff.reviews.store import ReviewStore
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from test_predict import draw, write_run
@@ -115,7 +117,10 @@ def address(
             for part in ("images", "masks"):
                 (many / part / f"{number:05d}.png").hardlink_to(many / part / "00000.png")
         found = [each for root in (synthetic, evaluated, many, changing) for each in collections_of(root, data)]
-        app = make_app(Models(runs), ImageFolder(images), Access(), found)
+        reviewing = Reviewing(store := ReviewStore(tmp_path_factory.mktemp("reviews") / "reviews.db"), found)
+        for name, kind, value in (("000001", "accept", ""), ("000002", "reject", "colour"), ("000002", "rate", "2")):
+            store.add("ann", reviewing.subject(found[0], f"synthetic-{name}"), kind, value)
+        app = make_app(Models(runs), ImageFolder(images), Access(), found, reviewing)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -31,7 +31,7 @@ def refused(page: Any, images: Path) -> None:
 
 
 def listed(page: Any, images: Path) -> None:
-    page.wait_for_selector("#grid button:has-text('gates: seam')")
+    page.wait_for_selector("#grid .badge:has-text('reviewers: rejected')")
 
 
 def opened(page: Any, images: Path) -> None:
