@@ -35,24 +35,22 @@ class Present:
             self._follow()
             return dict(self._reviews.get(case, {}))
 
+    def said(self, reviewer: str) -> list[Event]:
+        """A reviewer's events but undos, in the order of their times, those that were undone included."""
+        with self._lock:
+            self._follow()
+            return list(self._of_reviewer.get(reviewer, []))
+
     def counting(self, reviewer: str) -> list[Event]:
         """A reviewer's events that count, in the order of their times: neither undone nor an undo."""
         with self._lock:
-            self._follow()
-            return [event for event in self._of_reviewer.get(reviewer, []) if event.id not in self._undone]
+            return [event for event in self.said(reviewer) if event.id not in self._undone]
 
     def event(self, id: str) -> Event | None:
         """The event of an id, undone or not; None where there is none."""
         with self._lock:
             self._follow()
             return self._events.get(id)
-
-    @property
-    def number(self) -> int:
-        """How many events the file has; it grows with every event, and with nothing else."""
-        with self._lock:
-            self._follow()
-            return self._number
 
     def _follow(self) -> None:
         new, self._number = self._store.events_after(self._number)

@@ -13,12 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from syndiff.errors import SyndiffError
+from syndiff.inference.serve.blind_view import BlindView
 from syndiff.inference.serve.browse_view import BrowseView
 from syndiff.inference.serve.collections import Collection
 from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.folder import ImageFolder
 from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.refusal import Refusal
+from syndiff.inference.serve.review_view import ReviewView
 from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import Access, Guard
 from syndiff.inference.serve.try_view import TryView
@@ -64,10 +66,15 @@ def make_app(
 
     # its own pages about itself would load scripts from elsewhere
     app = FastAPI(title="SynDiff", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    view = TryView(models, folder, Uploads(Path(temporary.name)), decoder, browse=bool(collections))
+    view = TryView(
+        models, folder, Uploads(Path(temporary.name)), decoder, browse=bool(collections), review=reviewing is not None
+    )
     app.include_router(view.router())
     states = None if reviewing is None else reviewing.states
     app.include_router(BrowseView(list(collections), other, states).router())
+    if reviewing is not None:
+        app.include_router(ReviewView(reviewing).router())
+        app.include_router(BlindView(reviewing).router())
     _add_page(app, first="" if len(models) else "browse")
     app.add_exception_handler(SyndiffError, _mistake)
     app.add_exception_handler(RequestValidationError, _wrong_request)
