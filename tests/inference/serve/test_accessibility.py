@@ -55,9 +55,49 @@ def gone(page: Any, images: Path) -> None:
     page.wait_for_selector("#problem:not([hidden])")
 
 
+def asked(page: Any, images: Path) -> None:
+    page.wait_for_selector("#enter:not([hidden])")
+
+
+def reviewing(page: Any, images: Path) -> None:
+    page.fill("#who", "ann")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#view svg")
+    for details in page.locator("details").all():
+        details.evaluate("one => { one.open = true; }")
+    page.keyboard.press("r")
+    page.wait_for_selector("#reasons:not([hidden])")
+
+
+def unsent(page: Any, images: Path) -> None:
+    page.context.set_offline(True)
+    page.keyboard.press("2")
+    page.wait_for_selector("#unsent:not([hidden])")
+
+
+def prepared(page: Any, images: Path) -> None:
+    page.wait_for_selector("#setup:not([hidden])")
+
+
+def guessing(page: Any, images: Path) -> None:
+    page.fill("#who", "ann")
+    page.fill("#count", "2")
+    page.click("#begin")
+    page.wait_for_selector("#status:has-text('Case 1 of 2')")
+
+
+def told(page: Any, images: Path) -> None:
+    page.keyboard.press("s")
+    page.wait_for_selector("#status:has-text('Case 2 of 2')")
+    page.keyboard.press("r")
+    page.wait_for_selector("#result:not([hidden])")
+
+
 STATES: dict[str, tuple[Callable[[Any, Path], None], ...]] = {
     "": (start, answered, refused),
     "browse": (listed, opened, judged, gone),
+    "review": (asked, reviewing, unsent),
+    "blind": (prepared, guessing, told),
 }
 """Each view's states by its address, each coming from the one before it."""
 

@@ -26,14 +26,15 @@ from syndiff.inference.serve.security import Access, Guard
 from syndiff.inference.serve.try_view import TryView
 from syndiff.inference.serve.uploads import Uploads, own_folder
 
+_KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+_VIEWS = {"": "index.html", "browse": "browse.html", "review": "review.html", "blind": "blind.html"}
+_FILES = (
+    *("app.js", "browse.js", "grid.js", "viewer.js", "common.js", "style.css"),
+    *("review.js", "queue.js", "outbox.js", "blind.js", "review.css"),
+)
 PAGE = {
-    "": ("index.html", "text/html; charset=utf-8"),
-    "browse": ("browse.html", "text/html; charset=utf-8"),
-    "browse.js": ("browse.js", "text/javascript; charset=utf-8"),
-    "grid.js": ("grid.js", "text/javascript; charset=utf-8"),
-    "app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "viewer.js": ("viewer.js", "text/javascript; charset=utf-8"),
-    "style.css": ("style.css", "text/css; charset=utf-8"),
+    address: (name, f"{_KINDS[name.rpartition('.')[2]]}; charset=utf-8")
+    for address, name in {**_VIEWS, **{name: name for name in _FILES}}.items()
 }
 """Every file of the page by its address; there are no others."""
 
@@ -86,8 +87,8 @@ def make_app(
 def _prepare(models: Models, decoder: Decoder) -> None:
     """Start and load what the first prediction needs; what goes wrong is told when it is asked for."""
     with contextlib.suppress(SyndiffError):
-        decoder.start()
         if len(models):
+            decoder.start()
             models.load(0)
 
 

@@ -1,7 +1,7 @@
 /* The view Browse: a grid of cases, filtered and sorted by the server, and one of them at large. */
 (function () {
   "use strict";
-  var element = window.SynDiff.element, viewer = new window.SynDiff.Viewer();
+  var element = window.SynDiff.element, ask = window.SynDiff.ask, viewer = new window.SynDiff.Viewer();
   var SIGNS = { accepted: "✓", corrected: "✎", rejected: "✕" };
   var collections = [], grid, panel = null, shown = null, round = 0, flipped = false;
 
@@ -13,18 +13,6 @@
   }
 
   function failed(mistake) { complain(mistake.message || String(mistake)); }
-
-  function ask(address, options) {
-    options = Object.assign({ credentials: "same-origin", headers: { "X-Requested-With": "syndiff" } }, options);
-    return fetch(address, options).then(function (answer) {
-      return answer.json().catch(function () { return {}; }).then(function (content) {
-        if (!answer.ok) { throw new Error(content.error || "The server answered " + answer.status + "."); }
-        return content;
-      });
-    }, function () {
-      throw new Error("The server does not answer. Is syndiff serve still running? What you see here stays.");
-    });
-  }
 
   function chosen() { return collections[Number(find("collection").value)]; }
 
@@ -238,7 +226,7 @@
       });
     });
     find("refresh").addEventListener("click", refresh);
-    ask("api/models").then(function (told) { find("views").hidden = !told.models.length; }).catch(failed);
+    window.SynDiff.views().catch(failed);
     ask("api/browse").then(function (told) {
       collections = told;
       if (!told.length) { return complain("No folder was given at start; start again with --browse FOLDER."); }
