@@ -180,7 +180,8 @@ def _picked(
     """
     names = sorted(name for name in folder.names if (name, truth) not in before)
     chance.shuffle(names)
-    fresh, repeated = [], []
+    fresh: list[str] = []
+    repeated: list[str] = []
     for name in names:
         case = folder.collection[folder.names[name]]
         if not case.reason:

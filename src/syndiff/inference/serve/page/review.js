@@ -279,7 +279,9 @@
   }
 
   function correct() {
-    if (shown && window.SynDiff.correctMask) { window.SynDiff.correctMask(queue, shown, reviewer, open, saved); }
+    if (shown && S.correctMask) {
+      S.correctMask({ queue: queue, shown: shown, reviewer: reviewer, outbox: outbox, open: open, saved: saved });
+    }
   }
 
   var KEYS = {
@@ -381,7 +383,7 @@
     viewer.onkey = hide;
     outbox = new S.Outbox(saved, drawUnsent);
     find("single").checked = memory.get("keys") !== "off";
-    find("correct").hidden = !window.SynDiff.correctMask;
+    find("correct").hidden = !S.correctMask;
     document.addEventListener("keydown", key);
     var clicks = { accept: KEYS.a, reject: KEYS.r, undo: undo, before: KEYS.p, after: KEYS.n, hide: hide, correct: correct,
       "in": function () { viewer.scale(1.25); }, out: function () { viewer.scale(0.8); },
