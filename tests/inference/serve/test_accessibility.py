@@ -31,12 +31,12 @@ def refused(page: Any, images: Path) -> None:
 
 
 def listed(page: Any, images: Path) -> None:
-    page.wait_for_selector("#grid .badge:has-text('reviewers: rejected')")
+    page.wait_for_selector("#grid .badge:has-text('review: rejected')")
 
 
 def opened(page: Any, images: Path) -> None:
     page.select_option("#sort", "seam")
-    page.wait_for_selector("#grid button:has-text('gates: seam, seam 0.9')")
+    page.wait_for_selector("#grid button:has-text('seam 0.9')")
     page.click("#grid button >> nth=0")
     page.wait_for_selector("#flip:not([hidden])")
     page.click("#flip")

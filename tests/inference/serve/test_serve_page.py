@@ -236,6 +236,10 @@ def test_a_folder_that_grows_and_loses_cases_while_it_is_browsed(page: Any, chan
     page.click("#refresh")
     page.wait_for_selector("#count:has-text('1 case')")
     assert page.inner_text("#name") == "case 4" and page.locator("#grid button").count() == 1
+    page.context.set_offline(True)
+    page.fill("#text", "another")
+    page.wait_for_selector("#problem:has-text('Is syndiff serve still running?')")
+    assert page.locator("#grid button:has-text('case 10')").count() == 1  # what was there stays
 
 
 def test_a_thousand_cases_scroll_with_a_handful_of_buttons(page: Any) -> None:

@@ -41,22 +41,27 @@
 
   function drawItem(button, item) {
     var told = item.score === null ? "" : ", " + find("sort").value.replace(/_/g, " ") + " " + number(item.score);
-    var name = element("span"), more = element("span", item.reason ? { "class": "rejected" } : {});
+    var name = element("span"), more = element("span");
     var picture = element("img", { alt: "", src: address(item) + "/thumbnail.jpg" });
     picture.addEventListener("error", function () {
       if (picture.hasAttribute("src")) { more.textContent = "cannot be shown"; }
     });
     name.textContent = item.name;
-    more.textContent = item.reason ? "✕ gates: " + item.reason + told : told.slice(2) || "\u00a0";
+    more.textContent = told.slice(2) || "\u00a0";
     [picture, name, more].forEach(function (part) { button.appendChild(part); });
+    if (item.reason) { badge(button, "rejected", "✕ gates: " + item.reason); }
     if (item.review && item.review !== "open") {
-      var badge = element("span", { "class": "badge" });
-      badge.textContent = SIGNS[item.review] + " reviewers: " + item.review;
-      button.appendChild(badge);
+      badge(button, "reviewed", SIGNS[item.review] + " review: " + item.review);
     }
     button.setAttribute("aria-label", item.name + (item.reason ? ", gates: rejected, " + item.reason : "") +
       (item.review ? ", reviewers: " + item.review : "") + told);
     button.title = item.name;
+  }
+
+  function badge(button, kind, text) {
+    var made = element("span", { "class": "badge " + kind });
+    made.textContent = text;
+    button.appendChild(made);
   }
 
   function number(value) {
