@@ -203,7 +203,7 @@ def test_a_blind_test_goes_on_after_a_reload_and_tells_at_its_end(page: Any, ser
     enter(page, server, "eve")
     page.click("#blind")
     page.wait_for_selector("#setup:not([hidden])")
-    assert page.input_value("#who") == "eve" and page.input_value("#count") == "4"
+    assert page.input_value("#who") == "eve" and page.input_value("#cases") == "4"
     page.click("#begin")
     status(page, "Case 1 of 4")
     assert not page.is_visible("#view path.line")

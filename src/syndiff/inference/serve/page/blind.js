@@ -206,7 +206,7 @@
     var few = Math.min.apply(null, folders.filter(function (one) {
       return one.key === find("real").value || one.key === find("synthetic").value;
     }).map(function (one) { return one.accepted; }));
-    find("count").value = Math.max(2, Math.min(40, 2 * few));
+    find("cases").value = Math.max(2, Math.min(40, 2 * few));
   }
 
   function begin() {
@@ -215,7 +215,7 @@
     memory.set("reviewer", find("who").value.trim());
     S.send("api/blind", {
       reviewer: find("who").value.trim(), real: find("real").value, synthetic: find("synthetic").value,
-      seed: Number(find("seed").value), count: Number(find("count").value)
+      seed: Number(find("seed").value), count: Number(find("cases").value)
     }).then(take).catch(failed).then(function () {
       find("preparing").textContent = "";
       find("begin").disabled = false;
