@@ -1,7 +1,6 @@
 """Review in a real browser: keys alone, undo, reloads, a case that changed, a server that is gone, the blind test."""
 
 import re
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -20,10 +19,8 @@ from syndiff.inference.serve.security import Access
 from syndiff.reviews.events import Event
 from syndiff.reviews.store import ReviewStore
 
-CHROMIUM = shutil.which("chromium")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+pytestmark = pytest.mark.slow
 
 
 class Server:
@@ -67,14 +64,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, decoder: Decoder) -> Iterat
     made = Server(tmp_path_factory.mktemp("reviewed"), decoder)
     yield made
     made.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

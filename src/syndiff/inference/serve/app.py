@@ -71,7 +71,8 @@ def make_app(
         models, folder, Uploads(Path(temporary.name)), decoder, browse=bool(collections), review=reviewing is not None
     )
     app.include_router(view.router())
-    app.include_router(BrowseView(list(collections), other).router())
+    states = None if reviewing is None else reviewing.states
+    app.include_router(BrowseView(list(collections), other, states).router())
     if reviewing is not None:
         app.include_router(ReviewView(reviewing).router())
         app.include_router(BlindView(reviewing).router())
