@@ -17,6 +17,7 @@ from syndiff.inference.serve.app import make_app
 from syndiff.inference.serve.blind import BlindTest, BlindTests
 from syndiff.inference.serve.blind_view import result
 from syndiff.inference.serve.collections import Collection
+from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import Access
@@ -27,16 +28,15 @@ from syndiff.reviews.store import ReviewStore
 
 
 @pytest.fixture
-def reviewing(tmp_path: Path) -> Iterator[Reviewing]:
+def reviewing(tmp_path: Path, decoder: Decoder) -> Iterator[Reviewing]:
     """Three real cases, one without a lesion and one the frame of all samples; two accepted samples, one rejected."""
     for number, name in enumerate(("a", "b", "c", "empty")):
         write_case(tmp_path / "data", name, size=(48, 40) if name == "b" else (24, 20), colour=90 + number)
     Image.fromarray(np.zeros((20, 24), np.uint8)).save(tmp_path / "data" / "masks" / "empty.png")
     folders = [Collection(tmp_path / "data", None), Collection(write_synthetic(tmp_path / "synthetic"), None)]
     with ReviewStore(tmp_path / "reviews.db") as store:
-        made = Reviewing(store, folders)
+        made = Reviewing(store, folders, decoder)
         yield made
-        made.close()
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_a_test_goes_on_after_a_restart_and_ends_with_a_changed_folder(
     assert client.get(f"/api/blind/{told['token']}").status_code == 200  # this server holds its order
     other = make_app(
         Models(()), None, Access(), [each.collection for each in reviewing.folders.values()],
-        Reviewing(reviewing.store, [each.collection for each in reviewing.folders.values()]),
+        Reviewing(reviewing.store, [each.collection for each in reviewing.folders.values()], reviewing.decoder),
     )  # fmt: skip
     with TestClient(other, base_url="http://127.0.0.1", headers={"X-Requested-With": "syndiff"}) as anew:
         ended = anew.get(f"/api/blind/{told['token']}")

@@ -1,7 +1,6 @@
 """Review in a real browser: keys alone, undo, reloads, a case that changed, a server that is gone, the blind test."""
 
 import re
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,23 +12,22 @@ from small_folders import write_case, write_synthetic
 
 from syndiff.inference.serve.app import make_app
 from syndiff.inference.serve.collections import Collection
+from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import Access
 from syndiff.reviews.events import Event
 from syndiff.reviews.store import ReviewStore
 
-CHROMIUM = shutil.which("chromium")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+pytestmark = pytest.mark.slow
 
 
 class Server:
     """A server in a thread of this process, which can end and come back at the same address."""
 
-    def __init__(self, root: Path) -> None:
-        self.root, self.port = root, 0
+    def __init__(self, root: Path, decoder: Decoder) -> None:
+        self.root, self.decoder, self.port = root, decoder, 0
         self.data, self.synthetic = root / "data", root / "synthetic"
         for number in range(6):
             write_case(self.data, f"c{number}", size=(48, 40), colour=90 + number)
@@ -39,7 +37,7 @@ class Server:
     def start(self) -> None:
         self.store = ReviewStore(self.root / "reviews.db")
         folders = [Collection(self.data, None), Collection(self.synthetic, None)]
-        app = make_app(Models(()), None, Access(), folders, Reviewing(self.store, folders))
+        app = make_app(Models(()), None, Access(), folders, Reviewing(self.store, folders, self.decoder))
         self.listening = socket.create_server(("127.0.0.1", self.port))
         self.port = self.listening.getsockname()[1]
         config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
@@ -62,18 +60,10 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("reviewed"))
+def server(tmp_path_factory: pytest.TempPathFactory, decoder: Decoder) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("reviewed"), decoder)
     yield made
     made.stop()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from small_folders import write_case, write_synthetic
 
 from syndiff.inference.serve.app import make_app
 from syndiff.inference.serve.collections import Collection
+from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import Access
@@ -26,14 +27,14 @@ Opener = Callable[..., TestClient]
 
 
 @pytest.fixture
-def opener(tmp_path: Path) -> Iterator[Opener]:
+def opener(tmp_path: Path, decoder: Decoder) -> Iterator[Opener]:
     """Starts a server on folders and a file of reviews, as often as one likes."""
     running: list[tuple[TestClient, ReviewStore]] = []
 
     def start(*folders: Path) -> TestClient:
         store = ReviewStore(tmp_path / "reviews.db")
         found = [Collection(root, None) for root in folders]
-        app = make_app(Models(()), None, Access(), found, Reviewing(store, found))
+        app = make_app(Models(()), None, Access(), found, Reviewing(store, found, decoder))
         client = TestClient(app, base_url="http://127.0.0.1", headers=HEADERS, raise_server_exceptions=False)
         running.append((client.__enter__(), store))
         return client

@@ -13,6 +13,7 @@ from small_folders import write_case, write_synthetic
 from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.inference.serve.collections import Collection
+from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.refusal import Refusal
 from syndiff.inference.serve.reviewing import Reviewing, check_reviewable
 from syndiff.reviews.events import Subjects
@@ -33,11 +34,10 @@ def painted(tmp_path: Path) -> Collection:
 
 
 @pytest.fixture
-def reviewing(tmp_path: Path, real: Collection, painted: Collection) -> Iterator[Reviewing]:
+def reviewing(tmp_path: Path, real: Collection, painted: Collection, decoder: Decoder) -> Iterator[Reviewing]:
     with ReviewStore(tmp_path / "reviews.db") as store:
-        made = Reviewing(store, [real, painted])
+        made = Reviewing(store, [real, painted], decoder)
         yield made
-        made.close()
 
 
 def test_what_is_said_on_the_page_is_what_training_hears(
@@ -87,12 +87,11 @@ def test_only_reviewed_cases_are_read(reviewing: Reviewing, real: Collection, mo
     assert reviewing.subject(real, "b") == subject and read == ["b"]
     write_case(real.root, "d")
     real.refresh()
-    again = Reviewing(reviewing.store, [real])
+    again = Reviewing(reviewing.store, [real], reviewing.decoder)
     assert list(again.states(real)) == ["b"] and read == ["b", "b"]
     write_case(real.root, "b", colour=1)
     real.refresh()
     assert again.states(real) == {}
-    again.close()
 
 
 def test_a_case_that_was_changed_or_deleted_is_not_decided_on(reviewing: Reviewing, real: Collection) -> None:

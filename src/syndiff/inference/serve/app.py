@@ -72,7 +72,8 @@ def make_app(
     uploads = Uploads(Path(temporary.name))
     view = TryView(models, folder, uploads, decoder, browse=bool(collections), review=reviewing is not None)
     app.include_router(view.router())
-    app.include_router(BrowseView(list(collections), other).router())
+    states = None if reviewing is None else reviewing.states
+    app.include_router(BrowseView(list(collections), other, states).router())
     if reviewing is not None:
         review = ReviewView(reviewing)
         app.include_router(review.router())

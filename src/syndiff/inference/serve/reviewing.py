@@ -26,10 +26,13 @@ def check_reviewable(collections: Sequence[Collection]) -> None:
 
 
 class Reviewing:
-    """Reviews of the cases of `collections` that are datasets or synthetic datasets, kept in `store`."""
+    """Reviews of the cases of `collections` that are datasets or synthetic datasets, kept in `store`.
 
-    def __init__(self, store: ReviewStore, collections: Sequence[Collection]) -> None:
-        self.store, self.present, self.decoder = store, Present(store), Decoder()
+    `decoder` reads the cases; by default it has a process of its own.
+    """
+
+    def __init__(self, store: ReviewStore, collections: Sequence[Collection], decoder: Decoder | None = None) -> None:
+        self.store, self.present, self.decoder = store, Present(store), decoder or Decoder()
         found = [ReviewFolder(each, self.decoder) for each in collections if each.kind != "run"]
         self.folders = {folder.key: folder for folder in found}
         self._of = {id(folder.collection): folder for folder in found}

@@ -160,7 +160,7 @@
       " (exact, Clopper-Pearson). Guessing gives 50 %.";
     find("meaning").textContent = result.meaning;
     while (table.rows.length) { table.deleteRow(0); }
-    row(["", "called real", "called synthetic"], "col");
+    row(["What it was", "called real", "called synthetic"], "col");
     ["real", "synthetic"].forEach(function (truth) {
       row([truth, result.called[truth].real, result.called[truth].synthetic], "row");
     });
