@@ -18,6 +18,7 @@ from syndiff.data.dataset import Dataset
 from syndiff.inference.serve import uploads
 from syndiff.inference.serve.app import make_app
 from syndiff.inference.serve.collections import Collection
+from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import MAX_BODY, Access
@@ -61,13 +62,13 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def server(tmp_path_factory: pytest.TempPathFactory, decoder: Decoder) -> Iterator[Page]:
     root = tmp_path_factory.mktemp("corrected")
     for number, name in enumerate("abcd"):
         write_case(root / "data", name, colour=90 + number)
     found = [Collection(root / "data", None), Collection(write_synthetic(root / "synthetic"), None)]
     with ReviewStore(root / "reviews.db") as store:
-        reviewing = Reviewing(store, found)
+        reviewing = Reviewing(store, found, decoder)
         app = make_app(Models(()), None, Access(), found, reviewing)
         headers = {"X-Requested-With": "syndiff", "Origin": ORIGIN}
         with TestClient(app, base_url=ORIGIN, headers=headers, raise_server_exceptions=False) as client:

@@ -1,6 +1,5 @@
 """The mask editor in a real browser: what is drawn is what is kept, to the pixel, and nothing drawn is lost."""
 
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -14,15 +13,14 @@ from small_folders import write_case
 
 from syndiff.inference.serve.app import make_app
 from syndiff.inference.serve.collections import Collection
+from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import Access
 from syndiff.reviews.store import ReviewStore
 
-CHROMIUM = shutil.which("chromium")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+pytestmark = pytest.mark.slow
 WIDTH, HEIGHT = 121, 80
 Mask = NDArray[np.bool_]
 
@@ -55,7 +53,7 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, decoder: Decoder) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("drawn")
     for number, name in enumerate(("pointer", "keys", "fingers", "noise")):
         write_case(root / "data", name, size=(WIDTH, HEIGHT), colour=90 + number)
@@ -63,7 +61,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     Image.fromarray(noise.astype(np.uint8) * 255).save(root / "data" / "masks" / "noise.png")
     found = [Collection(root / "data", None)]
     with ReviewStore(root / "reviews.db") as store, socket.create_server(("127.0.0.1", 0)) as listening:
-        reviewing = Reviewing(store, found)
+        reviewing = Reviewing(store, found, decoder)
         app = make_app(Models(()), None, Access(), found, reviewing)
         running = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
@@ -71,14 +69,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield Server(f"http://127.0.0.1:{listening.getsockname()[1]}/", reviewing)
         running.should_exit = True
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
