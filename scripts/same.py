@@ -42,10 +42,11 @@ ADDED = (
     "lora/checkpoints/*",
     "copied/split.json:*",
     "painted/split.json:*",
+    "*per_case.csv:*:disagreement",
     *(f"lora/metrics.jsonl:*:{key}" for key in ("images", "lr", "losses.latent")),
 )
 """Facts that a REV of before `renamed.py` has not, or not under these names: a LoRA's checkpoints and metrics are those
-of every training, and a synthetic folder keeps its split."""
+of every training, a synthetic folder keeps its split, and an evaluation the disagreement of its views."""
 
 TRAIN = ["model.image_size=32", "training.coarse_share=0", "training.batch_size=4", "model.denoiser_channels=16"]
 TRAIN += ["model.condition_channels=16", "training.validate_every=4", "training.checkpoint_every=4"]

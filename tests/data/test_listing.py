@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from syndiff.data.dataset import Dataset
-from syndiff.data.listing import MAX_STEM
+from syndiff.data.listing import MAX_STEM, natural
 from syndiff.errors import SyndiffError
 
 COMPOSED = "pólipo"
@@ -123,3 +125,17 @@ def test_a_folder_in_place_of_a_table(tmp_path: Path) -> None:
     add(tmp_path, "a.png", "a.png")
     (tmp_path / "groups.csv").mkdir()
     assert "groups.csv is a folder" in refusal(tmp_path)
+
+
+NAMES = st.text(max_size=12) | st.from_regex(r"[a-c]?[0-9٣]{1,3}[a-c]?", fullmatch=True)
+
+
+@given(NAMES, NAMES)
+def test_of_any_two_names_one_comes_first(one: str, other: str) -> None:
+    first, second = natural(one), natural(other)
+    assert (first < second) + (second < first) + (one == other) == 1
+
+
+@given(st.integers(0, 10**9), st.integers(0, 10**9))
+def test_numbers_in_names_are_in_the_order_of_their_values(one: int, other: int) -> None:
+    assert (natural(f"f{one}.png") < natural(f"f{other}.png")) == (one < other)

@@ -12,7 +12,7 @@ from scipy.ndimage import binary_erosion
 
 from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.evaluate import CaseRow, compare, evaluate, per_case_table, read_per_case
+from syndiff.evaluation.evaluate import CaseRow, compare, evaluate, finished, per_case_table, read_per_case
 from syndiff.evaluation.metrics import case_metrics
 from syndiff.models.predictor import Prediction, Predictor
 from syndiff.studies.table import tabulate
@@ -113,6 +113,26 @@ def test_rows_come_back_as_written(dataset: Dataset, tmp_path: Path) -> None:
     assert fifth.metrics.recall is None
     (tmp_path / "again.csv").write_bytes(per_case_table([third, fifth]))
     assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "eval" / "per_case.csv").read_bytes()
+
+
+def test_the_disagreement_of_several_views_is_kept_and_a_table_without_it_is_as_before(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    @dataclass(frozen=True)
+    class SeveralViews(RedThreshold):
+        def predict(self, image: NDArray, *, case_id: str) -> Prediction:
+            return replace(super().predict(image, case_id=case_id), disagreement=int(case_id[1:]) / 8)
+
+    one, many = tmp_path / "one", tmp_path / "many"
+    evaluate(RedThreshold(150), dataset, ALL, one, progress=False)
+    evaluate(SeveralViews(150), dataset, ALL, many, progress=False)
+    assert [row.disagreement for row in read_per_case(many / "per_case.csv")] == [number / 8 for number in range(6)]
+    assert finished(many, ALL, tolerance=2.0) and finished(one, ALL, tolerance=2.0)
+    assert (one / "per_case.csv").read_text().splitlines()[0].endswith(",annotated,seconds")
+    assert {row.disagreement for row in read_per_case(one / "per_case.csv")} == {None}
+    (many / "per_case.csv").write_text((many / "per_case.csv").read_text().replace("0.125", "much"))
+    with pytest.raises(SyndiffError, match="line 3"):
+        read_per_case(many / "per_case.csv")
 
 
 def test_odd_names_survive_the_table(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ _STOPPED = {
     "Synthesize": _GOES_ON,
     "Merge": _GOES_ON,
     "Predict": _GOES_ON,
-    "Serve": "Pictures and masks were in memory only.",
+    "Serve": "Pictures and masks were in memory only; saved reviews are on the disk.",
     "LowData": _GOES_ON,
     "Baselines": _GOES_ON,
     "Timesteps": _GOES_ON,

@@ -12,9 +12,9 @@ from syndiff.inference.options import EngineName
 
 @dataclass(kw_only=True)
 class Serve:
-    """Try models in a browser, and look through cases: drop an image, see mask, doubt and time, compare models.
+    """Try models in a browser, look through cases and review them: drop an image, see mask, doubt and time.
 
-    Everything stays on this machine: nothing is loaded from elsewhere and nothing is stored.
+    Everything stays on this machine: nothing is loaded from elsewhere, and nothing is stored but reviews.
     """
 
     run_folder: Annotated[tuple[Path, ...], tyro.conf.arg(name="run")] = ()
@@ -25,6 +25,8 @@ class Serve:
     """Folders to look through: datasets, synthetic datasets, evaluated runs, or a folder of `syndiff run`."""
     data: Path | None = None
     """Dataset that the source frames of synthetic cases and the test cases of runs are from; for --browse only."""
+    reviews: Path | None = None
+    """File of reviews, such as reviews.db, made where it is not there; the cases of --browse can be reviewed then."""
     host: str = "127.0.0.1"
     """Address to listen on. Any other than this machine's own demands a token."""
     port: int = 8601
@@ -43,6 +45,7 @@ class Serve:
             images=self.images,
             browse=self.browse,
             data=self.data,
+            reviews=self.reviews,
             host=self.host,
             port=self.port,
             token=self.token,

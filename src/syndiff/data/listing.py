@@ -34,6 +34,15 @@ def printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
+def natural(name: str) -> tuple[tuple[str | int, ...], str]:
+    """What to sort names by so that 2 comes before 10; capitals tell nothing but for names that are the same else.
+
+    >>> sorted(["f10", "F2", "f1"], key=natural)
+    ['f1', 'F2', 'f10']
+    """
+    return tuple(int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name.casefold())), name
+
+
 def is_text(text: str) -> bool:
     """Whether `text` can be written as UTF-8; names of files may hold other bytes, JSON halves of characters."""
     try:

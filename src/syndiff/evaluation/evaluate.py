@@ -28,18 +28,25 @@ COMPARED = ("dice", "iou", "hd95")
 _AGAIN = "Delete this file, and make it again with `syndiff evaluate`."
 _SETTINGS: dict[str, Any] = {"confidence": 0.95, "resamples": 10_000, "seed": 0}
 _COLUMNS = ("case", "group", *(field.name for field in fields(CaseMetrics)), "seconds")
-_OPTIONAL = {"precision", "recall", "hd95", "nsd"}
+_DISAGREEMENT = "disagreement"
+"""The last column, of a table in which a case has one."""
+_OPTIONAL = {"precision", "recall", "hd95", "nsd", _DISAGREEMENT}
 _COUNTS = {field.name for field in fields(CaseMetrics) if field.type is int}
 
 
 @dataclass(frozen=True)
 class CaseRow:
-    """One line of per_case.csv. `seconds`: wall time of the whole prediction, without warm-up."""
+    """One line of per_case.csv.
+
+    seconds: wall time of the whole prediction, without warm-up. disagreement: of its test-time views, 0 to 1
+    (`Prediction.disagreement`); None for a single view.
+    """
 
     case: str
     group: str | None
     metrics: CaseMetrics
     seconds: float
+    disagreement: float | None = None
 
 
 def evaluate(
@@ -84,7 +91,7 @@ def evaluate(
             seconds = time.perf_counter() - start
             assert prediction.mask.shape == target.shape, f"{predictor.name} changed the size of {case.id}"
             metrics = case_metrics(prediction.mask, target, tolerance=tolerance)
-            rows.append(CaseRow(case.id, case.group, metrics, seconds))
+            rows.append(CaseRow(case.id, case.group, metrics, seconds, prediction.disagreement))
             if keep_predictions:
                 pictures[case.id] = encode_png(prediction.mask)
 
@@ -231,12 +238,16 @@ def side_by_side(tables: Sequence[Sequence[CaseRow]], name: str) -> list[list[fl
 
 
 def per_case_table(rows: Sequence[CaseRow]) -> bytes:
-    """The content of per_case.csv: a line for each case; an empty cell means not applicable (or no group)."""
+    """The content of per_case.csv: a line for each case; an empty cell means not applicable (or no group).
+
+    The column `disagreement` is there where a case has one: a table of single views is what it was without it.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
+    more = (_DISAGREEMENT,) if any(row.disagreement is not None for row in rows) else ()
+    writer = csv.DictWriter(text, (*_COLUMNS, *more), lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for row in rows:
-        writer.writerow({"case": row.case, "group": row.group, **vars(row.metrics), "seconds": row.seconds})
+        writer.writerow({**vars(row), **vars(row.metrics)})
     return text.getvalue().encode()
 
 
@@ -251,10 +262,11 @@ def read_per_case(path: Path) -> list[CaseRow]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.reader(file, strict=True)
-            if tuple(next(reader, ())) != _COLUMNS:
+            columns = tuple(next(reader, ()))
+            if columns not in (_COLUMNS, (*_COLUMNS, _DISAGREEMENT)):
                 raise SyndiffError(f"{path} has other columns than {','.join(_COLUMNS)}; evaluate the model again.")
             for cells in reader:
-                row = _row(f"{path}, line {reader.line_num}", cells)
+                row = _row(f"{path}, line {reader.line_num}", columns, cells)
                 if row.case in rows:
                     raise SyndiffError(f"{path}: case {row.case} stands there twice; evaluate again.")
                 rows[row.case] = row
@@ -263,16 +275,16 @@ def read_per_case(path: Path) -> list[CaseRow]:
     return list(rows.values())
 
 
-def _row(where: str, cells: Sequence[str]) -> CaseRow:
+def _row(where: str, columns: Sequence[str], cells: Sequence[str]) -> CaseRow:
     try:
-        line = dict(zip(_COLUMNS, cells, strict=True))
+        line = {_DISAGREEMENT: "", **dict(zip(columns, cells, strict=True))}
         metrics = {field.name: _value(field.name, line[field.name]) for field in fields(CaseMetrics)}
-        seconds = _value("seconds", line["seconds"])
+        seconds, disagreement = (_value(name, line[name]) for name in ("seconds", _DISAGREEMENT))
     except ValueError:
         raise SyndiffError(
             f"{where}, holds other cells than its columns, or a value that is no number; evaluate again."
         ) from None
-    return CaseRow(line["case"], line["group"] or None, CaseMetrics(**metrics), seconds)
+    return CaseRow(line["case"], line["group"] or None, CaseMetrics(**metrics), seconds, disagreement)
 
 
 def _value(column: str, cell: str) -> Any:

@@ -99,12 +99,18 @@ def hit_rates(reviews: Sequence[CaseReview]) -> list[HitRate]:
         for each in case.opinions:
             if each.guess:
                 answers.setdefault(each.reviewer, []).append(each.guess == each.truth)
-    return [_hit_rate(reviewer, sum(right), len(right)) for reviewer, right in sorted(answers.items())]
+    return [hit_rate(reviewer, sum(right), len(right)) for reviewer, right in sorted(answers.items())]
 
 
-def _hit_rate(reviewer: str, right: int, answers: int) -> HitRate:
+def hit_rate(reviewer: str, right: int, answers: int) -> HitRate:
+    """The share of `right` among `answers`, one at least, with its interval."""
     found = stats.binomtest(right, answers).proportion_ci(CONFIDENCE, method="exact")
     return HitRate(reviewer, right, answers, float(found.low), float(found.high))
+
+
+def chance_of_guessing(right: int, answers: int, share: float = 0.5) -> float:
+    """The p-value of a two-sided binomial test: how often guessing alone comes out as far from `share`, or farther."""
+    return float(stats.binomtest(right, answers, share).pvalue)
 
 
 def _kappa(observed: float, expected: float) -> float | None:

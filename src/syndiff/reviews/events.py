@@ -137,9 +137,13 @@ def content_of(dataset: Dataset, case_id: str) -> tuple[str, tuple[int, int]]:
     Raises SyndiffError for an unknown case and files that are damaged.
     """
     image, mask = dataset.load(dataset[case_id])
-    marked = np.packbits(mask).tobytes().hex()
+    return content_shown(image, mask), (mask.shape[0], mask.shape[1])
+
+
+def content_shown(image: NDArray[np.uint8] | NDArray[np.uint16], mask: NDArray[np.bool_]) -> str:
+    """The SHA-256 of `content_of`, from picture (HxWx3) and mask (HxW)."""
     height, width = mask.shape
-    return digest([image_content(image), height, width, marked]), (height, width)
+    return digest([image_content(image), height, width, np.packbits(mask).tobytes().hex()])
 
 
 def check_mask(subject: Subject, mask: NDArray[np.bool_]) -> None:

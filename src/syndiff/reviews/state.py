@@ -5,6 +5,7 @@ ends with any change of the case.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -107,8 +108,8 @@ def reviews_of(dataset: Dataset, events: Iterable[Event]) -> dict[str, CaseRevie
 
 def count_states(reviews: Mapping[str, CaseReview] | Iterable[CaseReview]) -> dict[str, int]:
     """How many are accepted, corrected, rejected and open."""
-    each = list(reviews.values() if isinstance(reviews, Mapping) else reviews)
-    return {state: sum(one.state == state for one in each) for state in ("accepted", "corrected", "rejected", "open")}
+    counts = Counter(each.state for each in (reviews.values() if isinstance(reviews, Mapping) else reviews))
+    return {state: counts[state] for state in ("accepted", "corrected", "rejected", "open")}
 
 
 def _after(before: Opinion, event: Event) -> Opinion:

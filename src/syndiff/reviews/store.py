@@ -81,19 +81,26 @@ class ReviewStore:
         """The folder of corrected masks, beside the file."""
         return masks_beside(self.path)
 
-    def add(self, reviewer: str, subject: Subject, kind: str, value: str = "", truth: str = "") -> Event:
+    def add(
+        self, reviewer: str, subject: Subject, kind: str, value: str = "", truth: str = "", *, id: str | None = None
+    ) -> Event:
         """Keep an event, on the disk when this returns.
 
-        The times of a reviewer's events in a file strictly increase. Raises SyndiffError for what no event may hold,
-        for an undo of what is not there, of another reviewer's, of an undo, or of what is undone already.
+        The times of a reviewer's events in a file strictly increase. `id` is drawn at random; whoever may have to ask
+        again, because no answer came, gives one: the event that stands under it is kept once and returned.
+
+        Raises SyndiffError for what no event may hold, for an undo of what is not there, of another reviewer's, of an
+        undo, or of what is undone already, and for an `id` under which another event stands.
         """
         with self._writing() as db:
+            if id is not None and (kept := _event(db, id)) is not None:
+                return _same(kept, (reviewer, subject.case, subject.content, kind, value, truth))
             last = db.execute("SELECT max(time) FROM events WHERE reviewer = ?", (reviewer,)).fetchone()[0]
             now = datetime.now(UTC)
             if last is not None:
                 now = max(now, datetime.strptime(last, TIME).replace(tzinfo=UTC) + timedelta(microseconds=1))
             event = Event(
-                id=secrets.token_hex(16), time=now.strftime(TIME), reviewer=reviewer, dataset=subject.dataset,
+                id=id or secrets.token_hex(16), time=now.strftime(TIME), reviewer=reviewer, dataset=subject.dataset,
                 name=subject.name, case=subject.case, content=subject.content, kind=kind, value=value, truth=truth,
             )  # fmt: skip
             _check_undo(db, event)
@@ -102,8 +109,8 @@ class ReviewStore:
             db.execute(_INSERT, astuple(event))
         return event
 
-    def correct(self, reviewer: str, subject: Subject, mask: NDArray[np.bool_]) -> Event:
-        """Keep a better mask (HxW, as large as the picture): first the PNG, then its event.
+    def correct(self, reviewer: str, subject: Subject, mask: NDArray[np.bool_], *, id: str | None = None) -> Event:
+        """Keep a better mask (HxW, as large as the picture): first the PNG, then its event; `id` as in `add`.
 
         Raises SyndiffError for another size.
         """
@@ -111,7 +118,7 @@ class ReviewStore:
         content = encode_png(mask.astype(np.bool_))
         name = hashlib.sha256(content).hexdigest()
         self.keep_mask(name, content)
-        return self.add(reviewer, subject, "correct", name)
+        return self.add(reviewer, subject, "correct", name, id=id)
 
     def keep_mask(self, name: str, content: bytes) -> None:
         """Write the PNG file of a corrected mask whose SHA-256 is `name`, where it is not there already."""
@@ -136,13 +143,13 @@ class ReviewStore:
         added = 0
         with self._writing() as db:
             for event in events:
-                row = db.execute(f"SELECT {_NAMED} FROM events WHERE id = ?", (event.id,)).fetchone()
-                if row is not None and tuple(row) != astuple(event):
+                kept = _event(db, event.id)
+                if kept is not None and kept != astuple(event):
                     raise SyndiffError(
                         f"event {event.id} is another one in {self.path}: a review is never changed. Restore the file "
                         "that was changed."
                     )
-                if row is None:
+                if kept is None:
                     _check_undo(db, event)
                     db.execute(_INSERT, astuple(event))
                     added += 1
@@ -152,6 +159,20 @@ class ReviewStore:
         """All events, in the order of their times. Raises SyndiffError for a damaged file."""
         with self._lock, self._named():
             rows = self._db.execute(f"SELECT {_NAMED} FROM events ORDER BY time, id").fetchall()
+        return self._read(rows)
+
+    def events_after(self, number: int) -> tuple[list[Event], int]:
+        """The events that were added to the file after its first `number`, in the order of adding, and how many it has.
+
+        For whoever follows a file that others write into as well. Raises SyndiffError for a damaged file.
+        """
+        with self._lock, self._named():
+            rows = self._db.execute(
+                f"SELECT number, {_NAMED} FROM events WHERE number > ? ORDER BY number", (number,)
+            ).fetchall()
+        return self._read([row[1:] for row in rows]), rows[-1][0] if rows else number
+
+    def _read(self, rows: list[tuple[str, ...]]) -> list[Event]:
         try:
             return [Event(**dict(zip(_COLUMNS, row, strict=True))) for row in rows]
         except (SyndiffError, TypeError) as error:
@@ -231,6 +252,19 @@ class ReviewStore:
                     f"{self.path} is held by another program for more than {_PATIENCE:.0f} seconds; close it there."
                 ) from None
             raise SyndiffError(f"{self.path} is no file of reviews, or is damaged ({error}). {_MEND}") from None
+
+
+def _event(db: sqlite3.Connection, id: str) -> tuple[str, ...] | None:
+    row = db.execute(f"SELECT {_NAMED} FROM events WHERE id = ?", (id,)).fetchone()
+    return None if row is None else tuple(row)
+
+
+def _same(kept: tuple[str, ...], asked: tuple[str, ...]) -> Event:
+    """The event that was kept before. Raises SyndiffError where another one is asked for."""
+    event = Event(**dict(zip(_COLUMNS, kept, strict=True)))
+    if (event.reviewer, event.case, event.content, event.kind, event.value, event.truth) != asked:
+        raise SyndiffError(f"another event stands under {event.id}, {event.kind} of {event.case}; draw a new id.")
+    return event
 
 
 def _check_undo(db: sqlite3.Connection, event: Event) -> None:

@@ -251,9 +251,12 @@ def _has_samples(root: Path) -> bool:
     return manifest.is_file() and next(read_manifest(manifest), None) is not None
 
 
-def read_manifest(path: Path) -> Iterator[Sample]:
-    """Read the samples of a manifest, in the order they were made; a damaged line is a SyndiffError."""
-    for number, content in enumerate(read_objects(path, _KINDS, mend=_MEND), 1):
+def read_manifest(path: Path, *, drop_cut: bool = False) -> Iterator[Sample]:
+    """Read the samples of a manifest, in the order they were made; a damaged line is a SyndiffError.
+
+    With `drop_cut` a last line without an end is left out: it is being written.
+    """
+    for number, content in enumerate(read_objects(path, _KINDS, mend=_MEND, drop_cut=drop_cut), 1):
         where = f"{path}, line {number}"
         if strange := sorted(content.keys() - _KINDS.keys() - {_CAPTION}):
             raise SyndiffError(f"{where} holds {shown(strange[0])}, which this version does not know. {_MEND}")

@@ -1,5 +1,6 @@
 """Small folders to browse."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -30,3 +31,16 @@ def sample(number: int, *, accepted: bool, prompt: str, seam: float | None) -> d
         "detail": None if accepted else "seam: a visible edge",
         "versions": {},
     }
+
+
+def write_synthetic(root: Path) -> Path:
+    """A synthetic dataset of three samples, the second of which its gates rejected."""
+    lines = [
+        sample(0, accepted=True, prompt="a small red polyp", seam=0.2),
+        sample(1, accepted=False, prompt="a large pale polyp", seam=0.9),
+        sample(2, accepted=True, prompt="a small pale polyp", seam=None),
+    ]
+    for number, line in enumerate(lines):
+        write_case(root if line["accepted"] else root / "rejected", line["id"], colour=130 + number)
+    (root / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return root

@@ -2,21 +2,26 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
-from small_folders import write_case
+from small_folders import sample, write_case, write_synthetic
 
 import syndiff
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
 from syndiff.inference.serve.app import make_app
-from syndiff.inference.serve.collections import Collection, collections_of
+from syndiff.inference.serve.collections import RATING, Collection, Wanted, collections_of
 from syndiff.inference.serve.models import Models
+from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import Access
+from syndiff.reviews.store import ReviewStore
 
 ORIGIN = "http://127.0.0.1:8601"
 
@@ -45,18 +50,20 @@ def test_cases_are_filtered_and_sorted(asked: TestClient) -> None:
     assert told[0]["scores"] == ["seam", "noise"] and told[0]["rejected"] and not told[1]["rejected"]
     assert names(asked, "0") == ["0", "1", "2"]
     assert names(asked, "0?text=PALE%20small") == ["2"]
-    assert names(asked, "0?state=rejected") == ["1"] and names(asked, "0?state=accepted") == ["0", "2"]
+    assert names(asked, "0?gates=rejected") == ["1"] and names(asked, "0?gates=accepted") == ["0", "2"]
     assert names(asked, "0?sort=noise") == ["2", "1", "0"]
     assert names(asked, "0?sort=seam&descending=true") == ["1", "0", "2"]  # without a score: last, either way
     assert names(asked, "0?sort=seam") == ["0", "1", "2"]
+    assert names(asked, "0?sort=noise&low=0&high=1") == ["1"] and names(asked, "0?sort=seam&low=0") == ["0", "1"]
     assert names(asked, "2?sort=dice") == ["b", "a"]
+    assert names(asked, "2?sort=disagreement&descending=true") == ["b", "a"]
     assert asked.get("/api/browse/0?offset=2").json()["total"] == 3 and names(asked, "0?offset=2") == ["2"]
 
 
 def test_a_synthetic_case_tells_how_it_was_made(asked: TestClient) -> None:
     address, case = opened(asked, 0, "large")
     assert case["facts"]["prompt"] == "a large pale polyp" and case["facts"]["seed"] == "6"
-    assert case["facts"]["verdict"] == "rejected: seam: a visible edge" and case["scores"] == {
+    assert case["facts"]["gates"] == "rejected: seam: a visible edge" and case["scores"] == {
         "seam": 0.9,
         "noise": 0.5,
     }
@@ -105,6 +112,73 @@ def test_a_folder_that_grows_changes_or_loses_a_case(tmp_path: Path) -> None:
         assert names(own, "0") == ["a", "b"]  # what could not be listed anew stays
 
 
+def test_names_are_in_natural_order_and_a_chosen_case_is_found_again(tmp_path: Path) -> None:
+    for name in ("case 10", "case 2", "Case 1", "case 100", "case"):
+        write_case(tmp_path, name)
+    found = Collection(tmp_path, None)
+    page: Any = found.page(Wanted())
+    assert [item["name"] for item in page["items"]] == ["case", "Case 1", "case 2", "case 10", "case 100"]
+    chosen = page["items"][3]["id"]
+    assert page["place"] is None and found.page(Wanted(descending=True), near=chosen)["place"] == 1
+    write_case(tmp_path, "case 3")
+    found.refresh()
+    assert found.page(Wanted(), near=chosen)["place"] == 4
+    assert found.page(Wanted(text="100"), near=chosen)["place"] is None
+
+
+def test_a_synthetic_folder_is_listed_while_it_is_written(tmp_path: Path) -> None:
+    lines = [json.dumps(sample(n, accepted=True, prompt="a polyp", seam=0.1)) for n in range(3)]
+    for number in range(3):
+        write_case(tmp_path, f"synthetic-{number:06d}")
+    (tmp_path / "manifest.jsonl").write_text(f"{lines[0]}\n{lines[1][:40]}", encoding="utf-8")
+    found = Collection(tmp_path, None)
+    assert len(found) == 1
+    (tmp_path / "manifest.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found.refresh()
+    assert len(found) == 3
+    (tmp_path / "images" / "synthetic-000001.png").unlink()
+    found.refresh()
+    assert [item["name"][-1] for item in found.page(Wanted())["items"]] == ["0", "2"]  # type: ignore[attr-defined]
+
+
+def test_what_reviewers_say_is_told_apart_from_the_gates(
+    data: syndiff.Dataset, evaluated: Path, tmp_path: Path
+) -> None:
+    painted = Collection(write_synthetic(tmp_path / "synthetic"), data)
+    store = ReviewStore(tmp_path / "reviews.db")
+    reviewing = Reviewing(store, [painted])
+    for who, number, kind, value in (
+        ("ann", 0, "reject", "colour"),
+        ("ben", 0, "accept", ""),
+        ("ann", 0, "rate", "2"),
+        ("ann", 1, "rate", "4"),
+    ):
+        store.add(who, reviewing.subject(painted, f"synthetic-00000{number}"), kind, value)
+    store.correct("ann", reviewing.subject(painted, "synthetic-000001"), np.eye(20, 24, dtype=bool))
+    app = make_app(Models(()), None, Access(), [painted, *collections_of(evaluated, data)], reviewing)
+    with store, TestClient(app, base_url=ORIGIN, headers={"X-Requested-With": "syndiff"}) as own:
+        told = own.get("/api/browse").json()
+        assert [(one["reviewed"], RATING in one["scores"]) for one in told] == [(True, True), (False, False)]
+        states = ("rejected", "corrected", "accepted", "open")
+        assert [names(own, f"0?review={state}") for state in states] == [["0"], ["1"], [], ["2"]]
+        assert names(own, "0?gates=rejected&review=corrected") == ["1"] and not names(
+            own, "0?gates=rejected&review=open"
+        )
+        assert names(own, f"0?sort={RATING}&descending=true") == ["1", "0", "2"]
+        assert names(own, f"0?sort={RATING}&low=3") == ["1"]
+        items = own.get("/api/browse/0").json()["items"]
+        found = [(item["reason"], item["review"]) for item in items]
+        assert found == [("", "rejected"), ("seam", "corrected"), ("", "open")]
+        assert {item["review"] for item in own.get("/api/browse/1").json()["items"]} == {None}
+        facts = [opened(own, 0, f"00000{number}")[1]["facts"] for number in range(3)]
+        assert [each["reviewers"] for each in facts] == [
+            "rejected: ann rejects it (colour), ben accepts it, mean rating 2 of 5",
+            "corrected: ann accepts it, mean rating 4 of 5",
+            "open",
+        ]
+        assert [each["gates"] for each in facts] == ["accepted", "rejected: seam: a visible edge", "accepted"]
+
+
 def test_unknown_ids_are_sentences(asked: TestClient) -> None:
     unknown = hashlib.sha256(b"x").hexdigest()[:20]
     for address in (
@@ -126,7 +200,7 @@ def test_ten_thousand_cases_are_listed_without_reading_them(tmp_path: Path) -> N
         for part in ("images", "masks"):
             (tmp_path / part / f"{number:05d}.png").hardlink_to(tmp_path / part / "00000.png")
     found = Collection(tmp_path, None)
-    page = found.page(9_950, text="", sort="name", descending=False, state="all")
+    page = found.page(Wanted(), 9_950)
     assert page["total"] == 10_000 and len(page["items"]) == 50  # type: ignore[arg-type]
 
 

@@ -2,9 +2,6 @@
 
 import base64
 import re
-import shutil
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,48 +12,10 @@ import pytest
 from PIL import Image
 from small_folders import write_case
 
-from syndiff.data.dataset import Dataset
-from syndiff.inference.serve.app import make_app
-from syndiff.inference.serve.collections import collections_of
-from syndiff.inference.serve.folder import ImageFolder
-from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.pictures import Pictures
-from syndiff.inference.serve.security import Access
 
-CHROMIUM = shutil.which("chromium")
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")]
+pytestmark = pytest.mark.slow
 DONE, PROBLEM = "#status:has-text('done in')", "#problem:not([hidden])"
-
-
-@pytest.fixture(scope="module")
-def address(
-    runs: tuple[Path, Path], images: Path, synthetic: Path, evaluated: Path, data: Dataset, tmp_path_factory: Any
-) -> Iterator[str]:
-    """The address of a server in a thread of this process."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        many = tmp_path_factory.mktemp("many")
-        write_case(many, "00000")
-        for number in range(1, 1000):
-            for part in ("images", "masks"):
-                (many / part / f"{number:05d}.png").hardlink_to(many / part / "00000.png")
-        found = [each for root in (synthetic, evaluated, many) for each in collections_of(root, data)]
-        app = make_app(Models(runs), ImageFolder(images), Access(), found)
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -209,18 +168,28 @@ def test_the_first_paint_is_quick(page: Any) -> None:
 def test_cases_are_browsed_filtered_flipped_and_left_by_the_keyboard(page: Any) -> None:
     page.click("nav >> text=Browse")
     page.wait_for_selector("#count:has-text('3 cases')")
-    page.select_option("#state", "rejected")
+    page.select_option("#gates", "rejected")
     page.wait_for_selector("#count:has-text('1 case')")
     page.click("#grid button")
     page.wait_for_selector("#name:has-text('synthetic-000001')")
     assert "a large pale polyp" in page.inner_text("#facts") and "0.900" in page.inner_text("#scores")
+    assert "rejected: seam" in page.inner_text("#facts") and "accepted: ann accepts it" in page.inner_text("#facts")
     source = page.get_attribute("#view image", "href").replace("image.jpg", "source.jpg")
     page.focus("#view svg")
     page.keyboard.press("f")
     assert page.get_attribute("#view image", "href") == source
     assert page.get_attribute("#flip", "aria-pressed") == "true"
     assert page.evaluate("address => fetch(address).then(answer => answer.status)", source) == 200
-    page.select_option("#state", "all")
+    page.select_option("#gates", "all")
+    page.select_option("#review", "rejected")
+    page.wait_for_selector("#grid button[aria-label='synthetic-000002, reviewers: rejected']")
+    page.select_option("#review", "all")
+    page.select_option("#sort", "noise")
+    page.fill("#high", "1")
+    page.wait_for_selector("#count:has-text('2 cases')")
+    page.select_option("#sort", "seam")  # the bounds were of the other score
+    page.wait_for_selector("#count:has-text('3 cases')")
+    page.select_option("#sort", "name")
     page.fill("#text", "small")
     page.wait_for_selector("#count:has-text('2 cases')")
     page.click("#grid button >> nth=0")
@@ -238,6 +207,39 @@ def test_truth_and_prediction_of_a_run_are_seen(page: Any) -> None:
     page.wait_for_selector("#name:has-text('a')")
     assert page.is_visible("#view g.mask path.line") and page.is_visible("#view g.wide path.line")
     assert "Blue, dashed: prediction" in page.inner_text("#legend")
+
+
+def test_a_folder_that_grows_and_loses_cases_while_it_is_browsed(page: Any, changing: Path) -> None:
+    page.click("nav >> text=Browse")
+    page.select_option("#collection", "3")
+    page.wait_for_selector("#count:has-text('3 cases')")
+    assert page.locator("#grid button span:first-of-type").all_inner_texts() == ["case 1", "case 2", "case 10"]
+    page.click("#grid button:has-text('case 10')")
+    page.wait_for_selector("#name:has-text('case 10')")
+    (changing / "images" / "case 2.png").unlink()
+    page.click("#grid button:has-text('case 2')")
+    page.wait_for_selector("#problem:has-text('case 2.png does not exist')")
+    assert page.inner_text("#name") == "case 10"  # the case before it stays
+    (changing / "masks" / "case 2.png").unlink()
+    for name in ("case 3", "case 4"):
+        write_case(changing, name)
+    page.click("#grid button:has-text('case 10')")
+    page.click("#refresh")
+    page.wait_for_selector("#count:has-text('4 cases')")
+    assert "dataset, 4" in page.inner_text("#collection option:checked") and not page.is_visible("#problem")
+    assert page.get_attribute("#grid button:has-text('case 10')", "aria-current") == "true"
+    page.click("#before")  # from where it is now
+    page.wait_for_selector("#name:has-text('case 4')")
+    for name in ("case 1", "case 3", "case 4"):
+        for part in ("images", "masks"):
+            (changing / part / f"{name}.png").unlink()
+    page.click("#refresh")
+    page.wait_for_selector("#count:has-text('1 case')")
+    assert page.inner_text("#name") == "case 4" and page.locator("#grid button").count() == 1
+    page.context.set_offline(True)
+    page.fill("#text", "another")
+    page.wait_for_selector("#problem:has-text('Is syndiff serve still running?')")
+    assert page.locator("#grid button:has-text('case 10')").count() == 1  # what was there stays
 
 
 def test_a_thousand_cases_scroll_with_a_handful_of_buttons(page: Any) -> None:

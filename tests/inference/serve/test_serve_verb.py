@@ -33,7 +33,7 @@ def test_it_says_its_address_answers_and_ends_with_ctrl_c(runs: tuple[Path, Path
         finally:
             process.kill()
     assert process.returncode == 130
-    assert told == "Stopped. Pictures and masks were in memory only.\n"
+    assert told == "Stopped. Pictures and masks were in memory only; saved reviews are on the disk.\n"
 
 
 def test_a_port_in_use_is_a_sentence(syndiff, runs) -> None:

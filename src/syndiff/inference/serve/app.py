@@ -13,34 +13,44 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from syndiff.errors import SyndiffError
+from syndiff.inference.serve.blind_view import BlindView
 from syndiff.inference.serve.browse_view import BrowseView
 from syndiff.inference.serve.collections import Collection
+from syndiff.inference.serve.corrections import Corrections
 from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.folder import ImageFolder
 from syndiff.inference.serve.models import Models
 from syndiff.inference.serve.refusal import Refusal
+from syndiff.inference.serve.review_view import ReviewView
+from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import Access, Guard
 from syndiff.inference.serve.try_view import TryView
 from syndiff.inference.serve.uploads import Uploads, own_folder
 
+_KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+_VIEWS = {"": "index.html", "browse": "browse.html", "review": "review.html", "blind": "blind.html"}
+_FILES = (
+    *("app.js", "browse.js", "grid.js", "viewer.js", "common.js", "style.css"),
+    *("review.js", "queue.js", "outbox.js", "blind.js", "review.css"),
+    *("mask.js", "layer.js", "editor.js", "editing.js", "correct.js", "editor.css"),
+)
 PAGE = {
-    "": ("index.html", "text/html; charset=utf-8"),
-    "browse": ("browse.html", "text/html; charset=utf-8"),
-    "browse.js": ("browse.js", "text/javascript; charset=utf-8"),
-    "grid.js": ("grid.js", "text/javascript; charset=utf-8"),
-    "app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "viewer.js": ("viewer.js", "text/javascript; charset=utf-8"),
-    "style.css": ("style.css", "text/css; charset=utf-8"),
+    address: (name, f"{_KINDS[name.rpartition('.')[2]]}; charset=utf-8")
+    for address, name in {**_VIEWS, **{name: name for name in _FILES}}.items()
 }
 """Every file of the page by its address; there are no others."""
 
 
 def make_app(
-    models: Models, folder: ImageFolder | None, access: Access, collections: Sequence[Collection] = ()
+    models: Models,
+    folder: ImageFolder | None,
+    access: Access,
+    collections: Sequence[Collection] = (),
+    reviewing: Reviewing | None = None,
 ) -> ASGIApp:
     """The application of `syndiff serve`; uploads and the decoding processes live as long as it runs.
 
-    Without models its first page is the one to browse `collections`.
+    Without models its first page is the one to browse `collections`. With `reviewing` their cases can be reviewed.
     """
     decoder, other = Decoder(), Decoder()
     temporary = own_folder()
@@ -53,13 +63,22 @@ def make_app(
         finally:
             decoder.close()
             other.close()
+            if reviewing is not None:
+                reviewing.close()
             temporary.cleanup()
 
     # its own pages about itself would load scripts from elsewhere
     app = FastAPI(title="SynDiff", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    view = TryView(models, folder, Uploads(Path(temporary.name)), decoder, browse=bool(collections))
+    uploads = Uploads(Path(temporary.name))
+    view = TryView(models, folder, uploads, decoder, browse=bool(collections), review=reviewing is not None)
     app.include_router(view.router())
-    app.include_router(BrowseView(list(collections), other).router())
+    states = None if reviewing is None else reviewing.states
+    app.include_router(BrowseView(list(collections), other, states).router())
+    if reviewing is not None:
+        review = ReviewView(reviewing)
+        app.include_router(review.router())
+        app.include_router(Corrections(reviewing, review, uploads).router())
+        app.include_router(BlindView(reviewing).router())
     _add_page(app, first="" if len(models) else "browse")
     app.add_exception_handler(SyndiffError, _mistake)
     app.add_exception_handler(RequestValidationError, _wrong_request)
@@ -71,8 +90,8 @@ def make_app(
 def _prepare(models: Models, decoder: Decoder) -> None:
     """Start and load what the first prediction needs; what goes wrong is told when it is asked for."""
     with contextlib.suppress(SyndiffError):
-        decoder.start()
         if len(models):
+            decoder.start()
             models.load(0)
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,10 +11,11 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Response
 
 from syndiff.errors import SyndiffError
-from syndiff.inference.serve.collections import BrowseCase, Collection
+from syndiff.inference.serve.collections import RATING, BrowseCase, Collection, Wanted
 from syndiff.inference.serve.decoding import Decoder, renamed
 from syndiff.inference.serve.models import distinct_names
 from syndiff.inference.serve.refusal import Refusal
+from syndiff.reviews.state import CaseReview
 
 KEPT_BYTES = 32 * 2**20
 """Of thumbnails, the newest: a few thousand."""
@@ -48,11 +50,17 @@ class Thumbnails:
         return made
 
 
-class BrowseView:
-    """The routes below /api/browse; `decoder` is none that a prediction waits for."""
+States = Callable[[Collection], Mapping[str, CaseReview]]
 
-    def __init__(self, collections: list[Collection], decoder: Decoder) -> None:
-        self._collections, self._decoder = collections, decoder
+
+class BrowseView:
+    """The routes below /api/browse; `decoder` is none that a prediction waits for.
+
+    states: what reviewers say of a folder's cases now, by name; None where nobody reviews.
+    """
+
+    def __init__(self, collections: list[Collection], decoder: Decoder, states: States | None = None) -> None:
+        self._collections, self._decoder, self._states = collections, decoder, states
         self._names = distinct_names([each.root for each in collections])
         self._thumbnails, self._turn = Thumbnails(decoder), anyio.CapacityLimiter(1)
 
@@ -74,8 +82,9 @@ class BrowseView:
                 "name": name,
                 "kind": each.kind,
                 "cases": len(each),
-                "scores": each.scores,
+                "scores": [*each.scores, *([RATING] if self._is_reviewed(each) else [])],
                 "rejected": each.has_rejected,
+                "reviewed": self._is_reviewed(each),
             }
             for number, (name, each) in enumerate(zip(self._names, self._collections, strict=True))
         ]
@@ -87,11 +96,16 @@ class BrowseView:
         text: Annotated[str, Query(max_length=200)] = "",
         sort: Annotated[str, Query(max_length=60)] = "name",
         descending: bool = False,
-        state: Literal["all", "accepted", "rejected"] = "all",
+        low: float | None = None,
+        high: float | None = None,
+        gates: Literal["all", "accepted", "rejected"] = "all",
+        review: Literal["all", "open", "accepted", "corrected", "rejected"] = "all",
+        near: Annotated[str, Query(max_length=40)] = "",
     ) -> dict[str, object]:
-        """A page of cases."""
+        """A page of cases, and the place of the case `near` among them."""
         one = self._collection(number)
-        return await run_sync(lambda: one.page(offset, text=text, sort=sort, descending=descending, state=state))
+        wanted = Wanted(text, sort, descending, low, high, gates, review)
+        return await run_sync(lambda: one.page(wanted, offset, reviews=self._reviews(one), near=near))
 
     async def refreshed(self, number: int) -> list[dict[str, object]]:
         """List a folder again."""
@@ -109,6 +123,12 @@ class BrowseView:
         content = await run_sync(self._jpeg, case, part, limiter=self._turn)
         return Response(content, media_type="image/jpeg")
 
+    def _is_reviewed(self, one: Collection) -> bool:
+        return self._states is not None and one.kind != "run"
+
+    def _reviews(self, one: Collection) -> Mapping[str, CaseReview] | None:
+        return self._states(one) if self._states is not None and one.kind != "run" else None
+
     def _open(self, one: Collection, case: BrowseCase) -> dict[str, Any]:
         masks = [case.mask] if case.prediction is None else [case.mask, case.prediction]
         try:
@@ -121,7 +141,7 @@ class BrowseView:
             "height": found.height,
             "mask": {"path": found.contours[0]},
             "prediction": None if case.prediction is None else {"path": found.contours[1]},
-            "facts": case.facts,
+            "facts": {**case.facts, **_said(case, self._reviews(one))},
             "scores": case.scores,
             "source": self._fitting_source(one, case, found.width, found.height),
         }
@@ -152,6 +172,22 @@ class BrowseView:
         if not 0 <= number < len(self._collections):
             raise Refusal(404, "There is no such folder; reload the page, the server was started anew.")
         return self._collections[number]
+
+
+def _said(case: BrowseCase, reviews: Mapping[str, CaseReview] | None) -> dict[str, str]:
+    """What the reviewers say, in words."""
+    if reviews is None:
+        return {}
+    review = reviews.get(case.name)
+    if review is None:
+        return {"reviewers": "open"}
+    told = [
+        f"{each.reviewer} {'accepts it' if each.decision == 'accept' else f'rejects it ({each.reason})'}"
+        for each in review.opinions
+        if each.decision is not None
+    ]
+    told += [] if review.rating is None else [f"{RATING} {review.rating:.2g} of 5"]
+    return {"reviewers": ": ".join([review.state, *([", ".join(told)] if told else [])])}
 
 
 def _without_paths(error: SyndiffError, case: BrowseCase) -> SyndiffError:

@@ -2,22 +2,28 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from syndiff.data.dataset import Case, Dataset
+from syndiff.data.listing import natural
 from syndiff.data.seen import Seen
 from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import read_per_case
 from syndiff.inference.serve.refusal import Refusal
+from syndiff.reviews.state import CaseReview
 from syndiff.synthesis.manifest import Sample, read_manifest
 
 PAGE = 100
 """Cases that one answer holds."""
 
 _MANIFEST = "manifest.jsonl"
+RATING = "mean rating"
+"""The score that reviewers gave, 1 to 5."""
+
 _SCORES = ("dice", "iou", "hd95", "nsd", "lesions", "missed_lesions", "false_lesions")
 
 
@@ -26,7 +32,7 @@ class BrowseCase:
     """One case: its files, and what is told of it.
 
     facts: texts by what they are, in the order in which they are shown; scores: numbers to sort by.
-    reason: why a synthetic case was rejected; "" for any other. source: the real frame it was painted into.
+    reason: why the gates rejected a synthetic case; "" for any other. source: the real frame it was painted into.
     prediction: the mask that a run predicted. threshold: the grey value above which the mask is foreground.
     """
 
@@ -46,8 +52,32 @@ class BrowseCase:
         return " ".join((self.name, self.reason, *self.facts.values())).casefold()
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which cases are asked for, and in which order.
+
+    text: words that name, reason or facts hold, all of them. sort: "name", or a score; cases without it come last.
+    low, high: the least and the most that this score may be; cases without it are left out where one is given.
+    gates: what the gates said of a synthetic case. review: what the reviewers say.
+    """
+
+    text: str = ""
+    sort: str = "name"
+    descending: bool = False
+    low: float | None = None
+    high: float | None = None
+    gates: Literal["all", "accepted", "rejected"] = "all"
+    review: Literal["all", "open", "accepted", "corrected", "rejected"] = "all"
+
+
+Reviews = Mapping[str, CaseReview]
+"""What reviewers say of the cases of a folder, by name; a case that is not there is open."""
+
+
 class Collection:
-    """The cases of one folder, listed when it is made and again by `refresh`; images are not read.
+    """The cases of one folder in natural order, listed when it is made and again by `refresh`; images are not read.
+
+    `listed` is how many times.
 
     Raises SyndiffError for a folder that is nothing to browse, and for test cases without the dataset they are from.
     """
@@ -56,6 +86,7 @@ class Collection:
         self.root, self._data = root, data
         self.kind = "synthetic" if (root / _MANIFEST).is_file() else "dataset" if (root / "images").is_dir() else "run"
         self.seen: Seen | None = None
+        self.listed = 0
         self.refresh()
 
     def refresh(self) -> None:
@@ -66,10 +97,12 @@ class Collection:
             cases = list(
                 _of_dataset(Dataset.open(self.root)) if self.kind == "dataset" else _of_run(self.root, self._data)
             )
+        cases.sort(key=lambda case: natural(case.name))
         by_id = {hashlib.sha256(case.name.encode()).hexdigest()[:20]: case for case in cases}
         self._listed = {key: (case, case.text) for key, case in by_id.items()}  # in one go, for who reads meanwhile
         self.scores = list(dict.fromkeys(name for case in cases for name in case.scores))
         self.has_rejected = any(case.reason for case in cases)
+        self.listed += 1
 
     def __len__(self) -> int:
         return len(self._listed)
@@ -81,27 +114,60 @@ class Collection:
             raise Refusal(404, "This case is not in the folder any more; list it again.")
         return found[0]
 
-    def page(self, offset: int, *, text: str, sort: str, descending: bool, state: str) -> dict[str, object]:
-        """Up to `PAGE` cases from `offset` on that hold every word of `text`, sorted; and how many there are.
+    @property
+    def cases(self) -> dict[str, BrowseCase]:
+        """All cases by their ids, in the order of the list."""
+        return {key: case for key, (case, _) in self._listed.items()}
 
-        sort: "name" or a score; cases without it come last. state: "all", "accepted" or "rejected".
+    def page(
+        self, wanted: Wanted, offset: int = 0, *, reviews: Reviews | None = None, near: str = ""
+    ) -> dict[str, object]:
+        """Up to `PAGE` of the wanted cases from `offset` on, how many there are, and which of them is `near`.
+
+        reviews: None where nobody reviews. near: the id of a case; its place is null where it is not among them.
         """
-        words = text.casefold().split()
-        found = [
-            (key, case)
-            for key, (case, told) in self._listed.items()
-            if all(word in told for word in words) and (state == "all" or (state == "rejected") == bool(case.reason))
-        ]
-        if sort == "name":
-            found.sort(key=lambda item: item[1].name, reverse=descending)
-        else:
-            sign = -1 if descending else 1
-            found.sort(key=lambda item: (sort not in item[1].scores, sign * item[1].scores.get(sort, 0), item[1].name))
+        said = reviews or {}
+        found = [(key, case, _score(case, wanted.sort, said)) for key, case in self._filtered(wanted, said)]
+        if wanted.low is not None or wanted.high is not None:
+            low, high = wanted.low, wanted.high
+            found = [
+                (key, case, score)
+                for key, case, score in found
+                if score is not None and (low is None or score >= low) and (high is None or score <= high)
+            ]
+        if wanted.sort == "name":
+            found = found[::-1] if wanted.descending else found
+        else:  # stable, so that those of one score are in the order of their names
+            sign = -1 if wanted.descending else 1
+            found.sort(key=lambda item: (item[2] is None, sign * (item[2] or 0)))
         items = [
-            {"id": key, "name": case.name, "reason": case.reason, "score": case.scores.get(sort)}
-            for key, case in found[offset : offset + PAGE]
+            {"id": key, "name": case.name, "reason": case.reason, "score": score, "review": _state(case, reviews)}
+            for key, case, score in found[offset : offset + PAGE]
         ]
-        return {"total": len(found), "offset": offset, "items": items}
+        place = next((number for number, (key, _, _) in enumerate(found) if key == near), None) if near else None
+        return {"total": len(found), "offset": offset, "items": items, "place": place}
+
+    def _filtered(self, wanted: Wanted, reviews: Reviews) -> Iterator[tuple[str, BrowseCase]]:
+        words = wanted.text.casefold().split()
+        for key, (case, told) in self._listed.items():
+            if (
+                all(word in told for word in words)
+                and (wanted.gates == "all" or (wanted.gates == "rejected") == bool(case.reason))
+                and (wanted.review == "all" or wanted.review == _state(case, reviews))
+            ):
+                yield key, case
+
+
+def _state(case: BrowseCase, reviews: Reviews | None) -> str | None:
+    if reviews is None:
+        return None
+    return reviews[case.name].state if case.name in reviews else "open"
+
+
+def _score(case: BrowseCase, name: str, reviews: Reviews) -> float | None:
+    if name == RATING:
+        return reviews[case.name].rating if case.name in reviews else None
+    return case.scores.get(name)
 
 
 def collections_of(root: Path, data: Dataset | None) -> list[Collection]:
@@ -113,8 +179,9 @@ def collections_of(root: Path, data: Dataset | None) -> list[Collection]:
         raise SyndiffError(f"--browse {root} is no folder; give a dataset, a synthetic dataset or a run folder.")
     if (root / _MANIFEST).is_file() or (root / "images").is_dir() or (root / "eval").is_dir():
         return [Collection(root, data)]
-    inside = [path for path in sorted(root.iterdir()) if (path / _MANIFEST).is_file()]
-    inside += [path for path in sorted(root.iterdir()) if (path / "eval").is_dir()]
+    folders = sorted(root.iterdir(), key=lambda path: natural(path.name))
+    inside = [path for path in folders if (path / _MANIFEST).is_file()]
+    inside += [path for path in folders if (path / "eval").is_dir()]
     if not inside:
         raise SyndiffError(
             f"--browse {root} holds nothing to browse; expected images/ and masks/, a manifest.jsonl, or an evaluated "
@@ -131,10 +198,14 @@ def _of_dataset(dataset: Dataset) -> Iterator[BrowseCase]:
 
 
 def _synthetic(root: Path, data: Dataset | None) -> Iterator[BrowseCase]:
-    """Samples with a picture, accepted and rejected; an attempt that found no place has none."""
+    """Samples with a picture, accepted and rejected; an attempt that found no place has none.
+
+    The folder may be written to meanwhile: a sample whose line is not whole yet is not there.
+    """
     cases = {} if data is None else {case.id: case for case in data.cases}
+    samples = list(read_manifest(root / _MANIFEST, drop_cut=True))  # before the pictures, which were written before it
     there = {part: set(_names(root / part / "images")) for part in ("", "rejected")}
-    for sample in read_manifest(root / _MANIFEST):
+    for sample in samples:
         part = "" if sample.accepted else "rejected"
         name = next((f"{sample.id}{end}" for end in (".png", ".tif") if f"{sample.id}{end}" in there[part]), None)
         if name is None:
@@ -155,7 +226,7 @@ def _told(sample: Sample) -> dict[str, str]:
     facts = {
         "prompt": sample.prompt,
         "caption": sample.caption,
-        "verdict": "accepted" if sample.accepted else f"rejected: {sample.detail or sample.reason}",
+        "gates": "accepted" if sample.accepted else f"rejected: {sample.detail or sample.reason}",
         "seed": sample.seed,
         "source frame": sample.source_case,
         "shape of": sample.mask_source,
@@ -180,6 +251,7 @@ def _of_run(root: Path, data: Dataset | None) -> Iterator[BrowseCase]:
             for row in read_per_case(summary.with_name("per_case.csv")):
                 case, metrics = data[row.case], asdict(row.metrics)
                 scores = {name: metrics[name] for name in _SCORES if metrics[name] is not None}
+                scores |= {} if row.disagreement is None else {"disagreement": row.disagreement}
                 masks = summary.with_name("masks") / f"{row.case}.png"
                 facts = {} if row.group is None else {"group": row.group}
                 yield BrowseCase(

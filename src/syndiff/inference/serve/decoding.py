@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from syndiff.data.readers import image_content, read_image, read_mask
+from syndiff.data.dataset import Case, Dataset
+from syndiff.data.readers import distinct, image_content, read_image, read_mask, read_stored_mask
 from syndiff.errors import SyndiffError
-from syndiff.imaging import as_shown, encode_jpeg
+from syndiff.imaging import as_shown, encode_jpeg, encode_png
 from syndiff.inference.formats.opening import format_of, open_source
 from syndiff.inference.formats.reading import readable
 from syndiff.inference.formats.video import is_video
 from syndiff.inference.serve.contours import svg_path
+from syndiff.reviews.events import content_shown
 
 SECONDS, MEMORY = 60.0, 6 * 2**30
 """A file may take so long and so many bytes of address space; the largest allowed pictures need about half of each."""
@@ -57,6 +59,17 @@ class DecodedCase:
     contours: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class ReviewedCase:
+    """A picture's size, the content of its case (`Subject.content`), its mask's contour, and whether that is empty."""
+
+    width: int
+    height: int
+    content: str
+    contour: str
+    empty: bool
+
+
 class Decoder:
     """Decodes files one at a time in a process that has little to lose; a new one is started where it was lost."""
 
@@ -76,9 +89,9 @@ class Decoder:
         """A JPEG of the middle frame, no side longer than 160 pixels. Raises SyndiffError as `read` does."""
         return self._ask(_jpeg, path, _THUMBNAIL)
 
-    def jpeg(self, path: Path) -> bytes:
-        """A JPEG of the middle frame for the eye, no side longer than 4,096. Raises SyndiffError as `read` does."""
-        return self._ask(_jpeg, path, SHOWN_SIDE)
+    def jpeg(self, path: Path, side: int = SHOWN_SIDE) -> bytes:
+        """A JPEG of the middle frame for the eye, no side longer than `side`. Raises SyndiffError as `read` does."""
+        return self._ask(_jpeg, path, side)
 
     def case(self, image: Path, masks: Sequence[Path], threshold: int | None) -> "DecodedCase":
         """Size and content of an image, and the contours of its masks; what is above `threshold`, or 0, is foreground.
@@ -86,6 +99,24 @@ class Decoder:
         Raises SyndiffError as `read` does, and for a mask of another size.
         """
         return self._ask(_case, image, tuple(masks), threshold)
+
+    def reviewed(self, dataset: Dataset, case: Case, mask: Path | None = None) -> "ReviewedCase":
+        """A case as a reviewer sees it; the contour is that of the corrected `mask` (0 is background) if one is given.
+
+        Raises SyndiffError as `Dataset.load` does, and for a corrected mask of another size.
+        """
+        return self._ask(_reviewed, case.image, replace(dataset, cases=(case,)), case.id, mask)
+
+    def mask(self, dataset: Dataset, case: Case) -> bytes:
+        """The mask of a case as a grey PNG of 0 and 255, as large as the picture. Raises SyndiffError as `reviewed`."""
+        return self._ask(_mask, case.image, replace(dataset, cases=(case,)), case.id)
+
+    def drawn_mask(self, path: Path, shape: tuple[int, int] | None) -> NDArray[np.bool_]:
+        """A mask (HxW) that was drawn on the page: a grey PNG of 0 and 255, of this height and width, if given.
+
+        Raises SyndiffError for anything else.
+        """
+        return self._ask(_drawn_mask, path, shape)
 
     def start(self) -> None:
         """Start the process, so that the first file need not wait for it."""
@@ -197,6 +228,38 @@ def _case(path: Path, masks: tuple[Path, ...], threshold: int | None) -> Decoded
             )
         contours.append(svg_path(mask))
     return DecodedCase(width, height, image_content(image), tuple(contours))
+
+
+def _reviewed(path: Path, dataset: Dataset, case_id: str, corrected: Path | None) -> ReviewedCase:
+    image, mask = dataset.load(dataset[case_id])
+    content, (height, width) = content_shown(image, mask), mask.shape
+    if corrected is not None:
+        mask = read_mask(corrected, None)
+        if mask.shape != (height, width):
+            raise SyndiffError(f"{corrected} is no corrected mask of {path}: it has another size; correct it again.")
+    return ReviewedCase(width, height, content, svg_path(mask), not mask.any())
+
+
+def _mask(path: Path, dataset: Dataset, case_id: str) -> bytes:
+    return encode_png(dataset.load(dataset[case_id])[1])
+
+
+def _drawn_mask(path: Path, shape: tuple[int, int] | None) -> NDArray[np.bool_]:
+    try:
+        with Image.open(path, formats=["PNG"]) as opened:  # reads no pixels
+            width, height = opened.size
+    except Image.DecompressionBombError:
+        raise SyndiffError(f"{path} has more pixels than any picture may have; reload the page.") from None
+    except (OSError, ValueError, SyntaxError):
+        raise SyndiffError(f"{path} is no PNG file; reload the page and save again.") from None
+    if shape is not None and (height, width) != shape:
+        raise SyndiffError(
+            f"{path} is {width}x{height} (width x height), but its picture {shape[1]}x{shape[0]}; reload the page."
+        )
+    stored = read_stored_mask(path)
+    if stored.orientation != 1 or stored.values.dtype != np.uint8 or set(distinct(stored.values)) - {0, 255}:
+        raise SyndiffError(f"{path} holds other numbers than 0 and 255, or is turned; reload the page and save again.")
+    return np.asarray(stored.values > 0)
 
 
 def shrunk(image: NDArray[np.uint8] | NDArray[np.uint16], side: int) -> NDArray[np.uint8]:

@@ -2,9 +2,9 @@
 
 import hashlib
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from syndiff.data.listing import printable
+from syndiff.data.listing import natural, printable
 from syndiff.errors import SyndiffError
 from syndiff.inference.formats.video import is_video
 from syndiff.inference.inputs import Input, find_inputs
@@ -15,7 +15,7 @@ PAGE = 200
 
 
 class ImageFolder:
-    """Files of a folder and all below it, by an id that says nothing of their paths.
+    """Files of a folder and all below it in natural order, by an id that says nothing of their paths.
 
     Raises SyndiffError where there is no image.
     """
@@ -30,6 +30,7 @@ class ImageFolder:
             raise SyndiffError(f"--images {self.root} is no folder; give a folder of images.")
         found = find_inputs(self.root, Path(os.devnull))  # nothing is written
         files = [each for each in found.files if not is_video(each.path)]
+        files.sort(key=lambda each: [natural(part) for part in PurePath(each.source).parts])
         self._files = {hashlib.sha256(os.fsencode(each.source)).hexdigest()[:20]: each for each in files}
 
     def page(self, offset: int, text: str) -> dict[str, object]:

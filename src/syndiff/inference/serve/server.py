@@ -1,5 +1,6 @@
 """`serve`: the application on a socket, until somebody ends it."""
 
+import contextlib
 import errno
 import socket
 from collections.abc import Callable
@@ -15,6 +16,7 @@ def serve(
     images: Path | None = None,
     browse: tuple[Path, ...] = (),
     data: Path | None = None,
+    reviews: Path | None = None,
     host: str = "127.0.0.1",
     port: int = 8601,
     token: str | None = None,
@@ -25,12 +27,12 @@ def serve(
 
     `runs` are run folders, checkpoints, exports, or folders of `syndiff run`, whose segmenters are all offered.
     `images` is a folder to choose pictures from. `browse` are datasets, synthetic datasets and run folders to look
-    through; `data` is the dataset that their source frames and test cases are from. A `host` beyond this machine has a
-    `token`, made if none is given.
-    Port 0 takes a free one.
+    through; `data` is the dataset that their source frames and test cases are from. `reviews` is the file that keeps
+    what is said of the cases of these datasets, made where it is not there. A `host` beyond this machine has a `token`,
+    made if none is given. Port 0 takes a free one.
 
     Raises SyndiffError for a folder without a model or without images, a host that is not of this machine, a port that
-    is in use, and a token that is too short.
+    is in use, a token that is too short, and a file that is no file of reviews.
     """
     import uvicorn
 
@@ -39,24 +41,33 @@ def serve(
     from syndiff.inference.serve.collections import collections_of
     from syndiff.inference.serve.folder import ImageFolder
     from syndiff.inference.serve.models import Models
+    from syndiff.inference.serve.reviewing import Reviewing, check_reviewable
     from syndiff.inference.serve.security import Access
+    from syndiff.reviews.store import ReviewStore
 
     if not (runs or browse):
         raise SyndiffError("There is nothing to serve; give a trained run with --run, or a folder with --browse.")
     if data is not None and not browse:
         raise SyndiffError("--data has no effect without --browse; leave it out.")
+    if reviews is not None and not browse:
+        raise SyndiffError("--reviews has no effect without --browse; give the folders whose cases are to be reviewed.")
     access = Access.of(host, token)
     models = Models(runs, engine)
     folder = None if images is None else ImageFolder(images)
     dataset = None if data is None else Dataset.open(data)
     collections = [each for root in browse for each in collections_of(root, dataset)]
-    with listening_socket(host, port) as listening:
-        app = make_app(models, folder, access, collections)
+    with contextlib.ExitStack() as opened:
+        listening = opened.enter_context(listening_socket(host, port))
+        reviewing = None
+        if reviews is not None:
+            check_reviewable(collections)
+            reviewing = Reviewing(opened.enter_context(ReviewStore(reviews)), collections)
+        app = make_app(models, folder, access, collections, reviewing)
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, server_header=False, date_header=False, ws="none",
             timeout_graceful_shutdown=3, timeout_keep_alive=30, limit_concurrency=256,
         )  # fmt: skip
-        tell(_announcement(listening, host, access.token, len(models), len(collections)))
+        tell(_announcement(listening, host, access.token, len(models), len(collections), reviews))
         uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -81,13 +92,17 @@ def listening_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _announcement(listening: socket.socket, host: str, token: str | None, models: int, folders: int) -> str:
+def _announcement(
+    listening: socket.socket, host: str, token: str | None, models: int, folders: int, reviews: Path | None
+) -> str:
     port = listening.getsockname()[1]
     name = socket.gethostname() if host in ("0.0.0.0", "::") else host
     address = f"http://{f'[{name}]' if ':' in name else name}:{port}/{f'?token={token}' if token else ''}"
     served = [f"{models} model{'s' if models > 1 else ''}"] if models else []
     served += [f"{folders} folder{'s' if folders > 1 else ''} to browse"] if folders else []
     lines = [f"SynDiff serves {listed(served)}. Open {address}", "Ctrl-C ends it."]
+    if reviews is not None:
+        lines.insert(1, f"Reviews are kept in {reviews}.")
     if token:
         lines.insert(1, "Whoever has this address sees the images. They travel unencrypted: use a network you trust.")
     return "\n".join(lines)

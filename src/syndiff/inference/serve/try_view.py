@@ -28,10 +28,17 @@ class TryView:
     """The routes, and what they share: models, pictures in memory, a decoder, and the turn to predict."""
 
     def __init__(
-        self, models: Models, folder: ImageFolder | None, uploads: Uploads, decoder: Decoder, *, browse: bool = False
+        self,
+        models: Models,
+        folder: ImageFolder | None,
+        uploads: Uploads,
+        decoder: Decoder,
+        *,
+        browse: bool = False,
+        review: bool = False,
     ) -> None:
         self.models, self.folder, self.uploads, self.decoder = models, folder, uploads, decoder
-        self.pictures, self._browse = Pictures(), browse
+        self.pictures, self._browse, self._review = Pictures(), browse, review
         self._turn, self._waiting = anyio.CapacityLimiter(1), 0
         self._decoding = anyio.CapacityLimiter(1)  # who waits for the decoder holds no thread
 
@@ -48,9 +55,10 @@ class TryView:
         return router
 
     async def offered(self) -> dict[str, Any]:
-        """The models, and whether there are a folder of images and something to browse."""
+        """The models, and whether there are a folder of images, something to browse and something to review."""
         models = await run_sync(self.models.described)
-        return {"models": models, "folder": self.folder is not None, "browse": self._browse}
+        there = {"folder": self.folder is not None, "browse": self._browse, "review": self._review}
+        return {"models": models, **there}
 
     async def listed(
         self, offset: Annotated[int, Query(ge=0)] = 0, text: Annotated[str, Query(max_length=200)] = ""

@@ -1,7 +1,8 @@
 /* The view Try: choose a picture, ask the models, show what they answer. */
 (function () {
   "use strict";
-  var element = window.SynDiff.element, viewer = new window.SynDiff.Viewer();
+  var element = window.SynDiff.element, ask = window.SynDiff.ask, Mistake = window.SynDiff.Mistake;
+  var viewer = new window.SynDiff.Viewer();
   var models = [], chosen = null, round = 0, held = null, unfinished = false;
   /* chosen: {file} or {id, name}. round: grows with every picture or choice of models, so that late answers of an
      earlier one are dropped. held: what the server says of the picture. unfinished: whether a panel waits for its answer. */
@@ -16,23 +17,6 @@
   function complain(text) {
     find("problem").textContent = text || "";
     find("problem").hidden = !text;
-  }
-
-  function Mistake(text, status) { this.message = text; this.status = status; }
-
-  /* JSON from the server; a Mistake with its sentence where it refuses. */
-  function ask(address, options) {
-    options = options || {};
-    options.headers = Object.assign({ "X-Requested-With": "syndiff" }, options.headers);
-    options.credentials = "same-origin";
-    return fetch(address, options).then(function (answer) {
-      return answer.json().catch(function () { return {}; }).then(function (content) {
-        if (!answer.ok) { throw new Mistake(content.error || "The server answered " + answer.status + ".", answer.status); }
-        return content;
-      });
-    }, function () {
-      throw new Mistake("The server does not answer. Is syndiff serve still running? What you see here stays.", 0);
-    });
   }
 
   /* ---- the picture ---- */
@@ -224,7 +208,6 @@
     });
     var calibrated = models.some(function (model) { return model.guarantee; });
     document.querySelector("[data-needs=wide]").classList.toggle("off", !calibrated);
-    find("views").hidden = !offered.browse;
     if (offered.folder) {
       find("folder").hidden = false;
       list(0);
@@ -349,7 +332,7 @@
       ask("api/folder/refresh", { method: "POST" }).then(function () { list(0); })
         .catch(function (mistake) { complain(mistake.message || String(mistake)); });
     });
-    ask("api/models").then(offer).catch(function (mistake) { complain(mistake.message || String(mistake)); });
+    window.SynDiff.views().then(offer).catch(function (mistake) { complain(mistake.message || String(mistake)); });
   }
 
   start();

@@ -1,7 +1,8 @@
 /* The view Browse: a grid of cases, filtered and sorted by the server, and one of them at large. */
 (function () {
   "use strict";
-  var element = window.SynDiff.element, viewer = new window.SynDiff.Viewer();
+  var element = window.SynDiff.element, ask = window.SynDiff.ask, viewer = new window.SynDiff.Viewer();
+  var SIGNS = { accepted: "✓", corrected: "✎", rejected: "✕" };
   var collections = [], grid, panel = null, shown = null, round = 0, flipped = false;
 
   function find(id) { return document.getElementById(id); }
@@ -13,18 +14,6 @@
 
   function failed(mistake) { complain(mistake.message || String(mistake)); }
 
-  function ask(address, options) {
-    options = Object.assign({ credentials: "same-origin", headers: { "X-Requested-With": "syndiff" } }, options);
-    return fetch(address, options).then(function (answer) {
-      return answer.json().catch(function () { return {}; }).then(function (content) {
-        if (!answer.ok) { throw new Error(content.error || "The server answered " + answer.status + "."); }
-        return content;
-      });
-    }, function () {
-      throw new Error("The server does not answer. Is syndiff serve still running? What you see here stays.");
-    });
-  }
-
   function chosen() { return collections[Number(find("collection").value)]; }
 
   function address(item) { return "api/browse/" + chosen().id + "/" + item.id; }
@@ -32,27 +21,47 @@
   /* ---- the list ---- */
 
   function askPage(offset) {
-    var query = { offset: offset, text: find("text").value, sort: find("sort").value, state: find("state").value,
-      descending: find("turn").getAttribute("aria-pressed") };
+    var query = { offset: offset, text: find("text").value, sort: find("sort").value,
+      descending: find("turn").getAttribute("aria-pressed"), gates: find("gates").value, review: find("review").value };
+    if (query.sort !== "name") {
+      ["low", "high"].forEach(function (name) { if (find(name).value) { query[name] = find(name).value; } });
+    }
+    if (shown) { query.near = shown.item.id; }
     var words = Object.keys(query).map(function (name) { return name + "=" + encodeURIComponent(query[name]); });
     return ask("api/browse/" + chosen().id + "?" + words.join("&"));
   }
 
-  function list() {
-    grid.open().then(function (page) {
+  /* The list anew; with `stay` what is in sight stays there. The case at large stays in any case. */
+  function list(stay) {
+    find("range").hidden = find("sort").value === "name";
+    return grid.open(stay === true).then(function (page) {
       if (page) { find("count").textContent = page.total === 1 ? "1 case" : page.total + " cases"; }
     }).catch(failed);
   }
 
   function drawItem(button, item) {
-    var told = item.score === null ? "" : ", " + find("sort").value + " " + number(item.score);
-    var name = element("span"), more = element("span", item.reason ? { "class": "rejected" } : {});
+    var told = item.score === null ? "" : ", " + find("sort").value.replace(/_/g, " ") + " " + number(item.score);
+    var name = element("span"), more = element("span");
     var picture = element("img", { alt: "", src: address(item) + "/thumbnail.jpg" });
+    picture.addEventListener("error", function () {
+      if (picture.hasAttribute("src")) { more.textContent = "cannot be shown"; }
+    });
     name.textContent = item.name;
-    more.textContent = item.reason ? "✕ " + item.reason + told : told.slice(2) || "\u00a0";
+    more.textContent = told.slice(2) || "\u00a0";
     [picture, name, more].forEach(function (part) { button.appendChild(part); });
-    button.setAttribute("aria-label", item.name + (item.reason ? ", rejected: " + item.reason : "") + told);
+    if (item.reason) { badge(button, "rejected", "✕ gates: " + item.reason); }
+    if (item.review && item.review !== "open") {
+      badge(button, "reviewed", SIGNS[item.review] + " review: " + item.review);
+    }
+    button.setAttribute("aria-label", item.name + (item.reason ? ", gates: rejected, " + item.reason : "") +
+      (item.review ? ", reviewers: " + item.review : "") + told);
     button.title = item.name;
+  }
+
+  function badge(button, kind, text) {
+    var made = element("span", { "class": "badge " + kind });
+    made.textContent = text;
+    button.appendChild(made);
   }
 
   function number(value) {
@@ -66,15 +75,41 @@
   }
 
   function openCollection() {
-    var sort = find("sort"), one = chosen();
+    find("gates").value = find("review").value = "all";
+    ["text", "low", "high"].forEach(function (name) { find(name).value = ""; });
+    find("sort").textContent = "";
+    offer();
+    close();
+    list();
+  }
+
+  /* What the folder can be filtered and sorted by; a choice that is still there stays. */
+  function offer() {
+    var sort = find("sort"), before = sort.value, one = chosen();
     sort.textContent = "";
     option(sort, "name", "Name");
     one.scores.forEach(function (name) { option(sort, name, name.replace(/_/g, " ")); });
-    find("states").hidden = !one.rejected;
-    find("state").value = "all";
-    find("text").value = "";
-    close();
-    list();
+    sort.value = one.scores.indexOf(before) < 0 ? "name" : before;
+    Array.prototype.forEach.call(document.querySelectorAll(".choose [data-needs]"), function (label) {
+      label.hidden = !one[label.getAttribute("data-needs")];
+      if (label.hidden) { label.querySelector("select").value = "all"; }
+    });
+  }
+
+  function nameFolders() {
+    collections.forEach(function (one, index) {
+      find("collection").options[index].textContent = one.name + " (" + one.kind + ", " + one.cases + ")";
+    });
+  }
+
+  function refresh() {
+    ask("api/browse/" + chosen().id + "/refresh", { method: "POST" }).then(function (told) {
+      collections = told;
+      complain("");
+      nameFolders();
+      offer();
+      return list(true);
+    }).catch(failed);
   }
 
   /* ---- one case ---- */
@@ -178,28 +213,30 @@
     find("after").addEventListener("click", function () { step(1); });
     find("large").addEventListener("keydown", key);
     find("collection").addEventListener("change", openCollection);
-    find("sort").addEventListener("change", list);
-    find("state").addEventListener("change", list);
+    find("sort").addEventListener("change", function () {
+      find("low").value = find("high").value = ""; // they were of another score
+      list();
+    });
+    find("gates").addEventListener("change", list);
+    find("review").addEventListener("change", list);
     find("turn").addEventListener("click", function () {
       this.setAttribute("aria-pressed", String(this.getAttribute("aria-pressed") !== "true"));
       list();
     });
     var waiting;
-    find("text").addEventListener("input", function () {
-      clearTimeout(waiting);
-      waiting = setTimeout(list, 150);
+    ["text", "low", "high"].forEach(function (name) {
+      find(name).addEventListener("input", function () {
+        clearTimeout(waiting);
+        waiting = setTimeout(list, 150);
+      });
     });
-    find("refresh").addEventListener("click", function () {
-      ask("api/browse/" + chosen().id + "/refresh", { method: "POST" }).then(function (told) {
-        collections = told;
-        list();
-      }).catch(failed);
-    });
-    ask("api/models").then(function (told) { find("views").hidden = !told.models.length; }).catch(failed);
+    find("refresh").addEventListener("click", refresh);
+    window.SynDiff.views().catch(failed);
     ask("api/browse").then(function (told) {
       collections = told;
       if (!told.length) { return complain("No folder was given at start; start again with --browse FOLDER."); }
-      told.forEach(function (one) { option(find("collection"), one.id, one.name + " (" + one.kind + ", " + one.cases + ")"); });
+      told.forEach(function (one) { option(find("collection"), one.id, ""); });
+      nameFolders();
       openCollection();
     }).catch(failed);
   }

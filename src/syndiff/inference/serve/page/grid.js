@@ -4,7 +4,8 @@
   var PAGE = 100, KEPT = 30, WIDTH = 132, HEIGHT = 150;
   var element = window.SynDiff.element;
 
-  /* ask(offset) gives a promise of {total, offset, items}; draw(button, item) fills a button; choose(index). */
+  /* ask(offset) gives a promise of {total, offset, items, place}, place being that of the chosen case; draw(button, item)
+     fills a button; choose(index). */
   function Grid(box, ask, draw, choose) {
     this.box = box;
     this.ask = ask;
@@ -14,6 +15,7 @@
     box.appendChild(this.all);
     this.current = -1;
     this.round = 0;
+    this.waiting = null; // the list before, while a new one is asked for
     this.clear();
     var grid = this, asked = false;
     function soon() {
@@ -37,15 +39,40 @@
     this.all.textContent = "";
   };
 
-  /* Show a new list from its beginning. */
-  Grid.prototype.open = function () {
-    var grid = this;
-    this.clear();
-    this.box.scrollTop = 0;
+  /* Show a new list, from its beginning or, with `stay`, where it was. Until it is there the old one is seen, and
+     cannot be chosen from; it stays where the server does not answer. */
+  Grid.prototype.open = function (stay) {
+    var grid = this, before = this.waiting || { pages: this.pages, order: this.order, total: this.total };
+    this.round += 1;
+    this.pages = {};
+    this.order = [];
+    this.wait(before);
+    var mine = this.round;
     return this.page(0).then(function (page) {
-      if (page) { grid.draw(); }
+      if (page) {
+        var pages = grid.pages, order = grid.order;
+        grid.clear();
+        grid.pages = pages;
+        grid.order = order;
+        grid.total = page.total;
+        grid.wait(null);
+        grid.current = page.place === null ? -1 : page.place;
+        if (!stay) { grid.box.scrollTop = 0; }
+        grid.draw();
+      }
       return page;
+    }).catch(function (mistake) {
+      if (mine === grid.round) {
+        Object.assign(grid, before);
+        grid.wait(null);
+      }
+      throw mistake;
     });
+  };
+
+  Grid.prototype.wait = function (before) {
+    this.waiting = before;
+    this.box.setAttribute("aria-busy", String(Boolean(before)));
   };
 
   /* A page of names, asked for once; null where the list has changed meanwhile. */
@@ -73,6 +100,7 @@
   Grid.prototype.columns = function () { return Math.max(1, Math.floor(this.all.clientWidth / WIDTH)); };
 
   Grid.prototype.draw = function () {
+    if (this.waiting) { return; }
     var columns = this.columns(), width = Math.floor(this.all.clientWidth / columns), rows = Math.ceil(this.total / columns), grid = this, wanted = {};
     this.all.style.height = rows * HEIGHT + "px";
     var first = Math.max(0, Math.floor(this.box.scrollTop / HEIGHT) - 1) * columns;
@@ -117,7 +145,7 @@
 
   /* Choose a case and bring it into sight. */
   Grid.prototype.select = function (index) {
-    if (index < 0 || index >= this.total) { return; }
+    if (index < 0 || index >= this.total || this.waiting) { return; }
     var grid = this;
     this.current = index;
     this.show(index);
@@ -137,7 +165,7 @@
   Grid.prototype.key = function (event) {
     var from = event.target.getAttribute("data-index"), columns = this.columns();
     var steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
-    if (from === null || !steps[event.key] || event.ctrlKey || event.metaKey || event.altKey) { return; }
+    if (this.waiting || from === null || !steps[event.key] || event.ctrlKey || event.metaKey || event.altKey) { return; }
     event.preventDefault();
     var to = Math.min(this.total - 1, Math.max(0, Number(from) + steps[event.key]));
     this.show(to);

@@ -1,0 +1,418 @@
+/* The view Review: one case after another, decided on by keys; nothing counts as saved before the server says so. */
+(function () {
+  "use strict";
+  var S = window.SynDiff, element = S.element, memory = S.memory, viewer = new S.Viewer();
+  var NONE = { decision: null, reason: null, rating: null, corrected: false };
+  var reviewer = "", folders = [], reasons = [], queue = null, shown = null, panel = null, outbox, last = null, round = 0;
+  /* shown: {told, url} of the case in sight. last: the decision that an undo takes back, as the server has it. */
+
+  function find(id) { return document.getElementById(id); }
+
+  function complain(text) {
+    find("problem").textContent = text || "";
+    find("problem").hidden = !text;
+  }
+
+  function failed(mistake) { complain(mistake.message || String(mistake)); }
+
+  function say(text) { find("status").textContent = text; }
+
+  function folder() { return folders.filter(function (one) { return one.key === find("folder").value; })[0]; }
+
+  function words(kind, value) {
+    return { accept: "accepted", reject: "rejected (" + value + ")", rate: "realism " + value, correct: "corrected" }[kind];
+  }
+
+  /* ---- which cases ---- */
+
+  function list() {
+    var mine = ++round, one = folder();
+    complain("");
+    memory.set("folder", one.key);
+    offerBlind();
+    if (queue) { queue.close(); }
+    var query = "?reviewer=" + encodeURIComponent(reviewer);
+    return S.ask("api/review/" + one.key + query + "&state=" + find("state").value).then(function (told) {
+      if (mine !== round) { return null; }
+      queue = new S.Queue(one.key, reviewer, told.ids);
+      return S.ask("api/review/" + one.key + "/progress" + query).then(function (far) {
+        if (mine !== round) { return null; }
+        progress(far);
+        find("desk").hidden = !told.ids.length;
+        if (!told.ids.length) { return complain("No case of this folder is in this state; choose another one."); }
+        return open();
+      });
+    }).catch(failed);
+  }
+
+  function open(said) {
+    var mine = ++round;
+    closeReasons();
+    return queue.current().then(function (found) {
+      if (mine === round) { show(found, said); queue.prepare(); }
+    }).catch(function (mistake) {
+      if (mine === round) { failed(mistake); unshown(); }
+    });
+  }
+
+  /* A case that cannot be shown: its place is kept, the others are a key away. */
+  function unshown() {
+    shown = panel = null;
+    find("view").textContent = "";
+    find("name").textContent = place();
+    find("verdict").textContent = "";
+  }
+
+  function place() { return "Case " + (queue.index + 1) + " of " + queue.ids.length; }
+
+  function show(found, said) {
+    var focused = find("view").contains(document.activeElement), told = found.told;
+    shown = found;
+    complain("");
+    find("name").textContent = told.name;
+    viewer.clear();
+    viewer.open(told.width, told.height);
+    find("view").textContent = "";
+    panel = viewer.panel(found.url, told.name);
+    find("view").appendChild(panel.svg);
+    viewer.fill(panel, { mask: told.mask });
+    viewer.draw();
+    if (focused) { panel.svg.focus(); }
+    facts(told.facts);
+    opinion();
+    say((said ? said + " " : "") + place() + ".");
+    find("before").disabled = queue.index === 0;
+    find("after").disabled = queue.index === queue.ids.length - 1;
+  }
+
+  function facts(told) {
+    find("facts").textContent = "";
+    Object.keys(told).forEach(function (name) {
+      var term = element("dt"), value = element("dd");
+      term.textContent = name.charAt(0).toUpperCase() + name.slice(1);
+      value.textContent = told[name];
+      find("facts").appendChild(term);
+      find("facts").appendChild(value);
+    });
+    find("about").hidden = !Object.keys(told).length;
+  }
+
+  /* What the reviewer has said of the case in sight: what the server holds, and what is still on its way. */
+  function opinion() {
+    var told = shown.told, mine = Object.assign({}, NONE, told.mine), waits = false;
+    outbox.items.forEach(function (item) {
+      var same = item.content.content === told.content && item.content.reviewer === reviewer;
+      if (same && item.caseId === told.id && !item.refused) {
+        waits = true;
+        if (item.content.kind === "rate") { mine.rating = Number(item.content.value); } else {
+          mine.decision = item.content.kind;
+          mine.reason = item.content.value;
+        }
+      }
+    });
+    var text = { accept: mine.corrected ? "✎ Corrected" : "✓ Accepted", reject: "✕ Rejected: " + mine.reason }[mine.decision];
+    find("verdict").textContent = (text || "Not decided") + (mine.rating ? ", realism " + mine.rating : "") +
+      (waits ? " (not saved yet)" : told.empty ? ", no lesion in the mask" : "");
+    find("verdict").className = "verdict " + (mine.decision || "");
+    find("accept").setAttribute("aria-pressed", String(mine.decision === "accept"));
+    find("reject").setAttribute("aria-pressed", String(mine.decision === "reject"));
+    Array.prototype.forEach.call(find("ratings").children, function (button, index) {
+      button.setAttribute("aria-pressed", String(index + 1 === mine.rating));
+    });
+  }
+
+  function step(by) {
+    if (!queue || queue.index + by < 0 || queue.index + by >= queue.ids.length) {
+      say(by > 0 ? "This is the last case of the list." : "This is the first case of the list.");
+      return;
+    }
+    queue.index += by;
+    open();
+  }
+
+  /* ---- decisions ---- */
+
+  function decide(kind, value) {
+    if (!shown) { return; }
+    var told = shown.told, id = S.newId(), said = told.name + ": " + words(kind, value);
+    outbox.add({
+      id: id, caseId: told.id, folder: queue.base, label: said, address: queue.address(told.id) + "/events",
+      content: { id: id, reviewer: reviewer, content: told.content, kind: kind, value: value || "" }
+    });
+    closeReasons();
+    if (kind === "rate") {
+      opinion();
+      say("Saving " + said + " …");
+    } else if (queue.index < queue.ids.length - 1) {
+      queue.index += 1;
+      open("Saving " + said + " …");
+    } else {
+      opinion();
+      say("Saving " + said + " … This was the last case of the list.");
+    }
+  }
+
+  function saved(item, told) {
+    if (queue && queue.base === item.folder) {
+      progress(told);
+      if (item.undoes) {
+        queue.forget(item.undoes);
+        queue.go(item.undoes);
+        open("Undone: " + item.label + ".");
+        return;
+      }
+      var held = queue.held[item.caseId];
+      if (held) { held.then(function (found) { found.told.mine = told.mine; }, function () {}); }
+      if (shown && shown.told.id === item.caseId) { shown.told.mine = told.mine; opinion(); }
+    }
+    say("Saved: " + item.label + ". " + (queue ? place() + "." : ""));
+  }
+
+  function undo() {
+    if (outbox.running) { return outbox.running.then(undo); } // what is on its way is the last decision
+    if (outbox.waiting().length) { return say("Something is not saved yet; send it again or discard it, then undo."); }
+    if (!queue || !last) { return say("There is nothing to undo."); }
+    var id = S.newId();
+    outbox.add({
+      id: id, folder: queue.base, undoes: last.id, label: last.name + ": " + words(last.kind, last.value),
+      address: queue.base.replace(/cases\/$/, "undo"), content: { id: id, reviewer: reviewer, event: last.event }
+    });
+    last = null;
+  }
+
+  /* What is not saved: what waits, and what was refused, with the reason. */
+  function drawUnsent(refused) {
+    var list = find("items"), late = outbox.waiting().filter(function (item) { return item.late || outbox.forgetful; });
+    var told = outbox.items.filter(function (item) { return item.refused || late.indexOf(item) >= 0; });
+    list.textContent = "";
+    told.forEach(function (item) {
+      var line = element("li"), button = element("button", { type: "button" });
+      line.textContent = item.label + (item.content.reviewer === reviewer ? "" : " (" + item.content.reviewer + ")") +
+        (item.refused ? ". " + item.refused + " " : " ");
+      button.textContent = "Discard";
+      button.setAttribute("aria-label", "Discard " + item.label);
+      button.addEventListener("click", function () { outbox.drop(item); });
+      line.appendChild(button);
+      list.appendChild(line);
+    });
+    if (late.length && !outbox.running) { say("Not saved yet: " + late.length + " of your decisions."); }
+    find("trouble").textContent = !late.length ? "" : outbox.running ? "Sending …" : outbox.trouble || outbox.forgetful;
+    find("again").hidden = !late.length;
+    find("unsent").hidden = !told.length;
+    if (refused) { look(refused); }
+    if (shown) { opinion(); }
+  }
+
+  /* The case of a decision that was refused, as it is now. */
+  function look(item) {
+    if (!queue || queue.base !== item.folder) { return; }
+    if (item.undoes) { progressAgain(); return; }
+    queue.forget(item.caseId);
+    queue.go(item.caseId);
+    open("Not saved: " + item.label + ".");
+  }
+
+  function progressAgain() {
+    S.ask(queue.base.replace(/cases\/$/, "progress") + "?reviewer=" + encodeURIComponent(reviewer)).then(progress)
+      .catch(failed);
+  }
+
+  function progress(told) {
+    last = told.last;
+    find("undo").disabled = !last;
+    find("undo").title = last ? "Undo " + last.name + ": " + words(last.kind, last.value) : "";
+    find("bar").max = Math.max(1, told.cases);
+    find("bar").value = told.decided;
+    find("far").textContent = "You have decided on " + told.decided + " of " + told.cases + ".";
+    find("all").textContent = "All reviewers: " + ["accepted", "corrected", "rejected", "open"].map(function (state) {
+      return told.states[state] + " " + state;
+    }).join(", ") + ".";
+    if (find("agreement").open) { agree(); }
+  }
+
+  function agree() {
+    S.ask("api/review/" + folder().key + "/agreement").then(function (told) {
+      var box = find("agreed"), table = element("table", { "aria-label": "Decisions by reviewer" }), note = element("p");
+      Object.keys(told.decided).forEach(function (name) {
+        var row = table.insertRow(), head = element("th", { scope: "row" });
+        head.textContent = name;
+        row.appendChild(head);
+        row.insertCell().textContent = told.decided[name] + " decided";
+      });
+      note.textContent = agreement(told.agreement);
+      box.textContent = "";
+      box.appendChild(table);
+      box.appendChild(note);
+    }).catch(failed);
+  }
+
+  function agreement(told) {
+    if (!told) { return "Agreement needs two reviewers who have decided on cases."; }
+    var name = told.method + " kappa";
+    if (told.kappa === null) { return name + " is not defined over the " + told.cases + " cases that all decided on."; }
+    return name + " " + told.kappa.toFixed(2) +
+      (told.low === null ? "" : ", 95 % interval " + told.low.toFixed(2) + " to " + told.high.toFixed(2)) + ", over " +
+      told.cases + " cases that all decided on" + (told.note ? "; " + told.note : "") + ". 0 is chance, 1 is full agreement.";
+  }
+
+  /* ---- keys and buttons ---- */
+
+  function openReasons() {
+    if (!shown) { return; }
+    find("reasons").hidden = false;
+    find("reject").setAttribute("aria-expanded", "true");
+    find("reasons").querySelector("button").focus();
+  }
+
+  function closeReasons() {
+    if (find("reasons").hidden) { return; }
+    var inside = find("reasons").contains(document.activeElement);
+    find("reasons").hidden = true;
+    find("reject").setAttribute("aria-expanded", "false");
+    if (inside) { (panel ? panel.svg : find("case")).focus(); }
+  }
+
+  function hide() {
+    viewer.hidden = !viewer.hidden;
+    find("hide").setAttribute("aria-pressed", String(viewer.hidden));
+    viewer.style();
+  }
+
+  function correct() {
+    if (!shown) { return; }
+    closeReasons();
+    S.correctMask({ queue: queue, shown: shown, reviewer: reviewer, outbox: outbox, open: open, saved: saved });
+  }
+
+  var KEYS = {
+    a: function () { decide("accept"); },
+    r: function () { if (find("reasons").hidden) { openReasons(); } else { closeReasons(); } },
+    u: undo,
+    n: function () { step(1); },
+    p: function () { step(-1); },
+    h: hide,
+    c: correct,
+    "?": function () {
+      find("help").open = !find("help").open;
+      if (find("help").open) { find("help").scrollIntoView({ block: "nearest" }); }
+    }
+  };
+
+  function key(event) {
+    var typed = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox";
+    if (event.defaultPrevented || typed || event.ctrlKey || event.metaKey || event.altKey || find("desk").hidden ||
+        !find("editor").hidden) { return; }
+    if (event.key === "Escape") { closeReasons(); return; }
+    if (!find("single").checked) { return; }
+    var digit = /^[1-9]$/.test(event.key) ? Number(event.key) : 0, known = KEYS[event.key.toLowerCase()];
+    if (digit && !find("reasons").hidden && digit <= reasons.length) {
+      known = function () { decide("reject", reasons[digit - 1]); };
+    } else if (digit && find("reasons").hidden && digit <= 5) {
+      known = function () { decide("rate", String(digit)); };
+    }
+    if (known) {
+      event.preventDefault();
+      known();
+    }
+  }
+
+  function offerReasons(told) {
+    reasons = Object.keys(told);
+    reasons.forEach(function (reason, index) {
+      var button = element("button", { type: "button", "aria-keyshortcuts": String(index + 1) }), sign = element("kbd");
+      sign.textContent = index + 1;
+      button.appendChild(sign);
+      button.appendChild(document.createTextNode(reason.charAt(0).toUpperCase() + reason.slice(1)));
+      var more = element("span");
+      more.textContent = told[reason];
+      button.appendChild(more);
+      button.addEventListener("click", function () { decide("reject", reason); });
+      find("reasons").appendChild(button);
+    });
+    [1, 2, 3, 4, 5].forEach(function (rating) {
+      var button = element("button", { type: "button", "aria-pressed": "false", "aria-keyshortcuts": String(rating),
+        "aria-label": "Realism " + rating });
+      button.textContent = rating;
+      button.addEventListener("click", function () { decide("rate", String(rating)); });
+      find("ratings").appendChild(button);
+    });
+  }
+
+  function offerFolders(told) {
+    var before = find("folder").value || memory.get("folder");
+    folders = told.folders;
+    find("folder").textContent = "";
+    folders.forEach(function (one) {
+      var made = element("option", { value: one.key });
+      made.textContent = one.name + " (" + one.kind + ", " + one.cases + ")";
+      made.selected = one.key === before;
+      find("folder").appendChild(made);
+    });
+  }
+
+  function offerBlind() {
+    var kinds = folders.map(function (one) { return one.kind; });
+    find("blind").hidden = kinds.indexOf("dataset") < 0 || kinds.indexOf("synthetic") < 0;
+  }
+
+  /* ---- who ---- */
+
+  function enter() {
+    find("enter").hidden = false;
+    find("work").hidden = true;
+    find("who").value = memory.get("reviewer") || "";
+    find("who").focus();
+  }
+
+  function begin(name) {
+    var one = folder();
+    return S.ask("api/review/" + one.key + "/progress?reviewer=" + encodeURIComponent(name)).then(function () {
+      reviewer = name;
+      memory.set("reviewer", name);
+      find("me").textContent = name;
+      find("enter").hidden = true;
+      find("work").hidden = false;
+      drawUnsent();
+      return list();
+    });
+  }
+
+  function start() {
+    viewer.shown = { mask: true };
+    viewer.opacity = { mask: 1 };
+    viewer.onkey = hide;
+    outbox = new S.Outbox(saved, drawUnsent);
+    find("single").checked = memory.get("keys") !== "off";
+    document.addEventListener("keydown", key);
+    var clicks = { accept: KEYS.a, reject: KEYS.r, undo: undo, before: KEYS.p, after: KEYS.n, hide: hide, correct: correct,
+      "in": function () { viewer.scale(1.25); }, out: function () { viewer.scale(0.8); },
+      fit: function () { viewer.fit(); }, again: function () { outbox.flush(); }, other: enter };
+    Object.keys(clicks).forEach(function (id) { find(id).addEventListener("click", clicks[id]); });
+    find("folder").addEventListener("change", list);
+    find("state").addEventListener("change", list);
+    find("single").addEventListener("change", function () { memory.set("keys", this.checked ? "on" : "off"); });
+    find("agreement").addEventListener("toggle", function () { if (this.open) { agree(); } });
+    find("refresh").addEventListener("click", function () {
+      S.send("api/review/" + folder().key + "/refresh", {}).then(function (told) {
+        offerFolders(told);
+        return list();
+      }).catch(failed);
+    });
+    find("enter").addEventListener("submit", function (event) {
+      event.preventDefault();
+      begin(find("who").value.trim()).catch(function (mistake) { find("wrong").textContent = mistake.message || String(mistake); });
+    });
+    S.views().catch(failed);
+    S.ask("api/review").then(function (told) {
+      offerReasons(told.reasons);
+      offerFolders(told);
+      var name = memory.get("reviewer");
+      return name ? begin(name) : enter();
+    }).catch(function (mistake) {
+      find("work").hidden = false;
+      failed(mistake.status === 404 ? { message: "Reviews are not kept here; start again with --reviews FILE." } : mistake);
+    });
+  }
+
+  start();
+}());

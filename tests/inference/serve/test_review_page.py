@@ -1,0 +1,225 @@
+"""Review in a real browser: keys alone, undo, reloads, a case that changed, a server that is gone, the blind test."""
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_folders import write_case, write_synthetic
+
+from syndiff.inference.serve.app import make_app
+from syndiff.inference.serve.collections import Collection
+from syndiff.inference.serve.decoding import Decoder
+from syndiff.inference.serve.models import Models
+from syndiff.inference.serve.reviewing import Reviewing
+from syndiff.inference.serve.security import Access
+from syndiff.reviews.events import Event
+from syndiff.reviews.store import ReviewStore
+
+uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+pytestmark = pytest.mark.slow
+
+
+class Server:
+    """A server in a thread of this process, which can end and come back at the same address."""
+
+    def __init__(self, root: Path, decoder: Decoder) -> None:
+        self.root, self.decoder, self.port = root, decoder, 0
+        self.data, self.synthetic = root / "data", root / "synthetic"
+        for number in range(6):
+            write_case(self.data, f"c{number}", size=(48, 40), colour=90 + number)
+        write_synthetic(self.synthetic)
+        self.start()
+
+    def start(self) -> None:
+        self.store = ReviewStore(self.root / "reviews.db")
+        folders = [Collection(self.data, None), Collection(self.synthetic, None)]
+        app = make_app(Models(()), None, Access(), folders, Reviewing(self.store, folders, self.decoder))
+        self.listening = socket.create_server(("127.0.0.1", self.port))
+        self.port = self.listening.getsockname()[1]
+        config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.listening]})
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join()
+        self.listening.close()
+        self.store.close()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.port}/"
+
+    def said(self, reviewer: str) -> list[Event]:
+        return [event for event in self.store.events() if event.reviewer == reviewer]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, decoder: Decoder) -> Iterator[Server]:
+    made = Server(tmp_path_factory.mktemp("reviewed"), decoder)
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def page(browser: Any, server: Server) -> Iterator[Any]:
+    """The page, which may neither complain nor ask anybody else for anything."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    made, said = context.new_page(), []
+    own = (server.address, "data:", f"blob:{server.address}")
+    made.on("pageerror", lambda error: said.append(str(error)))
+    made.on("console", lambda message: said.append(message.text))
+    made.on("request", lambda request: said.append(request.url) if not request.url.startswith(own) else 0)
+    yield made
+    context.close()
+    assert [text for text in said if "Failed to load resource" not in text] == []
+
+
+def enter(page: Any, server: Server, who: str) -> None:
+    page.goto(f"{server.address}review")
+    page.fill("#who", who)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#view svg")
+
+
+def status(page: Any, text: str) -> None:
+    page.wait_for_selector(f"#status:has-text('{text}')")
+
+
+def test_cases_are_reviewed_by_keys_alone_and_undone_after_a_reload(page: Any, server: Server) -> None:
+    enter(page, server, "ann")
+    assert page.inner_text("#name") == "c0"
+    page.keyboard.press("4")
+    status(page, "Saved: c0: realism 4")
+    page.keyboard.press("a")
+    status(page, "Saved: c0: accepted. Case 2 of 6")
+    assert page.inner_text("#name") == "c1" and page.inner_text("#verdict") == "Not decided"
+    page.keyboard.press("r")
+    assert page.evaluate("document.activeElement.textContent").startswith("1Blurred")
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#reasons")
+    page.keyboard.press("R")
+    page.keyboard.press("8")
+    status(page, "Saved: c1: rejected (other)")
+    page.keyboard.press("p")
+    page.wait_for_selector("#verdict:has-text('✕ Rejected: other')")
+    page.keyboard.press("h")
+    assert page.get_attribute("#hide", "aria-pressed") == "true" and not page.is_visible("#view path.line")
+    page.reload()
+    page.wait_for_selector("#name:has-text('c2')")  # what waits comes first
+    assert "You have decided on 2 of 6." in page.inner_text("#far")
+    assert "1 accepted, 0 corrected, 1 rejected, 4 open" in page.inner_text("#all")
+    page.keyboard.press("u")
+    status(page, "Undone: c1: rejected (other)")
+    assert page.inner_text("#name") == "c1" and page.inner_text("#verdict") == "Not decided"
+    kinds = [(event.case, event.kind, event.value) for event in server.said("ann")]
+    assert kinds[:3] == [("c0", "rate", "4"), ("c0", "accept", ""), ("c1", "reject", "other")]
+    assert kinds[3][1:] == ("undo", server.said("ann")[2].id)
+    page.keyboard.press("?")
+    page.uncheck("#single")
+    page.keyboard.press("a")
+    assert len(server.said("ann")) == 4  # whoever dictates or uses a screen reader can turn the keys off
+
+
+def test_a_decision_that_the_server_did_not_take_is_kept_and_sent_again(page: Any, server: Server) -> None:
+    enter(page, server, "ben")
+    server.stop()
+    try:
+        page.keyboard.press("a")
+        page.wait_for_selector("#unsent:not([hidden])")
+        assert "Is syndiff serve still running?" in page.inner_text("#unsent")
+        page.keyboard.press("r")
+        page.keyboard.press("2")
+        page.wait_for_selector("#items li >> nth=1")
+        status(page, "Not saved yet: 2 of your decisions")
+    finally:
+        server.start()
+    assert server.said("ben") == []
+    page.reload()
+    page.wait_for_selector("#unsent:has-text('not saved when the page was left')")
+    assert page.locator("#items li").all_inner_texts() == ["c0: accepted Discard", "c1: rejected (colour) Discard"]
+    page.click("#again")
+    page.wait_for_selector("#unsent", state="hidden")
+    assert [(event.case, event.kind) for event in server.said("ben")] == [("c0", "accept"), ("c1", "reject")]
+    assert page.evaluate("Object.keys(localStorage).filter(name => name.includes('unsent'))") == []
+
+
+def test_a_case_that_changed_meanwhile_is_told_and_shown_anew(page: Any, server: Server) -> None:
+    enter(page, server, "cleo")
+    write_case(server.data, "c0", size=(48, 40), colour=30)
+    page.keyboard.press("a")
+    page.wait_for_selector("#unsent:has-text('c0 was changed while you looked at it')")
+    status(page, "Not saved: c0: accepted")
+    assert page.inner_text("#name") == "c0" and server.said("cleo") == []
+    page.click("#items button")
+    page.keyboard.press("a")
+    status(page, "Saved: c0: accepted")
+    (server.data / "images" / "c2.png").rename(server.root / "away.png")
+    try:
+        page.keyboard.press("a")
+        status(page, "Saved: c1: accepted")
+        page.keyboard.press("a")  # c2, which was shown before it was deleted
+        page.wait_for_selector("#unsent:has-text('c2.png is not in the folder any more')")
+    finally:
+        (server.root / "away.png").rename(server.data / "images" / "c2.png")
+    assert [event.case for event in server.said("cleo")] == ["c0", "c1"]
+
+
+def test_a_second_reviewer_sees_the_agreement_at_400_pixels(page: Any, server: Server) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    enter(page, server, "dora")
+    page.click("#agreement summary")
+    for number in range(2):
+        page.keyboard.press("a")
+        status(page, f"Saved: c{number}: accepted")
+    page.wait_for_selector("#agreed:has-text('dora')")
+    assert re.search(r"Fleiss' kappa .* cases that all decided on", page.inner_text("#agreed"))
+    for name in ("about", "help"):
+        page.click(f"#{name} summary") if page.is_visible(f"#{name}") else None
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    for control in page.locator("button, input, select, a.button, summary").all():
+        name = control.evaluate(
+            "one => one.ariaLabel || one.innerText || (one.labels && one.labels[0] && one.labels[0].innerText) || ''"
+        )
+        assert name.strip() or not control.is_visible(), control.evaluate("one => one.outerHTML")
+
+
+def test_a_blind_test_goes_on_after_a_reload_and_tells_at_its_end(page: Any, server: Server) -> None:
+    enter(page, server, "eve")
+    page.click("#blind")
+    page.wait_for_selector("#setup:not([hidden])")
+    assert page.input_value("#who") == "eve" and page.input_value("#cases") == "4"
+    page.click("#begin")
+    status(page, "Case 1 of 4")
+    assert not page.is_visible("#view path.line")
+    page.keyboard.press("h")
+    assert page.is_visible("#view path.line")
+    page.keyboard.press("r")
+    status(page, "Case 2 of 4")
+    page.reload()
+    status(page, "Case 2 of 4")
+    page.keyboard.press("u")
+    status(page, "Undone. Case 1 of 4")
+    for number in range(3):
+        page.keyboard.press("s")
+        status(page, f"Saved. Case {number + 2} of 4")
+    for word in ("right", "synthetic-0", "c0", "polyp"):
+        assert word not in page.inner_text("main")
+    server.stop()
+    try:
+        page.keyboard.press("s")
+        page.wait_for_selector("#unsent:not([hidden])")
+    finally:
+        server.start()
+    page.click("#again")
+    page.wait_for_selector("#result:not([hidden])")
+    assert page.inner_text("#outcome") == "2 of 4 right: 50 %"
+    assert "95 % interval 7 % to 93 %" in page.inner_text("#result")
+    assert "Guessing alone would explain this" in page.inner_text("#meaning")
+    truths = [event.truth for event in server.said("eve") if event.kind == "guess"]
+    assert sorted(truths[-4:]) == ["real", "real", "synthetic", "synthetic"]
