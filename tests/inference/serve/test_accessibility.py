@@ -81,7 +81,7 @@ def prepared(page: Any, images: Path) -> None:
 
 def guessing(page: Any, images: Path) -> None:
     page.fill("#who", "ann")
-    page.fill("#count", "2")
+    page.fill("#cases", "2")
     page.click("#begin")
     page.wait_for_selector("#status:has-text('Case 1 of 2')")
 
