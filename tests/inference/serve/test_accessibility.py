@@ -69,7 +69,20 @@ def reviewing(page: Any, images: Path) -> None:
     page.wait_for_selector("#reasons:not([hidden])")
 
 
+def editing(page: Any, images: Path) -> None:
+    page.keyboard.press("Escape")
+    page.keyboard.press("c")
+    page.wait_for_selector(".told:has-text('The mask is loaded.')")
+    page.keyboard.press("Space")
+    page.keyboard.press("p")
+    page.keyboard.press("Space")
+    page.evaluate("document.querySelector('.editor .problem').hidden = false")
+
+
 def unsent(page: Any, images: Path) -> None:
+    for _ in range(3):  # the first drops the polygon, the others leave the editor
+        page.keyboard.press("Escape")
+    page.wait_for_selector("#view svg")
     page.context.set_offline(True)
     page.keyboard.press("2")
     page.wait_for_selector("#unsent:not([hidden])")
@@ -96,7 +109,7 @@ def told(page: Any, images: Path) -> None:
 STATES: dict[str, tuple[Callable[[Any, Path], None], ...]] = {
     "": (start, answered, refused),
     "browse": (listed, opened, judged, gone),
-    "review": (asked, reviewing, unsent),
+    "review": (asked, reviewing, editing, unsent),
     "blind": (prepared, guessing, told),
 }
 """Each view's states by its address, each coming from the one before it."""

@@ -16,6 +16,7 @@ from syndiff.errors import SyndiffError
 from syndiff.inference.serve.blind_view import BlindView
 from syndiff.inference.serve.browse_view import BrowseView
 from syndiff.inference.serve.collections import Collection
+from syndiff.inference.serve.corrections import Corrections
 from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.folder import ImageFolder
 from syndiff.inference.serve.models import Models
@@ -31,6 +32,7 @@ _VIEWS = {"": "index.html", "browse": "browse.html", "review": "review.html", "b
 _FILES = (
     *("app.js", "browse.js", "grid.js", "viewer.js", "common.js", "style.css"),
     *("review.js", "queue.js", "outbox.js", "blind.js", "review.css"),
+    *("mask.js", "layer.js", "editor.js", "editing.js", "correct.js", "editor.css"),
 )
 PAGE = {
     address: (name, f"{_KINDS[name.rpartition('.')[2]]}; charset=utf-8")
@@ -67,14 +69,15 @@ def make_app(
 
     # its own pages about itself would load scripts from elsewhere
     app = FastAPI(title="SynDiff", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    view = TryView(
-        models, folder, Uploads(Path(temporary.name)), decoder, browse=bool(collections), review=reviewing is not None
-    )
+    uploads = Uploads(Path(temporary.name))
+    view = TryView(models, folder, uploads, decoder, browse=bool(collections), review=reviewing is not None)
     app.include_router(view.router())
     states = None if reviewing is None else reviewing.states
     app.include_router(BrowseView(list(collections), other, states).router())
     if reviewing is not None:
-        app.include_router(ReviewView(reviewing).router())
+        review = ReviewView(reviewing)
+        app.include_router(review.router())
+        app.include_router(Corrections(reviewing, review, uploads).router())
         app.include_router(BlindView(reviewing).router())
     _add_page(app, first="" if len(models) else "browse")
     app.add_exception_handler(SyndiffError, _mistake)

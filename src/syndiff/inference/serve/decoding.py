@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from syndiff.data.dataset import Case, Dataset
-from syndiff.data.readers import image_content, read_image, read_mask
+from syndiff.data.readers import distinct, image_content, read_image, read_mask, read_stored_mask
 from syndiff.errors import SyndiffError
 from syndiff.imaging import as_shown, encode_jpeg, encode_png
 from syndiff.inference.formats.opening import format_of, open_source
@@ -110,6 +110,13 @@ class Decoder:
     def mask(self, dataset: Dataset, case: Case) -> bytes:
         """The mask of a case as a grey PNG of 0 and 255, as large as the picture. Raises SyndiffError as `reviewed`."""
         return self._ask(_mask, case.image, replace(dataset, cases=(case,)), case.id)
+
+    def drawn_mask(self, path: Path, shape: tuple[int, int] | None) -> NDArray[np.bool_]:
+        """A mask (HxW) that was drawn on the page: a grey PNG of 0 and 255, of this height and width, if given.
+
+        Raises SyndiffError for anything else.
+        """
+        return self._ask(_drawn_mask, path, shape)
 
     def start(self) -> None:
         """Start the process, so that the first file need not wait for it."""
@@ -235,6 +242,24 @@ def _reviewed(path: Path, dataset: Dataset, case_id: str, corrected: Path | None
 
 def _mask(path: Path, dataset: Dataset, case_id: str) -> bytes:
     return encode_png(dataset.load(dataset[case_id])[1])
+
+
+def _drawn_mask(path: Path, shape: tuple[int, int] | None) -> NDArray[np.bool_]:
+    try:
+        with Image.open(path, formats=["PNG"]) as opened:  # reads no pixels
+            width, height = opened.size
+    except Image.DecompressionBombError:
+        raise SyndiffError(f"{path} has more pixels than any picture may have; reload the page.") from None
+    except (OSError, ValueError, SyntaxError):
+        raise SyndiffError(f"{path} is no PNG file; reload the page and save again.") from None
+    if shape is not None and (height, width) != shape:
+        raise SyndiffError(
+            f"{path} is {width}x{height} (width x height), but its picture {shape[1]}x{shape[0]}; reload the page."
+        )
+    stored = read_stored_mask(path)
+    if stored.orientation != 1 or stored.values.dtype != np.uint8 or set(distinct(stored.values)) - {0, 255}:
+        raise SyndiffError(f"{path} holds other numbers than 0 and 255, or is turned; reload the page and save again.")
+    return np.asarray(stored.values > 0)
 
 
 def shrunk(image: NDArray[np.uint8] | NDArray[np.uint16], side: int) -> NDArray[np.uint8]:

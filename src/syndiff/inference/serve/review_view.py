@@ -184,10 +184,14 @@ class ReviewView:
         else:  # it was kept, and its answer got lost; the case may have changed since
             subject = Subject(kept.dataset, kept.name, kept.case, decision.content, (0, 0))
         event = self._reviewing.add(decision.reviewer, subject, decision.kind, decision.value, id=decision.id)
+        return self.answer(folder, subject, event)
+
+    def answer(self, folder: ReviewFolder, subject: Subject, event: Event) -> dict[str, Any]:
+        """What the page is told once an event is kept: what the reviewer says of the case now, and the progress."""
         return {
             "event": event.id,
-            "mine": opinion_told(self._reviewing.opinion(subject, decision.reviewer)),
-            **self._progress(folder, decision.reviewer),
+            "mine": opinion_told(self._reviewing.opinion(subject, event.reviewer)),
+            **self._progress(folder, event.reviewer),
         }
 
     def _undo(self, folder: ReviewFolder, reviewer: str, event: str, id: str) -> dict[str, Any]:

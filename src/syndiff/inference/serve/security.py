@@ -27,7 +27,9 @@ MIN_TOKEN = 16
 MAX_BODY = 2**16
 """Bytes that a request may send that is no upload; uploads have their own limit."""
 
-UPLOADS = "/api/pictures"
+UPLOADS = re.compile(r"/api/pictures|/api/review/[0-9a-f]+/cases/[0-9a-f]+/mask")
+"""Addresses to which a file may be posted; `Uploads.received` limits it."""
+
 _SAFE = frozenset({"GET", "HEAD"})
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _POLICY = (
@@ -126,7 +128,8 @@ class Guard:
                 return
             self._check_token(headers)
             self._check_origin(scope["method"], headers)
-            limited = receive if scope["path"] == UPLOADS else _limited(receive, headers)
+            uploads = scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"])
+            limited = receive if uploads else _limited(receive, headers)
         except Refusal as refusal:
             await _answer(with_headers, refusal.status, {"error": str(refusal)})
             return

@@ -1,6 +1,7 @@
 """A file from a browser, on the disk for as long as it is decoded, under a name of our own."""
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -54,7 +55,8 @@ class Uploads:
     async def received(self, request: Request, name: str) -> AsyncIterator[Path]:
         """The body of a request as a file with the ending of `name`; it is gone when the context is left.
 
-        Raises Refusal for one that is too large (413), too slow (408) or empty (400), and while too many run (429).
+        Raises Refusal for one that is too large (413), too slow (408) or empty (400), for a full disk (507), and while
+        too many run (429).
         """
         _check_length(request)
         if self._running >= MAX_AT_ONCE:
@@ -91,15 +93,19 @@ def _check_length(request: Request) -> None:
 
 async def _receive(request: Request, path: Path) -> None:
     size = 0
-    async with await anyio.open_file(path, "xb") as file:
-        try:
+    try:
+        async with await anyio.open_file(path, "xb") as file:
             async for part in request.stream():
                 size += len(part)
                 if size > MAX_UPLOAD:
                     raise _too_large()
                 await file.write(part)
-        except ClientDisconnect:
-            raise Refusal(400, "The upload broke off; try again.") from None
+    except ClientDisconnect:
+        raise Refusal(400, "The upload broke off; try again.") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Refusal(507, "The disk for temporary files is full; free some space, then try again.") from error
     if not size:
         raise Refusal(400, "The file is empty; choose another one.")
 

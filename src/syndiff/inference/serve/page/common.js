@@ -28,11 +28,12 @@
     return ask(address, { method: "POST", body: JSON.stringify(content), headers: { "Content-Type": "application/json" } });
   }
 
+  /* The content of a file, as a Blob. */
+  function blob(address) { return answered(address, {}, function (answer) { return answer.blob(); }); }
+
   /* A picture as an address that shows it at once; free it with URL.revokeObjectURL. */
   function picture(address) {
-    return answered(address, {}, function (answer) { return answer.blob(); }).then(function (content) {
-      return URL.createObjectURL(content);
-    });
+    return blob(address).then(function (content) { return URL.createObjectURL(content); });
   }
 
   /* Show the links to the views that this server has. */
@@ -72,6 +73,6 @@
     }
   };
 
-  Object.assign(window.SynDiff, { ask: ask, send: send, picture: picture, views: views, newId: newId, memory: memory,
+  Object.assign(window.SynDiff, { ask: ask, send: send, blob: blob, picture: picture, views: views, newId: newId, memory: memory,
     percent: percent, Mistake: Mistake });
 }());

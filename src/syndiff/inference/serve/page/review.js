@@ -279,9 +279,9 @@
   }
 
   function correct() {
-    if (shown && S.correctMask) {
-      S.correctMask({ queue: queue, shown: shown, reviewer: reviewer, outbox: outbox, open: open, saved: saved });
-    }
+    if (!shown) { return; }
+    closeReasons();
+    S.correctMask({ queue: queue, shown: shown, reviewer: reviewer, outbox: outbox, open: open, saved: saved });
   }
 
   var KEYS = {
@@ -383,7 +383,6 @@
     viewer.onkey = hide;
     outbox = new S.Outbox(saved, drawUnsent);
     find("single").checked = memory.get("keys") !== "off";
-    find("correct").hidden = !S.correctMask;
     document.addEventListener("keydown", key);
     var clicks = { accept: KEYS.a, reject: KEYS.r, undo: undo, before: KEYS.p, after: KEYS.n, hide: hide, correct: correct,
       "in": function () { viewer.scale(1.25); }, out: function () { viewer.scale(0.8); },

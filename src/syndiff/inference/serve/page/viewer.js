@@ -20,6 +20,8 @@
     this.opacity = {};
     this.hidden = false;
     this.onkey = function () {};
+    this.ondraw = function () {};
+    this.hand = null;
   }
 
   /* A new picture: the whole of it is shown. */
@@ -113,7 +115,11 @@
       panel.svg.setAttribute("viewBox", box);
       panel.svg.classList.toggle("near", near);
     });
+    this.ondraw(box);
   };
+
+  /* The place of a pointer's event in pixels of the picture. */
+  Viewer.prototype.at = function (svg, event) { return inPicture(svg, event.clientX, event.clientY); };
 
   /* A point of the window in pixels of the picture. */
   function inPicture(svg, x, y) {
@@ -123,8 +129,11 @@
     return point.matrixTransform(svg.getScreenCTM().inverse());
   }
 
+  /* `hand`, where there is one, may draw with a single finger: down(event, at) says whether it does, then come
+     move(event, at) and up(event, at), or drop() where a second finger makes it a zoom. */
   Viewer.prototype.listen = function (svg) {
-    var viewer = this, fingers = {};
+    var viewer = this, fingers = {}, drawing = null;
+    function hand(name, event) { viewer.hand[name](event, viewer.at(svg, event)); }
     svg.addEventListener("wheel", function (event) {
       if (viewer.zoom === 1 && event.deltaY > 0) { return; } // the page scrolls on
       event.preventDefault();
@@ -132,13 +141,25 @@
       viewer.scale(event.deltaY < 0 ? 1.2 : 1 / 1.2, at.x, at.y);
     }, { passive: false });
     svg.addEventListener("pointerdown", function (event) {
+      var alone = !Object.keys(fingers).length;
       fingers[event.pointerId] = event;
       svg.setPointerCapture(event.pointerId);
+      if (drawing !== null) {
+        viewer.hand.drop();
+        drawing = null;
+      } else if (alone && viewer.hand && viewer.hand.down(event, viewer.at(svg, event))) {
+        drawing = event.pointerId;
+        return;
+      }
       svg.classList.add("moving");
     });
     svg.addEventListener("pointermove", function (event) {
       var last = fingers[event.pointerId];
       if (!last) { return; }
+      if (drawing === event.pointerId) {
+        hand("move", event);
+        return;
+      }
       var others = Object.keys(fingers).filter(function (each) { return each !== String(event.pointerId); });
       var from = inPicture(svg, last.clientX, last.clientY), to = inPicture(svg, event.clientX, event.clientY);
       fingers[event.pointerId] = event;
@@ -152,6 +173,10 @@
     });
     ["pointerup", "pointercancel"].forEach(function (name) {
       svg.addEventListener(name, function (event) {
+        if (drawing === event.pointerId) {
+          drawing = null;
+          if (name === "pointerup") { hand("up", event); } else { viewer.hand.drop(); }
+        }
         delete fingers[event.pointerId];
         svg.classList.toggle("moving", Object.keys(fingers).length > 0);
       });
