@@ -165,8 +165,9 @@ def browse(server: Server, jumps: int, seed: int) -> dict[str, Any]:
     order, waits, opened = random.Random(seed), [], []
     lists = {"name": "sort=name", "filtered": "text=000&sort=name", "far": "sort=name&descending=true&offset=9900"}
     with server.client() as client, chromium() as page:
+        folder = first_folder(client)
         pages = {
-            name: spread([timed(client, "GET", f"/api/browse/0?{query}")[0] for _ in range(10)])
+            name: spread([timed(client, "GET", f"{folder}?{query}")[0] for _ in range(10)])
             for name, query in lists.items()
         }
         ids = listed(client)
@@ -177,7 +178,7 @@ def browse(server: Server, jumps: int, seed: int) -> dict[str, Any]:
         def open_cases() -> None:
             with server.client() as other:
                 while not stop.wait(0.1):
-                    opened.append(timed(other, "GET", f"/api/browse/0/{order.choice(ids)}")[0])
+                    opened.append(timed(other, "GET", f"{folder}/{order.choice(ids)}")[0])
 
         thread = threading.Thread(target=open_cases)
         thread.start()
@@ -198,7 +199,7 @@ def browse(server: Server, jumps: int, seed: int) -> dict[str, Any]:
     for half in (ids[: len(ids) // 2], ids[len(ids) // 2 :]):
         began = time.perf_counter()
         with ThreadPoolExecutor(6) as pool:
-            list(pool.map(lambda case: fetched(server, f"/api/browse/0/{case}/thumbnail.jpg"), half))
+            list(pool.map(lambda case: fetched(server, f"{folder}/{case}/thumbnail.jpg"), half))
         memory.append(server.memory_mib())
     return {
         "cases": len(ids),
@@ -221,11 +222,16 @@ def fetched(server: Server, address: str) -> bytes:
     return _HELD.client.get(address).raise_for_status().content
 
 
+def first_folder(client: httpx.Client) -> str:
+    """The address of the first folder that is browsed."""
+    return f"/api/browse/{client.get('/api/browse').raise_for_status().json()[0]['key']}"
+
+
 def listed(client: httpx.Client) -> list[str]:
     """The ids of all cases of the first folder."""
     ids: list[str] = []
     while True:
-        told = client.get(f"/api/browse/0?offset={len(ids)}").raise_for_status().json()
+        told = client.get(f"{first_folder(client)}?offset={len(ids)}").raise_for_status().json()
         ids += [item["id"] for item in told["items"]]
         if len(ids) >= told["total"]:
             return ids

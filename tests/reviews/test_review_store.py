@@ -1,5 +1,6 @@
 """What was acknowledged is kept, by several processes, through kills and copies; nothing is ever changed."""
 
+import os
 import re
 import shutil
 import signal
@@ -32,6 +33,23 @@ with ReviewStore({path!r}) as store:
     for number in range({count}):
         print(store.add({who!r}, subject(f"case-{{number}}"), "accept").id, flush=True)
 """
+
+FORKING = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from reviewing import subject
+from syndiff.reviews.store import ReviewStore
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    process = os.fork()
+    if process:
+        print(process, flush=True)
+        continue
+    with ReviewStore({path!r}) as store, open(line.strip(), "w") as heard:
+        for number in range(10_000):
+            print(store.add("ann", subject(f"case-{{number}}"), "accept").id, file=heard, flush=True)
+"""
+"""For each pipe that is named to it, a writer in a process of its own; one start of Python for all."""
 
 
 def writer(path: Path, who: str, count: int) -> subprocess.Popen[str]:
@@ -118,14 +136,22 @@ def test_nothing_acknowledged_is_lost_by_a_kill(tmp_path: Path) -> None:
     """Twenty times."""
     path = tmp_path / "reviews.db"
     acknowledged: set[str] = set()
-    for kill in range(20):
-        process = writer(path, "ann", 10_000)
-        assert process.stdout is not None
-        heard = [process.stdout.readline() for _ in range(1 + kill)]
-        process.send_signal(signal.SIGKILL)
-        rest = process.stdout.read().split("\n")[:-1]  # a line that the kill cut short was heard by nobody
-        process.wait()
-        acknowledged |= {line.strip() for line in [*heard, *rest]}
+    script = FORKING.format(tests=str(Path(__file__).parent), path=str(path))
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as starter:
+        assert starter.stdin is not None and starter.stdout is not None
+        for kill in range(20):
+            pipe = tmp_path / str(kill)
+            os.mkfifo(pipe)
+            print(pipe, file=starter.stdin, flush=True)
+            process = int(starter.stdout.readline())
+            with pipe.open() as said:
+                heard = [said.readline() for _ in range(1 + kill)]
+                os.kill(process, signal.SIGKILL)
+                rest = said.read().split("\n")[:-1]  # a line that the kill cut short was heard by nobody
+            acknowledged |= {line.strip() for line in [*heard, *rest]}
+        starter.stdin.close()
     with ReviewStore(path, read_only=True) as store:  # as the kill left it
         assert acknowledged <= {event.id for event in store.events()}
     with ReviewStore(path) as store:

@@ -34,13 +34,20 @@ def asked(data: syndiff.Dataset, synthetic: Path, evaluated: Path) -> Iterator[T
         yield made
 
 
+def folder(asked: TestClient, number: int) -> str:
+    return f"/api/browse/{asked.get('/api/browse').json()[number]['key']}"
+
+
 def names(asked: TestClient, query: str) -> list[str]:
-    return [item["name"].removeprefix("synthetic-00000") for item in asked.get(f"/api/browse/{query}").json()["items"]]
+    return [
+        item["name"].removeprefix("synthetic-00000")
+        for item in asked.get(folder(asked, int(query[0])) + query[1:]).json()["items"]
+    ]
 
 
 def opened(asked: TestClient, number: int, text: str) -> tuple[str, dict]:
-    item = asked.get(f"/api/browse/{number}?text={text}").json()["items"][0]
-    address = f"/api/browse/{number}/{item['id']}"
+    item = asked.get(f"{folder(asked, number)}?text={text}").json()["items"][0]
+    address = f"{folder(asked, number)}/{item['id']}"
     return address, asked.get(address).json()
 
 
@@ -57,7 +64,7 @@ def test_cases_are_filtered_and_sorted(asked: TestClient) -> None:
     assert names(asked, "0?sort=noise&low=0&high=1") == ["1"] and names(asked, "0?sort=seam&low=0") == ["0", "1"]
     assert names(asked, "2?sort=dice") == ["b", "a"]
     assert names(asked, "2?sort=disagreement&descending=true") == ["b", "a"]
-    assert asked.get("/api/browse/0?offset=2").json()["total"] == 3 and names(asked, "0?offset=2") == ["2"]
+    assert asked.get(f"{folder(asked, 0)}?offset=2").json()["total"] == 3 and names(asked, "0?offset=2") == ["2"]
 
 
 def test_a_synthetic_case_tells_how_it_was_made(asked: TestClient) -> None:
@@ -78,10 +85,10 @@ def test_a_source_frame_is_shown_only_where_it_is_the_picture_that_was_painted_i
     asked: TestClient, synthetic: Path, data: syndiff.Dataset
 ) -> None:
     write_json(synthetic / "seen.json", {"learned": {"0" * 64: "data: a"}, "chosen": {}})
-    assert asked.post("/api/browse/0/refresh").status_code == 200
+    assert asked.post(f"{folder(asked, 0)}/refresh").status_code == 200
     assert not opened(asked, 0, "large")[1]["source"]
     write_json(synthetic / "seen.json", {"learned": {data.content(data["a"]): "data: a"}, "chosen": {}})
-    asked.post("/api/browse/0/refresh")
+    asked.post(f"{folder(asked, 0)}/refresh")
     assert opened(asked, 0, "large")[1]["source"]
 
 
@@ -102,12 +109,12 @@ def test_a_folder_that_grows_changes_or_loses_a_case(tmp_path: Path) -> None:
         write_case(tmp_path / "set", "b")
         assert own.get(f"{address}/thumbnail.jpg").content != before
         assert names(own, "0") == ["a"]
-        assert own.post("/api/browse/0/refresh").json()[0]["cases"] == 2 and names(own, "0") == ["a", "b"]
+        assert own.post(f"{folder(own, 0)}/refresh").json()[0]["cases"] == 2 and names(own, "0") == ["a", "b"]
         (tmp_path / "set" / "images" / "a.png").unlink()
         for part in ("", "/image.jpg", "/thumbnail.jpg"):
             gone = own.get(address + part)
             assert gone.status_code == 422 and gone.json()["error"].startswith("a.png does not exist")
-        broken = own.post("/api/browse/0/refresh")
+        broken = own.post(f"{folder(own, 0)}/refresh")
         assert broken.status_code == 422 and "without image" in broken.json()["error"]
         assert names(own, "0") == ["a", "b"]  # what could not be listed anew stays
 
@@ -166,10 +173,10 @@ def test_what_reviewers_say_is_told_apart_from_the_gates(
         )
         assert names(own, f"0?sort={RATING}&descending=true") == ["1", "0", "2"]
         assert names(own, f"0?sort={RATING}&low=3") == ["1"]
-        items = own.get("/api/browse/0").json()["items"]
+        items = own.get(folder(own, 0)).json()["items"]
         found = [(item["reason"], item["review"]) for item in items]
         assert found == [("", "rejected"), ("seam", "corrected"), ("", "open")]
-        assert {item["review"] for item in own.get("/api/browse/1").json()["items"]} == {None}
+        assert {item["review"] for item in own.get(folder(own, 1)).json()["items"]} == {None}
         facts = [opened(own, 0, f"00000{number}")[1]["facts"] for number in range(3)]
         assert [each["reviewers"] for each in facts] == [
             "rejected: ann rejects it (colour), ben accepts it, mean rating 2 of 5",
@@ -182,10 +189,10 @@ def test_what_reviewers_say_is_told_apart_from_the_gates(
 def test_unknown_ids_are_sentences(asked: TestClient) -> None:
     unknown = hashlib.sha256(b"x").hexdigest()[:20]
     for address in (
-        f"/api/browse/0/{unknown}",
-        f"/api/browse/1/{unknown}/image.jpg",
-        "/api/browse/9",
-        "/api/browse/-1",
+        f"{folder(asked, 0)}/{unknown}",
+        f"{folder(asked, 1)}/{unknown}/image.jpg",
+        "/api/browse/0",
+        f"/api/browse/{unknown[:16]}",
     ):
         answer = asked.get(address)
         assert answer.status_code == 404 and len(answer.json()["error"]) > 20

@@ -68,17 +68,17 @@ class BrowseView:
         """The routes."""
         router = APIRouter(prefix="/api/browse")
         router.add_api_route("", self.collections, methods=["GET"])
-        router.add_api_route("/{number}", self.listed, methods=["GET"])
-        router.add_api_route("/{number}/refresh", self.refreshed, methods=["POST"])
-        router.add_api_route("/{number}/{case_id}", self.opened, methods=["GET"])
-        router.add_api_route("/{number}/{case_id}/{part}.jpg", self.picture, methods=["GET"], response_class=Response)
+        router.add_api_route("/{key}", self.listed, methods=["GET"])
+        router.add_api_route("/{key}/refresh", self.refreshed, methods=["POST"])
+        router.add_api_route("/{key}/{case_id}", self.opened, methods=["GET"])
+        router.add_api_route("/{key}/{case_id}/{part}.jpg", self.picture, methods=["GET"], response_class=Response)
         return router
 
     async def collections(self) -> list[dict[str, object]]:
         """What there is to browse."""
         return [
             {
-                "id": number,
+                "key": each.key,
                 "name": name,
                 "kind": each.kind,
                 "cases": len(each),
@@ -86,12 +86,12 @@ class BrowseView:
                 "rejected": each.has_rejected,
                 "reviewed": self._is_reviewed(each),
             }
-            for number, (name, each) in enumerate(zip(self._names, self._collections, strict=True))
+            for name, each in zip(self._names, self._collections, strict=True)
         ]
 
     async def listed(
         self,
-        number: int,
+        key: str,
         offset: Annotated[int, Query(ge=0)] = 0,
         text: Annotated[str, Query(max_length=200)] = "",
         sort: Annotated[str, Query(max_length=60)] = "name",
@@ -103,23 +103,23 @@ class BrowseView:
         near: Annotated[str, Query(max_length=40)] = "",
     ) -> dict[str, object]:
         """A page of cases, and the place of the case `near` among them."""
-        one = self._collection(number)
+        one = self._collection(key)
         wanted = Wanted(text, sort, descending, low, high, gates, review)
         return await run_sync(lambda: one.page(wanted, offset, reviews=self._reviews(one), near=near))
 
-    async def refreshed(self, number: int) -> list[dict[str, object]]:
+    async def refreshed(self, key: str) -> list[dict[str, object]]:
         """List a folder again."""
-        await run_sync(self._collection(number).refresh)
+        await run_sync(self._collection(key).refresh)
         return await self.collections()
 
-    async def opened(self, number: int, case_id: str) -> dict[str, Any]:
+    async def opened(self, key: str, case_id: str) -> dict[str, Any]:
         """A case at large: its size, contours, facts and scores, and whether its source frame can be shown."""
-        one, case = self._collection(number), self._collection(number)[case_id]
+        one, case = self._collection(key), self._collection(key)[case_id]
         return await run_sync(self._open, one, case, limiter=self._turn)
 
-    async def picture(self, number: int, case_id: str, part: _Part) -> Response:
+    async def picture(self, key: str, case_id: str, part: _Part) -> Response:
         """The image, its thumbnail, or the frame that it was painted into."""
-        case = self._collection(number)[case_id]
+        case = self._collection(key)[case_id]
         content = await run_sync(self._jpeg, case, part, limiter=self._turn)
         return Response(content, media_type="image/jpeg")
 
@@ -168,10 +168,11 @@ class BrowseView:
         except SyndiffError as error:
             raise _without_paths(error, case) from None
 
-    def _collection(self, number: int) -> Collection:
-        if not 0 <= number < len(self._collections):
-            raise Refusal(404, "There is no such folder; reload the page, the server was started anew.")
-        return self._collections[number]
+    def _collection(self, key: str) -> Collection:
+        for each in self._collections:
+            if each.key == key:
+                return each
+        raise Refusal(404, "This folder is not browsed here; reload the page, the server was started anew.")
 
 
 def _said(case: BrowseCase, reviews: Mapping[str, CaseReview] | None) -> dict[str, str]:

@@ -77,13 +77,15 @@ Reviews = Mapping[str, CaseReview]
 class Collection:
     """The cases of one folder in natural order, listed when it is made and again by `refresh`; images are not read.
 
-    `listed` is how many times.
+    `listed` is how many times. `key` names the folder in addresses for as long as it lies where it is: a page of before
+    a restart with other folders is never answered with another one's cases.
 
     Raises SyndiffError for a folder that is nothing to browse, and for test cases without the dataset they are from.
     """
 
     def __init__(self, root: Path, data: Dataset | None) -> None:
         self.root, self._data = root, data
+        self.key = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]
         self.kind = "synthetic" if (root / _MANIFEST).is_file() else "dataset" if (root / "images").is_dir() else "run"
         self.seen: Seen | None = None
         self.listed = 0

@@ -1,7 +1,6 @@
 """A browsed folder whose cases can be reviewed: what each shows now, and the fingerprint of the dataset it is in."""
 
 import contextlib
-import hashlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -45,7 +44,7 @@ class ReviewFolder:
 
     def __init__(self, collection: Collection, decoder: Decoder) -> None:
         self.collection, self._decoder = collection, decoder
-        self.key = hashlib.sha256(str(collection.root.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        self.key = collection.key
         self._lock = threading.RLock()
         self._listed = 0
         self._ids: dict[str, str] = {}

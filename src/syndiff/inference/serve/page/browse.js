@@ -16,7 +16,7 @@
 
   function chosen() { return collections[Number(find("collection").value)]; }
 
-  function address(item) { return "api/browse/" + chosen().id + "/" + item.id; }
+  function address(item) { return "api/browse/" + chosen().key + "/" + item.id; }
 
   /* ---- the list ---- */
 
@@ -28,7 +28,7 @@
     }
     if (shown) { query.near = shown.item.id; }
     var words = Object.keys(query).map(function (name) { return name + "=" + encodeURIComponent(query[name]); });
-    return ask("api/browse/" + chosen().id + "?" + words.join("&"));
+    return ask("api/browse/" + chosen().key + "?" + words.join("&"));
   }
 
   /* The list anew; with `stay` what is in sight stays there. The case at large stays in any case. */
@@ -103,7 +103,7 @@
   }
 
   function refresh() {
-    ask("api/browse/" + chosen().id + "/refresh", { method: "POST" }).then(function (told) {
+    ask("api/browse/" + chosen().key + "/refresh", { method: "POST" }).then(function (told) {
       collections = told;
       complain("");
       nameFolders();
@@ -235,7 +235,7 @@
     ask("api/browse").then(function (told) {
       collections = told;
       if (!told.length) { return complain("No folder was given at start; start again with --browse FOLDER."); }
-      told.forEach(function (one) { option(find("collection"), one.id, ""); });
+      told.forEach(function (one, index) { option(find("collection"), index, ""); });
       nameFolders();
       openCollection();
     }).catch(failed);
