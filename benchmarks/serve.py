@@ -4,10 +4,11 @@
 
 Parts: `answer` is the wall time of a prediction as the browser waits for it, beyond the seconds of its stages. `paint`
 opens each view in a new Chromium with an empty profile and reads its first contentful paint, from the navigation on;
-the server runs and has not served this view before in the first repeat. `browse` scrolls a list of 10,000 cases to
-random places and waits for the thumbnails in sight, while another client opens cases, then asks for every thumbnail;
-memory is that of the server and its decoding processes (PSS). `clients` has eight at once upload, predict, review and
-undo. `kill` ends the server with SIGKILL in mid-review, many times, and looks for every decision that was acknowledged.
+the server has just started, so that in the first repeat it still loads its model. `browse` scrolls a list of 10,000
+cases to random places and waits for the thumbnails in sight, while another client opens cases, then asks for every
+thumbnail; memory is that of the server and its decoding processes (PSS). `clients` has eight at once upload, predict,
+review and undo. `kill` ends the server with SIGKILL in mid-review, many times, and looks for every decision that was
+acknowledged.
 Targets: answer at most 50 ms beyond the model; first paint under 0.5 s; no request of the list waits a second, and
 memory is flat; of clients and kills nothing is lost, and no answer is a 5xx. Random weights of the preset compact
 (tiny ones for `clients`); eight phantom frames of 384 x 288 pixels under many names. `chromium` must be on the PATH.
@@ -384,7 +385,12 @@ def main() -> None:
     write_json(chosen.out, found)
 
 
-VIEWS = {"": "#names button", "browse": "#grid button img"}
+VIEWS = {
+    "": "#names button",
+    "browse": "#grid button img",
+    "review": "#enter:not([hidden])",
+    "blind": "#setup:not([hidden])",
+}
 """Each view's address, and what shows that it has its list."""
 
 

@@ -159,6 +159,9 @@ def test_a_case_that_changed_meanwhile_is_told_and_shown_anew(page: Any, server:
     page.click("#items button")
     page.keyboard.press("a")
     status(page, "Saved: c0: accepted")
+    for key, name in (("n", "c2"), ("p", "c1")):  # c2 has been fetched then
+        page.keyboard.press(key)
+        page.wait_for_selector(f"#name:has-text('{name}')")
     (server.data / "images" / "c2.png").rename(server.root / "away.png")
     try:
         page.keyboard.press("a")

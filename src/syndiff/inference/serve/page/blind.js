@@ -180,7 +180,7 @@
 
   function setup() {
     test = null;
-    only("setup");
+    only("");
     complain("");
     find("preparing").textContent = "";
     find("who").value = memory.get("reviewer") || "";
@@ -196,6 +196,7 @@
         });
       });
       fits(told.folders);
+      only("setup");
       find("begin").disabled = !find("real").value || !find("synthetic").value;
       if (find("begin").disabled) { complain("A blind test needs a dataset and a synthetic dataset; give both with --browse."); }
     });
