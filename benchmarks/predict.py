@@ -87,7 +87,7 @@ def main() -> None:
         write_phantom(scratch / "phantom", groups=1, frames=1, height=288, width=384, seed=0)
         frame = next((scratch / "phantom" / "images").iterdir())
         folders = {count: folder_of(count, frame, scratch / str(count)) for count in sorted(options.counts)}
-        for views in options.views:
+        for views in options.tta:
             found: dict[int, dict[str, float]] = {}
             for count, folder in folders.items():
                 command = [sys.executable, "-m", "syndiff", "predict", "--run", str(run), "--images", str(folder)]
