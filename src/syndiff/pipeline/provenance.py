@@ -35,7 +35,7 @@ from syndiff.files import expanded
 from syndiff.models.stored import learned_from, read_description
 from syndiff.pipeline.factories import compact_checkpoint, make_inpainter
 from syndiff.synthesis.manifest import read_manifest
-from syndiff.synthesis.placement.album import FOREIGN
+from syndiff.synthesis.placement.elsewhere import is_elsewhere
 from syndiff.training.checkpoints import best_checkpoint
 from syndiff.training.run_folder import CONFIG, read_config
 
@@ -124,7 +124,7 @@ def open_synthetic(folder: Path, split: Split, dataset: Dataset) -> Dataset:
             "what it was made from. Make it or finish it with `syndiff synthesize`."
         )
     used = {case for s in read_manifest(manifest) if s.accepted for case in (s.source_case, s.mask_source) if case}
-    leaked = sorted(case for case in used - set(split.train) if not case.startswith(FOREIGN))
+    leaked = sorted(case for case in used - set(split.train) if not is_elsewhere(case))
     if leaked:
         raise SyndiffError(
             f"{folder} was made from {len(leaked)} cases outside the split's training cases (first {leaked[0]}); "
@@ -270,7 +270,7 @@ def check_shards(shards: Sequence[Path], origin: Dataset) -> None:
         if seen is None or not manifest.is_file():
             continue  # made before it was kept; or no shard, which `merge` refuses
         sources = {sample.source_case for sample in read_manifest(manifest) if sample.source_case}
-        for case in sorted(case for case in sources if not case.startswith(FOREIGN)):
+        for case in sorted(case for case in sources if not is_elsewhere(case)):
             if origin.content(origin[case]) not in seen.learned:
                 raise SyndiffError(
                     f"{shard} was made from other pictures than those of {origin.root}: {case} has changed. Restore "

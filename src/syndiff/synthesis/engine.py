@@ -12,7 +12,7 @@ from syndiff.synthesis.gates.acceptance import Acceptance
 from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.manifest import SynthesisFolder, claimed_folder, sample_id
-from syndiff.synthesis.placement.placing import PlacementRules
+from syndiff.synthesis.placement.search import PlacementRules
 from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.synthesis.shards import WHOLE, Shard, mark, most_attempts

@@ -7,7 +7,8 @@ from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.gates.acceptance import Acceptance
 from syndiff.synthesis.manifest import SynthesisFolder
-from syndiff.synthesis.placement.album import Album, lesion_free
+from syndiff.synthesis.placement.album import Album
+from syndiff.synthesis.placement.elsewhere import lesion_free
 from syndiff.synthesis.sheet import comparison_sheet
 
 

@@ -17,7 +17,7 @@ from syndiff.files import locked, write_bytes
 from syndiff.synthesis.finish import SynthesisSummary, finish
 from syndiff.synthesis.gates.acceptance import Acceptance
 from syndiff.synthesis.manifest import Sample, SynthesisFolder, claimed_folder, flat, sample_id
-from syndiff.synthesis.placement.album import lesion_free
+from syndiff.synthesis.placement.elsewhere import lesion_free
 
 FILE = "shard.json"
 """Marks a folder as one shard of a synthesis; a whole synthesis has none."""
