@@ -30,6 +30,7 @@ from syndiff.synthesis.inpainters.checks import (
     versions_of,
 )
 from syndiff.synthesis.manifest import Pictures, Sample, flat, sample_id
+from syndiff.synthesis.placement.measures import measure
 from syndiff.synthesis.placement.places import Places
 from syndiff.synthesis.placement.placing import Placement
 from syndiff.synthesis.placement.search import PlacementRules
@@ -275,6 +276,9 @@ class Studio:
             accepted=reason is None,
             reason=reason,
             detail=detail,
+            lesions=[
+                lesion.rounded() for lesion in measure(image, placement.lesion_mask, placement.label, placement.view)
+            ],
             versions=self.versions,
         )
         return sample, Pictures(image, placement.label)
