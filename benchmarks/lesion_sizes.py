@@ -3,7 +3,7 @@
     python benchmarks/lesion_sizes.py --data ../shared/data/cvc-clinicdb --groups 5 \
         --backgrounds ../shared/data/lesion-free --places 200 --out results/lesion-sizes/backgrounds.json
 
-The training cases are those of `study low-data`: the split by group with seed 0, and of it `--groups` groups. Contrast is
+The training cases are those of `study low-data`: the split by group with seed 0, `--groups` groups of it. Contrast is
 left out, since nothing is painted. Seconds are of the process, without waiting.
 """
 
