@@ -17,7 +17,7 @@ from syndiff.synthesis.placement.field import FieldOfView, any_in_cells
 from syndiff.synthesis.placement.lesions import Lesion, Sketch, Warp, draw_bend
 from syndiff.synthesis.placement.population import KnownLesion, Target, hidden_share
 
-_NEAR = 0.08  # radii of the view: so near to the target's distance from its centre a place is as good as any
+_NEAR = 0.04  # radii of the view: so near to the target's distance from its centre a place is as good as any
 
 
 @dataclass(frozen=True, kw_only=True)
