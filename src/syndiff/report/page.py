@@ -102,6 +102,8 @@ def _charts(content: Content) -> dict[str, str]:
         "validation": figures.validation_curves(content.arms),
         "timing": figures.timing_bars(content.arms),
     }
+    if content.synthesis and content.synthesis.lesions:
+        charts["likeness"] = figures.likeness_plot(*content.synthesis.lesions)
     if content.comparisons:
         charts["difference"] = figures.difference_plot(content.comparisons)
     return charts

@@ -16,7 +16,7 @@ from syndiff.errors import SyndiffError
 from syndiff.files import write_bytes, write_parts
 from syndiff.report.figures import jpeg, likeness_plot
 from syndiff.report.page import environment
-from syndiff.synthesis.likeness import REAL, WORDS, Likeness, read_real
+from syndiff.synthesis.likeness import WORDS, Likeness, lesions_of
 from syndiff.synthesis.manifest import Sample, read_manifest
 
 _PREVIEWS = "previews"
@@ -103,16 +103,11 @@ class _Comparison:
 
 def _likeness(folder: Path) -> _Comparison | None:
     """Nothing where an earlier version made the folder, or nothing was accepted."""
-    if not (folder / REAL).is_file():
-        return None
     samples = list(read_manifest(folder / "manifest.jsonl"))
-    new = [lesion for sample in samples if sample.accepted for lesion in sample.lesions or ()]
-    if not new:
+    lesions = lesions_of(folder, samples)
+    if lesions is None:
         return None
-    found, real = Likeness.of(folder, samples), read_real(folder)
-    figure = likeness_plot(
-        {name: [each[name] for each in real] for name in WORDS}, {name: [each[name] for each in new] for name in WORDS}
-    )
+    found, figure = Likeness.of(folder, samples), likeness_plot(*lesions)
     rows = []
     for name, each in found.measures.items():
         real_said, new_said = (" · ".join(f"{value:.3g}" for value in values) for values in (each.real, each.new))

@@ -156,6 +156,20 @@ def read_real(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def lesions_of(folder: Path, samples: Iterable[Sample]) -> tuple[dict[str, list[float]], dict[str, list[float]]] | None:
+    """Each measure of the real lesions and of those of the accepted samples, to be drawn.
+
+    None where nothing was accepted, or an earlier version, which did not measure, made the folder.
+    """
+    new = [lesion for sample in samples if sample.accepted for lesion in sample.lesions or ()]
+    if not new or not (folder / REAL).is_file():
+        return None
+    real = read_real(folder)
+    return {name: [each[name] for each in real] for name in WORDS}, {
+        name: [each[name] for each in new] for name in WORDS
+    }
+
+
 def _compared(real: NDArray[np.float64], groups: Sequence[str], new: NDArray[np.float64]) -> Compared:
     from scipy.stats import wasserstein_distance  # half a second, which reading a folder does without
 
