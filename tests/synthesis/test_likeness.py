@@ -8,7 +8,7 @@ import pytest
 
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.likeness import REAL, WORDS, Likeness
-from syndiff.synthesis.manifest import Sample
+from syndiff.synthesis.manifest import Sample, read_manifest
 
 
 def lesion(area: float, **changes: float) -> dict[str, float]:
@@ -90,3 +90,22 @@ def test_damaged_measures_are_refused(tmp_path: Path, content: str | None, words
         (tmp_path / REAL).write_text(content)
     with pytest.raises(SyndiffError, match=words):
         Likeness.of(tmp_path, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"lesions": [{"area": "big"}]}, "lesions"),
+        ({"placement": {"target": {"area": 0.1, "edge": 0.0, "distance": 0.1, "quarter": 9}}}, "names quarter 9"),
+        ({"placement": {"target": {"area": 0.1}}}, "placement.target lacks"),
+    ],
+)
+def test_a_damaged_manifest_is_refused(tmp_path: Path, change: dict[str, object], words: str) -> None:
+    line = vars(sample(0, [lesion(0.1)])) | {"backend": {"name": "grey", "hash": None}}
+    del line["caption"]
+    path = tmp_path / "manifest.jsonl"
+    path.write_text(json.dumps(line) + "\n")
+    assert [each.lesions for each in read_manifest(path)] == [[lesion(0.1)]]
+    path.write_text(json.dumps(line | change) + "\n")
+    with pytest.raises(SyndiffError, match=words):
+        list(read_manifest(path))

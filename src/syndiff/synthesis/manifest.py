@@ -107,6 +107,9 @@ _KINDS: Kinds = {
 """What a line of a manifest holds: the fields of `Sample`, checked by hand since there may be very many."""
 _OPTIONAL: Kinds = {"caption": str, "lesions": list}
 """They stand in a line only where there are any."""
+_LESION: Kinds = dict.fromkeys(("area", "elongation", "distance", "edge", "contrast"), float)
+_TARGET: Kinds = {"area": float, "edge": float, "distance": float, "quarter": int}
+_QUARTERS = range(1, 5)
 
 
 @dataclass(frozen=True)
@@ -272,6 +275,14 @@ def read_manifest(path: Path) -> Iterator[Sample]:
             check_object(f"{where}: backend", backend, {"learned_from": list}, mend=_MEND)
         for section in {"gates", "inpainter"} & settings.keys():
             check_object(f"{where}: settings.{section}", settings[section], {}, mend=_MEND)
+        for lesion in content.get("lesions", ()):
+            check_object(f"{where}: lesions", lesion, _LESION, mend=_MEND)
+        target = (content["placement"] or {}).get("target")
+        if (
+            target
+            and check_object(f"{where}: placement.target", target, _TARGET, mend=_MEND)["quarter"] not in _QUARTERS
+        ):
+            raise SyndiffError(f"{where}: placement.target names quarter {target['quarter']}, expected 1 to 4. {_MEND}")
         scores = dict.fromkeys(content["gates"], (float, type(None)))
         check_object(f"{where}: gates", content["gates"], scores, mend=_MEND)
         yield Sample(**content)
