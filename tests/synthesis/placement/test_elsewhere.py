@@ -93,7 +93,7 @@ def test_lenders_that_cannot_serve_are_said(make_dataset: Maker, tmp_path: Path)
     dataset, empty = make_dataset(), make_dataset(3, lesions=False, name="empty")
     arguments = {"seed": 0, "progress": False, "lesions": str(empty.root)}
     settings = settings_of(arguments)
-    with pytest.raises(SyndiffError, match="none of the 3 cases that lend lesions has a whole one"):
+    with pytest.raises(SyndiffError, match="of its 3 cases none has a whole lesion"):
         synthesize_cases(
             dataset, [c.id for c in dataset.cases], Grey(2), tmp_path / "out", settings, count=1, **arguments
         )

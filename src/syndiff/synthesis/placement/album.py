@@ -135,10 +135,10 @@ class Album:
         cases = self._measured(self.lenders)
         found = tuple(lesion for case in cases for lesion in self.known(case) if lesion.number is not None)
         if not found:
-            root = self.lender.root if self.lender else self.dataset.root
+            root, whose = (self.lender.root, "its") if self.lender else (self.dataset.root, "the training")
             raise SyndiffError(
-                f"{root}: none of the {len(self.lenders)} cases that lend lesions has a whole one (their masks are "
-                "empty, or cut off by the edge of the frame); synthesis needs lesions to take the shape of."
+                f"{root}: of {whose} {len(self.lenders)} cases none has a whole lesion (their masks are empty, or cut "
+                "off by the edge of the frame); synthesis needs lesions to take the shape of."
             )
         return found
 
