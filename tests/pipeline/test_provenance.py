@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 from renamed import renamed
+from syndiff.config.loading import load_settings
 from syndiff.data.dataset import Dataset
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split, make_split
 from syndiff.errors import SyndiffError
-from syndiff.pipeline.provenance import refuse_held_out
+from syndiff.pipeline.provenance import check_elsewhere, refuse_held_out
 from syndiff.synthesis.manifest import read_manifest
 
 TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=2", "training.batch_size=2"]
@@ -27,6 +28,21 @@ def test_pictures_are_held_out_under_any_name(phantom: Path, tmp_path: Path) -> 
     for held, parts in ((dataset, turned), (copy, make_split(copy, seed=3))):
         with pytest.raises(SyndiffError, match=r"a model has seen pictures .* leaks"):
             refuse_held_out("a model", seen, held, parts)
+
+
+def test_no_frame_to_paint_into_and_no_lesion_that_is_lent_is_a_held_out_case(phantom: Path, tmp_path: Path) -> None:
+    dataset, free = Dataset.open(phantom), tmp_path / "free"
+    split = make_split(dataset)
+    free.mkdir()
+    Image.new("RGB", (64, 48), (150, 90, 80)).save(free / "a.png")
+    check_elsewhere(load_settings(values={"synthesis.backgrounds": str(free)}), split, dataset)
+    for case_id, words in ((split.test[0], "has seen pictures"), (split.train[0], "whose mask marks a lesion")):
+        Image.open(dataset[case_id].image).save(free / "b.png")
+        with pytest.raises(SyndiffError, match=rf"synthesis.backgrounds=.*{words}"):
+            check_elsewhere(load_settings(values={"synthesis.backgrounds": str(free)}), split, dataset)
+    copy = renamed(phantom, tmp_path / "copy")
+    with pytest.raises(SyndiffError, match=r"synthesis.lesions=.* has seen pictures"):
+        check_elsewhere(load_settings(values={"synthesis.lesions": str(copy)}), split, dataset)
 
 
 def test_a_copy_of_the_training_cases_is_no_external_dataset(syndiff, phantom: Path, tmp_path: Path) -> None:

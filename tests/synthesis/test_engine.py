@@ -302,3 +302,17 @@ def test_real_frames_take_lesions(cvc: Path, tmp_path: Path) -> None:
     assert make(dataset, tmp_path / "out", 4, case_ids=ids).accepted == 4
     for line in samples(tmp_path / "out"):
         assert line.group != line.mask_group and line.gates["change"]
+
+
+def test_a_set_of_the_earlier_placement_is_not_gone_on_with(make_dataset: Maker, tmp_path: Path) -> None:
+    """Its lesions are smaller than real ones: the two must not be mixed."""
+    dataset, out = make_dataset(), tmp_path / "out"
+    make(dataset, out, 2)
+    lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["settings"]["placement"]["version"], line["lesions"]
+    (out / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    before = content(out)
+    with pytest.raises(SyndiffError, match=r"made with other settings: .*placement\.version"):
+        make(dataset, out, 3)
+    assert content(out) == before

@@ -104,7 +104,10 @@ def test_lesion_free_frames_carry_the_new_lesion_only(make_dataset: Maker, tmp_p
     assert {line.source_case for line, *_ in found} == {f"backgrounds/c{i}" for i in range(3)}
     for line, image, label, *_ in found:
         stem = line.source_case.removeprefix("backgrounds/")
-        source = np.asarray(Image.open(tmp_path / f"free/images/{stem}.png"))
+        top, left, height, width = line.placement["crop"]  # without the black border, which is 5 and 8 pixels wide
+        assert top in (4, 5, 6) and left in (7, 8, 9) and image.shape[:2] == (height, width)
+        whole = np.asarray(Image.open(tmp_path / f"free/images/{stem}.png"))
+        source = whole[top : top + height, left : left + width]
         changed = (image != source).any(axis=2)
         assert changed[label].mean() > 0.9 and not changed[ndimage.distance_transform_edt(~label) > 6].any()
         assert ndimage.label(label)[1] == 1 and line.group == line.source_case

@@ -61,7 +61,7 @@ def test_the_union_of_shards_is_the_whole_run_byte_for_byte(make_dataset: Maker,
     assert whole.reasons  # some are rejected, or the test shows little
     shards = make_shards(dataset, tmp_path, 9, of)
     merged = merge_all(dataset, list(reversed(shards)), tmp_path / "merged", 9)
-    assert merged == SynthesisSummary(tmp_path / "merged", whole.account)
+    assert merged == SynthesisSummary(tmp_path / "merged", whole.account, whole.likeness)
     assert content(tmp_path / "merged") == content(tmp_path / "whole")
     merge_shards(shards, tmp_path / "merged", dataset, count=9)  # again: nothing changes
     assert content(tmp_path / "merged") == content(tmp_path / "whole")

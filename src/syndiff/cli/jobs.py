@@ -22,6 +22,10 @@ class Run(Configured):
     """Run folder; the same command resumes it."""
     minutes: float | None = None
     """Minutes of training for each of the three segmenters, in place of training.steps; replaces run.minutes."""
+    backgrounds: Path | None = None
+    """Folder of lesion-free frames for the synthetic cases; replaces synthesis.backgrounds."""
+    lesions: Path | None = None
+    """Another dataset that lends its lesions to the synthetic cases; replaces synthesis.lesions."""
     split: str = "auto"
     """Split method: auto (by group where groups are known), group, random, random-488 or pranet."""
     dry_run: bool = False
@@ -29,7 +33,13 @@ class Run(Configured):
 
     def run(self) -> None:
         """Run the pipeline."""
-        settings = self.settings({"run.minutes": self.minutes})
+        settings = self.settings(
+            {
+                "run.minutes": self.minutes,
+                "synthesis.backgrounds": None if self.backgrounds is None else str(self.backgrounds),
+                "synthesis.lesions": None if self.lesions is None else str(self.lesions),
+            }
+        )
 
         from syndiff.pipeline.run import plan_run, run
 

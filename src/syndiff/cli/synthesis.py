@@ -85,6 +85,10 @@ class Synthesize(Configured):
     model: str | None = None
     """For compact, the run folder of `syndiff adapt`; for sdxl, folder or hub id of the pipeline; replaces
     synthesis.model."""
+    backgrounds: Path | None = None
+    """Folder of lesion-free frames to paint into, instead of the training frames; replaces synthesis.backgrounds."""
+    lesions: Path | None = None
+    """Another dataset that lends its lesions, instead of the training cases; replaces synthesis.lesions."""
     gates: Literal["on", "report", "off"] | None = None
     """Refuse samples that no real lesion resembles, only score them, or neither; replaces gates.mode."""
     segmenter: Path | None = None
@@ -105,6 +109,8 @@ class Synthesize(Configured):
             {
                 "synthesis.inpainter": self.inpainter,
                 "synthesis.model": self.model,
+                "synthesis.backgrounds": None if self.backgrounds is None else str(self.backgrounds),
+                "synthesis.lesions": None if self.lesions is None else str(self.lesions),
                 "gates.mode": self.gates,
                 "gates.segmenter": None if self.segmenter is None else str(self.segmenter),
             }

@@ -16,7 +16,7 @@ from syndiff.training.settings import AdaptSettings, LoraSettings, Minutes, Trai
 
 _PLACES = (
     *("model.autoencoder", "model.denoiser_weights", "inpainter.autoencoder"),
-    *("synthesis.model", "synthesis.backgrounds"),
+    *("synthesis.model", "synthesis.backgrounds", "synthesis.lesions"),
     *("gates.segmenter", "gates.text_model", "sdxl.loras"),
 )
 """Settings that may name a folder."""

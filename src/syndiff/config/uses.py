@@ -64,12 +64,12 @@ USES: dict[str, Use] = {
     ),
     "study steering": Use(
         only=("synthesis", "compact", "sdxl"),
-        but=("synthesis.share", "synthesis.background_lesion", "synthesis.backgrounds"),
+        but=("synthesis.share", "synthesis.background_lesion", "synthesis.backgrounds", "synthesis.lesions"),
     ),
     "study reviews": Use(
         only=("synthesis", "gates", "compact", "inpainter", "adapt"),
         but=(
-            *("synthesis.share", "synthesis.model", "synthesis.revision", "synthesis.backgrounds"),
+            *("synthesis.share", "synthesis.model", "synthesis.revision", "synthesis.backgrounds", "synthesis.lesions"),
             *("gates.mode", "gates.segmenter"),
         ),
     ),

@@ -20,7 +20,7 @@ from syndiff.synthesis.gates.text_image import TextImage
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.checks import check_abilities
 from syndiff.synthesis.placement.places import Places
-from syndiff.synthesis.placement.placing import PlacementRules
+from syndiff.synthesis.placement.search import PlacementRules
 from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.training.inpainting_crops import has_lesion
 

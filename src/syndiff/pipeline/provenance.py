@@ -6,6 +6,7 @@ and is judged on test cases. So nothing else that stands behind it may have seen
 | rule | what | refused where |
 |---|---|---|
 | `check_inpainter` | an inpainter, what it started from, a LoRA | it saw held-out cases, or was chosen on test cases |
+| `check_elsewhere` | `synthesis.backgrounds` and `synthesis.lesions` | one of their pictures is a held-out case |
 | `check_gate_segmenter` | the segmenter of the gate `agreement` | the same, or it saw synthetic cases too |
 | `open_synthetic` | a synthetic folder to train on | a case, or its picture, is not of the training cases |
 | `check_synthetic_inpainter` | the same folder's inpainter | it may have learned from held-out cases |
@@ -27,6 +28,7 @@ from typing import Any
 
 from syndiff.config.settings import Settings
 from syndiff.data.dataset import Dataset
+from syndiff.data.readers import image_content, read_image
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
 from syndiff.documents import check_object
@@ -35,7 +37,7 @@ from syndiff.files import expanded
 from syndiff.models.stored import learned_from, read_description
 from syndiff.pipeline.factories import compact_checkpoint, make_inpainter
 from syndiff.synthesis.manifest import read_manifest
-from syndiff.synthesis.placement.album import FOREIGN
+from syndiff.synthesis.placement.elsewhere import is_elsewhere, lesion_free, open_lender
 from syndiff.training.checkpoints import best_checkpoint
 from syndiff.training.run_folder import CONFIG, read_config
 
@@ -59,6 +61,31 @@ def check_inpainter(settings: Settings, split: Split, dataset: Dataset) -> None:
             _check_lora(name, split)
     what = f"synthesis settings: the inpainter {chosen.model or chosen.inpainter}"
     refuse_held_out(what, make_inpainter(settings).seen, dataset, split)
+
+
+def check_elsewhere(settings: Settings, split: Split, dataset: Dataset) -> None:
+    """Raise SyndiffError where lesion-free frames, or a dataset that lends its lesions, hold cases of `dataset`.
+
+    No picture that `split` keeps for validation or test may be among them. A lesion-free frame may be no training case
+    with a lesion either: that lesion would be in the picture without a label.
+    """
+    chosen = settings.synthesis
+    if chosen.lesions:
+        lender = open_lender(expanded(chosen.lesions))
+        seen = Seen.of(lender, (case.id for case in lender.cases))
+        refuse_held_out(f"synthesis.lesions={chosen.lesions}", seen, dataset, split)
+    if not chosen.backgrounds:
+        return
+    frames = lesion_free(expanded(chosen.backgrounds))
+    seen = Seen({image_content(read_image(case.image)): case.image.name for case in frames})
+    refuse_held_out(f"synthesis.backgrounds={chosen.backgrounds}", seen, dataset, split)
+    for told in seen.among(dataset, split.train):
+        case = told.split(" = ")[0]
+        if dataset.load(dataset[case])[1].any():
+            raise SyndiffError(
+                f"synthesis.backgrounds={chosen.backgrounds} holds the picture of the training case {told}, whose mask "
+                "marks a lesion: it would stay in the synthetic case without a label. Remove that frame there."
+            )
 
 
 def run_of(checkpoint: Path) -> Path | None:
@@ -124,7 +151,7 @@ def open_synthetic(folder: Path, split: Split, dataset: Dataset) -> Dataset:
             "what it was made from. Make it or finish it with `syndiff synthesize`."
         )
     used = {case for s in read_manifest(manifest) if s.accepted for case in (s.source_case, s.mask_source) if case}
-    leaked = sorted(case for case in used - set(split.train) if not case.startswith(FOREIGN))
+    leaked = sorted(case for case in used - set(split.train) if not is_elsewhere(case))
     if leaked:
         raise SyndiffError(
             f"{folder} was made from {len(leaked)} cases outside the split's training cases (first {leaked[0]}); "
@@ -176,7 +203,10 @@ def datasets_behind(added: Path) -> set[str]:
     if not manifest.is_file():
         return {Dataset.open(added).name}
     sample = next(read_manifest(manifest), None)  # all have one backend
-    return set(sample.backend.get("learned_from", ())) if sample else set()
+    if sample is None:
+        return set()
+    lender = sample.settings.get("lesions")  # none in older manifests
+    return {*sample.backend.get("learned_from", ()), *([lender["dataset"]] if lender else ())}
 
 
 def check_own_test(run: Path, split: Split, dataset: Dataset) -> None:
@@ -270,7 +300,7 @@ def check_shards(shards: Sequence[Path], origin: Dataset) -> None:
         if seen is None or not manifest.is_file():
             continue  # made before it was kept; or no shard, which `merge` refuses
         sources = {sample.source_case for sample in read_manifest(manifest) if sample.source_case}
-        for case in sorted(case for case in sources if not case.startswith(FOREIGN)):
+        for case in sorted(case for case in sources if not is_elsewhere(case)):
             if origin.content(origin[case]) not in seen.learned:
                 raise SyndiffError(
                     f"{shard} was made from other pictures than those of {origin.root}: {case} has changed. Restore "

@@ -24,7 +24,7 @@ from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
 from syndiff.pipeline.evaluation import evaluate_runs
 from syndiff.pipeline.factories import make_gates, make_inpainter
-from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
+from syndiff.pipeline.provenance import check_elsewhere, check_gate_segmenter, check_inpainter, open_synthetic
 from syndiff.pipeline.splitting import stored_split
 from syndiff.pipeline.stages import IDENTIFIED, SYNTHESIS, is_of, may_change, set_aside
 from syndiff.pipeline.training import plan_segmenters, train_segmenter
@@ -181,6 +181,7 @@ def _checked(
     config = {"data": str(data), "split": split_method, "seed": seed, **config}
     job = _Job(out, dataset, split, settings, grammar, inpainter, seed, progress, config)
     job.check_folder()
+    check_elsewhere(settings, split, dataset)
     check_synthesis(dataset, split, settings, inpainter, seed=seed)
     if not adapts:
         check_inpainter(settings, split, dataset)

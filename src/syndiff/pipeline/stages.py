@@ -37,7 +37,7 @@ STAGES = (
     Stage(("run.tolerance",), lambda run: any(run.glob("*/eval/*/summary.json"))),
 )
 IDENTIFIED = (
-    *("synthesis.model", "synthesis.backgrounds", "synthesis.prompts"),
+    *("synthesis.model", "synthesis.backgrounds", "synthesis.lesions", "synthesis.prompts"),
     *("gates.segmenter", "gates.text_model", "sdxl.loras"),
 )
 """Settings that name a folder or a file whose content manifest.jsonl and gates.json identify: it may be moved."""

@@ -14,7 +14,13 @@ from syndiff.errors import SyndiffError
 from syndiff.files import write_bytes
 from syndiff.pipeline.early import check_synthesis
 from syndiff.pipeline.factories import make_gates, make_inpainter
-from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, check_shards, refuse_held_out
+from syndiff.pipeline.provenance import (
+    check_elsewhere,
+    check_gate_segmenter,
+    check_inpainter,
+    check_shards,
+    refuse_held_out,
+)
 from syndiff.pipeline.reviewing import both_given, reviewed_samples
 from syndiff.pipeline.splitting import FILE, find_split
 from syndiff.report.synthesis_page import build_synthesis_page
@@ -188,5 +194,6 @@ def _ready(
         refuse_held_out(f"the inpainter {own.name}", own.seen, dataset, split)
     else:
         check_inpainter(settings, split, dataset)
+    check_elsewhere(settings, split, dataset)
     check_synthesis(dataset, split, settings, inpainter, seed=seed)
     return dataset, split, inpainter, check_gate_segmenter(settings, split, dataset)

@@ -19,6 +19,7 @@ FILES = {
     "validation": "validation-dice",
     "loss": "training-loss",
     "timing": "time-per-image",
+    "likeness": "lesion-likeness",
 }
 """The name of each chart's files, without extension."""
 
@@ -36,6 +37,8 @@ def draw(content: Content) -> dict[str, str]:
         "validation": figures.validation_curves(content.arms),
         "timing": figures.timing_bars(content.arms),
     }
+    if content.synthesis and content.synthesis.lesions:
+        drawn["likeness"] = figures.likeness_plot(*content.synthesis.lesions)
     if content.comparisons:
         drawn["difference"] = figures.difference_plot(content.comparisons)
     return drawn
@@ -43,7 +46,14 @@ def draw(content: Content) -> dict[str, str]:
 
 def write_charts(folder: Path, content: Content, drawn: Mapping[str, str]) -> None:
     """Write `<name>.svg` and `<name>.csv` for each of the charts `drawn`, and `scores.csv`, into `folder`."""
-    tables = {"difference": _differences, "strip": _dice, "validation": _validation, "loss": _loss, "timing": _times}
+    tables = {
+        "difference": _differences,
+        "strip": _dice,
+        "validation": _validation,
+        "loss": _loss,
+        "timing": _times,
+        "likeness": _lesions,
+    }
     for chart, svg in drawn.items():
         write_text(folder / f"{FILES[chart]}.svg", figures.standalone(svg))
         write_bytes(folder / f"{FILES[chart]}.csv", _csv(tables[chart](content)))
@@ -114,3 +124,11 @@ def _times(content: Content) -> Iterable[_Row]:
     for arm in content.arms.values():
         for stage, spread in {**arm.timing.stages, "total": arm.timing.total}.items():
             yield arm.name, stage, spread.median, spread.p10, spread.p90
+
+
+def _lesions(content: Content) -> Iterable[_Row]:
+    """A line for each measure of each lesion."""
+    yield "lesions", "measure", "value"
+    assert content.synthesis is not None and content.synthesis.lesions is not None
+    for kind, lesions in zip(("real", "new"), content.synthesis.lesions, strict=True):
+        yield from ((kind, measure, value) for measure, values in lesions.items() for value in values)

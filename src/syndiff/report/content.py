@@ -18,6 +18,7 @@ from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow, compare, read_per_case, scores_of
 from syndiff.evaluation.statistics import Difference, Interval
 from syndiff.report.arms import BOTH, COMPARISONS, INPAINTER, KINDS, SYNTHETIC
+from syndiff.synthesis.likeness import Likeness, lesions_of
 from syndiff.synthesis.manifest import Sample, read_manifest
 
 _AGAIN = "Delete this file, and make it again with `syndiff evaluate`."
@@ -123,12 +124,15 @@ class Synthesis:
     """The synthetic dataset (None where nothing was accepted) and what its manifest says.
 
     backends: names of the inpainters. samples: the accepted ones. rejected: how many, for each reason.
+    lesions: each measure of the real and of the new lesions, sentences: how they differ; none in older folders.
     """
 
     dataset: Dataset | None
     backends: tuple[str, ...]
     samples: tuple[Sample, ...]
     rejected: dict[str, int]
+    sentences: tuple[str, ...] = ()
+    lesions: tuple[Mapping[str, list[float]], Mapping[str, list[float]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -307,11 +311,14 @@ def _compare(first: str, second: str, tables: Mapping[str, Path]) -> Comparison:
 def _read_synthesis(folder: Path) -> Synthesis:
     every = list(read_manifest(_made(folder / "manifest.jsonl", "synthesize")))
     samples = tuple(sample for sample in every if sample.accepted)
+    compared = lesions_of(folder, samples)
     return Synthesis(
         dataset=Dataset.open(folder) if samples else None,
         backends=tuple(dict.fromkeys(sample.backend["name"] for sample in every)),
         samples=samples,
         rejected=dict(Counter(sample.reason or "" for sample in every if not sample.accepted).most_common()),
+        sentences=tuple(Likeness.of(folder, every).sentences) if compared else (),
+        lesions=compared,
     )
 
 

@@ -109,6 +109,24 @@ def difference_plot(comparisons: Sequence[Comparison]) -> str:
         return _svg(figure, "difference")
 
 
+def likeness_plot(real: Mapping[str, Sequence[float]], new: Mapping[str, Sequence[float]]) -> str:
+    """Cumulative distribution of each measure of real and of new lesions: the share of lesions with no more of it."""
+    with _style():
+        figure = Figure(figsize=(2 * _WIDE, 2.1), layout="constrained")
+        for number, (name, values) in enumerate(real.items()):
+            axes = figure.add_subplot(1, len(real), number + 1)
+            for label, each, colour in (("real", values, "real"), ("new", new[name], "both")):
+                axes.ecdf(each, color=_STAND_IN[colour], label=label if number == 0 else None)
+            axes.set_xlabel(name)
+            axes.set_ylim(0, 1.02)
+            if number:
+                axes.set_yticklabels([])
+            axes.grid(axis="both", color=_STAND_IN["soft"], linewidth=0.5, alpha=0.45)
+            axes.tick_params(length=0)
+        figure.legend(loc="outside upper left", ncols=2, handlelength=1.2, columnspacing=1.4)
+        return _svg(figure, "likeness")
+
+
 def loss_curves(arms: Mapping[str, ArmResults]) -> str:
     """Training loss by step, on a logarithmic scale: a running median over the noisy steps behind it."""
     with _style():

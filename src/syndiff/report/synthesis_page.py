@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
 from PIL import Image
 
 from syndiff import __version__
@@ -13,8 +14,9 @@ from syndiff.data.readers import read_image
 from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.files import write_bytes, write_parts
-from syndiff.report.figures import jpeg
+from syndiff.report.figures import jpeg, likeness_plot
 from syndiff.report.page import environment
+from syndiff.synthesis.likeness import WORDS, Likeness, lesions_of
 from syndiff.synthesis.manifest import Sample, read_manifest
 
 _PREVIEWS = "previews"
@@ -80,12 +82,38 @@ def build_synthesis_page(folder: Path) -> Path:
             inpainter=inpainter,
             measured=measured,
             filters=filters,
+            likeness=_likeness(folder),
             cards=_cards(folder, numbers),
         )
     )
     path = folder / PAGE
     write_parts(path, (part.encode() for part in page))
     return path
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """New and real lesions side by side: the figure, a row for each measure, and what it says in words."""
+
+    figure: Markup
+    rows: tuple[tuple[str, ...], ...]
+    sentences: tuple[str, ...]
+    quarters: tuple[Mapping[str, float], ...]
+
+
+def _likeness(folder: Path) -> _Comparison | None:
+    """Nothing where an earlier version made the folder, or nothing was accepted."""
+    samples = list(read_manifest(folder / "manifest.jsonl"))
+    lesions = lesions_of(folder, samples)
+    if lesions is None:
+        return None
+    found, figure = Likeness.of(folder, samples), likeness_plot(*lesions)
+    rows = []
+    for name, each in found.measures.items():
+        real_said, new_said = (" · ".join(f"{value:.3g}" for value in values) for values in (each.real, each.new))
+        apart = "n/a" if each.distance is None else f"{each.distance:.2f}"
+        rows.append((WORDS[name][0], real_said, new_said, apart, f"{each.chance:.2f}", f"{each.patients:.2f}"))
+    return _Comparison(Markup(figure), tuple(rows), tuple(found.sentences), tuple(found.quarters))
 
 
 def _cards(folder: Path, numbers: Mapping[str, int]) -> Iterator[_SampleCard]:

@@ -25,7 +25,7 @@ from syndiff.pipeline.factories import make_inpainter
 from syndiff.pipeline.provenance import check_inpainter
 from syndiff.studies.cells import interval_text
 from syndiff.synthesis.gates.failure import inpainting_failure
-from syndiff.synthesis.placement.placing import PlacementRules
+from syndiff.synthesis.placement.search import PlacementRules
 from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.prompts.pack import Slot
 from syndiff.synthesis.studio import Plan, Studio

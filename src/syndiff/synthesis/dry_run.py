@@ -10,7 +10,7 @@ from syndiff.synthesis.engine import check_prompts
 from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.manifest import Sample
-from syndiff.synthesis.placement.placing import PlacementRules
+from syndiff.synthesis.placement.search import PlacementRules
 from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.synthesis.shards import WHOLE, Shard

@@ -11,8 +11,9 @@ from syndiff.synthesis.finish import SynthesisSummary, finish
 from syndiff.synthesis.gates.acceptance import Acceptance
 from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.inpainters.base import Inpainter
+from syndiff.synthesis.likeness import Likeness, write_real
 from syndiff.synthesis.manifest import SynthesisFolder, claimed_folder, sample_id
-from syndiff.synthesis.placement.placing import PlacementRules
+from syndiff.synthesis.placement.search import PlacementRules
 from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.synthesis.shards import WHOLE, Shard, mark, most_attempts
@@ -95,6 +96,7 @@ def _fill(
         studio.places.check()
         folder.begin()
         studio.seen.write(folder.root)
+        write_real(studio.album, folder.root)
         if studio.gates:
             studio.gates.write(folder.root / "gates.json")
         bar = tqdm(total=wanted, initial=accepted, desc=studio.inpainter.name, unit="sample", disable=not progress)
@@ -109,9 +111,17 @@ def _fill(
                     break
         changed = True
     account = Acceptance.of(folder)
-    if shard.count == 1 and (changed or not folder.is_finished):  # else its tables may have been corrected by hand
-        finish(folder, studio.dataset, studio.inpainter.name, account, backgrounds=studio.synthesis.backgrounds)
-    summary = SynthesisSummary(out, account)
+    likeness = Likeness.of(out, folder) if shard.count == 1 else None
+    if likeness and (changed or not folder.is_finished):  # else its tables may have been corrected by hand
+        finish(
+            folder,
+            studio.dataset,
+            studio.inpainter.name,
+            account,
+            likeness,
+            backgrounds=studio.synthesis.backgrounds,
+        )
+    summary = SynthesisSummary(out, account, likeness)
     summary.check(wanted if least is None else min(wanted, least))
     return summary
 

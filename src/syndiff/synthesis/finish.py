@@ -6,14 +6,16 @@ from pathlib import Path
 from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.gates.acceptance import Acceptance
+from syndiff.synthesis.likeness import Likeness
 from syndiff.synthesis.manifest import SynthesisFolder
-from syndiff.synthesis.placement.album import Album, lesion_free
+from syndiff.synthesis.placement.album import Album
+from syndiff.synthesis.placement.elsewhere import lesion_free
 from syndiff.synthesis.sheet import comparison_sheet
 
 
 @dataclass(frozen=True)
 class SynthesisSummary:
-    """What a synthetic dataset folder holds: samples accepted, attempts made, rejections by reason.
+    """What a synthetic dataset folder holds: samples accepted, attempts made, rejections by reason, and likeness.
 
     >>> copy_paste = syndiff.load_settings(values={"synthesis.inpainter": "copy_paste"})
     >>> summary = syndiff.synthesize("my-polyps", "synthetic", count=3, settings=copy_paste)
@@ -23,6 +25,7 @@ class SynthesisSummary:
 
     out: Path
     account: Acceptance
+    likeness: Likeness | None = None
 
     @property
     def accepted(self) -> int:
@@ -41,8 +44,8 @@ class SynthesisSummary:
 
     @property
     def table(self) -> str:
-        """The account in lines of text: a line for each gate with its bounds and the samples' scores."""
-        return self.account.table()
+        """The account in lines of text: a line for each gate, and how like the real lesions the new ones are."""
+        return self.account.table() + (f"\n{self.likeness.table()}" if self.likeness else "")
 
     def __str__(self) -> str:
         """One line for people."""
@@ -59,10 +62,17 @@ class SynthesisSummary:
 
 
 def finish(
-    folder: SynthesisFolder, dataset: Dataset, inpainter: str, account: Acceptance, *, backgrounds: str = ""
+    folder: SynthesisFolder,
+    dataset: Dataset,
+    inpainter: str,
+    account: Acceptance,
+    likeness: Likeness,
+    *,
+    backgrounds: str = "",
 ) -> None:
-    """Complete a folder whose samples are all there: contact sheet, acceptance.json, tables, dataset.json."""
+    """Complete a folder whose samples are all there: contact sheet, both accounts, tables, dataset.json."""
     frames = {case.id: case for case in lesion_free(Path(backgrounds))} if backgrounds else {}
     comparison_sheet(folder, Album(dataset, dataset.cases, tuple(frames.values())), folder.root / "contact_sheet.png")
     account.write(folder.root / "acceptance.json")
+    likeness.write(folder.root)
     folder.finish(dataset, inpainter)

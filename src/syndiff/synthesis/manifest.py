@@ -32,8 +32,11 @@ PREFIX = "synthetic-"
 """Every id starts with it, so synthetic cases never collide with real ones."""
 
 _PICTURES = ("images", "masks", "rejected/images", "rejected/masks")
-_TABLES = ("groups.csv", "captions.csv", "acceptance.json", "dataset.json", "contact_sheet.png", "synthesis.html")
-_OTHERS = ("gates.json", "shard.json", "seen.json")
+_TABLES = (
+    *("groups.csv", "captions.csv", "acceptance.json", "likeness.json", "dataset.json"),
+    *("contact_sheet.png", "synthesis.html"),
+)
+_OTHERS = ("gates.json", "shard.json", "seen.json", "real_lesions.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,7 @@ class Sample:
     was moved (pixels, degrees), `removal` with which prompt and seed the frame's own lesions were painted over, if
     they were. An attempt that found no place for a lesion has no source, no prompt, no seed and no picture.
     `reason` says in a word or two why a sample was not accepted: the gate's name, or what failed technically.
+    `lesions` holds the measures of each new lesion (`placement.measures`); older manifests have none.
     `detail` is the sentence of the first gate that did not pass, with its numbers, also where gates only report.
     """
 
@@ -68,6 +72,7 @@ class Sample:
     accepted: bool
     reason: str | None
     detail: str | None = None
+    lesions: list[dict[str, float]] | None = None
     versions: dict[str, str]
 
     @property
@@ -100,8 +105,11 @@ _KINDS: Kinds = {
     "versions": dict,
 }
 """What a line of a manifest holds: the fields of `Sample`, checked by hand since there may be very many."""
-_CAPTION = "caption"
-"""It stands in a line only where there is one."""
+_OPTIONAL: Kinds = {"caption": str, "lesions": list}
+"""They stand in a line only where there are any."""
+_LESION: Kinds = dict.fromkeys(("area", "elongation", "distance", "edge", "contrast"), float)
+_TARGET: Kinds = {"area": float, "edge": float, "distance": float, "quarter": int}
+_QUARTERS = range(1, 5)
 
 
 @dataclass(frozen=True)
@@ -189,7 +197,7 @@ class SynthesisFolder:
         return next((p for p in (images / f"{sample.id}{e}" for e in (".png", ".tif")) if p.is_file()), None)
 
     def _record(self, sample: Sample) -> None:
-        left_out = () if sample.caption else (_CAPTION,)
+        left_out = [name for name in _OPTIONAL if not getattr(sample, name)]
         append_json(self.manifest, {name: value for name, value in vars(sample).items() if name not in left_out})
 
     @property
@@ -258,10 +266,10 @@ def read_manifest(path: Path, *, drop_cut: bool = False) -> Iterator[Sample]:
     """
     for number, content in enumerate(read_objects(path, _KINDS, mend=_MEND, drop_cut=drop_cut), 1):
         where = f"{path}, line {number}"
-        if strange := sorted(content.keys() - _KINDS.keys() - {_CAPTION}):
+        if strange := sorted(content.keys() - _KINDS.keys() - _OPTIONAL.keys()):
             raise SyndiffError(f"{where} holds {shown(strange[0])}, which this version does not know. {_MEND}")
-        if _CAPTION in content:
-            check_object(where, content, {_CAPTION: str}, mend=_MEND)
+        if there := {name: kind for name, kind in _OPTIONAL.items() if name in content}:
+            check_object(where, content, there, mend=_MEND)
         if _index(content["id"]) is None:
             raise SyndiffError(f"{where}: id is {shown(content['id'])}, which no sample is called. {_MEND}")
         backend, settings = content["backend"], content["settings"]
@@ -270,6 +278,14 @@ def read_manifest(path: Path, *, drop_cut: bool = False) -> Iterator[Sample]:
             check_object(f"{where}: backend", backend, {"learned_from": list}, mend=_MEND)
         for section in {"gates", "inpainter"} & settings.keys():
             check_object(f"{where}: settings.{section}", settings[section], {}, mend=_MEND)
+        for lesion in content.get("lesions", ()):
+            check_object(f"{where}: lesions", lesion, _LESION, mend=_MEND)
+        target = (content["placement"] or {}).get("target")
+        if (
+            target
+            and check_object(f"{where}: placement.target", target, _TARGET, mend=_MEND)["quarter"] not in _QUARTERS
+        ):
+            raise SyndiffError(f"{where}: placement.target names quarter {target['quarter']}, expected 1 to 4. {_MEND}")
         scores = dict.fromkeys(content["gates"], (float, type(None)))
         check_object(f"{where}: gates", content["gates"], scores, mend=_MEND)
         yield Sample(**content)

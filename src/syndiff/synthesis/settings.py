@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from syndiff.bounds import Bounds, Section
 from syndiff.errors import SyndiffError
 
-_TOLD_OTHERWISE = ("inpainter", "share", "backgrounds", "model", "revision", "prompts")
+_TOLD_OTHERWISE = ("inpainter", "share", "backgrounds", "lesions", "model", "revision", "prompts")
 """Settings that name what a manifest identifies by its content, and the share, which is the caller's."""
 
 
@@ -26,7 +26,9 @@ class SynthesisSettings(Section):
             another shape, 1 to 1.7 times as long, is painted over the largest one and healthy tissue over the rest, the
             label is the new lesion's. The last three need an inpainter that paints from text.
         backgrounds: folder of frames without any lesion to paint into, instead of the training frames; images, or a
-            dataset folder with empty masks.
+            dataset folder with empty masks. They are cut to their field of view.
+        lesions: folder of another dataset with masks that lends its lesions, as shapes and, for copy_paste, with their
+            own detail, instead of the training cases; these still say how large new lesions are.
         model: for "compact" the run folder of `syndiff adapt`, or one of its checkpoints (`adapt` itself starts from
             that run); for "sdxl" the folder or hub id of a diffusion pipeline, empty is SDXL inpainting on the hub.
         revision: commit of the hub repository, for "sdxl" only; empty for a folder.
@@ -42,6 +44,7 @@ class SynthesisSettings(Section):
     grain: bool = True
     background_lesion: Literal["keep", "remove", "restyle", "replace"] = "keep"
     backgrounds: str = ""
+    lesions: str = ""
     model: str = ""
     revision: str = ""
     prompts: str = ""
@@ -68,4 +71,9 @@ class SynthesisSettings(Section):
             raise SyndiffError(
                 f"synthesis settings: background_lesion={self.background_lesion!r} has no effect on the frames in "
                 f"backgrounds={self.backgrounds!r}, which have no lesion; leave one of the two out."
+            )
+        if self.lesions and self.background_lesion == "restyle":
+            raise SyndiffError(
+                f"synthesis settings: lesions={self.lesions!r} has no effect with background_lesion=restyle, which "
+                "keeps the shape of every frame's own lesion; leave one of the two out."
             )

@@ -16,8 +16,9 @@ from syndiff.errors import SyndiffError, shown
 from syndiff.files import locked, write_bytes
 from syndiff.synthesis.finish import SynthesisSummary, finish
 from syndiff.synthesis.gates.acceptance import Acceptance
+from syndiff.synthesis.likeness import REAL, Likeness
 from syndiff.synthesis.manifest import Sample, SynthesisFolder, claimed_folder, flat, sample_id
-from syndiff.synthesis.placement.album import lesion_free
+from syndiff.synthesis.placement.elsewhere import lesion_free
 
 FILE = "shard.json"
 """Marks a folder as one shard of a synthesis; a whole synthesis has none."""
@@ -137,15 +138,16 @@ def merge_shards(
         mark(folder, WHOLE, batch_size)
         done = _already_there(folder, ordered, batch_size, needed)
         folder.begin()
-        for name in ("gates.json", "seen.json"):  # the others' are the same: the manifests' settings are
+        for name in ("gates.json", "seen.json", REAL):  # the others' are the same: the manifests' settings are
             if (kept := ordered[0].root / name).is_file():
                 write_bytes(folder.root / name, kept.read_bytes())
         for index, (sample, origin_folder) in enumerate(_attempts(ordered, batch_size, needed)):
             if index >= done:
                 folder.adopt(sample, origin_folder)
         account = Acceptance.of(folder)
-        finish(folder, origin, str(sample.backend["name"]), account, backgrounds=backgrounds)
-    summary = SynthesisSummary(out, account)
+        likeness = Likeness.of(folder.root, folder)
+        finish(folder, origin, str(sample.backend["name"]), account, likeness, backgrounds=backgrounds)
+    summary = SynthesisSummary(out, account, likeness)
     summary.check(count if least is None else min(count, least))
     return summary
 

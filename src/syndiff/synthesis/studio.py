@@ -30,8 +30,10 @@ from syndiff.synthesis.inpainters.checks import (
     versions_of,
 )
 from syndiff.synthesis.manifest import Pictures, Sample, flat, sample_id
+from syndiff.synthesis.placement.measures import measure
 from syndiff.synthesis.placement.places import Places
-from syndiff.synthesis.placement.placing import Placement, PlacementRules
+from syndiff.synthesis.placement.placing import Placement
+from syndiff.synthesis.placement.search import PlacementRules
 from syndiff.synthesis.prompts.grammar import Grammar, Prompt
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.synthesis.shards import WHOLE, Shard
@@ -88,6 +90,7 @@ class Studio:
         settings = {
             "seed": seed,
             "sources": dataset.fingerprint_of(self.album.cases),
+            "lesions": self._lender(),
             "backgrounds": dataset.fingerprint_of(self.album.backgrounds) if synthesis.backgrounds else None,
             **synthesis.recorded(),
             "placement": {
@@ -103,12 +106,19 @@ class Studio:
         self.backend, self.settings = json.loads(json.dumps((backend, settings)))
         self.versions = {**versions_of(inpainter, _LIBRARIES), "python": platform.python_version()}
 
+    def _lender(self) -> dict[str, str] | None:
+        """The dataset that lends its lesions, by name and content, where it is another one."""
+        lender = self.album.lender
+        return {"dataset": lender.name, "fingerprint": lender.fingerprint()} if lender else None
+
     @property
     def seen(self) -> Seen:
         """The pictures behind the samples: frames, those that lent lesions, and those that the inpainter has seen."""
         foreign = self.album.backgrounds if self.synthesis.backgrounds else ()
         frames = {image_content(read_image(case.image)): case.id for case in foreign}
-        return Seen.of(self.dataset, (case.id for case in self.album.cases)) | Seen(frames) | self.inpainter.seen
+        own, lender = Seen.of(self.dataset, (case.id for case in self.album.cases)), self.album.lender
+        lent = Seen.of(lender, (case.id for case in lender.cases)) if lender else None
+        return own | Seen(frames) | lent | self.inpainter.seen
 
     def check_made_alike(self, sample: Sample, manifest: Path) -> None:
         """Raise SyndiffError when an existing sample was made with other settings; warn of other versions."""
@@ -266,6 +276,9 @@ class Studio:
             accepted=reason is None,
             reason=reason,
             detail=detail,
+            lesions=[
+                lesion.rounded() for lesion in measure(image, placement.lesion_mask, placement.label, placement.view)
+            ],
             versions=self.versions,
         )
         return sample, Pictures(image, placement.label)
@@ -277,5 +290,6 @@ class Studio:
             settings=self.settings,
             accepted=False,
             reason="no place found for a lesion",
+            placement=self.places.describe(index),
             versions=self.versions,
         )

@@ -11,9 +11,14 @@ from scipy import ndimage
 
 from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
+from syndiff.synthesis.inpainters.base import InpaintRequest
+from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.placement.album import Album
 from syndiff.synthesis.placement.field import field_of_view, to_pixels
-from syndiff.synthesis.placement.placing import OwnLesions, Placement, PlacementRules, place, restyle
+from syndiff.synthesis.placement.measures import measure_shape
+from syndiff.synthesis.placement.placing import OwnLesions, Placement, place, restyle
+from syndiff.synthesis.placement.population import Target
+from syndiff.synthesis.placement.search import PlacementRules
 
 HEIGHT, WIDTH = 72, 96
 Maker = Callable[..., Dataset]
@@ -25,6 +30,13 @@ def album(make_dataset: Maker) -> Album:
     return Album(dataset, dataset.cases)
 
 
+def target(album: Album, index: int = 0) -> Target:
+    return album.population.target(index, 0)
+
+
+WHOLE = Target(area=0.02, edge=0.0, distance=0.3, quarter=2)
+
+
 def placements(dataset: Dataset, count: int = 12, margin: float = 0.25) -> list[Placement]:
     album = Album(dataset, dataset.cases)
     found = [
@@ -32,6 +44,7 @@ def placements(dataset: Dataset, count: int = 12, margin: float = 0.25) -> list[
             album,
             dataset.cases[i % len(dataset.cases)],
             np.random.default_rng(i),
+            target=target(album, i),
             margin=margin,
             rules=PlacementRules(),
         )
@@ -86,12 +99,12 @@ def test_without_margin_only_the_label_is_painted(make_dataset: Maker) -> None:
 def test_a_lesion_that_fits_nowhere_is_no_placement(make_dataset: Maker) -> None:
     dataset = make_dataset(3)
     album, first, rng = Album(dataset, dataset.cases), dataset.cases[0], np.random.default_rng(0)
-    assert place(album, first, rng, margin=0, rules=PlacementRules()) is not None
+    assert place(album, first, rng, target=WHOLE, margin=0, rules=PlacementRules()) is not None
     nearly_all = np.indices((HEIGHT, WIDTH)).sum(axis=0) > 12  # of this frame is a lesion
     Image.fromarray(nearly_all).save(first.mask)
     album = Album(dataset, dataset.cases)
-    assert place(album, first, rng, margin=0, rules=PlacementRules(backgrounds=1)) is None
-    elsewhere = place(album, first, rng, margin=0, rules=PlacementRules())
+    assert place(album, first, rng, target=WHOLE, margin=0, rules=PlacementRules(backgrounds=1)) is None
+    elsewhere = place(album, first, rng, target=WHOLE, margin=0, rules=PlacementRules())
     assert elsewhere is not None and elsewhere.background.id != first.id
 
 
@@ -125,16 +138,16 @@ def test_no_lesion_ever_touches_another_or_leaves_the_view(
 ) -> None:
     rng = np.random.default_rng(seed)
     first = album.cases[seed % len(album.cases)]
-    placement = place(album, first, rng, margin=margin, rules=PlacementRules(), own=own)
+    placement = place(album, first, rng, target=target(album, seed), margin=margin, rules=PlacementRules(), own=own)
     if placement is None:
         return
     frame = album.frame(placement.background)
     seen = frame.view
-    wall = to_pixels(seen.wall, seen.step, frame.own.shape)
+    field = to_pixels(seen.field, seen.step, frame.own.shape)
     occupied = placement.removal_mask if placement.removal_mask is not None else frame.own
     assert not (ndimage.binary_dilation(placement.inpaint_mask) & occupied).any()
     assert (occupied >= frame.own).all()
-    assert wall[placement.inpaint_mask].all()
+    assert field[placement.inpaint_mask].all()
     assert not placement.inpaint_mask[[0, -1]].any() and not placement.inpaint_mask[:, [0, -1]].any()
     assert np.array_equal(
         placement.label, placement.lesion_mask if own == "remove" else frame.own | placement.lesion_mask
@@ -149,15 +162,16 @@ def test_a_lesion_that_replaces_another_hides_it_and_is_as_large(
 ) -> None:
     first = album.cases[seed % len(album.cases)]
     rules, rng = PlacementRules(), np.random.default_rng(seed)
-    placement = place(album, first, rng, margin=margin, rules=rules, own="replace", at_once=at_once)
-    assert placement is not None  # there is a place for something in one of eight frames
+    wanted = target(album, seed)
+    placement = place(album, first, rng, target=wanted, margin=margin, rules=rules, own="replace", at_once=at_once)
+    assert placement is not None  # the frame of the lesion that the target is like has always room
     frame = album.frame(placement.background)
     new = placement.lesion_mask
     assert np.array_equal(placement.label, new)
     changed = placement.inpaint_mask if at_once else placement.inpaint_mask | placement.removal_mask
     assert (placement.removal_mask is None) == at_once
     assert (changed >= (frame.own | new)).all()  # nothing of the old one stays
-    apart = place(album, first, np.random.default_rng(seed), margin=margin, rules=rules, own="replace")
+    apart = place(album, first, np.random.default_rng(seed), target=wanted, margin=margin, rules=rules, own="replace")
     assert apart is not None and np.array_equal(apart.lesion_mask, new)
     assert (apart.inpaint_mask & frame.own).sum() > 0.8 * frame.own.sum()  # the rules' share is of cells
     assert 0.8 * frame.own.sum() < new.sum() < 1.25 * rules.grow**2 * frame.own.sum()  # bent, and made of whole pixels
@@ -177,8 +191,9 @@ def test_the_largest_of_several_lesions_is_replaced_and_the_others_are_removed(m
             album,
             dataset.cases[0],
             np.random.default_rng(seed),
+            target=Target(area=0.05, edge=0.0, distance=0.3, quarter=4),
             margin=0.25,
-            rules=PlacementRules(backgrounds=1),
+            rules=PlacementRules(),
             own="replace",
             at_once=True,
         )
@@ -193,30 +208,72 @@ def test_a_lesion_that_the_edge_cuts_off_is_replaced_by_a_whole_one(make_dataset
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[26:42, 8:28] = True  # begins where the dark border ends
     Image.fromarray(mask).save(dataset.cases[0].mask)
-    rules = PlacementRules(backgrounds=1)
+    rules, large = PlacementRules(backgrounds=1), Target(area=0.09, edge=0.0, distance=0.5, quarter=1)
     album, first, rng = Album(dataset, dataset.cases), dataset.cases[0], np.random.default_rng(1)
-    placement = place(album, first, rng, margin=0.25, rules=rules, own="replace")
+    placement = place(album, first, rng, target=large, margin=0.25, rules=rules, own="replace")
     assert placement is not None and placement.removal_mask is not None
     field = field_of_view(placement.image)
     assert placement.removal_mask[mask].all() and field[placement.inpaint_mask].all()
     mask[26:42, 13:] = False  # most of what is left lies too near to the edge
     Image.fromarray(mask).save(first.mask)
     album = Album(dataset, dataset.cases)
-    assert place(album, first, rng, margin=0.25, rules=rules, own="replace") is None
+    small = Target(area=0.02, edge=0.0, distance=0.5, quarter=1)
+    assert place(album, first, rng, target=small, margin=0.25, rules=rules, own="replace") is None
 
 
-def test_lesions_keep_to_the_sizes_of_the_training_lesions_and_are_bent(album: Album) -> None:
-    smallest, largest = album.sizes
-    bent, stiff = [], []
-    for i in range(12):
-        for rules, found in ((PlacementRules(), bent), (PlacementRules(bend=0), stiff)):
-            placement = place(album, album.cases[0], np.random.default_rng(i), margin=0.0, rules=rules)
-            if placement:
-                found.append(placement)
-                size = np.sqrt(placement.lesion_mask.sum()) / np.hypot(HEIGHT, WIDTH)
-                assert 0.85 * smallest < size < 1.15 * largest  # a bend moves a few pixels
-    assert any(a.lesion_mask.sum() != b.lesion_mask.sum() for a, b in zip(bent, stiff, strict=False))
-    assert all(placement.bend == 0 for placement in stiff)
+def test_lesions_have_the_sizes_of_the_training_lesions_and_are_bent(album: Album) -> None:
+    ratios, stiff = [], []
+    for i in range(16):
+        wanted = target(album, i)
+        for rules in (PlacementRules(), PlacementRules(bend=0)):
+            placement = place(album, album.cases[0], np.random.default_rng(i), target=wanted, margin=0.0, rules=rules)
+            assert placement is not None
+            shape = measure_shape(placement.lesion_mask, placement.view)
+            (stiff if rules.bend == 0 else ratios).append(shape.area / wanted.area)
+            assert placement.describe()["target"]["area"] == pytest.approx(wanted.area, abs=1e-5)
+    assert min(ratios) > 0.8 and max(ratios) < 1.25 and 0.95 < np.mean(stiff) < 1.05  # a bend moves a few pixels
+    assert ratios != stiff
+
+
+@given(seed=st.integers(0, 10**6), turn=st.integers(0, 10**4))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_of_sixteen_attempts_in_a_row_each_takes_another_sixteenth_of_the_real_sizes(
+    album: Album, seed: int, turn: int
+) -> None:
+    targets = [album.population.target(index, seed) for index in range(16 * turn, 16 * turn + 16)]
+    areas = np.sort([each.area for each in targets])
+    bounds = np.quantile(album.population.areas, np.linspace(0, 1, 17))
+    assert (areas >= bounds[:-1] - 1e-12).all() and (areas <= bounds[1:] + 1e-12).all()
+    assert sorted(each.quarter for each in targets) == [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4
+    assert targets == [album.population.target(index, seed) for index in range(16 * turn, 16 * turn + 16)]
+
+
+def test_a_target_that_the_edge_of_the_view_cuts_is_cut_there_and_hangs_over_nothing(album: Album) -> None:
+    found = []
+    for seed in range(8):
+        wanted = Target(area=0.03, edge=0.2, distance=0.8, quarter=1)
+        case = album.cases[seed]
+        placement = place(album, case, np.random.default_rng(seed), target=wanted, margin=0.25, rules=PlacementRules())
+        if placement is None:
+            continue
+        shape = measure_shape(placement.lesion_mask, placement.view)
+        assert shape.edge > 0 and 0.6 * wanted.area < shape.area < 1.4 * wanted.area
+        assert placement.image[placement.inpaint_mask].max(axis=1).min() > 20  # the black border is 6
+        assert ndimage.label(placement.lesion_mask, np.ones((3, 3)))[1] == 1
+        found.append(shape.edge)
+        request = InpaintRequest(
+            image=placement.image,
+            mask=placement.inpaint_mask,
+            lesion=placement.lesion_mask,
+            prompt="",
+            negative_prompt="",
+            seed=0,
+            donor=placement.donor,
+        )
+        blended = CopyPaste().inpaint([request])[0]
+        edge = placement.lesion_mask & ndimage.binary_dilation(placement.image.max(axis=2) < 20, iterations=2)
+        assert edge.any() and blended[edge].mean() > 0.2  # the border draws nothing dark into the lesion
+    assert len(found) >= 5 and 0.1 < np.mean(found) < 0.35
 
 
 def test_the_band_around_a_lesion_that_a_corner_joins_is_that_of_one_lesion(make_dataset: Maker) -> None:
@@ -238,7 +295,8 @@ def test_a_lesion_cut_off_by_the_edge_is_passed_over(make_dataset: Maker) -> Non
         Image.fromarray(mask).save(case.mask)
     album = Album(dataset, dataset.cases)
     for i in range(8):
-        placement = place(album, dataset.cases[0], np.random.default_rng(i), margin=0.0, rules=PlacementRules())
+        rng = np.random.default_rng(i)
+        placement = place(album, dataset.cases[0], rng, target=WHOLE, margin=0.0, rules=PlacementRules())
         assert placement is None or placement.lesion.id in {"c0", "c3"}
     for case in dataset.cases:
         Image.fromarray(mask).save(case.mask)
@@ -247,6 +305,7 @@ def test_a_lesion_cut_off_by_the_edge_is_passed_over(make_dataset: Maker) -> Non
             Album(dataset, dataset.cases),
             dataset.cases[0],
             np.random.default_rng(0),
+            target=WHOLE,
             margin=0.0,
             rules=PlacementRules(),
         )

@@ -67,11 +67,11 @@ class Region:
 
     @cached_property
     def usable(self) -> NDArray[np.bool_]:
-        """Neither another lesion nor outside the field of view."""
+        """Neither another lesion nor outside the field of view, nor at its edge: the black border is no seam."""
         foreign = (self.sample.label & ~self.sample.lesion_mask)[self.window]
         seen = self.sample.seen or judge_view(self.sample.image)
         rows, columns = (np.arange(foreign.shape[i]) + self.window[i].start for i in (0, 1))
-        return seen.field[np.ix_(rows // seen.step, columns // seen.step)] & ~foreign
+        return (seen.field & ~seen.rim)[np.ix_(rows // seen.step, columns // seen.step)] & ~foreign
 
     @cached_property
     def inside(self) -> NDArray[np.bool_]:

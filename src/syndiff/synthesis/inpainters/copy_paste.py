@@ -13,6 +13,9 @@ from syndiff.data.readers import to_unit
 from syndiff.data.seen import Seen
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.capabilities import Capabilities
+from syndiff.synthesis.inpainters.view_edge import carried_on
+from syndiff.synthesis.placement.contour import grown
+from syndiff.synthesis.placement.field import judge_view, to_pixels
 
 
 class CopyPaste:
@@ -42,7 +45,23 @@ class CopyPaste:
 
     def inpaint(self, requests: Sequence[InpaintRequest]) -> list[NDArray[np.float32]]:
         """Blend the donor of each request into its frame."""
-        return [seamless(to_unit(r.image), r.donor(), r.mask) for r in requests]
+        return [_blended(request) for request in requests]
+
+
+def _blended(request: InpaintRequest) -> NDArray[np.float32]:
+    """The donor in its frame; where the edge of the view cuts it off, only what is in view is blended with."""
+    image, donor = to_unit(request.image), request.donor()
+    if not request.mask.any():
+        return image
+    border = carried_on(image, donor, request.mask, _well_in_view(request.image))
+    painted = seamless(border, donor, request.mask)
+    return np.where(request.mask[..., None], painted, image)
+
+
+def _well_in_view(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """What of a frame (HxWx3) lies two cells off the edge of its view (HxW), where the picture is not dimmed by it."""
+    seen = judge_view(image)
+    return to_pixels(~grown(grown(seen.outside)), seen.step, image.shape[:2])
 
 
 def seamless(target: NDArray[np.float32], donor: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -1,36 +1,39 @@
 """Training cases as placement sees them, decoded once and kept within a fixed amount of memory."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.dataset import Case, Dataset
-from syndiff.data.readers import IMAGE_EXTENSIONS, read_image, read_mask
+from syndiff.data.masks import components, without_specks
+from syndiff.data.readers import read_image, read_mask
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.placement.field import FieldOfView, judge_view
-from syndiff.synthesis.placement.lesions import Lesion, cut_out, relative_sizes
-
-FOREIGN = "backgrounds/"
-"""Ids of frames from a folder of lesion-free frames start with it. No case's id holds a slash."""
+from syndiff.synthesis.placement.elsewhere import FOREIGN, LENT, lent_cases
+from syndiff.synthesis.placement.field import FieldOfView, judge_view, to_pixels, view_box
+from syndiff.synthesis.placement.lesions import Lesion, cut_out
+from syndiff.synthesis.placement.measures import LesionMeasures, measure, measure_shape
+from syndiff.synthesis.placement.population import KnownLesion, Population
 
 _FRAME_BYTES = _LESION_BYTES = 32 * 2**20
-_MEASURED = 100  # cases whose lesions bound the sizes
-_QUANTILES = (0.05, 0.95)
+_MEASURED = 200  # cases whose lesions say how large, where and how far cut off new ones shall be
 
 
 @dataclass(frozen=True)
 class LoadedCase:
-    """A decoded case: image HxWx3, the mask of its own lesions HxW."""
+    """A decoded case: image HxWx3, the mask of its own lesions HxW.
+
+    `crop` says which part of the file it is (top, left, height, width), where it is not all of it.
+    """
 
     case: Case
     image: NDArray[np.uint8] | NDArray[np.uint16]
     own: NDArray[np.bool_]
+    crop: tuple[int, int, int, int] | None = None
 
     @cached_property
     def view(self) -> FieldOfView:
@@ -73,15 +76,24 @@ class _Cache(Generic[Item]):
 class Album:
     """The frames to paint into and the cases that lend lesions.
 
-    `cases` lend lesions, and are painted into unless `backgrounds` are given: frames without any lesion from
-    another folder (see `lesion_free`).
+    `cases` are the training cases: their lesions say what new ones shall be like. They are painted into unless
+    `backgrounds` are given, frames without any lesion from another folder (see `elsewhere.lesion_free`), and lend their
+    lesions unless another dataset, the `lender`, does.
     """
 
-    def __init__(self, dataset: Dataset, cases: Sequence[Case], backgrounds: Sequence[Case] = ()) -> None:
-        self.dataset, self.cases = dataset, tuple(cases)
+    def __init__(
+        self,
+        dataset: Dataset,
+        cases: Sequence[Case],
+        backgrounds: Sequence[Case] = (),
+        lender: Dataset | None = None,
+    ) -> None:
+        self.dataset, self.cases, self.lender = dataset, tuple(cases), lender
         self.backgrounds = tuple(backgrounds) or self.cases
+        self.lenders = tuple(lent_cases(lender)) if lender else self.cases
         self._frames = _Cache(_FRAME_BYTES, lambda case: (self._load(case),))
         self._lesions = _Cache(_LESION_BYTES, self._cut_out)
+        self._known: dict[str, tuple[KnownLesion, ...]] = {}
 
     def __getitem__(self, case_id: str) -> Case:
         """Find the frame that a manifest names as its source."""
@@ -90,26 +102,58 @@ class Album:
         return self.dataset[case_id]
 
     def frame(self, case: Case) -> LoadedCase:
-        """Decode a case; a lesion-free one that has a lesion is a SyndiffError."""
+        """Decode a case; a lesion-free frame is cut to its view, and is a SyndiffError when it has a lesion."""
         return self._frames.get(case)[0]
 
     def lesions(self, case: Case) -> tuple[Lesion, ...]:
-        """Return the whole lesions of a training case."""
+        """Return the whole lesions of a case."""
         return self._lesions.get(case)
 
-    @cached_property
-    def sizes(self) -> tuple[float, float]:
-        """The 5 % and 95 % quantiles of the training lesions' `relative_sizes`, from up to 100 cases.
+    def known(self, case: Case) -> tuple[KnownLesion, ...]:
+        """All lesions of a case without their pixels, specks left out; what is known of a case is kept for good."""
+        if case.id not in self._known:
+            frame, number, found = self.frame(case), 0, []
+            labels, areas = components(frame.own)
+            inner = to_pixels(frame.view.inner, frame.view.step, frame.own.shape)
+            for label in without_specks(areas):
+                lesion = labels == label
+                whole = bool(inner[lesion].all())
+                found.append(KnownLesion(case, number if whole else None, measure_shape(lesion, frame.view)))
+                number += whole
+            self._known[case.id] = tuple(found)
+        return self._known[case.id]
 
-        The cases lie at even distances through all of them, so every run and every shard measures the same.
-        """
-        chosen = sorted({round(i) for i in np.linspace(0, len(self.cases) - 1, min(_MEASURED, len(self.cases)))})
-        threshold = self.dataset.mask_threshold
-        sizes = np.concatenate([relative_sizes(read_mask(self.cases[i].mask, threshold)) for i in chosen])
-        if not len(sizes):
-            return 0.0, np.inf
-        low, high = np.quantile(sizes, _QUANTILES)
-        return float(low), float(high)
+    @cached_property
+    def population(self) -> Population:
+        """The lesions of up to 200 training cases. Raises SyndiffError where they have none."""
+        lesions = [lesion for case in self._measured(self.cases) for lesion in self.known(case)]
+        return Population(lesions, self.dataset.root, len(self.cases))
+
+    @cached_property
+    def lent(self) -> tuple[KnownLesion, ...]:
+        """The whole lesions of up to 200 cases that lend theirs. Raises SyndiffError where they have none."""
+        cases = self._measured(self.lenders)
+        found = tuple(lesion for case in cases for lesion in self.known(case) if lesion.number is not None)
+        if not found:
+            root, whose = (self.lender.root, "its") if self.lender else (self.dataset.root, "the training")
+            raise SyndiffError(
+                f"{root}: of {whose} {len(self.lenders)} cases none has a whole lesion (their masks are empty, or cut "
+                "off by the edge of the frame); synthesis needs lesions to take the shape of."
+            )
+        return found
+
+    def measures(self) -> Iterator[tuple[Case, LesionMeasures]]:
+        """What new lesions are held against: the lesions of the same cases, with their contrast."""
+        for case in self._measured(self.cases):
+            frame = self.frame(case)
+            for lesion in measure(frame.image, frame.own, frame.own, frame.view):
+                yield case, lesion
+
+    @staticmethod
+    def _measured(cases: Sequence[Case]) -> list[Case]:
+        """Up to 200 of the cases at even distances, so that every run and every shard measures the same."""
+        chosen = sorted({round(i) for i in np.linspace(0, len(cases) - 1, min(_MEASURED, len(cases)))})
+        return [cases[i] for i in chosen]
 
     def check_backgrounds(self) -> None:
         """Raise SyndiffError for a frame of the backgrounds whose mask marks a lesion."""
@@ -118,11 +162,17 @@ class Album:
                 self._check_free(case)
 
     def _load(self, case: Case) -> LoadedCase:
+        if case.id.startswith(LENT):
+            assert self.lender is not None
+            return LoadedCase(case, *self.lender.load(case))
         if not case.id.startswith(FOREIGN):
             return LoadedCase(case, *self.dataset.load(case))
         self._check_free(case)
-        image = read_image(case.image)
-        return LoadedCase(case, image, np.zeros(image.shape[:2], bool))
+        whole = read_image(case.image)
+        rows, columns = view_box(whole)
+        image = whole[rows, columns].copy()
+        crop = rows.start, columns.start, *image.shape[:2]
+        return LoadedCase(case, image, np.zeros(image.shape[:2], bool), crop)
 
     def _check_free(self, case: Case) -> None:
         if case.mask != case.image and read_mask(case.mask, self.dataset.mask_threshold).any():
@@ -134,25 +184,3 @@ class Album:
     def _cut_out(self, case: Case) -> tuple[Lesion, ...]:
         frame = self.frame(case)
         return cut_out(case, frame.image, frame.own, frame.view)
-
-
-def lesion_free(folder: Path) -> list[Case]:
-    """List a user's frames without lesions: a folder of images, or a dataset folder whose masks are empty.
-
-    Each frame is a group of its own. Raises SyndiffError for a folder that does not exist or holds no image.
-    """
-    if (folder / "images").is_dir() and (folder / "masks").is_dir():
-        return [
-            Case(FOREIGN + case.id, case.image, case.mask, FOREIGN + case.id) for case in Dataset.open(folder).cases
-        ]
-    images = folder / "images" if (folder / "images").is_dir() else folder
-    found = sorted(p for p in images.glob("*") if p.suffix.lower() in IMAGE_EXTENSIONS and p.name[0] != ".")
-    if not found:
-        raise SyndiffError(
-            f"synthesis.backgrounds is {folder}, which holds no images; expected files that end in "
-            f"{', '.join(sorted(IMAGE_EXTENSIONS))}, or a dataset folder with empty masks."
-        )
-    if twice := sorted({p.stem for p in found if sum(q.stem == p.stem for q in found) > 1}):
-        raise SyndiffError(f"{images} holds two files named {twice[0]}; rename one.")
-    # without a mask of its own a frame names its image there
-    return [Case(FOREIGN + path.stem, path, path, FOREIGN + path.stem) for path in found]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from syndiff.data.dataset import Case
-from syndiff.data.masks import MIN_PIXELS, bounding_box, components, without_specks
+from syndiff.data.masks import bounding_box, components, without_specks
 from syndiff.data.readers import to_unit
 from syndiff.synthesis.placement.contour import contour_distance, grown
 from syndiff.synthesis.placement.field import FieldOfView, to_pixels
@@ -52,19 +52,12 @@ class Lesion:
         return self.image.nbytes + self.mask.nbytes + self.foreign.nbytes + 4 * self.mask.size
 
 
-def relative_sizes(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Square roots of the areas of a mask's (HxW) lesions, specks left out, relative to the frame's diagonal."""
-    _, areas = components(mask)
-    return np.sqrt(areas[without_specks(areas) - 1]) / np.hypot(*mask.shape)
-
-
 def cut_out(
     case: Case, image: NDArray[np.uint8] | NDArray[np.uint16], mask: NDArray[np.bool_], seen: FieldOfView
 ) -> tuple[Lesion, ...]:
     """Return the lesions of a frame that are no specks and not cut off by the edge of the frame or of the view."""
     labels, areas = components(mask)
-    inner = ~grown(np.pad(~seen.field, 1, constant_values=True))[1:-1, 1:-1]
-    field = to_pixels(inner, seen.step, mask.shape)
+    field = to_pixels(seen.inner, seen.step, mask.shape)
     boxes = ndimage.find_objects(labels)
     found = []
     for label in without_specks(areas):
@@ -156,6 +149,7 @@ class Warp:
         return Sketch(
             start=(int(start[0]) - 1, int(start[1]) - 1),  # the grid begins a cell before the square
             covered=covered[window],
+            body=(covered & (distance <= 0))[window],
             painted=(covered & (distance <= self.band))[window],
             ring=ring - start,
             seam=to_unit(seam),
@@ -179,13 +173,14 @@ class Sketch:
     """A warped lesion on a grid of cells.
 
     `covered` (hxw) are the cells that painting may touch, `start` is where they begin on the warp's square; of those
-    in `painted` (hxw) the middle is lesion or margin. `ring` (nx2) are cells just outside of the covered ones, counted
-    from their first, where lesion and frame have to meet, at most a hundred at even distances; `seam` (nx3 in [0, 1])
-    are the lesion's own surroundings there.
+    in `painted` (hxw) the middle is lesion or margin, in `body` (hxw) lesion. `ring` (nx2) are cells just outside of
+    the covered ones, counted from their first, where lesion and frame have to meet, at most a hundred at even
+    distances; `seam` (nx3 in [0, 1]) are the lesion's own surroundings there.
     """
 
     start: tuple[int, int]
     covered: NDArray[np.bool_]
+    body: NDArray[np.bool_]
     painted: NDArray[np.bool_]
     ring: NDArray[np.int64]
     seam: NDArray[np.float32]
@@ -199,12 +194,6 @@ class Patch:
     mask: NDArray[np.bool_]
     paint: NDArray[np.bool_]
     there: NDArray[np.float64]
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is large enough to be a lesion, and nothing to paint touches the part's edges."""
-        edges = self.paint[[0, -1]].any() or self.paint[:, [0, -1]].any()
-        return bool(self.mask.sum() >= MIN_PIXELS and not edges)
 
     def colours(self) -> NDArray[np.float32]:
         """The lesion's picture: hxwx3 in [0, 1]. Cubic: linear interpolation would teach "blurred means lesion"."""

@@ -3,14 +3,18 @@
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.dataset import Case, Dataset
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.placement.album import Album, lesion_free
-from syndiff.synthesis.placement.placing import Placement, PlacementRules, place, restyle
+from syndiff.synthesis.placement.album import Album
+from syndiff.synthesis.placement.elsewhere import lesion_free, open_lender
+from syndiff.synthesis.placement.placing import Placement, place, restyle
+from syndiff.synthesis.placement.population import Target
+from syndiff.synthesis.placement.search import PlacementRules
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.synthesis.shards import most_attempts
 
@@ -41,7 +45,12 @@ class Places:
             raise SyndiffError(
                 f"Synthesis moves lesions between training cases and needs at least two; found {len(cases)}."
             )
-        self.album = Album(dataset, cases, lesion_free(Path(settings.backgrounds)) if settings.backgrounds else ())
+        self.album = Album(
+            dataset,
+            cases,
+            lesion_free(Path(settings.backgrounds)) if settings.backgrounds else (),
+            open_lender(Path(settings.lesions)) if settings.lesions else None,
+        )
         self.seed, self.margin, self.at_once, self.rules = seed, margin, at_once, rules
         self.background_lesion = settings.background_lesion
 
@@ -55,12 +64,21 @@ class Places:
             self.album,
             first,
             placing,
+            target=self.target(index),
             margin=self.margin,
             rules=self.rules,
             lenders=self._lenders(index),
             own=self.background_lesion,
             at_once=self.at_once,
         )
+
+    def target(self, index: int) -> Target:
+        """What the lesion of attempt `index` is to be like."""
+        return self.album.population.target(index, self.seed)
+
+    def describe(self, index: int) -> dict[str, Any] | None:
+        """What is kept of attempt `index` when it found no place: the target, where it had one."""
+        return None if self.background_lesion == "restyle" else {"target": self.target(index).describe()}
 
     def check(self) -> None:
         """Raise SyndiffError for a background with a lesion, and where no attempt of a first sample has a place."""
@@ -74,12 +92,12 @@ class Places:
             )
 
     def _lenders(self, index: int) -> list[Case]:
-        """The cases whose lesions attempt `index` tries first: those whose frames its round paints into.
+        """Cases whose lesions attempt `index` may borrow: those whose frames its round paints into.
 
         So most cases are read once for all attempts of a round, however many cases there are, and an attempt still
         knows its lesions from its index alone.
         """
-        start, cases = index // _ROUND * _ROUND, self.album.cases
+        start, cases = index // _ROUND * _ROUND, self.album.lenders
         return [self._deal(cases, start + i) for i in range(min(_ROUND, len(cases)))]
 
     def _deal(self, cases: Sequence[Case], index: int) -> Case:
