@@ -57,6 +57,7 @@
     }
     return send(item.address, item.content).then(function (told) {
       outbox.trouble = "";
+      item.saved = true;
       outbox.drop(item);
       outbox.onsaved(item, told);
       return outbox.next();

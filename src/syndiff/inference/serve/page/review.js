@@ -80,6 +80,7 @@
     if (focused) { panel.svg.focus(); }
     facts(told.facts);
     opinion();
+    said = typeof said === "function" ? said() : said; // a decision may have been saved since the case was asked for
     say((said ? said + " " : "") + place() + ".");
     find("before").disabled = queue.index === 0;
     find("after").disabled = queue.index === queue.ids.length - 1;
@@ -135,21 +136,30 @@
   function decide(kind, value) {
     if (!shown) { return; }
     var told = shown.told, id = S.newId(), said = told.name + ": " + words(kind, value);
-    outbox.add({
+    var item = {
       id: id, caseId: told.id, folder: queue.base, label: said, address: queue.address(told.id) + "/events",
       content: { id: id, reviewer: reviewer, content: told.content, kind: kind, value: value || "" }
-    });
+    };
+    outbox.add(item);
     closeReasons();
-    if (kind === "rate") {
-      opinion();
-      say("Saving " + said + " …");
-    } else if (queue.index < queue.ids.length - 1) {
+    if (kind !== "rate" && queue.index < queue.ids.length - 1) {
       queue.index += 1;
-      open("Saving " + said + " …");
+      open(function () { return fate(item); });
     } else {
       opinion();
-      say("Saving " + said + " … This was the last case of the list.");
+      say(fate(item) + (kind === "rate" ? "" : " This was the last case of the list."));
     }
+  }
+
+  /* What has become of a decision. */
+  function fate(item) {
+    var late = lateOnes().length;
+    return item.saved ? "Saved: " + item.label + "." : late && !outbox.running
+      ? "Not saved yet: " + late + " of your decisions." : "Saving " + item.label + " …";
+  }
+
+  function lateOnes() {
+    return outbox.waiting().filter(function (item) { return item.late || outbox.forgetful; });
   }
 
   function saved(item, told) {
@@ -182,7 +192,7 @@
 
   /* What is not saved: what waits, and what was refused, with the reason. */
   function drawUnsent(refused) {
-    var list = find("items"), late = outbox.waiting().filter(function (item) { return item.late || outbox.forgetful; });
+    var list = find("items"), late = lateOnes();
     var told = outbox.items.filter(function (item) { return item.refused || late.indexOf(item) >= 0; });
     list.textContent = "";
     told.forEach(function (item) {
@@ -231,28 +241,8 @@
   }
 
   function agree() {
-    S.ask("api/review/" + folder().key + "/agreement").then(function (told) {
-      var box = find("agreed"), table = element("table", { "aria-label": "Decisions by reviewer" }), note = element("p");
-      Object.keys(told.decided).forEach(function (name) {
-        var row = table.insertRow(), head = element("th", { scope: "row" });
-        head.textContent = name;
-        row.appendChild(head);
-        row.insertCell().textContent = told.decided[name] + " decided";
-      });
-      note.textContent = agreement(told.agreement);
-      box.textContent = "";
-      box.appendChild(table);
-      box.appendChild(note);
-    }).catch(failed);
-  }
-
-  function agreement(told) {
-    if (!told) { return "Agreement needs two reviewers who have decided on cases."; }
-    var name = told.method + " kappa";
-    if (told.kappa === null) { return name + " is not defined over the " + told.cases + " cases that all decided on."; }
-    return name + " " + told.kappa.toFixed(2) +
-      (told.low === null ? "" : ", 95 % interval " + told.low.toFixed(2) + " to " + told.high.toFixed(2)) + ", over " +
-      told.cases + " cases that all decided on" + (told.note ? "; " + told.note : "") + ". 0 is chance, 1 is full agreement.";
+    S.ask("api/review/" + folder().key + "/agreement").then(function (told) { S.tellAgreement(find("agreed"), told); })
+      .catch(failed);
   }
 
   /* ---- keys and buttons ---- */
