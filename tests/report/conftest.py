@@ -22,6 +22,7 @@ from syndiff.models.predictor import Prediction, StageClock
 from syndiff.report.arms import KINDS
 from syndiff.report.charts import draw
 from syndiff.report.content import Content, read_content
+from syndiff.synthesis.likeness import REAL
 from syndiff.synthesis.manifest import Pictures, Sample, SynthesisFolder
 
 SHIFTS = {"control": 2, "real": 3, "real+synthetic": 1}
@@ -83,10 +84,18 @@ def write_synthetic(folder: Path, dataset: Dataset, sources: Sequence[str]) -> N
             settings={"seed": 0},
             accepted=accepted,
             reason=None if accepted else "painted black",
+            lesions=[lesion(index)],
             versions={},
         )
         synthesis.add(sample, Pictures(*dataset.load(case)))
     synthesis.finish(dataset, "copy_paste")
+    real = [{"group": dataset[case].group, **lesion(index + 1)} for index, case in enumerate(sources)]
+    write_json(folder / REAL, {"lesions": real})
+
+
+def lesion(index: int) -> dict[str, float]:
+    """Measures of a lesion, each lesion larger and further off the centre."""
+    return {"area": 0.02 * (1 + index), "elongation": 1.5, "distance": 0.1 * index, "edge": 0.0, "contrast": 12.0}
 
 
 def write_arm(folder: Path, dataset: Dataset, test: Sequence[str], fingerprint: str) -> None:

@@ -84,7 +84,7 @@ def test_a_16_bit_picture_is_not_black() -> None:
 
 def test_charts_are_safe_to_inline_and_always_the_same(content: Content, drawn: dict[str, str]) -> None:
     assert drawn == charts.draw(content)
-    assert set(drawn) == {"strip", "loss", "validation", "timing", "difference"}
+    assert set(drawn) == {"strip", "loss", "validation", "timing", "likeness", "difference"}
     for name, svg in drawn.items():
         assert svg.startswith("<svg")
         assert "//" not in svg, "no address of any kind"

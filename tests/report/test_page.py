@@ -81,7 +81,7 @@ def test_every_picture_has_words(page: str) -> None:
     elements = Elements(page).found
     pictures = [a for tag, a in elements if tag == "svg" and a.get("class") == "picture"]
     charts = [a for _, a in elements if a.get("class") == "chart"]
-    assert len(charts) == 5
+    assert len(charts) == 6
     assert len(pictures) > 8
     assert all(a.get("role") == "img" and a.get("aria-label") for a in [*pictures, *charts])
 

@@ -12,7 +12,7 @@ from syndiff.reviews.events import Subjects
 from syndiff.reviews.store import ReviewStore
 from syndiff.synthesis.gates.gate import Bounds, Gate
 from syndiff.synthesis.gates.reviewed import Reviewed, tightened
-from syndiff.synthesis.manifest import read_manifest
+from syndiff.synthesis.manifest import Sample, read_manifest
 
 SHARPNESS = Gate("sharpness", lambda region: None, too_low="blurred", too_high="sharp")
 SEAM = Gate("seam", lambda region: None, too_high="a seam")
@@ -74,12 +74,27 @@ def _synthesize(syndiff, phantom: Path, out: Path, *more: object):
     return syndiff("synthesize", *given, "--count", 6, *more)
 
 
+def _bounds(folder: Path) -> dict[str, Bounds]:
+    kept = json.loads((folder / "gates.json").read_text())["bounds"]
+    return {name: Bounds(**each) for name, each in kept.items()}
+
+
+def _ranked(folder: Path) -> list[Sample]:
+    """By contrast, those within the bounds of the folder's own gates first."""
+    wide = _bounds(folder)
+    return sorted(
+        read_manifest(folder / "manifest.jsonl"),
+        key=lambda each: (Reviewed([each.gates], [], "").account(wide)["accepted_lost"], each.gates["contrast"] or 0),
+    )
+
+
 @pytest.fixture
 def first(syndiff, phantom: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """A synthetic folder whose gates only score, and reviews that reject its two least contrasted lesions."""
+    """A synthetic folder whose gates only score, and reviews that reject the two least contrasted lesions in bounds."""
     out, path = tmp_path / "first", tmp_path / "reviews.db"
     assert _synthesize(syndiff, phantom, out, "--gates", "report").status == 0
-    samples = sorted(read_manifest(out / "manifest.jsonl"), key=lambda sample: sample.gates["contrast"] or 0)
+    samples, wide = _ranked(out), _bounds(out)
+    assert Reviewed([sample.gates for sample in samples[:2]], [], "").account(wide)["accepted_lost"] == 0
     subjects = Subjects(Dataset.open(out))
     with ReviewStore(path) as store:
         for number, sample in enumerate(samples):
@@ -98,20 +113,15 @@ def test_rejected_samples_fall_outside_and_the_manifest_says_so(
     made = _synthesize(syndiff, phantom, out, *given)
     assert made.status == 0 and "real lesions and reviews" in made.out, "the account says where its bounds come from"
     kept = json.loads((out / "gates.json").read_text())
-    before = json.loads((folder / "gates.json").read_text())
-    wide = {name: Bounds(**each) for name, each in before["bounds"].items()}
-    scores = sorted(
-        (each.gates for each in read_manifest(folder / "manifest.jsonl")), key=lambda each: each["contrast"]
-    )
-    lost = Reviewed(scores[2:], [], "").account(wide)["accepted_lost"]  # no further one is lost
+    wide, bounds, samples = _bounds(folder), _bounds(out), _ranked(folder)
+    lost = Reviewed([each.gates for each in samples[2:]], [], "").account(wide)["accepted_lost"]  # no further one is
     said = f"2 of 2 rejected samples lie outside the gates' bounds now; {lost} of 4 accepted ones would be lost"
     assert said in caplog.text
     assert kept["reviews"]["accepted_lost"] == lost and kept["calibrated_on"]["reviews"] == kept["reviews"]["hash"]
     sample = next(read_manifest(out / "manifest.jsonl"))
     assert sample.settings["gates"]["reviews"] == kept["reviews"]
-    old = Reviewed([each.gates for each in read_manifest(folder / "manifest.jsonl")], [], "")
-    bounds = {name: Bounds(**each) for name, each in kept["bounds"].items()}
-    assert old.account(wide)["accepted_lost"] < old.account(bounds)["accepted_lost"] >= 2
+    old = Reviewed([each.gates for each in samples], [], "")
+    assert old.account(bounds)["accepted_lost"] == old.account(wide)["accepted_lost"] + 2
 
     assert _synthesize(syndiff, phantom, out, *given).status == 0  # the same command
     without = _synthesize(syndiff, phantom, out, "--gates", "report", "--seed", 1)
