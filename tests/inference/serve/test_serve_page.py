@@ -257,3 +257,13 @@ def test_a_thousand_cases_scroll_with_a_handful_of_buttons(page: Any) -> None:
     page.wait_for_selector("#name:has-text('00999')")
     page.set_viewport_size({"width": 400, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
+def test_the_lesion_that_was_put_in_is_told_from_those_of_the_frame(page: Any) -> None:
+    new, hole, old = "M0 0L9 0L9 9L0 9Z", "M3 3L6 3L6 6L3 6Z", "M20 0L29 0L29 9L20 9Z"
+    apart = "([path, at]) => SynDiff.apart(path, at)"
+    for at in ([1, 1], [-2, 5]):  # within it; beside it, as the centre of a crescent is
+        assert page.evaluate(apart, [new + hole + old, at]) == {"mask": new + hole, "others": old}
+    assert page.evaluate(apart, [old + new, [25, 5]]) == {"mask": old, "others": new}
+    assert page.evaluate(apart, [new + old, None]) == {"mask": new + old, "others": ""}
+    assert page.evaluate(apart, ["", [1, 1]]) == {"mask": "", "others": ""}

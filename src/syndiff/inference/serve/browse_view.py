@@ -140,6 +140,7 @@ class BrowseView:
             "width": found.width,
             "height": found.height,
             "mask": {"path": found.contours[0]},
+            "placed": case.placed,
             "prediction": None if case.prediction is None else {"path": found.contours[1]},
             "facts": {**case.facts, **_said(case, self._reviews(one))},
             "scores": case.scores,

@@ -33,6 +33,7 @@ class BrowseCase:
 
     facts: texts by what they are, in the order in which they are shown; scores: numbers to sort by.
     reason: why the gates rejected a synthetic case; "" for any other. source: the real frame it was painted into.
+    placed: where (x, y) a synthetic lesion was put into a frame that may show others; None: not told.
     prediction: the mask that a run predicted. threshold: the grey value above which the mask is foreground.
     """
 
@@ -43,6 +44,7 @@ class BrowseCase:
     scores: dict[str, float] = field(default_factory=dict)
     reason: str = ""
     source: Case | None = None
+    placed: tuple[float, float] | None = None
     prediction: Path | None = None
     threshold: int | None = None
 
@@ -221,7 +223,13 @@ def _synthetic(root: Path, data: Dataset | None) -> Iterator[BrowseCase]:
             {gate: score for gate, score in sample.gates.items() if score is not None},
             "" if sample.accepted else sample.reason or "rejected",
             cases.get(sample.source_case or ""),
+            _placed(sample),
         )
+
+
+def _placed(sample: Sample) -> tuple[float, float] | None:
+    at = sample.placement or {}
+    return (at["column"], at["row"]) if {"column", "row"} <= at.keys() else None
 
 
 def _told(sample: Sample) -> dict[str, str]:

@@ -171,6 +171,7 @@ class ReviewView:
             "height": found.height,
             "content": found.content,
             "mask": {"path": found.contour},
+            "placed": case.placed,
             "empty": found.empty,
             "facts": case.facts,
             "mine": opinion_told(mine),

@@ -143,10 +143,11 @@
     find("view").textContent = "";
     panel = viewer.panel(address(item) + "/image.jpg", told.name);
     find("view").appendChild(panel.svg);
-    viewer.fill(panel, { mask: told.mask, wide: told.prediction });
+    var parts = window.SynDiff.apart(told.mask.path, told.placed);
+    viewer.fill(panel, { mask: { path: parts.mask }, wide: told.prediction || { path: parts.others } });
     viewer.draw();
     find("legend").textContent = told.prediction ? "Yellow: annotation. Blue, dashed: prediction."
-      : "Yellow: contour of the mask.";
+      : parts.others ? window.SynDiff.APART : "Yellow: contour of the mask.";
     find("flip").hidden = !told.source;
     find("flip").setAttribute("aria-pressed", "false");
     facts(told);

@@ -75,7 +75,9 @@
     find("view").textContent = "";
     panel = viewer.panel(found.url, told.name);
     find("view").appendChild(panel.svg);
-    viewer.fill(panel, { mask: told.mask });
+    var parts = window.SynDiff.apart(told.mask.path, told.placed);
+    viewer.fill(panel, { mask: { path: parts.mask }, wide: { path: parts.others } });
+    find("legend").textContent = parts.others ? window.SynDiff.APART : "Yellow: contour of the mask.";
     viewer.draw();
     if (focused) { panel.svg.focus(); }
     facts(told.facts);
@@ -368,8 +370,8 @@
   }
 
   function start() {
-    viewer.shown = { mask: true };
-    viewer.opacity = { mask: 1 };
+    viewer.shown = { mask: true, wide: true };
+    viewer.opacity = { mask: 1, wide: 1 };
     viewer.onkey = hide;
     outbox = new S.Outbox(saved, drawUnsent);
     find("single").checked = memory.get("keys") !== "off";

@@ -72,6 +72,39 @@
     this.style();
   };
 
+  /* A contour in two: the lesion that was put at [x, y], with its holes, and the others, which the frame had before.
+     Without a place, or where no line lies around it or near it, all of it is the first. */
+  function apart(path, at) {
+    var lines = (path || "").split("Z").filter(Boolean).map(function (text) {
+      return { text: text + "Z", points: text.slice(1).split("L").map(function (pair) { return pair.split(" ").map(Number); }) };
+    });
+    if (!at || lines.length < 2) { return { mask: path, others: "" }; }
+    var around = lines.filter(function (line) { return inside(at, line.points); });
+    var main = around.length ? around[0] : lines.reduce(function (best, line) {
+      return near(at, line.points) < near(at, best.points) ? line : best;
+    });
+    var parts = { mask: "", others: "" };
+    lines.forEach(function (line) {
+      parts[line === main || inside(line.points[0], main.points) ? "mask" : "others"] += line.text;
+    });
+    return parts;
+  }
+
+  var APART = "Yellow: the synthetic lesion. Blue, dashed: what the frame showed before.";
+
+  function inside(at, points) {
+    var found = false;
+    points.forEach(function (a, index) {
+      var b = points[(index + 1) % points.length];
+      if ((a[1] > at[1]) !== (b[1] > at[1]) && at[0] < a[0] + (b[0] - a[0]) * (at[1] - a[1]) / (b[1] - a[1])) { found = !found; }
+    });
+    return found;
+  }
+
+  function near(at, points) {
+    return Math.min.apply(null, points.map(function (one) { return Math.hypot(one[0] - at[0], one[1] - at[1]); }));
+  }
+
   Viewer.prototype.style = function () {
     var viewer = this;
     this.panels.forEach(function (panel) {
@@ -203,5 +236,5 @@
     });
   };
 
-  window.SynDiff = { Viewer: Viewer, element: element };
+  window.SynDiff = { Viewer: Viewer, element: element, apart: apart, APART: APART };
 }());
