@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
+from syndiff.evaluation.statistics import bootstrap_mean, holm, paired_difference
 
 Study = tuple[list[float], list[str]]
 
@@ -122,6 +122,24 @@ def test_p_values_are_uniform_where_nothing_differs() -> None:
         p_values.append(paired_difference(values, [0.0] * len(values), groups, resamples=200, seed=repeat).p_value)
     assert 0.4 <= np.mean(p_values) <= 0.6
     assert np.mean(np.array(p_values) < 0.05) <= 0.1
+
+
+def test_holm_agrees_with_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(8)
+    for size in (1, 2, 3, 7, 20):
+        p_values = (rng.random(size) ** 3).round(2).tolist()  # some small, some equal, some 0
+        assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
+
+
+def test_a_comparison_without_a_p_value_does_not_weigh_on_the_others() -> None:
+    assert holm([0.04, None, 0.01]) == [0.04, None, 0.02]
+    assert holm([]) == []
+    with pytest.raises(SyndiffError, match=r"a p-value is 1.5; expected one from 0 to 1"):
+        holm([0.1, 1.5])
+    with pytest.raises(SyndiffError, match="a p-value is nan"):
+        holm([float("nan")])
 
 
 def test_a_case_without_a_value_on_either_side_is_left_out_and_counted() -> None:

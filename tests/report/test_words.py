@@ -10,7 +10,7 @@ import pytest
 from syndiff.data.dataset import Dataset
 from syndiff.evaluation.statistics import Difference
 from syndiff.report.content import Content, read_content
-from syndiff.report.words import limits, main_table, table_markdown, table_text, verdict, warnings
+from syndiff.report.words import difference_table, limits, main_table, table_markdown, table_text, verdict, warnings
 
 MakeRun = Callable[..., tuple[Path, Dataset]]
 
@@ -68,6 +68,24 @@ def test_the_verdict_on_synthetic_cases_follows_the_interval(
     answer = dict(verdict(with_gain(content, *bounds, p_value)))["What did synthetic cases add?"]
     assert says in answer
     assert f"{bounds[0]:+.3f}".replace("-", "−") in answer
+
+
+def test_a_family_of_comparisons_is_judged_by_adjusted_values(content: Content) -> None:
+    """Of two comparisons with p = .04 and .03, neither is left; with .02 and .03 both are."""
+
+    def answers(gain: float, other: float) -> str:
+        (first, second), interval = content.comparisons, (0.02, 0.01, 0.03, 9, 9, 0, None)
+        family = tuple(
+            replace(comparison, differences={**comparison.differences, "dice": Difference(*interval, p)})
+            for comparison, p in ((first, gain), (second, other))
+        )
+        return " ".join(answer for _, answer in verdict(replace(content, comparisons=family)))
+
+    assert answers(0.04, 0.03).count("among 2 comparisons chance finds one as large with p = 0.06 (Holm)") == 2
+    assert answers(0.02, 0.03).count("excludes zero. ") == 2
+    alone = replace(content, comparisons=content.comparisons[:1])
+    assert [row.name for row in difference_table(alone)][-1] == "p of the Dice difference"
+    assert difference_table(content)[-1].name == "p, adjusted for 2 comparisons"
 
 
 def test_the_verdict_names_quality_control_and_speed(content: Content) -> None:

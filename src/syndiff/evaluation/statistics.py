@@ -144,6 +144,29 @@ def paired_difference(
     return Difference(**vars(interval), p_value=p_value)
 
 
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """The p-values of a family of comparisons, adjusted so that one false alarm among all of them is as rare as alpha.
+
+    A family is every comparison that is shown side by side to answer one question; each adjusted value may be held
+    against the usual .05. The k-th smallest of m is multiplied by m - k + 1 and never falls below a smaller one's
+    (Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979); it
+    holds however the comparisons depend on each other. None, of a comparison without a p-value, stays None and does
+    not count.
+
+    Raises SyndiffError for a value outside [0, 1].
+    """
+    for value in p_values:
+        if value is not None and not 0 <= value <= 1:
+            raise SyndiffError(f"a p-value is {value}; expected one from 0 to 1, or None where there is none.")
+    ranked = sorted((value, place) for place, value in enumerate(p_values) if value is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (value, place) in enumerate(ranked):
+        largest = max(largest, min(1.0, (len(ranked) - rank) * value))
+        adjusted[place] = largest
+    return adjusted
+
+
 def _group_sums(
     values: Sequence[float | None], groups: Sequence[str | None] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
