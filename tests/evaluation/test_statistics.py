@@ -106,6 +106,30 @@ def test_exchanging_the_models_turns_the_difference_round() -> None:
     assert back.p_value == forth.p_value
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(6, 12))
+def test_the_interval_of_a_difference_holds_what_its_test_does_not_refuse(seed: int, size: int) -> None:
+    values, groups = study(np.random.default_rng(seed), size)
+
+    def p_value(truth: float) -> float | None:
+        return paired_difference(values, [truth] * len(values), groups).p_value
+
+    found = paired_difference(values, [0.0] * len(values), groups)
+    assert found.low < found.mean < found.high and found.note is None
+    step = 1e-6
+    assert p_value(found.low - step) <= 0.05 < p_value(found.low + step)
+    assert p_value(found.high + step) <= 0.05 < p_value(found.high - step)
+    assert (found.low <= 0 <= found.high) == (found.p_value > 0.05)
+
+
+def test_too_few_groups_for_the_test_leave_the_bootstrap_and_say_so() -> None:
+    values, groups = study(np.random.default_rng(1), 5)
+    found, mean = paired_difference(values, [0.0] * len(values), groups), bootstrap_mean(values, groups)
+    assert (found.low, found.high) == (mean.low, mean.high)
+    assert "only 5 groups" in found.note and "not 95" in found.note
+    assert paired_difference(values, [0.0] * len(values), groups, confidence=0.9).note is None
+
+
 def test_the_p_value_of_few_groups_is_exact_and_never_small() -> None:
     difference = paired_difference([1.0] * 8, [0.0] * 8, ["a", "a", "b", "b", "c", "c", "d", "d"])
     assert difference.mean == 1
