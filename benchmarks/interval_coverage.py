@@ -6,9 +6,10 @@
 Test sets are drawn again and again from groups (videos, patients) whose true mean is known. A group has its own
 difficulty, its frames scatter around it; the harder a frame, the more often its lesion is missed, with Dice 0. Two or
 three models see the same frames. Counted is how many intervals of `bootstrap_mean` and `paired_difference` hold the
-truth, and, where models do not differ, how often the sign-flip test and a family of three comparisons adjusted by
-`holm` call a difference all the same. Beside them stands an interval that the product does not use: the t
-interval with a cluster-robust error and Satterthwaite's degrees of freedom, for Dice on the logit scale.
+truth, and, where models do not differ, how often a difference is called all the same: by the sign-flip test alone, by
+it and the interval together, as in the report's verdict, and by that verdict on any of three comparisons, with p-values
+adjusted by `holm`. Beside them stands another interval: for scores the t interval that differences have, for Dice on
+the logit scale; for differences the bootstrap that scores have.
 """
 
 import argparse
@@ -98,18 +99,14 @@ WORLDS = {
 }
 
 
-def robust_t(sums: Floats, counts: Floats, *, score: bool) -> tuple[float, float]:
-    """The t interval of a cluster-robust error (CR2; Bell and McCaffrey, Survey Methodology 28, 2002)."""
-    share, mean = counts / counts.sum(), sums.sum() / counts.sum()
-    weight = share**2 / (1 - share)
-    variance = float(weight @ (sums / counts - mean) ** 2)
-    cover = np.eye(len(share)) - share[:, None] - share + (share**2).sum()
-    freedom = float((weight @ np.diag(cover)) ** 2 / (weight @ cover**2 @ weight))
-    width = stats.t.ppf(0.975, freedom) * np.sqrt(variance)
-    if not score or not 0 < mean < 1:
-        return float(mean - width), float(mean + width)
-    middle, width = logit(mean), width / (mean * (1 - mean))
-    return float(expit(middle - width)), float(expit(middle + width))
+def t_interval(score: Floats, group: list[str], *, bounded: bool) -> tuple[float, float]:
+    """The interval that a difference has, for a score; of one in [0, 1] on the logit scale."""
+    found = paired_difference(score.tolist(), [0.0] * len(score), group, resamples=100)
+    assert found.mean is not None and found.low is not None
+    if not bounded or not 0 < found.mean < 1:
+        return found.low, 2 * found.mean - found.low
+    width = (found.mean - found.low) / (found.mean * (1 - found.mean))
+    return float(expit(logit(found.mean) - width)), float(expit(logit(found.mean) + width))
 
 
 def share(successes: int, number: int) -> dict[str, float]:
@@ -127,7 +124,8 @@ def true_mean(world: World, seed: int) -> float:
 def simulate(world: World, truth: float, groups: int, options: argparse.Namespace) -> dict[str, Any]:
     """The coverage of every kind of interval over `groups` groups, and false alarms where models are compared."""
     compared = world.kind == "difference"
-    held, widths = dict.fromkeys(("product", "robust_t"), 0), []
+    another = "bootstrap" if compared else "robust_t"
+    held, widths = dict.fromkeys(("product", another), 0), []
     alone = verdict = family = 0
     for number in range(options.draws):
         rng = np.random.default_rng([options.seed, groups, number])
@@ -137,21 +135,20 @@ def simulate(world: World, truth: float, groups: int, options: argparse.Namespac
             # without `truth` added the models are unequal in the mean, and no alarm would be false
             pairs = [(first, second + truth), (second, third), (first, third + truth)]
             found = [paired_difference(a.tolist(), b.tolist(), names, **setting) for a, b in pairs]
-            interval, values, middle = found[0], first - second - truth, 0.0
+            interval, middle = found[0], 0.0
+            before = bootstrap_mean((first - second - truth).tolist(), names, **setting)
+            other = before.low, before.high
             p_values = [each.p_value for each in found]
             alone += p_values[0] is not None and p_values[0] <= 0.05
-            excluded = interval.low is not None and not interval.low <= 0 <= (interval.high or 0)
-            verdict += excluded and p_values[0] is not None and p_values[0] <= 0.05
-            family += any(value is not None and value <= 0.05 for value in holm(p_values))
+            told = [not (each.low or 0) <= 0 <= (each.high or 0) for each in found]
+            verdict += told[0] and p_values[0] is not None and p_values[0] <= 0.05
+            adjusted = zip(told, holm(p_values), strict=True)
+            family += any(excluded and value is not None and value <= 0.05 for excluded, value in adjusted)
         else:
-            interval, values, middle = bootstrap_mean(first.tolist(), names, **setting), first, truth
+            interval, middle = bootstrap_mean(first.tolist(), names, **setting), truth
+            other = t_interval(first, names, bounded=world.kind == "dice")
         assert interval.low is not None and interval.high is not None
-        sums = np.bincount(group, values, minlength=groups)
-        counts = np.bincount(group, minlength=groups).astype(np.float64)
-        bounds = {
-            "product": (interval.low, interval.high),
-            "robust_t": robust_t(sums, counts, score=world.kind == "dice"),
-        }
+        bounds = {"product": (interval.low, interval.high), another: other}
         for name, (low, high) in bounds.items():
             held[name] += low - 1e-12 <= middle <= high + 1e-12
         widths.append([high - low for low, high in bounds.values()])

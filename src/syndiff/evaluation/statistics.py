@@ -2,12 +2,12 @@
 
 Frames of one video are alike, so cases are not the unit of chance: whole groups are. The bootstrap draws
 groups with replacement and takes the mean over all their cases, a ratio of sums. Without groups each case
-is its own group. A difference of two models has the interval of the sign-flip test over groups.
+is its own group. A difference of two models has a t interval that knows of groups.
 benchmarks/interval_coverage.py measures how often each holds the truth.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -18,13 +18,12 @@ from syndiff.errors import SyndiffError
 
 METHOD = "expanded percentile bootstrap of the mean over cases, resampling whole groups"
 DIFFERENCE_METHOD = (
-    "values that a two-sided sign-flip test over whole groups does not refuse; with too few groups for such a test, "
-    f"{METHOD}"
+    "t interval of the mean over cases, with the cluster-robust error CR2 of whole groups and Satterthwaite's "
+    "degrees of freedom"
 )
 FEW_GROUPS = 10
 _DRAWS_AT_ONCE = 2_000_000
-_ROUNDING = 1e-9
-_HELD = ((10, "60 to 92"), (30, "80 to 95"), (100, "88 to 95"))
+_HELD = ((6, "63 to 87"), (10, "79 to 91"), (30, "81 to 93"), (60, "88 to 95"))
 """Below how many groups intervals of scores are too narrow, and how often they hold the truth: results/intervals.md."""
 T = TypeVar("T")
 
@@ -62,8 +61,7 @@ class Difference(Interval):
         difference is at least as large in size as the one found. Exact for up to 13 groups at the default
         resamples, sampled above. It cannot be smaller than 2 / 2**groups; None with fewer than two groups.
         A p-value of the bootstrap would be too small with few groups, as its intervals are too narrow there.
-    low, high: from six groups on (for 95 %) they are the test's own, and hold zero where p is above .05; with fewer
-        they are the bootstrap's, as no difference could be refused.
+        Interval and test can differ: a difference is one where both say so.
     """
 
     p_value: float | None
@@ -88,10 +86,7 @@ def bootstrap_mean(
 
     Raises SyndiffError for a confidence outside (0, 1) or fewer than 100 resamples.
     """
-    if not 0 < confidence < 1:
-        raise SyndiffError(f"confidence is {confidence}; give a number between 0 and 1, such as 0.95.")
-    if resamples < 100:
-        raise SyndiffError(f"resamples is {resamples}; an interval needs at least 100, better 10000.")
+    _check(confidence, resamples)
     sums, counts = _group_sums(values, groups)
     cases, size = int(counts.sum()), len(sums)
     mean = float(sums.sum() / cases) if cases else None
@@ -149,19 +144,16 @@ def paired_difference(
     A case where either value is None is left out and counted. Settings and errors as in `bootstrap_mean`.
     """
     differences = [None if a is None or b is None else a - b for a, b in zip(first, second, strict=True)]
+    _check(confidence, resamples)
     sums, counts = _group_sums(differences, groups)
     size, cases = len(sums), int(counts.sum())
-    if size < 2:
-        alone = bootstrap_mean(differences, groups, confidence=confidence, resamples=resamples, seed=seed)
-        return Difference(**vars(alone), p_value=None)
-    signs = _SignFlips(sums, counts, resamples, seed)
-    if 2 / 2**size <= 1 - confidence + _ROUNDING:
-        low, high = signs.interval(confidence)
-        found = Interval(float(sums.sum() / cases), low, high, cases, size, len(differences) - cases, None)
-    else:
-        found = bootstrap_mean(differences, groups, confidence=confidence, resamples=resamples, seed=seed)
-        found = replace(found, note=_few_differences(size, _unit(groups)))
-    return Difference(**vars(found), p_value=signs.p_value)
+    mean = float(sums.sum() / cases) if cases else None
+    low = high = p_value = None
+    if size > 1:
+        low, high = _robust(sums, counts, confidence)
+        p_value = _sign_flip_p(sums, resamples, np.random.default_rng(seed))
+    note = None if size > 1 else _note(size, _unit(groups), scores=False)
+    return Difference(mean, low, high, cases, size, len(differences) - cases, note, p_value)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -222,42 +214,47 @@ def _resampled_means(
     return np.concatenate(means)
 
 
-class _SignFlips:
-    """The sign-flip test of `sums` over `counts` cases of each group: all sign patterns, or `resamples` random ones.
+def _robust(sums: NDArray[np.float64], counts: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """The t interval of a mean over cases whose error comes from the spread of two groups or more.
 
-    A pattern cuts the groups into the kept and the flipped. Under the value t it reaches what was found exactly when t
-    lies between the means over cases of both parts, so that the values which the test does not refuse need no search
-    (Hartigan, "Using subsample values as typical values", Journal of the American Statistical Association 64, 1969).
+    A group of share w of the cases, whose mean lies e from the whole mean, adds w^2 e^2 / (1 - w) to the variance
+    (CR2). The degrees of freedom are Satterthwaite's, for group means of equal variance; few groups, or one that
+    outweighs the others, leave few. For groups of one size it is the t interval of their means (Bell and McCaffrey,
+    "Bias reduction in standard errors for linear regression with multi-stage samples", Survey Methodology 28, 2002).
     """
+    mean, share = sums.sum() / counts.sum(), counts / counts.sum()
+    weight = share**2 / (1 - share)
+    variance = weight @ (sums / counts - mean) ** 2
+    # The covariance of two e is `common` - share_g - share_h, and 1 more for g = h. What follows are weight @ its
+    # diagonal and weight @ its squares @ weight, without the whole matrix.
+    common, total, first, second = share @ share, weight.sum(), weight @ share, weight @ share**2
+    expected = weight @ (1 + common - 2 * share)
+    squares = (common * total) ** 2 + 2 * total * second + 2 * first**2 - 4 * common * total * first
+    squares += weight**2 @ (1 + 2 * common - 4 * share)
+    width = stdtrit(expected**2 / squares, (1 + confidence) / 2) * np.sqrt(variance)
+    return float(mean - width), float(mean + width)
 
-    def __init__(self, sums: NDArray[np.float64], counts: NDArray[np.float64], resamples: int, seed: int) -> None:
-        size, rng = len(sums), np.random.default_rng(seed)
-        everything = 2**size <= resamples
-        patterns = (
-            [np.arange(2**size)[:, None] >> np.arange(size) & 1]
-            if everything
-            else (rng.integers(0, 2, (rows, size)) for rows in _slices(resamples, size))
-        )
-        total, cases = sums.sum(), counts.sum()
-        found = abs(total) - _ROUNDING * np.abs(sums).sum()  # rounding must not turn a tie into a miss
-        reached, parts = 0, []
-        for flipped in patterns:
-            part, size_of_part = flipped @ sums, flipped @ counts
-            reached += int(np.count_nonzero(np.abs(total - 2 * part) >= found))
-            cut = (size_of_part > 0) & (size_of_part < cases)
-            part, size_of_part = part[cut], size_of_part[cut]
-            parts.append(np.stack([part / size_of_part, (total - part) / (cases - size_of_part)], 1))
-        means = np.concatenate(parts)
-        self._low, self._high = np.sort(means.min(1)), np.sort(means.max(1))[::-1]
-        # what was found is itself one of the sampled patterns
-        self._patterns = 2**size if everything else resamples + 1
-        self.p_value = (reached if everything else reached + 1) / self._patterns
 
-    def interval(self, confidence: float) -> tuple[float, float]:
-        """The least and the greatest value that the test does not refuse."""
-        needed = int((1 - confidence) * self._patterns + _ROUNDING) + 1  # so many patterns are too many to refuse
-        place = needed - (self._patterns - len(self._low)) - 1  # those that cut nothing reach under every value
-        return float(self._low[place]), float(self._high[place])
+def _sign_flip_p(sums: NDArray[np.float64], resamples: int, rng: np.random.Generator) -> float:
+    """Two-sided p-value of the sum of `sums` among those of all (or `resamples` random) sign patterns."""
+    size = len(sums)
+    found = abs(sums.sum()) - 1e-9 * np.abs(sums).sum()  # rounding must not turn a tie into a miss
+    if 2**size <= resamples:
+        signs = 1 - 2 * (np.arange(2**size)[:, None] >> np.arange(size) & 1)
+        return float(np.mean(np.abs(signs @ sums) >= found))
+    reached = sum(
+        np.count_nonzero(np.abs((1 - 2 * rng.integers(0, 2, (rows, size))) @ sums) >= found)
+        for rows in _slices(resamples, size)
+    )
+    return (1 + reached) / (1 + resamples)
+
+
+def _check(confidence: float, resamples: int) -> None:
+    """Raise SyndiffError for a confidence outside (0, 1) or fewer than 100 resamples."""
+    if not 0 < confidence < 1:
+        raise SyndiffError(f"confidence is {confidence}; give a number between 0 and 1, such as 0.95.")
+    if resamples < 100:
+        raise SyndiffError(f"resamples is {resamples}; an interval needs at least 100, better 10000.")
 
 
 def _slices(rows: int, width: int) -> list[int]:
@@ -281,8 +278,3 @@ def _note(size: int, unit: str, *, scores: bool) -> str | None:
         held = next((held for below, held in _HELD if size < below), None)
         return held and f"only {size} {unit}s: of intervals of simulated scores, {held} in 100 held the truth, not 95"
     return f"only {size} {unit}s: the interval is rough and may be too narrow" if size < FEW_GROUPS else None
-
-
-def _few_differences(size: int, unit: str) -> str:
-    """The sentence that goes with a difference over fewer groups than the sign-flip test needs."""
-    return f"only {size} {unit}s: of intervals of simulated differences, 70 to 91 in 100 held the truth, not 95"

@@ -140,12 +140,11 @@ def limits(content: Content) -> list[str]:
     dice, units = content.main.scores["dice"], f"{content.unit}s"
     found = [
         f"The test set has {dice.cases} cases in {dice.groups} {units}. The brackets are 95 % intervals from a "
-        f"bootstrap over {units}, those of differences from sign flips of {units} where there are enough: they say how "
-        f"much the mean could move with other {units} of the same kind, and nothing about other hospitals, devices or "
-        "diseases."
+        f"bootstrap over {units}, of differences from a t interval over {units}: they say how much the mean could move "
+        f"with other {units} of the same kind, and nothing about other hospitals, devices or diseases."
     ]
-    notes = dict.fromkeys([dice.note, *(c.differences["dice"].note for c in content.comparisons)])
-    found += [f"{note[0].upper()}{note[1:]}." for note in notes if note]
+    if dice.note:
+        found.append(f"{dice.note[0].upper()}{dice.note[1:]}.")
     if 1 < dice.groups < 8:
         found.append(f"With {dice.groups} {units} no p-value can be below {2 / 2**dice.groups:.2g}.")
     if content.unit == "case":
