@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from syndiff.data.dataset import Dataset
-from syndiff.evaluation.statistics import Difference
-from syndiff.report.content import Content, read_content
+from syndiff.evaluation.statistics import Difference, Interval
+from syndiff.report.content import Content, Gap, read_content
 from syndiff.report.words import difference_table, limits, main_table, table_markdown, table_text, verdict, warnings
 
 MakeRun = Callable[..., tuple[Path, Dataset]]
@@ -151,6 +151,18 @@ def test_a_training_that_had_too_little_time_is_warned_of(content: Content) -> N
     assert [text.split(" was ")[0] for _, text in warnings(longer)] == [
         f"The network of the arm {arm}" for arm in ("control", "real only", "real + synthetic")
     ]
+
+
+@pytest.mark.parametrize(("bounds", "warned"), [((-0.2, -0.3, -0.1), True), ((-0.1, -0.2, 0.01), False)])
+def test_a_domain_gap_is_told_and_warned_of_where_it_is_clear(
+    content: Content, bounds: tuple[float, float, float], warned: bool
+) -> None:
+    dice = {name: Interval(mean, None, None, 9, 1, 0, None) for name, mean in (("synthetic", 0.5), ("real", 0.7))}
+    gap = Gap(100, {"synthetic": 4, "real": 6}, dice, Difference(*bounds, 9, 5, 0, None, 0.06))
+    found = replace(content, gap=gap)
+    said = "In 100 steps on the 4 synthetic cases alone a segmenter reached a Dice of 0.500 on the validation cases"
+    assert said in " ".join(limits(found)) and said not in " ".join(limits(content))
+    assert [name for name, _ in warnings(found)] == ["Domain gap."] * warned
 
 
 def test_unknown_groups_are_a_limit(make_run: MakeRun) -> None:

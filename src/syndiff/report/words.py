@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from syndiff.evaluation.statistics import Interval, holm
 from syndiff.report.arms import BOTH, CONTROL, LABELS, REAL
-from syndiff.report.content import ArmResults, Comparison, Content, Synthesis, Timing
+from syndiff.report.content import ArmResults, Comparison, Content, Gap, Synthesis, Timing
 from syndiff.training.planning import shortfall
 
 _ALPHA = 0.05
@@ -158,6 +158,8 @@ def limits(content: Content) -> list[str]:
     )
     if content.synthesis is not None and content.synthesis.samples:
         found.append(_about_synthesis(content))
+    if content.gap is not None:
+        found.append(_about_the_gap(content.gap))
     found += _about_the_model(content.main)
     if content.main.counts["empty_targets"]:
         found.append(
@@ -187,6 +189,14 @@ def warnings(content: Content) -> list[tuple[str, str]]:
             )
         )
     found += [("Trained too briefly.", words) for words in _shortfalls(content)]
+    if content.gap is not None and content.gap.difference.high is not None and content.gap.difference.high < 0:
+        found.append(
+            (
+                "Domain gap.",
+                f"{_about_the_gap(content.gap)} The synthetic cases do not stand in for real ones: beside them they "
+                "may do harm. Look at synthesis.html for what gives them away.",
+            )
+        )
     leaked = _outside_training(content)
     if leaked:
         found.append(
@@ -305,6 +315,15 @@ def _about_synthesis(content: Content) -> str:
     if (taught := content.inpainter) is not None:
         learned = f" The inpainter learned in {taught.steps:,} steps ({taught.seconds / 60:.1f} minutes)."
     return f"The synthetic cases are {described}.{origin}{learned}"
+
+
+def _about_the_gap(gap: Gap) -> str:
+    synthetic, real = (number(gap.dice[name].mean) for name in ("synthetic", "real"))
+    return (
+        f"In {gap.steps:,} steps on the {gap.cases['synthetic']:,} synthetic cases alone a segmenter reached a Dice of "
+        f"{synthetic} on the validation cases, in as many on the {gap.cases['real']:,} real training cases {real}, a "
+        f"difference of {_change(gap.difference)}"
+    )
 
 
 def _about_the_model(arm: ArmResults) -> list[str]:
