@@ -23,7 +23,7 @@ DIFFERENCE_METHOD = (
 )
 FEW_GROUPS = 10
 _DRAWS_AT_ONCE = 2_000_000
-_HELD = ((6, "63 to 87"), (10, "79 to 91"), (30, "81 to 93"), (60, "88 to 95"))
+_HELD = ((6, "63 to 87"), (10, "80 to 90"), (30, "81 to 92"), (60, "88 to 94"))
 """Below how many groups intervals of scores are too narrow, and how often they hold the truth: results/intervals.md."""
 T = TypeVar("T")
 
