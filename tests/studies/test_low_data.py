@@ -20,8 +20,8 @@ from syndiff.data.splits import make_split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.metrics import case_metrics
-from syndiff.studies.cells import in_processes
 from syndiff.studies.low_data import REAL, few_groups
+from syndiff.studies.processes import in_processes
 from syndiff.studies.table import as_markdown, tabulate
 
 TINY = [
