@@ -14,11 +14,12 @@ from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.pipeline.adaptation import adapt_compact
+from syndiff.pipeline.early import check_adaptation, check_synthesis
 from syndiff.pipeline.factories import compact_checkpoint, make_gates, make_inpainter
-from syndiff.pipeline.provenance import check_gate_segmenter, open_synthetic
+from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
 from syndiff.studies.shared import once
 from syndiff.studies.training import Training
-from syndiff.synthesis.engine import synthesize_cases
+from syndiff.synthesis.engine import check_prompts, synthesize_cases
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.synthesis.prompts.grammar import Grammar
 
@@ -196,6 +197,24 @@ class RealCases:
         other = Dataset.open(self.folder)
         names = sorted(case.id for case in other.cases)
         return other, np.random.default_rng(split.seed).permutation(names).tolist()[: self.count]
+
+
+def check_set(dataset: Dataset, split: Split, settings: Settings, *, seed: int, adapts: bool, fetch: bool) -> None:
+    """Raise SyndiffError for a set that could not be made from this split with these settings.
+
+    With `adapts` its inpainter is still to be taught; `fetch` says whether weights may be downloaded.
+    """
+    grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
+    if adapts:
+        check_adaptation(dataset, split, grammar, settings.inpainter, fetch=fetch)
+        check_synthesis(dataset, split, settings, None, seed=seed)
+        return
+    inpainter = make_inpainter(settings)
+    inpainter.describe()  # looks for its weights now, not after a training
+    check_prompts(grammar, inpainter)
+    check_inpainter(settings, split, dataset)
+    check_gate_segmenter(settings, split, dataset)
+    check_synthesis(dataset, split, settings, inpainter, seed=seed)
 
 
 def settings_of_set(settings: Settings, chosen: Mapping[str, Any], *, gated: bool) -> Settings:

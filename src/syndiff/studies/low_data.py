@@ -12,13 +12,11 @@ from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
-from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
-from syndiff.pipeline.factories import make_inpainter
+from syndiff.pipeline.early import check_segmenters
 from syndiff.pipeline.provenance import check_inpainter
-from syndiff.studies.added import Adaptation, FirstOf, RealCases, SyntheticSet, settings_of_set
+from syndiff.studies.added import Adaptation, FirstOf, RealCases, SyntheticSet, check_set, settings_of_set
 from syndiff.studies.choices import SOURCES, Side, Source
 from syndiff.studies.training import Training
-from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.training.planning import Plan
 
 REAL = "real only"
@@ -121,13 +119,11 @@ def check_cases(
             f"--shares {min(shares):g} of {len(split.train)} training cases is less than one; raise it or --groups."
         )
     if {"own", "own-ungated"} & set(sources):
-        grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
-        check_adaptation(dataset, split, grammar, settings.inpainter, fetch=True)
-        check_synthesis(dataset, split, settings, None, seed=seed)
+        check_set(dataset, split, settings, seed=seed, adapts=True, fetch=True)
     if "copy_paste" in sources:
-        copied = replace(settings.synthesis, inpainter="copy_paste", model="", background_lesion="keep")
-        plain = replace(settings, synthesis=copied, chosen=frozenset())
-        check_synthesis(dataset, split, plain, make_inpainter(plain), seed=seed)
+        copied = {"inpainter": "copy_paste", "model": "", "background_lesion": "keep"}
+        plain = settings_of_set(settings, copied, gated=False)
+        check_set(dataset, split, plain, seed=seed, adapts=False, fetch=True)
     check_segmenters(settings, ["diffusion"], fetch=True)
 
 

@@ -11,6 +11,7 @@ from syndiff.data.loading import load_cases
 from syndiff.data.splits import Split
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.settings import Kind
+from syndiff.pipeline.provenance import folder_name
 from syndiff.pipeline.training import plan_segmenters, train_segmenter
 from syndiff.studies.choices import Side
 from syndiff.studies.grid import Cell, Outcome
@@ -111,7 +112,7 @@ class Training:
         dataset = Dataset.open(self.data)
         places = {"": (dataset, self.split, folder / "eval")}
         for name, (path, split) in self.others.items():
-            places[name] = (Dataset.open(path), split, folder / "eval" / name)
+            places[name] = (Dataset.open(path), split, folder / "eval-elsewhere" / folder_name(name))
         rows = {
             name: case_scores(out, best, predictor, judged, split, self.side)
             for name, (judged, split, out) in places.items()
