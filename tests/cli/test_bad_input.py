@@ -121,6 +121,7 @@ def mixed_values(data: Path) -> None:
 VERBS = [
     "data split", "data caption", "train", "evaluate", "adapt", "synthesize", "merge", "run",
     "study baselines", "study timesteps", "study steps", "study uncertainty", "study low-data", "study steering",
+    "study ratio", "study leak", "study ablation", "study reviews",
 ]  # fmt: skip
 
 
@@ -139,7 +140,7 @@ def test_what_only_the_whole_set_shows_is_refused_by_every_verb(verb, mistake, s
         "merge": [absent, "--out", out, "--count", 1],
         "study baselines": ["--out", out, "--train-minutes", 1, "--kinds", "diffusion"],
         "study steering": ["--split", absent, "--out", out],
-        "study low-data": ["--out", out],
+        **{f"study {name}": ["--out", out] for name in ("low-data", "ratio", "leak", "ablation", "reviews")},
         "run": ["--out", out, *RUN],
     }
     runs = ["--runs", absent, "--out", out]

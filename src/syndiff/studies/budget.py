@@ -99,8 +99,10 @@ def told(grid: Grid, expected: Estimate, finished: Sequence[Cell], workers: int)
     else:
         beside = f", {workers} cells at a time" if workers > 1 else ""
         time = f"expected time of the rest: {in_words(sum(expected.seconds.values()))}{beside} ({expected.how})"
-    shared = [f"made once, by the first cell that needs it, on top of that time: {listed(grid.shared)}"]
-    return "\n".join([total, *lines, time, *(shared if grid.shared else [])])
+    lines = [total, *lines, time]
+    if grid.shared and len(finished) < len(grid.cells):
+        lines.append(f"made once, by the first cell that needs it, on top of that time: {listed(grid.shared)}")
+    return "\n".join(lines)
 
 
 def in_words(seconds: float) -> str:

@@ -62,12 +62,12 @@ def verdicts(differences: Mapping[str, Mapping[str, Any]], reference: str, *, di
             unsure[level] = difference
         else:
             sentences.append(verdict(difference, level, reference, family=family, digits=digits))
-    for some, told in ((unsure, f"No difference to {reference} could be shown"), (open_, "Without an interval")):
+    for some, told in ((unsure, f"No difference to {reference} could be shown for"), (open_, "Without an interval:")):
         if len(some) == 1:
             sentences += [verdict(each, level, reference, family=family, digits=digits) for level, each in some.items()]
         elif some:
             each = (f"{level} {interval_text(difference, digits, '+')}" for level, difference in some.items())
-            sentences.append(f"{told}: {listed(each)}.")
+            sentences.append(f"{told} {listed(each)}.")
     return " ".join(sentences)
 
 
