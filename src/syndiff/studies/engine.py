@@ -60,10 +60,10 @@ def _grid(study: Study) -> Grid:
 
 
 def _run(study: Study) -> str:
-    from syndiff.training.run_folder import open_run
-
     grid = _grid(study)
     if grid.config is not None:
+        from syndiff.training.run_folder import open_run
+
         open_run(study.out / "study", grid.config, may_change=lambda name: name in grid.grows)
     for name, split in grid.splits.items():
         if not (study.out / name).is_file():
