@@ -50,7 +50,8 @@ def test_several_comparisons_are_corrected_and_those_without_a_difference_share_
     adjust([*family.values()])
     assert [round(each["p_adjusted"], 3) for each in family.values()] == [0.03, 0.06, 0.06, 0.02]
     said = verdicts(family, "none")
-    assert "a: better than none by 0.020 [0.010, 0.030], p = 0.03 after Holm's correction for 4 comparisons." in said
+    assert "a: better than none by 0.020 [0.010, 0.030], p = 0.03." in said
+    assert said.endswith("p after Holm's correction for 4 comparisons.")
     assert "No difference to none could be shown for b +0.001 [-0.009, +0.011] and c +0.002" in said
     assert "d: worse than none" in said
     alone = [difference(0.1, 0.0, 0.2, 0.04)]
@@ -71,7 +72,7 @@ def test_where_the_best_point_lies_is_said_as_sure_as_it_is() -> None:
     random = np.random.default_rng(0)
     plain = [random.uniform(0.5, 0.7, 10).tolist() for _ in range(3)]
     sure = Crossed.of({"0": [*map(rows, plain)], "20": [rows([x + 0.1 for x in part]) for part in plain]})
-    assert sure.best() == {"0": 0.0, "20": 1.0} and "sure enough" in sure.best_text(" cases")
+    assert sure.best() == {"0": 0.0, "20": 1.0} and "sure enough" in sure.best_text()
     found = sure.interval("20", "0")
     assert found["mean"] == pytest.approx(0.1) == found["low"] and found["high"] == pytest.approx(0.1)
     shuffled = [random.permutation(part).tolist() for part in plain]

@@ -4,7 +4,7 @@ The pigeonhole bootstrap (Owen, Annals of Applied Statistics 1, 2007) draws trai
 on its own, the same ones for all levels. It holds the luck of training too, and errs on the wide side.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,16 +58,15 @@ class Crossed:
         shares = (top / top.sum(axis=1, keepdims=True)).mean(axis=0)
         return {level: float(share) for level, share in zip(self.levels, shares, strict=True)}
 
-    def best_text(self, what: str = "") -> str:
-        """Which level is highest, and how sure that is."""
+    def best_text(self, named: Callable[[str], str] = str) -> str:
+        """Which level is highest, and how sure that is; `named` says what a level is called."""
         shares, index = self.best(), int(self.means.argmax())
         top = self.levels[index]
-        mean = f"{top}{what} ({self.means[index]:.3f})"
+        mean = f"{named(top)} ({self.means[index]:.3f})"
         told = f"The highest mean is that of {mean}, the best in {shares[top]:.0%} of resamples"
         if shares[top] >= 0.95:
             return f"{told}: that it is the best is sure enough."
         others = sorted((level for level in shares if level != top), key=shares.__getitem__, reverse=True)
-        named = [
-            f"{level} ({shares[level]:.0%})" for level in others[:1] + [x for x in others[1:] if shares[x] >= 0.05]
-        ]
-        return f"{told}: which is best cannot be told from chance; it may be {', '.join(named)} as well."
+        likely = [level for level in others if level == others[0] or shares[level] >= 0.05]
+        names = [f"{named(level)} ({shares[level]:.0%})" for level in likely]
+        return f"{told}: which is best cannot be told from chance; it may be {', '.join(names)} as well."

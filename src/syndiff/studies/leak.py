@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.statistics import bootstrap, bootstrap_mean, paired_difference
-from syndiff.studies.figures import draw_interval
+from syndiff.studies.figures import INK, draw_interval
 from syndiff.studies.grid import Conclusion
 from syndiff.studies.scoring import mean_case_dice
 from syndiff.studies.words import adjust, interval_text, p_text, sample_text
@@ -129,7 +129,7 @@ def _draw(content: Mapping[str, Any]) -> Figure:
     axes = figure.subplots()
     for row, (level, found) in enumerate(content.items()):
         draw_interval(axes, found["dice"], row, across=True, colour="C0" if level.startswith("group") else "C3")
-        axes.plot(found["repeats"], [row] * len(found["repeats"]), "o", color="#555555", alpha=0.35, markersize=4)
+        axes.plot(found["repeats"], [row] * len(found["repeats"]), "o", color=INK, alpha=0.35, markersize=4)
     axes.set_yticks(range(len(content)), list(content))
     axes.set_ylim(len(content) - 0.5, -0.5)
     axes.set_xlabel("mean Dice (line: 95 % over groups; small dots: single splits)")

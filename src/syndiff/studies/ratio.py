@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.studies.crossed import Crossed
-from syndiff.studies.figures import draw_lines
+from syndiff.studies.figures import INK, draw_lines
 from syndiff.studies.grid import Conclusion
 from syndiff.studies.table import METRICS, tabulate
 from syndiff.studies.words import interval_text, p_text, sample_text, verdicts
@@ -43,7 +43,7 @@ def conclude(
         if level != reference
     }
     words = [f"Dice beside {real} real training cases. {verdicts(differences, 'none')}"]
-    words += [crossed.best_text(" synthetic cases")] if several else []
+    words += [crossed.best_text(_named)] if several else []
     words.append(sample_text(content[reference]["dice"], side, len(content[reference]["repeats"])))
     about = {"side": side, "real": real, "arms": content}
     return Conclusion(_as_markdown(content, reference), " ".join(words), about, _draw(content))
@@ -77,13 +77,16 @@ def _draw(content: Mapping[str, Any]) -> Figure:
     """Dice over the number of synthetic cases; a dot for each training."""
     modes = list(dict.fromkeys(level.partition(", ")[2] for level in content if ", " in level)) or [""]
     first, *others = content.items()
-    series = {}
-    for mode in modes:
+    series: dict[str, Any] = {}
+    dots: list[tuple[float, list[float]]] = []
+    for index, mode in enumerate(modes):
         arms = [first[1], *(arm for level, arm in others if level.partition(", ")[2] == mode)]
+        beside = 0.012 * index * max(arm["added"] for arm in arms)  # so that no bar hides another
+        places = [arm["added"] + beside for arm in arms]
         found = [arm.get("over_groups_and_trainings", {}).get("dice", arm["dice"]) for arm in arms]
-        series[mode] = ([arm["added"] for arm in arms], found)
+        series[mode] = (places, found)
+        dots += [(place, arm["repeats"]) for place, arm in zip(places, arms, strict=True)]
     figure = draw_lines(series, xlabel="synthetic cases (bars: 95 % over groups and trainings; dots: trainings)")
-    for arm in content.values():
-        dots = arm["repeats"]
-        figure.axes[0].plot([arm["added"]] * len(dots), dots, "o", color="#555555", alpha=0.35, markersize=4)
+    for place, trained in dots:
+        figure.axes[0].plot([place] * len(trained), trained, "o", color=INK, alpha=0.35, markersize=4)
     return figure

@@ -13,7 +13,7 @@ from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
 from syndiff.pipeline.provenance import folder_name
 from syndiff.studies.grid import Conclusion, Findings
 from syndiff.studies.table import METRICS, averages
-from syndiff.studies.words import adjust, interval_text, p_text, sample_text, verdict
+from syndiff.studies.words import adjust, holm_text, interval_text, p_text, sample_text, verdict
 
 
 def check_apart(datasets: Sequence[Dataset]) -> None:
@@ -54,11 +54,12 @@ def conclude(found: Findings, *, side: str, seed: int) -> Conclusion:
     differences = [each["difference"] for row in content.values() for each in row.values() if "difference" in each]
     adjust(differences)
     words = [
-        verdict(each["difference"], f"On {tested}, trained on {trained}", "training at home", family=len(differences))
+        verdict(each["difference"], f"On {tested}, trained on {trained}", "training at home")
         for tested, row in content.items()
         for trained, each in row.items()
         if "difference" in each
     ]
+    words.append(holm_text(differences))
     for tested, row in content.items():
         first = next(iter(row.values()))
         words.append(f"{tested}: {sample_text(first['dice'], side, len(first['repeats']))}")
@@ -66,7 +67,7 @@ def conclude(found: Findings, *, side: str, seed: int) -> Conclusion:
         words.append("The segmenter at home has its checkpoint chosen on these very cases, which flatters it.")
     levels = found.levels()
     about = {"side": side, "seed": seed, "tested": content}
-    return Conclusion(_as_markdown(content, levels), " ".join(words), about, _draw(content, levels))
+    return Conclusion(_as_markdown(content, levels), " ".join(filter(None, words)), about, _draw(content, levels))
 
 
 def _cell(repeats: Sequence[Sequence[CaseRow]]) -> dict[str, Any]:

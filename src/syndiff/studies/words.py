@@ -25,10 +25,10 @@ def p_text(value: float | None) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.01 else f"{value:.2f}"
 
 
-def verdict(difference: Mapping[str, Any], what: str, reference: str, *, family: int = 1, digits: int = 3) -> str:
+def verdict(difference: Mapping[str, Any], what: str, reference: str, *, digits: int = 3) -> str:
     """One sentence on a paired difference of a score where more is better.
 
-    difference: `Difference` as JSON has it, with `p_adjusted` where there is a `family` of more than one comparison.
+    difference: `Difference` as JSON has it; where it has `p_adjusted`, that is the p-value told.
     """
     if difference["mean"] is None:
         return f"{what}: nothing could be compared with {reference}."
@@ -36,8 +36,7 @@ def verdict(difference: Mapping[str, Any], what: str, reference: str, *, family:
     if difference["low"] is None:
         return f"{what}: {shown} against {reference}, without an interval ({difference['note']})."
     p_value = difference.get("p_adjusted", difference.get("p_value"))
-    correction = f" after Holm's correction for {family} comparisons" if family > 1 else ""
-    p_words = "" if p_value is None else f", p {_p(p_value)}{correction}"
+    p_words = "" if p_value is None else f", p {_p(p_value)}"
     better = difference["low"] > 0
     if not better and difference["high"] >= 0:
         return f"{what}: no difference to {reference} could be shown: {shown}{p_words}."
@@ -52,7 +51,6 @@ def verdict(difference: Mapping[str, Any], what: str, reference: str, *, family:
 
 def verdicts(differences: Mapping[str, Mapping[str, Any]], reference: str, *, digits: int = 3) -> str:
     """`verdict` of each level; those of which no difference could be shown share a sentence, as others do."""
-    family = len(differences)
     sentences, unsure, open_ = [], {}, {}
     for level, difference in differences.items():
         low, high = difference["low"], difference["high"]
@@ -61,14 +59,21 @@ def verdicts(differences: Mapping[str, Mapping[str, Any]], reference: str, *, di
         elif low <= 0 <= high:
             unsure[level] = difference
         else:
-            sentences.append(verdict(difference, level, reference, family=family, digits=digits))
+            sentences.append(verdict(difference, level, reference, digits=digits))
     for some, told in ((unsure, f"No difference to {reference} could be shown for"), (open_, "Without an interval:")):
         if len(some) == 1:
-            sentences += [verdict(each, level, reference, family=family, digits=digits) for level, each in some.items()]
+            sentences += [verdict(each, level, reference, digits=digits) for level, each in some.items()]
         elif some:
             each = (f"{level} {interval_text(difference, digits, '+')}" for level, difference in some.items())
             sentences.append(f"{told} {listed(each)}.")
-    return " ".join(sentences)
+    sentences.append(holm_text([*differences.values()]))
+    return " ".join(filter(None, sentences))
+
+
+def holm_text(differences: Sequence[Mapping[str, Any]]) -> str:
+    """That p-values are adjusted, where they are."""
+    count = sum("p_adjusted" in difference for difference in differences)
+    return f"p after Holm's correction for {count} comparisons." if count else ""
 
 
 def sample_text(interval: Mapping[str, Any], side: str, trainings: int = 0) -> str:
