@@ -34,7 +34,7 @@ PAINTED = [*RUN, "synthesis.inpainter=compact", *PAINTER, *ADAPT]
 
 @pytest.mark.slow
 def test_run_makes_the_table_and_the_report_and_resumes(syndiff, phantom, tmp_path):
-    command = ["run", "--data", phantom, "--out", tmp_path / "run", *PAINTED]
+    command = ["run", "--data", phantom, "--out", tmp_path / "run", *PAINTED, "run.gap_steps=1"]
     outcome = syndiff(*command)
     assert outcome.status == 0, outcome.err
     for arm in ("control", "real only", "real + synthetic"):
@@ -55,6 +55,9 @@ def test_run_makes_the_table_and_the_report_and_resumes(syndiff, phantom, tmp_pa
     learned = json.loads((run / "inpainter" / "checkpoints" / "000002" / "model.json").read_text())
     assert learned["learned_from"]["train"] == len(split["train"])
     assert json.loads((run / "inpainter" / "split.json").read_text())["test"] == split["test"]
+    gap = json.loads((run / "gap" / "gap.json").read_text())
+    assert gap["cases"] == {"synthetic": len(synthetic.cases), "real": len(split["train"])}
+    assert gap["difference"]["cases"] == len(split["val"]) and "In 1 steps on the" in page
     captions = (run / "synthetic" / "captions.csv").read_text().splitlines()[1:]
     assert all(caption.split(",", 1)[1].strip('"') in page for caption in captions[:1]), "no prompt beside its picture"
 
@@ -64,7 +67,14 @@ def test_run_makes_the_table_and_the_report_and_resumes(syndiff, phantom, tmp_pa
     assert kept == {p: p.stat().st_mtime_ns for p in kept}, "a finished stage was done again"
 
     shown = syndiff(*command[:5], "--dry-run", *command[5:])
-    for there in ("already in", "control: 2 steps", "inpainter: 2 steps", "accepted cases", "the run is finished"):
+    for there in (
+        "domain gap: 1 steps on them alone",
+        "already in",
+        "control: 2 steps",
+        "inpainter: 2 steps",
+        "accepted cases",
+        "the run is finished",
+    ):
         assert there in shown.out, shown.out
     with pytest.raises(SyndiffError, match=r"whose models are control, real and real\+synthetic: give one, such as"):
         load(run)

@@ -180,6 +180,7 @@ def test_one_setting_is_shown_by_its_name() -> None:
         "training.steps",
         "run.minutes",
         "run.tolerance",
+        "run.gap_steps",
     ]
     for word, meant in (("trainin", "training"), ("training.step", "training.steps")):
         with pytest.raises(SyndiffError, match=f"'{word}' .did you mean '{meant}'"):

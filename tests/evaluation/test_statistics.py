@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
+from syndiff.evaluation.statistics import bootstrap_mean, holm, paired_difference
 
 Study = tuple[list[float], list[str]]
 
@@ -106,6 +107,32 @@ def test_exchanging_the_models_turns_the_difference_round() -> None:
     assert back.p_value == forth.p_value
 
 
+def test_the_interval_of_a_difference_is_students_over_group_means_of_one_size() -> None:
+    rng = np.random.default_rng(9)
+    for size in (2, 5, 30):
+        means = rng.normal(0.1, 1, size)
+        interval = stats.ttest_1samp(means, 0).confidence_interval(0.95)
+        cases, groups = np.repeat(means, 3).tolist(), np.repeat(np.arange(size), 3).astype(str).tolist()
+        found = paired_difference(cases, [0.0] * len(cases), groups)
+        assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+
+
+def test_the_interval_of_unequal_groups_is_that_of_the_whole_matrices() -> None:
+    """The definition of Bell and McCaffrey, with the residual maker written out."""
+    values, groups = study(np.random.default_rng(10), 7)
+    found = paired_difference(values, [0.0] * len(values), groups)
+    names = sorted(set(groups))
+    counts = np.array([groups.count(name) for name in names])
+    means = np.array([np.mean([v for v, g in zip(values, groups, strict=True) if g == name]) for name in names])
+    share = counts / counts.sum()
+    maker = np.eye(7) - share  # residuals of group means
+    form = maker.T @ np.diag(share**2 / (1 - share)) @ maker
+    freedom = np.trace(form) ** 2 / np.trace(form @ form)
+    width = stats.t.ppf(0.975, freedom) * np.sqrt(means @ form @ means)
+    assert (found.low, found.high) == pytest.approx((found.mean - width, found.mean + width))
+    assert found.note is None and freedom < 6
+
+
 def test_the_p_value_of_few_groups_is_exact_and_never_small() -> None:
     difference = paired_difference([1.0] * 8, [0.0] * 8, ["a", "a", "b", "b", "c", "c", "d", "d"])
     assert difference.mean == 1
@@ -124,6 +151,24 @@ def test_p_values_are_uniform_where_nothing_differs() -> None:
     assert np.mean(np.array(p_values) < 0.05) <= 0.1
 
 
+def test_holm_agrees_with_statsmodels() -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(8)
+    for size in (1, 2, 3, 7, 20):
+        p_values = (rng.random(size) ** 3).round(2).tolist()  # some small, some equal, some 0
+        assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
+
+
+def test_a_comparison_without_a_p_value_does_not_weigh_on_the_others() -> None:
+    assert holm([0.04, None, 0.01]) == [0.04, None, 0.02]
+    assert holm([]) == []
+    with pytest.raises(SyndiffError, match=r"a p-value is 1.5; expected one from 0 to 1"):
+        holm([0.1, 1.5])
+    with pytest.raises(SyndiffError, match="a p-value is nan"):
+        holm([float("nan")])
+
+
 def test_a_case_without_a_value_on_either_side_is_left_out_and_counted() -> None:
     difference = paired_difference([1.0, None, 3.0, 4.0], [0.0, 1.0, None, 1.0], None)
     assert (difference.mean, difference.cases, difference.not_applicable) == (2, 2, 2)
@@ -133,3 +178,5 @@ def test_a_case_without_a_value_on_either_side_is_left_out_and_counted() -> None
 def test_senseless_settings_are_refused(setting: dict) -> None:
     with pytest.raises(SyndiffError, match=next(iter(setting))):
         bootstrap_mean([0.1, 0.2], None, **setting)
+    with pytest.raises(SyndiffError, match=next(iter(setting))):
+        paired_difference([0.1, 0.2], [0.1, 0.1], None, **setting)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from syndiff.data.dataset import Dataset
-from syndiff.evaluation.statistics import Difference
-from syndiff.report.content import Content, read_content
-from syndiff.report.words import limits, main_table, table_markdown, table_text, verdict, warnings
+from syndiff.evaluation.statistics import Difference, Interval
+from syndiff.report.content import Content, Gap, read_content
+from syndiff.report.words import difference_table, limits, main_table, table_markdown, table_text, verdict, warnings
 
 MakeRun = Callable[..., tuple[Path, Dataset]]
 
@@ -68,6 +68,24 @@ def test_the_verdict_on_synthetic_cases_follows_the_interval(
     answer = dict(verdict(with_gain(content, *bounds, p_value)))["What did synthetic cases add?"]
     assert says in answer
     assert f"{bounds[0]:+.3f}".replace("-", "−") in answer
+
+
+def test_a_family_of_comparisons_is_judged_by_adjusted_values(content: Content) -> None:
+    """Of two comparisons with p = .04 and .03, neither is left; with .02 and .03 both are."""
+
+    def answers(gain: float, other: float) -> str:
+        (first, second), interval = content.comparisons, (0.02, 0.01, 0.03, 9, 9, 0, None)
+        family = tuple(
+            replace(comparison, differences={**comparison.differences, "dice": Difference(*interval, p)})
+            for comparison, p in ((first, gain), (second, other))
+        )
+        return " ".join(answer for _, answer in verdict(replace(content, comparisons=family)))
+
+    assert answers(0.04, 0.03).count("among 2 comparisons chance finds one as large with p = 0.06 (Holm)") == 2
+    assert answers(0.02, 0.03).count("excludes zero. ") == 2
+    alone = replace(content, comparisons=content.comparisons[:1])
+    assert [row.name for row in difference_table(alone)][-1] == "p of the Dice difference"
+    assert difference_table(content)[-1].name == "p, adjusted for 2 comparisons"
 
 
 def test_the_verdict_names_quality_control_and_speed(content: Content) -> None:
@@ -133,6 +151,18 @@ def test_a_training_that_had_too_little_time_is_warned_of(content: Content) -> N
     assert [text.split(" was ")[0] for _, text in warnings(longer)] == [
         f"The network of the arm {arm}" for arm in ("control", "real only", "real + synthetic")
     ]
+
+
+@pytest.mark.parametrize(("bounds", "warned"), [((-0.2, -0.3, -0.1), True), ((-0.1, -0.2, 0.01), False)])
+def test_a_domain_gap_is_told_and_warned_of_where_it_is_clear(
+    content: Content, bounds: tuple[float, float, float], warned: bool
+) -> None:
+    dice = {name: Interval(mean, None, None, 9, 1, 0, None) for name, mean in (("synthetic", 0.5), ("real", 0.7))}
+    gap = Gap(100, {"synthetic": 4, "real": 6}, dice, Difference(*bounds, 9, 5, 0, None, 0.06))
+    found = replace(content, gap=gap)
+    said = "In 100 steps on the 4 synthetic cases alone a segmenter reached a Dice of 0.500 on the validation cases"
+    assert said in " ".join(limits(found)) and said not in " ".join(limits(content))
+    assert [name for name, _ in warnings(found)] == ["Domain gap."] * warned
 
 
 def test_unknown_groups_are_a_limit(make_run: MakeRun) -> None:

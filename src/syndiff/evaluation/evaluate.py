@@ -17,7 +17,14 @@ from syndiff.data.dataset import Dataset
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.metrics import CaseMetrics, case_metrics, overlap
-from syndiff.evaluation.statistics import METHOD, Difference, Interval, bootstrap_mean, paired_difference
+from syndiff.evaluation.statistics import (
+    DIFFERENCE_METHOD,
+    METHOD,
+    Difference,
+    Interval,
+    bootstrap_mean,
+    paired_difference,
+)
 from syndiff.files import claimed, sha256, write_bytes, write_json
 from syndiff.imaging import encode_png
 from syndiff.models.predictor import Predictor
@@ -208,7 +215,7 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
     return {
         "first": str(first),
         "second": str(second),
-        **_size(ours),
+        **_size(ours, DIFFERENCE_METHOD),
         "metrics": {name: asdict(_difference(ours, theirs, name)) for name in COMPARED},
     }
 
@@ -290,11 +297,11 @@ def _groups(rows: Sequence[CaseRow]) -> list[str | None] | None:
     return groups if any(group is not None for group in groups) else None
 
 
-def _size(rows: Sequence[CaseRow]) -> dict[str, Any]:
+def _size(rows: Sequence[CaseRow], method: str = METHOD) -> dict[str, Any]:
     """Cases, groups (null when there are none), and how intervals were made from them."""
     groups = _groups(rows)
     return {
         "cases": len(rows),
         "groups": None if groups is None else len(set(groups)),
-        "bootstrap": {"unit": "case" if groups is None else "group", "method": METHOD, **_SETTINGS},
+        "bootstrap": {"unit": "case" if groups is None else "group", "method": method, **_SETTINGS},
     }

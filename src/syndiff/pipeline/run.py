@@ -24,11 +24,12 @@ from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.early import check_adaptation, check_segmenters, check_synthesis
 from syndiff.pipeline.evaluation import evaluate_runs
 from syndiff.pipeline.factories import make_gates, make_inpainter
+from syndiff.pipeline.gap import measure_gap
 from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
 from syndiff.pipeline.splitting import stored_split
 from syndiff.pipeline.stages import IDENTIFIED, SYNTHESIS, is_of, may_change, set_aside
 from syndiff.pipeline.training import plan_segmenters, train_segmenter
-from syndiff.report.arms import BOTH, CONTROL, INPAINTER, KINDS, REAL, SYNTHETIC
+from syndiff.report.arms import BOTH, CONTROL, GAP, INPAINTER, KINDS, REAL, SYNTHETIC
 from syndiff.report.content import read_content
 from syndiff.report.page import build_report
 from syndiff.report.synthesis_page import build_synthesis_page
@@ -103,6 +104,8 @@ def run(
             synthetic = open_synthetic(out / SYNTHETIC, job.split, job.dataset)
             real = (job.dataset, job.split.train)
             both = load_cases([real, (synthetic, [case.id for case in synthetic.cases])], size, progress=progress)
+            if settings.run.gap_steps:
+                job.measure_gap(synthetic, train_cases, val_cases)
             job.train(7, BOTH, plans, both, val_cases)
         job.evaluate([arm for arm in KINDS if summary.accepted or arm != BOTH])
         result = job.report()
@@ -122,11 +125,14 @@ def plan_run(data: Path, out: Path, *, settings: Settings, split_method: str, se
     training = asked(settings.training.steps, settings.run.minutes)
     learning = asked(settings.adapt.steps, settings.adapt.minutes)
     adaptation = "" if job.inpainter else f", which first learns from the training cases for {learning}"
+    steps = settings.run.gap_steps
+    gap = f"a look at their domain gap: {steps:,} steps on them alone, and as many on real cases\n" if steps else ""
     return (
         f"{job.split}\n"
         f"three segmenters at {settings.model.image_size} pixels (control, real, real + synthetic), {training} each, "
         f"{torch.get_num_threads()} threads\n"
         f"{job.count} synthetic cases with {settings.synthesis.inpainter}{adaptation}\n"
+        f"{gap}"
         f"{''.join(_there_already(out))}"
         f"nothing was written (dry run of {job.dataset.name})"
     )
@@ -284,6 +290,21 @@ class _Job:
         if summary.accepted < self.count:
             log.warning(f"Only {summary.accepted} of the {self.count} synthetic cases asked for were accepted.")
         return summary
+
+    def measure_gap(self, synthetic: Dataset, train_cases: CaseArrays, val_cases: CaseArrays) -> None:
+        """Look at the domain gap of the synthetic cases before a whole training relies on them."""
+        log.info(f"domain gap: {self.settings.run.gap_steps:,} steps on each of synthetic and real cases")
+        measure_gap(
+            self.out / GAP,
+            self.settings,
+            self.dataset,
+            self.split,
+            synthetic,
+            train_cases,
+            val_cases,
+            seed=self.seed,
+            progress=self.progress,
+        )
 
     def evaluate(self, arms: Sequence[str]) -> None:
         """Judge the arms on the test cases, once."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from syndiff.report.arms import CONTROL, INPAINTER, SYNTHETIC
+from syndiff.report.arms import CONTROL, GAP, INPAINTER, SYNTHETIC
 from syndiff.synthesis.manifest import read_manifest
 
 
@@ -34,6 +34,7 @@ STAGES = (
         lambda run: (run / INPAINTER / "config.yaml").is_file(),
     ),
     Stage(SYNTHESIS, _accepted),
+    Stage(("run.gap_steps",), lambda run: (run / GAP).is_dir()),
     Stage(("run.tolerance",), lambda run: any(run.glob("*/eval/*/summary.json"))),
 )
 IDENTIFIED = (

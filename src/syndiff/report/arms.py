@@ -12,5 +12,5 @@ LABELS = {CONTROL: "control", REAL: "real only", BOTH: "real + synthetic"}
 COMPARISONS = ((BOTH, REAL), (REAL, CONTROL))
 """Which arms' scores are set against which."""
 
-SYNTHETIC, INPAINTER = "synthetic", "inpainter"
-"""The folders of the synthetic cases and of the inpainter that was taught for them."""
+SYNTHETIC, INPAINTER, GAP = "synthetic", "inpainter", "gap"
+"""The folders of the synthetic cases, of the inpainter taught for them, and of the look at their domain gap."""

@@ -13,7 +13,7 @@ from syndiff.documents import OWN, Kinds, check_object, read_object, read_object
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow, compare, read_per_case, scores_of
 from syndiff.evaluation.statistics import Difference, Interval
-from syndiff.report.arms import BOTH, COMPARISONS, INPAINTER, KINDS, SYNTHETIC
+from syndiff.report.arms import BOTH, COMPARISONS, GAP, INPAINTER, KINDS, SYNTHETIC
 from syndiff.synthesis.manifest import Sample, read_manifest
 
 _AGAIN = "Delete this file, and make it again with `syndiff evaluate`."
@@ -119,6 +119,20 @@ class Synthesis:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """A quick look at the domain gap: a short training on synthetic cases alone beside one on real cases.
+
+    steps: of each. cases: how many each learned from, by "synthetic" and "real". dice: of the validation cases, by the
+    same names. difference: synthetic - real.
+    """
+
+    steps: int
+    cases: dict[str, int]
+    dice: dict[str, Interval]
+    difference: Difference
+
+
+@dataclass(frozen=True)
 class Content:
     """Everything a report of one run says. `arms` holds only those the run trained, in the order of KINDS."""
 
@@ -130,6 +144,8 @@ class Content:
     synthesis: Synthesis | None
     inpainter: Training | None
     """Of the inpainter that the run itself has taught, None where it came ready or paints nothing."""
+    gap: Gap | None
+    """None where no look at the domain gap was asked for."""
     settings: dict[str, str]
     environment: dict[str, str]
     command: str
@@ -178,6 +194,7 @@ def read_content(run: Path, dataset: Dataset) -> Content:
         ),
         synthesis=_read_synthesis(run / SYNTHETIC) if (run / SYNTHETIC).is_dir() else None,
         inpainter=_read_training(_made(taught / "metrics.jsonl", "run"), "val_loss") if taught.is_dir() else None,
+        gap=_read_gap(run / GAP / "gap.json") if (run / GAP).is_dir() else None,
         settings=_read_settings(_made(run / "config.yaml", "run")),
         environment=flatten(read_object(_made(run / "environment.json", "run"), {})),
         command=_made(run / "command.txt", "run").read_text(encoding="utf-8", errors="replace").strip(),
@@ -280,6 +297,19 @@ def _compare(first: str, second: str, tables: Mapping[str, Path]) -> Comparison:
     result = compare(tables[first] / "per_case.csv", tables[second] / "per_case.csv")
     differences = {metric: Difference(**values) for metric, values in result["metrics"].items()}
     return Comparison(first, second, differences)
+
+
+def _read_gap(path: Path) -> Gap:
+    kinds = ("synthetic", "real")
+    content = read_object(_made(path, "run"), {"steps": int, "cases": dict, "dice": dict, "difference": dict})
+    cases = check_object(f"{path}: cases", content["cases"], dict.fromkeys(kinds, int))
+    dice = check_object(f"{path}: dice", content["dice"], dict.fromkeys(kinds, dict))
+    return Gap(
+        steps=content["steps"],
+        cases={name: cases[name] for name in kinds},
+        dice={name: rebuild(Interval, dice[name], f"{path}: dice.{name}") for name in kinds},
+        difference=rebuild(Difference, content["difference"], f"{path}: difference"),
+    )
 
 
 def _read_synthesis(folder: Path) -> Synthesis:

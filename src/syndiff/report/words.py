@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from syndiff.evaluation.statistics import Difference, Interval
+from syndiff.evaluation.statistics import Interval, holm
 from syndiff.report.arms import BOTH, CONTROL, LABELS, REAL
-from syndiff.report.content import ArmResults, Content, Synthesis, Timing
+from syndiff.report.content import ArmResults, Comparison, Content, Gap, Synthesis, Timing
 from syndiff.training.planning import shortfall
 
 _ALPHA = 0.05
@@ -79,7 +79,11 @@ def difference_table(content: Content) -> list[Row]:
         for metric, (name, digits) in names.items()
     ]
     chances = tuple(TableCell(number(c.differences["dice"].p_value)) for c in content.comparisons)
-    return [*rows, Row("p of the Dice difference", chances)]
+    rows.append(Row("p of the Dice difference", chances))
+    if len(chances) > 1:
+        adjusted = tuple(TableCell(number(value)) for value in _adjusted(content).values())
+        rows.append(Row(f"p, adjusted for {len(chances)} comparisons", adjusted))
+    return rows
 
 
 def table_text(content: Content) -> str:
@@ -108,7 +112,7 @@ def verdict(content: Content) -> list[tuple[str, str]]:
             (
                 "What did synthetic cases add?",
                 f"{_added(content)} changed the mean Dice by {_change(gain.differences['dice'])} "
-                + _chance(gain.differences["dice"], "Synthetic cases helped", "Synthetic cases did harm"),
+                + _chance(content, gain, "Synthetic cases helped", "Synthetic cases did harm"),
             )
         )
     elif content.synthesis is not None and not content.synthesis.samples:
@@ -124,7 +128,7 @@ def verdict(content: Content) -> list[tuple[str, str]]:
                 f"{_long(content)}. On the same real cases "
                 f"the {name} reached {{}} and the control {{}}, a difference of ".format(*reached)
                 + f"{_change(control.differences['dice'])} "
-                + _chance(control.differences["dice"], f"The {name} is better", "The control is better"),
+                + _chance(content, control, f"The {name} is better", "The control is better"),
             )
         )
     answers.append(("How fast is it?", _speed(content)))
@@ -136,8 +140,8 @@ def limits(content: Content) -> list[str]:
     dice, units = content.main.scores["dice"], f"{content.unit}s"
     found = [
         f"The test set has {dice.cases} cases in {dice.groups} {units}. The brackets are 95 % intervals from a "
-        f"bootstrap over {units}: they say how much the mean could move with other {units} of the same kind, "
-        "and nothing about other hospitals, devices or diseases."
+        f"bootstrap over {units}, of differences from a t interval over {units}: they say how much the mean could move "
+        f"with other {units} of the same kind, and nothing about other hospitals, devices or diseases."
     ]
     if dice.note:
         found.append(f"{dice.note[0].upper()}{dice.note[1:]}.")
@@ -154,6 +158,8 @@ def limits(content: Content) -> list[str]:
     )
     if content.synthesis is not None and content.synthesis.samples:
         found.append(_about_synthesis(content))
+    if content.gap is not None:
+        found.append(_about_the_gap(content.gap))
     found += _about_the_model(content.main)
     if content.main.counts["empty_targets"]:
         found.append(
@@ -183,6 +189,14 @@ def warnings(content: Content) -> list[tuple[str, str]]:
             )
         )
     found += [("Trained too briefly.", words) for words in _shortfalls(content)]
+    if content.gap is not None and content.gap.difference.high is not None and content.gap.difference.high < 0:
+        found.append(
+            (
+                "Domain gap.",
+                f"{_about_the_gap(content.gap)} The synthetic cases do not stand in for real ones: beside them they "
+                "may do harm. Look at synthesis.html for what gives them away.",
+            )
+        )
     leaked = _outside_training(content)
     if leaked:
         found.append(
@@ -303,6 +317,15 @@ def _about_synthesis(content: Content) -> str:
     return f"The synthetic cases are {described}.{origin}{learned}"
 
 
+def _about_the_gap(gap: Gap) -> str:
+    synthetic, real = (number(gap.dice[name].mean) for name in ("synthetic", "real"))
+    return (
+        f"In {gap.steps:,} steps on the {gap.cases['synthetic']:,} synthetic cases alone a segmenter reached a Dice of "
+        f"{synthetic} on the validation cases, in as many on the {gap.cases['real']:,} real training cases {real}, a "
+        f"difference of {_change(gap.difference)}"
+    )
+
+
 def _about_the_model(arm: ArmResults) -> list[str]:
     """What the arm's settings mean for its result; nothing about settings it does not have."""
     settings, found = arm.settings, []
@@ -340,8 +363,18 @@ def _between(interval: Interval, show: Callable[[float | None, int], str] = numb
     return f" (95 % interval {show(interval.low, 3)} to {show(interval.high, 3)})"
 
 
-def _chance(found: Difference, above: str, below: str) -> str:
-    """Whether the interval of a difference excludes zero, whether chance could do the same, and what follows."""
+def _adjusted(content: Content) -> dict[tuple[str, str], float | None]:
+    """The p-value of every comparison's Dice, adjusted for all of the report's comparisons: what the verdict goes by.
+
+    By the names of both arms, in the order of `content.comparisons`.
+    """
+    found = holm([c.differences["dice"].p_value for c in content.comparisons])
+    return {(c.first, c.second): value for c, value in zip(content.comparisons, found, strict=True)}
+
+
+def _chance(content: Content, comparison: Comparison, above: str, below: str) -> str:
+    """Whether the interval of a Dice difference excludes zero, whether chance could do the same, and what follows."""
+    found, adjusted = comparison.differences["dice"], _adjusted(content)[comparison.first, comparison.second]
     if found.low is None or found.high is None:
         return "There is no interval, so it cannot be told from chance."
     if found.low <= 0 <= found.high:
@@ -350,5 +383,10 @@ def _chance(found: Difference, above: str, below: str) -> str:
         return (
             "The interval excludes zero, yet signs drawn by chance give as large a difference with "
             f"p = {found.p_value:.2g}, so this test cannot tell it from chance."
+        )
+    if adjusted is not None and adjusted > _ALPHA:
+        return (
+            f"The interval excludes zero, yet among {len(content.comparisons)} comparisons chance finds one as large "
+            f"with p = {adjusted:.2g} (Holm), so this test cannot tell it from chance."
         )
     return f"The interval excludes zero. {above if found.low > 0 else below} on this test set."

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.sparse import linalg
 
 from syndiff.data.masks import bounding_box
 from syndiff.data.readers import to_unit
 from syndiff.data.seen import Seen
 from syndiff.synthesis.inpainters.base import InpaintRequest
 from syndiff.synthesis.inpainters.capabilities import Capabilities
+from syndiff.synthesis.inpainters.harmonic import harmonic
 
 
 class CopyPaste:
@@ -59,41 +58,6 @@ def seamless(target: NDArray[np.float32], donor: NDArray[np.float32], mask: NDAr
         return result
     crop = bounding_box(mask, 1)
     inside = mask[crop]
-    offset = _harmonic((target[crop] - donor[crop]).astype(np.float64), inside)
+    offset = harmonic((target[crop] - donor[crop]).astype(np.float64), inside)
     result[crop][inside] = np.clip(donor[crop][inside] + offset, 0, 1)
     return result
-
-
-def _harmonic(border: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Solve the Laplace equation on the n pixels `inside` (hxw) with the values of `border` (hxwxC) around.
-
-    Returns nxC. One sparse factorisation of the five-point stencil serves all channels.
-    """
-    count = int(inside.sum())
-    number = np.cumsum(inside).reshape(inside.shape) - 1
-    degree = np.zeros(count)
-    known = np.zeros((count, border.shape[2]))
-    rows, columns = [], []
-    for here, there in _NEIGHBOURS:
-        both = inside[here] & inside[there]
-        rows.append(number[here][both])
-        columns.append(number[there][both])
-        at_border = inside[here] & ~inside[there]
-        known[number[here][at_border]] += border[there][at_border]  # no pixel twice in one direction
-        degree[number[here][inside[here]]] += 1
-    links = (np.concatenate(rows), np.concatenate(columns))
-    adjacency = sparse.coo_array((np.ones(len(links[0])), links), shape=(count, count))
-    laplacian = (sparse.diags_array(degree) - adjacency).tocsc()
-    # symmetric and diagonally dominant: no pivoting is needed, which makes the factors several times smaller
-    factors = linalg.splu(laplacian, "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
-    return factors.solve(known)
-
-
-_FIRST, _LAST, _ALL = slice(None, -1), slice(1, None), slice(None)
-_NEIGHBOURS = (
-    ((_FIRST, _ALL), (_LAST, _ALL)),
-    ((_LAST, _ALL), (_FIRST, _ALL)),
-    ((_ALL, _FIRST), (_ALL, _LAST)),
-    ((_ALL, _LAST), (_ALL, _FIRST)),
-)
-"""Every pixel that has a neighbour below, above, right and left, with that neighbour."""
