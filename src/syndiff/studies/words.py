@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from syndiff.errors import listed
+from syndiff.evaluation.statistics import holm
 
 ALPHA = 0.05
 
@@ -90,7 +91,7 @@ def adjust(differences: Sequence[dict[str, Any]]) -> None:
     """Give each difference `p_adjusted`, by Holm over all of them, where there are several."""
     known = [difference for difference in differences if difference.get("p_value") is not None]
     if len(known) > 1:
-        for difference, value in zip(known, _holm([each["p_value"] for each in known]), strict=True):
+        for difference, value in zip(known, holm([each["p_value"] for each in known]), strict=True):
             difference["p_adjusted"] = value
 
 
@@ -101,13 +102,3 @@ def _p(value: float) -> str:
 def _floor(groups: int) -> str:
     least = 2.0 / 2.0**groups
     return f" (with {groups} groups p cannot fall below {least:.2g})" if least > ALPHA else ""
-
-
-def _holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values (Scandinavian Journal of Statistics 6, 1979)."""
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    found, least = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        least = max(least, min(1.0, (len(order) - rank) * p_values[index]))
-        found[index] = least
-    return found
