@@ -15,7 +15,10 @@ from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.metrics import case_metrics
 from syndiff.studies.table import as_markdown, tabulate
 
-TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=2", "training.batch_size=2"]
+TINY = [
+    *("--set", "model.image_size=32", "model.inference_tta=1", "training.coarse_share=0", "training.steps=2"),
+    "training.batch_size=2",
+]
 
 
 def row(case: str, group: str, dice: float) -> CaseRow:

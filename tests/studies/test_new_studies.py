@@ -46,6 +46,7 @@ def test_ratio_trains_on_nested_parts_of_one_set(syndiff, data: Path, tmp_path: 
         (["--counts", 1, 1], "expected numbers from 1 on"),
         (["--counts", 1, "--gates", "on", "on"], "on or off, each once"),
         (["--counts", 1, "--gates", "off", *TINY, "gates.quantile=0.1"], "no effect on `syndiff study ratio without"),
+        (["--counts", 1, "--groups", 1], "2 groups or more"),
         (["--counts", 1, "--model", "x"], "no effect with copy_paste"),
         (["--counts", 1, "--side", "val", *TINY, "training.learning_rate=0.1"], "made with other settings"),
     ):

@@ -106,6 +106,7 @@ def check_cases(
     shares: Sequence[float],
     folders: Folders,
     seed: int,
+    fetch: bool,
 ) -> None:
     """Raise SyndiffError for what the dataset and its few groups do not allow."""
     elsewhere, others = folders
@@ -119,12 +120,12 @@ def check_cases(
             f"--shares {min(shares):g} of {len(split.train)} training cases is less than one; raise it or --groups."
         )
     if {"own", "own-ungated"} & set(sources):
-        check_set(dataset, split, settings, seed=seed, adapts=True, fetch=True)
+        check_set(dataset, split, settings, seed=seed, adapts=True, fetch=fetch)
     if "copy_paste" in sources:
         copied = {"inpainter": "copy_paste", "model": "", "background_lesion": "keep"}
         plain = settings_of_set(settings, copied, gated=False)
-        check_set(dataset, split, plain, seed=seed, adapts=False, fetch=True)
-    check_segmenters(settings, ["diffusion"], fetch=True)
+        check_set(dataset, split, plain, seed=seed, adapts=False, fetch=fetch)
+    check_segmenters(settings, ["diffusion"], fetch=fetch)
 
 
 def chosen_sources(sources: Sequence[Source], folders: Mapping[str, Path | None]) -> tuple[Source, ...]:
@@ -172,9 +173,7 @@ def few_groups(dataset: Dataset, split: Split, count: int, seed: int) -> Split:
     group_of = {case: dataset[case].group or case for case in split.train}
     names = sorted(set(group_of.values()))
     if len(names) < count:
-        raise SyndiffError(
-            f"study low-data: the training side has {len(names)} groups, {count} were asked for; lower --groups."
-        )
+        raise SyndiffError(f"The training side has {len(names)} groups, {count} were asked for; lower --groups.")
     kept = set(np.random.default_rng([seed, count]).permutation(names)[:count].tolist())
     train = tuple(case for case in split.train if group_of[case] in kept)
     spare = tuple(case for case in split.train if group_of[case] not in kept)

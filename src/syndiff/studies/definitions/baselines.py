@@ -78,6 +78,7 @@ class Baselines(Scored, Configured):
         return Grid(
             tuple(training.cell() for training in trainings),
             about | {section: config[section] for section in USED},
+            grows=("study.splits", *(() if settings.run.minutes else ("study.kinds",))),
             splits=splits,
             rate=lambda: training_rate(trainings),
         )

@@ -68,7 +68,16 @@ class LowData(Scored, Configured):
         whole = stored_split(dataset, self.out / "whole_split.json", method="auto", seed=self.seed)
         split = few_groups(dataset, whole, self.groups, self.seed)
         folders = Folders(self.elsewhere, self.others)
-        check_cases(settings, dataset, split, sources, shares=self.shares, folders=folders, seed=self.seed)
+        check_cases(
+            settings,
+            dataset,
+            split,
+            sources,
+            shares=self.shares,
+            folders=folders,
+            seed=self.seed,
+            fetch=not self.dry_run,
+        )
         seeds = range(self.seed, self.seed + self.repeats)
         arms = trainings(
             *(self.out, self.data, split, settings, sources),
@@ -84,6 +93,7 @@ class LowData(Scored, Configured):
         return Grid(
             tuple(arm.cell() for arm in arms),
             config,
+            grows=("study.shares", "study.sources"),
             splits={"whole_split.json": whole, "split.json": split},
             shared=(*own, *sets),
             rate=lambda: training_rate(arms[:1]),

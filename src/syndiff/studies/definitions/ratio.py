@@ -89,20 +89,19 @@ class Ratio(Scored, Configured):
                 *(self.out, name, self.data, split, made, max(counts), 0, self.seed), teacher=teacher
             )
         check_segmenters(settings, ["diffusion"], fetch=not self.dry_run)
-        arms = {REFERENCE: None} | {
-            self._level(count, mode): FirstOf(sets[mode], count, exactly=True)
-            for mode in self.gates
-            for count in counts
-        }
+        arms: list[tuple[str, str, FirstOf | None]] = [(REFERENCE, REFERENCE, None)]
+        for mode in self.gates:
+            part = {count: FirstOf(sets[mode], count, exactly=True) for count in counts}
+            arms += [(self._level(n, mode), f"{n}-{'gates' if mode == 'on' else 'no-gates'}", part[n]) for n in counts]
         plain = replace(settings, chosen=frozenset())
         trainings = [
             Training(
-                *(self.out, f"cells/{arm.replace(', ', '-').replace(' ', '-')}/{seed}", arm, self.data, plain),
+                *(self.out, f"cells/{folder}/{seed}", arm, self.data, plain),
                 *(Plan(steps=settings.training.steps), split, seed, self.side),
                 added=added,
             )
             for seed in range(self.seed, self.seed + self.repeats)
-            for arm, added in arms.items()
+            for arm, folder, added in arms
         ]
         about = {"split_method": self.split_method, "groups": self.groups or 0}
         shared = ["an inpainter"] if adapts else []
@@ -136,8 +135,10 @@ class Ratio(Scored, Configured):
         )
         check_use(settings, name, *situations, uses=self.uses())
         modes = self.gates and len(set(self.gates)) == len(self.gates)
-        if self.repeats < 1 or not (self.shares or any(self.counts)) or not modes:
+        groups = self.groups is None or self.groups > 1
+        if self.repeats < 1 or not (self.shares or any(self.counts)) or not modes or not groups:
             raise SyndiffError(
-                f"study ratio: found repeats={self.repeats}, counts={list(self.counts)} and gates={list(self.gates)}; "
-                "expected 1 repeat or more, a number above 0, and on or off, each once."
+                f"study ratio: found repeats={self.repeats}, counts={list(self.counts)}, gates={list(self.gates)} and "
+                f"groups={self.groups}; expected 1 repeat or more, a number above 0, on or off, each once, and 2 "
+                "groups or more."
             )
