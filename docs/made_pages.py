@@ -118,10 +118,12 @@ def _defaults(values: dict[str, str]) -> str:
 def _users(setting: str) -> str:
     """Which verbs use a setting, by the table that the command line itself asks."""
     from syndiff.config.uses import USES, Use
+    from syndiff.studies.study import known_studies
 
     everything = Use().only
     verbs: dict[str, list[str]] = {}
-    for situation, use in USES.items():
+    of_studies = {name: use for study in known_studies().values() for name, use in study.uses().items()}
+    for situation, use in {**USES, **of_studies}.items():
         verb = re.match(r"study [\w-]+|[\w-]+", situation)
         assert verb, situation
         if situation == verb[0] or use.only != everything:  # a verb, or a way to call it; else a situation of it

@@ -77,7 +77,8 @@ def test_settings_of_like_situations_are_grouped(monkeypatch: pytest.MonkeyPatch
     made_pages = importlib.import_module("made_pages")
     assert made_pages._users("model.objective") == (
         "Used by `run`, `train` (no effect with model.kind=control, unet, attention-unet, segresnet), "
-        "`study baselines` (no effect without the kind diffusion), `study low-data`."
+        "`study ablation`, `study baselines` (no effect without the kind diffusion), `study leak` (no effect without "
+        "the kind diffusion), `study low-data`, `study ratio`, `study transfer`."
     )
 
 

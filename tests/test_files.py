@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -114,6 +115,21 @@ def test_a_lock_ends_with_its_context_and_keeps_only_others_out(tmp_path: Path) 
             with locked(tmp_path / "other"):
                 pass
         assert not (tmp_path / "new").exists()  # nothing was written into it
+
+
+def test_a_folder_in_use_can_be_waited_for(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with locked(tmp_path / "one", wait=True):
+            order.append("second")
+
+    with locked(tmp_path / "one"):
+        waiting = Thread(target=second)
+        waiting.start()
+        order.append("first")
+    waiting.join()
+    assert order == ["first", "second"] and not (tmp_path / "one" / ".lock").exists()
 
 
 def test_what_a_kill_left_half_written_is_swept_but_not_what_a_living_process_writes(tmp_path: Path) -> None:

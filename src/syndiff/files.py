@@ -224,8 +224,10 @@ def sweep(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Keep every other process out of `folder` while the context lasts; a SyndiffError when one is in there.
+
+    With `wait` that one is waited for instead, however it ends.
 
     The lock is the system's and ends with the process, however it ends; the file it hangs on is removed when
     the context is left, and one that a kill left behind locks nothing. Folders that were made for it and are empty
@@ -233,7 +235,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
-        with _lock_in(folder):
+        with _lock_in(folder, wait):
             yield
     finally:
         with contextlib.suppress(OSError):  # not empty: something was written
@@ -242,7 +244,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lock_in(folder: Path) -> Iterator[None]:
+def _lock_in(folder: Path, wait: bool) -> Iterator[None]:
     path = folder / _LOCK
     while True:
         folder.mkdir(parents=True, exist_ok=True)
@@ -251,7 +253,7 @@ def _lock_in(folder: Path) -> Iterator[None]:
         except FileNotFoundError:
             continue  # another process has just removed the empty folder
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"

@@ -121,6 +121,7 @@ def mixed_values(data: Path) -> None:
 VERBS = [
     "data split", "data caption", "train", "evaluate", "adapt", "synthesize", "merge", "run",
     "study baselines", "study timesteps", "study steps", "study uncertainty", "study low-data", "study steering",
+    "study ratio", "study leak", "study ablation", "study reviews",
 ]  # fmt: skip
 
 
@@ -137,9 +138,9 @@ def test_what_only_the_whole_set_shows_is_refused_by_every_verb(verb, mistake, s
         "adapt": ["--split", absent, "--out", out],
         "synthesize": ["--split", absent, "--out", out, "--count", 1],
         "merge": [absent, "--out", out, "--count", 1],
-        "study baselines": ["--out", out, "--minutes", 1, "--kinds", "diffusion"],
+        "study baselines": ["--out", out, "--train-minutes", 1, "--kinds", "diffusion"],
         "study steering": ["--split", absent, "--out", out],
-        "study low-data": ["--out", out],
+        **{f"study {name}": ["--out", out] for name in ("low-data", "ratio", "leak", "ablation", "reviews")},
         "run": ["--out", out, *RUN],
     }
     runs = ["--runs", absent, "--out", out]
@@ -368,7 +369,7 @@ def test_a_precision_that_the_card_lacks_is_refused_before_a_folder_is_made(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GTX 1080")
     given = [*verb.split(), "--data", phantom, "--out", tmp_path / "run"]
-    given += ["--split", split_file] if verb == "train" else ["--minutes", 1]
+    given += {"train": ["--split", split_file], "run": ["--minutes", 1]}.get(verb, ["--train-minutes", 1])
     outcome = syndiff(*given, "--set", "training.precision=bf16")
     assert outcome.status == 2 and "GTX 1080 has no bf16" in outcome.err
     assert not (tmp_path / "run").exists()

@@ -24,6 +24,10 @@ VERBS = [
     "study steps --runs r --data d --out o",
     "study timesteps --runs r --data d --out o",
     "study uncertainty --runs r --data d --out o",
+    "study ratio --data d --out o",
+    "study leak --data d --out o",
+    "study ablation --data d --out o",
+    "study transfer --data d e --out o",
 ]
 
 

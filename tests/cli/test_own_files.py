@@ -26,7 +26,7 @@ from syndiff.inference.predict import Predicted, predict
 from syndiff.phantom import write_phantom
 from syndiff.pipeline.evaluation import evaluate
 from syndiff.pipeline.training import train
-from syndiff.studies.cells import diffusion_settings
+from syndiff.studies.scoring import diffusion_settings
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.gates.settings import GatesSettings

@@ -15,7 +15,10 @@ from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.metrics import case_metrics
 from syndiff.studies.table import as_markdown, tabulate
 
-TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=2", "training.batch_size=2"]
+TINY = [
+    *("--set", "model.image_size=32", "model.inference_tta=1", "training.coarse_share=0", "training.steps=2"),
+    "training.batch_size=2",
+]
 
 
 def row(case: str, group: str, dice: float) -> CaseRow:
@@ -53,7 +56,7 @@ def test_every_network_is_trained_on_every_split_and_kept(
         "diffusion",
         "segresnet",
     ]
-    command += ["--seed", 1, "--minutes", 0]
+    command += ["--seed", 1, "--train-minutes", 0]
     done = syndiff(*command, *TINY)
     assert done.status == 0, done.err
     arms = json.loads((out / "baselines_val.json").read_text())["arms"]
@@ -85,6 +88,7 @@ def test_every_network_is_trained_on_every_split_and_kept(
     without = [*command[:5], tmp_path / "plain", "--kinds", "unet", *TINY]
     assert "without the kind diffusion" in syndiff(*without, "model.objective=v").err
     assert "while run.minutes is above 0" in syndiff(*command[:-1], 1, *TINY).err
+    assert "--train-minutes now" in syndiff(*command[:-2], "--minutes", 5, *TINY).err
 
 
 def test_a_missing_library_shows_before_anything_is_trained(
@@ -98,7 +102,7 @@ def test_a_missing_library_shows_before_anything_is_trained(
     for name in [name for name in sys.modules if name.partition(".")[0] == "monai"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [NoMonai(), *sys.meta_path])
-    command = ["study", "baselines", "--data", phantom, "--out", tmp_path / "out", "--minutes", 0]
+    command = ["study", "baselines", "--data", phantom, "--out", tmp_path / "out", "--train-minutes", 0]
     missing = syndiff(*command, "--kinds", "diffusion", "segresnet", *TINY)
     assert missing.status == 2 and "baselines" in missing.err
     assert not (tmp_path / "out").exists()

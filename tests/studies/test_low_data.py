@@ -20,13 +20,13 @@ from syndiff.data.splits import make_split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.metrics import case_metrics
-from syndiff.studies.cells import in_processes
 from syndiff.studies.low_data import REAL, few_groups
+from syndiff.studies.processes import in_processes
 from syndiff.studies.table import as_markdown, tabulate
 
 TINY = [
     *("--set", "model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16"),
-    *("training.coarse_share=0", "training.batch_size=2"),
+    *("model.inference_tta=1", "training.coarse_share=0", "training.batch_size=2"),
     *("inpainter.crop_size=64", "inpainter.channels=[32, 32, 32]", "inpainter.caption_channels=16"),
     *("inpainter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
     *("gates.checks=[contrast]", "synthesis.background_lesion=restyle"),

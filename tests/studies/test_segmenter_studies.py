@@ -11,7 +11,11 @@ from syndiff.cli import main
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.training.checkpoints import best_checkpoint
 
-TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=2", "training.batch_size=2"]
+TINY = [
+    *("--set", "model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16"),
+    *("training.coarse_share=0", "training.steps=2", "training.batch_size=2"),
+]
+CONTROL = [setting for setting in TINY if not setting.startswith(("model.condition", "model.denoiser"))]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,19 @@ def runs(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
         ("control", ("model.kind=control", "model.control_dropout=0.5")),
     ):
         made[name] = folder / name
-        main(["train", "--data", str(phantom), "--split", str(split), "--out", str(made[name]), *TINY, *more])
+        main(
+            [
+                "train",
+                "--data",
+                str(phantom),
+                "--split",
+                str(split),
+                "--out",
+                str(made[name]),
+                *(CONTROL if name == "control" else TINY),
+                *more,
+            ]
+        )
     return made
 
 

@@ -1,46 +1,8 @@
 """What every verb shares: its settings, its seed, and where its results go."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
+from syndiff.config.options import Configured as Configured
+from syndiff.config.options import Preset as Preset
 from syndiff.errors import SyndiffError, shown
-
-if TYPE_CHECKING:
-    from syndiff.config.settings import Settings
-
-
-@dataclass(kw_only=True)
-class Preset:
-    """A choice of settings."""
-
-    preset: str = "compact"
-    """Settings to start from: compact, demo (the same within minutes) or paper (the paper's, for a GPU)."""
-    config: Path | None = None
-    """YAML file of settings that replace the preset's."""
-    set: tuple[str, ...] = ()
-    """Single settings, such as model.image_size=192; they replace those of preset and config."""
-
-    def settings(self, options: Mapping[str, object] | None = None) -> "Settings":
-        """The settings that preset, config, set and `options` add up to.
-
-        `options` are the verb's own, by the setting (section.name) that they replace; None is one that was not given.
-        A verb asks for its settings before it imports what works, so that a mistake in them shows at once, not after
-        the seconds that networks take.
-        """
-        from syndiff.config.loading import load_settings
-
-        given = {name: value for name, value in (options or {}).items() if value is not None}
-        return load_settings(self.preset, self.config, self.set, given)
-
-
-@dataclass(kw_only=True)
-class Configured(Preset):
-    """A verb whose work follows settings."""
-
-    seed: int = 0
-    """Seed of everything drawn at random."""
 
 
 def check_seed(seed: int) -> None:

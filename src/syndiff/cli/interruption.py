@@ -4,6 +4,8 @@ import signal
 from types import FrameType
 from typing import Any, Self
 
+from syndiff.studies.study import Study
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GOES_ON = "What is finished is kept: the same command goes on where it stopped."
 _STOPPED = {
@@ -15,11 +17,6 @@ _STOPPED = {
     "Merge": _GOES_ON,
     "Predict": _GOES_ON,
     "Serve": "Pictures and masks were in memory only; saved reviews are on the disk.",
-    "LowData": _GOES_ON,
-    "Baselines": _GOES_ON,
-    "Timesteps": _GOES_ON,
-    "Steps": _GOES_ON,
-    "Reviews": _GOES_ON,
     "Evaluate": "Nothing was changed: earlier results, if any, are as they were.",
 }
 """What a stopped verb leaves. All others write their result at the end, in one go."""
@@ -67,4 +64,4 @@ def chosen_verb(verb: Any) -> Any:
 
 def stopped_sentence(verb: Any) -> str:
     """What is left of a verb that was stopped."""
-    return _STOPPED.get(type(verb).__name__, "Nothing was written.")
+    return _GOES_ON if isinstance(verb, Study) else _STOPPED.get(type(verb).__name__, "Nothing was written.")

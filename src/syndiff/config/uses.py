@@ -3,7 +3,7 @@
 Beside the verb itself a situation of it, such as `train without --synthetic`, may use fewer settings.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import get_args
 
@@ -28,7 +28,7 @@ class Use:
         return (name for name in names_of(*self.only) if name not in without)
 
 
-def _without_diffusion(kind: str) -> Use:
+def without_diffusion(kind: str) -> Use:
     """What a network without diffusion uses; only the control has an encoder with weights to start from."""
     control = kind == "control"
     model = {"kind", "image_size", "inference_tta", *(("pretrained", "control_dropout") if control else ())}
@@ -51,7 +51,7 @@ USES: dict[str, Use] = {
     "run while adapt.minutes is above 0": Use(but=("adapt.steps",)),
     "train": Use(only=("model", "training", "augmentation")),
     "train without --synthetic": Use(but=("training.real_share",)),
-    **{f"train with model.kind={kind}": _without_diffusion(kind) for kind in _CONTROLS},
+    **{f"train with model.kind={kind}": without_diffusion(kind) for kind in _CONTROLS},
     "adapt --inpainter compact": Use(only=(*_PROMPTED, "inpainter", "adapt")),
     "adapt --inpainter sdxl": Use(only=(*_PROMPTED, "synthesis.revision", "sdxl.variant", "lora")),
     "adapt while adapt.minutes is above 0": Use(but=("adapt.steps",)),
@@ -62,48 +62,18 @@ USES: dict[str, Use] = {
     "synthesize with an inpainter of your own": Use(
         but=("compact", "sdxl", "synthesis.inpainter", "synthesis.model", "synthesis.revision")
     ),
-    "study steering": Use(
-        only=("synthesis", "compact", "sdxl"),
-        but=("synthesis.share", "synthesis.background_lesion", "synthesis.backgrounds", "synthesis.lesions"),
-    ),
-    "study reviews": Use(
-        only=("synthesis", "gates", "compact", "inpainter", "adapt"),
-        but=(
-            *("synthesis.share", "synthesis.model", "synthesis.revision", "synthesis.backgrounds", "synthesis.lesions"),
-            *("gates.mode", "gates.segmenter"),
-        ),
-    ),
-    "study reviews without the inpainter compact": Use(but=("compact", "inpainter", "adapt")),
-    "study reviews while adapt.minutes is above 0": Use(but=("adapt.steps",)),
-    "study baselines": Use(
-        only=("model", "training", "augmentation", "run.minutes"), but=("model.kind", "training.real_share")
-    ),
-    "study baselines without the kind diffusion": _without_diffusion("control"),
-    "study baselines while run.minutes is above 0": Use(but=("training.steps",)),
-    "study low-data": Use(
-        only=(
-            *("model", "training", "augmentation", "gates", "compact", "inpainter", "adapt"),
-            *("synthesis.prompts", "synthesis.background_lesion"),
-        ),
-        but=("model.kind", "training.steps", "gates.segmenter", "gates.mode"),
-    ),
-    "study low-data without a source that has gates": Use(but=("gates",)),
-    "study low-data without a synthetic source": Use(but=("synthesis",)),
-    "study low-data without an inpainter": Use(but=("compact", "synthesis.background_lesion")),
-    "study low-data without the source own": Use(but=("inpainter", "adapt")),
-    "study low-data while adapt.minutes is above 0": Use(but=("adapt.steps",)),
 }
-"""By verb, as the command line calls it, and by situation of a verb."""
+"""By verb, as the command line calls it, and by situation of a verb. Studies have tables of their own."""
 
 
-def check_use(settings: Settings, *verbs: str | None) -> None:
-    """Raise SyndiffError for the settings that were chosen though one of `verbs`, keys of `USES`, ignores them.
+def check_use(settings: Settings, *verbs: str | None, uses: Mapping[str, Use] = USES) -> None:
+    """Raise SyndiffError for the settings that were chosen though one of `verbs`, keys of `uses`, ignores them.
 
     None among `verbs` is a situation that is not there.
     """
     told, seen = [], set[str]()
     for verb in filter(None, verbs):
-        if ignored := sorted(settings.chosen - set(USES[verb].names()) - seen):
+        if ignored := sorted(settings.chosen - set(uses[verb].names()) - seen):
             told.append(f"{no_effect(ignored)} on `syndiff {verb}`")
             seen.update(ignored)
     if told:

@@ -1,6 +1,6 @@
 """What the user of a study chooses among, written once for the command line and for the studies."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 Side = Literal["val", "test"]
 """Cases that are scored."""
@@ -8,5 +8,8 @@ Side = Literal["val", "test"]
 Source = Literal["copy_paste", "own", "own-ungated", "elsewhere", "elsewhere-ungated", "others"]
 """Where added cases come from: copy_paste, the inpainter adapted to the few groups (own) or another one (elsewhere),
 each with and without gates (-ungated), or another dataset (others)."""
+SOURCES: tuple[Source, ...] = get_args(Source)
+SplitMethod = Literal["auto", "group", "random", "random-488", "pranet"]
+"""How cases are divided; auto: by group where groups are known."""
 Rule = Literal["blurred", "colour"]
 """What a scripted reviewer rejects."""

@@ -1,39 +1,38 @@
 """Does what reviewers say come back? A scripted reviewer with a known rule, over several rounds of synthesis."""
 
-import logging
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import ndimage, stats
 
 from syndiff.config.settings import Settings
-from syndiff.config.uses import check_use
 from syndiff.data.dataset import Dataset
-from syndiff.data.inspection import open_checked
 from syndiff.data.masks import components, without_specks
 from syndiff.data.readers import to_unit
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
-from syndiff.files import write_json, write_text
 from syndiff.pipeline.adaptation import adapt
-from syndiff.pipeline.splitting import stored_split
 from syndiff.pipeline.synthesis import synthesize
 from syndiff.reviews.events import Subjects
 from syndiff.reviews.state import reviews_of
 from syndiff.reviews.store import ReviewStore
 from syndiff.studies.choices import Rule
-from syndiff.synthesis.manifest import read_manifest
-from syndiff.training.run_folder import open_run
+from syndiff.studies.figures import draw_interval
+from syndiff.studies.grid import Cell, Conclusion, Findings, Outcome
+from syndiff.studies.shared import once
+from syndiff.studies.words import ALPHA
+from syndiff.synthesis.gates.acceptance import Acceptance
+from syndiff.synthesis.manifest import SynthesisFolder, read_manifest
 
 REVIEWER = "script"
 _RING = 12  # pixels around a lesion that it is compared with
 _FLOOR = 1e-4
 _UNHEARD = 1000  # added to the seed, so that the rounds that are compared share no sample
-log = logging.getLogger("syndiff")
 
 
 @dataclass(frozen=True)
@@ -111,115 +110,188 @@ def measures(rule: Rule, dataset: Dataset, case_id: str, own: NDArray[np.bool_] 
     return found
 
 
-def reviews(
-    data: Path, out: Path, settings: Settings, *, rule: Rule, rounds: int, count: int, seed: int, progress: bool = True
-) -> str:
-    """Synthesize `count` samples a round, have the script review them, and let the next round hear it; returns a table.
+@dataclass(frozen=True)
+class Teaching:
+    """The shared step that teaches a compact inpainter what the rounds before `number` said."""
 
-    What was reviewed in all earlier rounds draws the gates' bounds closer, and teaches a compact inpainter anew by its
-    ratings. Beside each round stands one of other samples that hears nothing, made by the first round's inpainter.
-    Writes reviews.json and reviews.md; what is finished is kept.
+    round: "Reviewing"
+    study: Path
+    name: str
 
-    Raises SyndiffError for fewer than two rounds, an inpainter that no review teaches, and settings without effect.
-    """
-    compact = settings.synthesis.inpainter == "compact"
-    if rounds < 2 or count < 1:
-        raise SyndiffError(f"--rounds {rounds} and --count {count}: expected 2 or more rounds of 1 or more samples.")
-    if settings.synthesis.inpainter == "sdxl":
-        raise SyndiffError("study reviews knows the inpainters compact and copy_paste; sdxl hears no review.")
-    check_use(
-        settings,
-        "study reviews",
-        None if compact else "study reviews without the inpainter compact",
-        "study reviews while adapt.minutes is above 0" if compact and settings.adapt.minutes else None,
-    )
-    dataset = open_checked(data, progress=progress)
-    split = stored_split(dataset, out / "split.json", method="auto", seed=seed)
-    script = Script.learn(rule, dataset, split)
-    about = {"rule": rule, "rounds": rounds, "count": count}
-    open_run(out / "study", {"study": about, "data": str(data), "seed": seed, **settings.recorded()})
-    split.write(out / "split.json")
-    study = _Study(data, dataset, out, replace(settings, chosen=frozenset()), split, script, count, seed, progress)
-    heard = [study.round(number, hears=True) for number in range(1, rounds + 1)]
-    unheard = [heard[0], *(study.round(number, hears=False) for number in range(2, rounds + 1))]
-    content = _content(script, heard, unheard) | {"study": about | {"seed": seed}}
-    write_json(out / "reviews.json", content)
-    table = _table(heard, unheard, content["p_value"])
-    write_text(out / "reviews.md", table)
-    return table
+    def decides(self) -> dict[str, Any]:
+        """What its round is decided by."""
+        return self.round.decides()
+
+    def make(self, folder: Path, *, progress: bool) -> None:
+        """Adapt, or go on."""
+        this = self.round
+        given = this.given()
+        adapt(this.data, folder, split=this.split, settings=this.plain(), seed=this.seed, progress=progress, **given)
 
 
 @dataclass(frozen=True)
-class _Study:
+class Reviewing:
+    """A cell, and a shared step of later ones: the samples of round `number`, made and reviewed.
+
+    hears: what was reviewed in all earlier rounds draws the gates' bounds closer, and teaches a compact inpainter anew
+    by its ratings. Rounds that hear nothing are of other samples, made by the first round's inpainter.
+    """
+
+    study: Path
     data: Path
-    dataset: Dataset
-    out: Path
     settings: Settings
     split: Split
-    script: Script
+    rule: Rule
     count: int
     seed: int
-    progress: bool
+    number: int
+    hears: bool
 
-    def folder(self, number: int, hears: bool) -> Path:
-        return self.out / f"round-{number}{'' if hears or number == 1 else '-unheard'}"
+    @property
+    def name(self) -> str:
+        """Its folder in the study's."""
+        return f"round-{self.number}{'' if self.hears or self.number == 1 else '-unheard'}"
 
-    def round(self, number: int, *, hears: bool) -> Round:
-        """Make the samples of a round and review them, or take those that are there."""
-        folder = self.folder(number, hears)
-        said = [self.folder(earlier, True) for earlier in range(1, number)] if hears else []
-        given: dict[str, Any] = {"reviews": self.out / "reviews.db", "reviewed": said} if said else {}
+    def decides(self) -> dict[str, Any]:
+        """Settings, cases, the rule, and which round it is."""
+        recorded = self.settings.recorded()
+        used = {section: recorded[section] for section in ("synthesis", "gates", "compact", "inpainter", "adapt")}
+        asked = {"rule": self.rule, "count": self.count, "seed": self.seed, "number": self.number, "hears": self.hears}
+        return {**used, "split": self.split.hash, **asked}
+
+    def do(self, folder: Path, *, progress: bool) -> Outcome:
+        """Make the samples and review them, or take those that are there."""
+        once(self, progress=progress, own=True)
+        account, accepted = Acceptance.of(SynthesisFolder(folder)), self._accepted(folder)
+        told = f"{accepted} of {account.accepted} samples accepted by the script"
+        found = Round(account.attempts, account.accepted, accepted)
+        script = Script.learn(self.rule, Dataset.open(self.data), self.split)
+        return Outcome({**asdict(found), "told": told, "real_lesions": len(script.real)})
+
+    def make(self, folder: Path, *, progress: bool) -> None:
+        """Make what it hears, then the samples; review them."""
+        for earlier in self.said():
+            once(earlier, progress=progress)
+        settings = self.plain()
+        if settings.synthesis.inpainter == "compact":
+            taught = self if self.hears else replace(self, number=1, hears=True)
+            step = Teaching(taught, self.study, f"inpainter-{taught.number}")
+            model = str(once(step, progress=progress))
+            settings = replace(settings, synthesis=replace(settings.synthesis, model=model))
         summary = synthesize(
             self.data,
             folder,
             count=self.count,
             split=self.split,
-            settings=self._painting(number if hears else 1, given),
-            seed=self.seed + number - 1 + (0 if hears else _UNHEARD),
-            progress=self.progress,
-            **given,
+            settings=settings,
+            seed=self.seed + self.number - 1 + (0 if self.hears else _UNHEARD),
+            progress=progress,
+            **self.given(),
         )
-        accepted = self._review(folder) if summary.accepted else 0
-        found = Round(summary.attempts, summary.accepted, accepted)
-        log.info(f"{folder.name}: {accepted} of {summary.accepted} samples accepted by the script")
-        return found
+        if summary.accepted:
+            self._review(folder)
 
-    def _painting(self, number: int, given: dict[str, Any]) -> Settings:
-        """The settings of a round, whose compact inpainter is taught first."""
-        settings = replace(self.settings, gates=replace(self.settings.gates, mode="on"))
-        if settings.synthesis.inpainter != "compact":
-            return settings
-        run = self.out / f"inpainter-{number}"
-        adapt(self.data, run, split=self.split, settings=settings, seed=self.seed, progress=self.progress, **given)
-        return replace(settings, synthesis=replace(settings.synthesis, model=str(run)))
+    def said(self) -> list["Reviewing"]:
+        """The rounds that it hears."""
+        return [replace(self, number=earlier) for earlier in range(1, self.number)] if self.hears else []
 
-    def _review(self, folder: Path) -> int:
-        """Review the samples that were not reviewed yet; how many are accepted."""
-        subjects, accepted = Subjects(Dataset.open(folder)), 0
+    def given(self) -> dict[str, Any]:
+        """Their reviews and samples, as `synthesize` and `adapt` take them."""
+        said = [self.study / earlier.name for earlier in self.said()]
+        return {"reviews": self.study / "reviews.db", "reviewed": said} if said else {}
+
+    def plain(self) -> Settings:
+        """The settings, with the gates on."""
+        return replace(self.settings, gates=replace(self.settings.gates, mode="on"), chosen=frozenset())
+
+    def _judged(self, folder: Path) -> Iterator[tuple[str, bool, int]]:
+        """Each sample's id, whether the script accepts it, and its rating."""
+        dataset, painted = Dataset.open(self.data), Dataset.open(folder)
+        script = Script.learn(self.rule, dataset, self.split)
         sources = {each.id: str(each.source_case) for each in read_manifest(folder / "manifest.jsonl")}
-        with ReviewStore(self.out / "reviews.db") as store:
+        for case in painted.cases:
+            _, own = dataset.load(dataset[sources[case.id]])
+            values = measures(self.rule, painted, case.id, own)
+            judged = [script.judge(value) for value in values] or [(True, 3)]  # nothing to be compared with
+            yield case.id, all(each for each, _ in judged), min(rating for _, rating in judged)
+
+    def _accepted(self, folder: Path) -> int:
+        return sum(good for _, good, _ in self._judged(folder)) if (folder / "dataset.json").is_file() else 0
+
+    def _review(self, folder: Path) -> None:
+        """Review the samples that were not reviewed yet."""
+        subjects = Subjects(Dataset.open(folder))
+        with ReviewStore(self.study / "reviews.db") as store:
             there = reviews_of(subjects.dataset, store.events())
-            for case in subjects.dataset.cases:
-                _, own = self.dataset.load(self.dataset[sources[case.id]])
-                values = measures(self.script.rule, subjects.dataset, case.id, own)
-                judged = [self.script.judge(value) for value in values] or [(True, 3)]  # nothing to be compared with
-                good, rating = all(each for each, _ in judged), min(rating for _, rating in judged)
-                accepted += good
-                if case.id not in there:
-                    subject = subjects[case.id]
+            for case, good, rating in self._judged(folder):
+                if case not in there:
+                    subject = subjects[case]
                     store.add(REVIEWER, subject, "rate", str(rating))
-                    store.add(REVIEWER, subject, *(("accept",) if good else ("reject", self.script.rule)))
-        return accepted
+                    store.add(REVIEWER, subject, *(("accept",) if good else ("reject", self.rule)))
 
 
-def _content(script: Script, heard: Sequence[Round], unheard: Sequence[Round]) -> dict[str, Any]:
+def cells(first: Reviewing, rounds: int) -> list[Cell]:
+    """The rounds that hear, and beside each but the first one that does not."""
+    found = [replace(first, number=number, hears=hears) for number in range(1, rounds + 1) for hears in (True, False)]
+    return [
+        Cell(f"round {each.number}", "0", each.name, each, kind="heard" if each.hears else "not heard")
+        for each in found
+        if each.hears or each.number > 1
+    ]
+
+
+def conclude(found: Findings, about: Mapping[str, Any], *, seed: int) -> Conclusion:
+    """What the script accepts in each round, where its reviews were heard and where not."""
+    names = [item.name for item in fields(Round)]
+    rounds = {
+        side: [Round(**{name: out.scores[name] for name in names}) for out in found.of(kind=side)]
+        for side in ("heard", "not heard")
+    }
+    heard, unheard = rounds["heard"], [rounds["heard"][0], *rounds["not heard"]]
+    content = _content(heard, unheard) | {"real_lesions": next(iter(found))[1].scores["real_lesions"]}
+    content |= {"study": {**about, "seed": seed}}
+    return Conclusion(
+        _table(heard, unheard, content["p_value"]), _words(heard, unheard, content["p_value"]), content, _draw(rounds)
+    )
+
+
+def _words(heard: Sequence[Round], unheard: Sequence[Round], p_value: float) -> str:
+    """Whether what was reviewed came back."""
+    ours, theirs = heard[-1], unheard[-1]
+    if ours.share is None or theirs.share is None:
+        return "In the last round no sample passed the gates, so nothing can be compared."
+    shares = f"{_share(ours)} against {_share(theirs)}"
+    if p_value > ALPHA:
+        return f"That the reviews come back could not be shown in the last round: {shares}, p = {p_value:.2g}."
+    how = "more" if ours.share[0] > theirs.share[0] else "less"
+    return f"Once its reviews were heard, the script accepts {how}: {shares}, p = {p_value:.2g}."
+
+
+def _draw(rounds: Mapping[str, Sequence[Round]]) -> Figure:
+    """The accepted share of each round."""
+    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for index, (name, some) in enumerate(rounds.items()):
+        first = 1 if name == "heard" else 2
+        for number, each in enumerate(some, first):
+            mean, low, high = each.share or (None, None, None)
+            found = {"mean": mean, "low": low, "high": high}
+            draw_interval(axes, found, number + 0.06 * index, colour=f"C{index}")
+        axes.plot([], [], "o", color=f"C{index}", label=name)
+    axes.set(xlabel="round", ylabel="share that the script accepts", ylim=(0, 1))
+    axes.set_xticks(range(1, 1 + len(rounds["heard"])))
+    axes.legend()
+    return figure
+
+
+def _content(heard: Sequence[Round], unheard: Sequence[Round]) -> dict[str, Any]:
     """Figures for reviews.json; the p-value is Fisher's exact one, two-sided, of the last round against its pair."""
     last = np.array([[each.accepted, each.shown - each.accepted] for each in (heard[-1], unheard[-1])])
     rows = {
         name: [asdict(each) | {"share": each.share} for each in some]
         for name, some in (("heard", heard), ("unheard", unheard))
     }
-    return {**rows, "p_value": float(stats.fisher_exact(last).pvalue), "real_lesions": len(script.real)}
+    return {**rows, "p_value": float(stats.fisher_exact(last).pvalue)}
 
 
 def _table(heard: Sequence[Round], unheard: Sequence[Round], p_value: float) -> str:

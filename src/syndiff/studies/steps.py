@@ -1,86 +1,118 @@
-"""What more than one step is worth, and for which cases: the same weights judged with 1 to 50 steps."""
+"""What more than one step is worth, and for which cases: difficulty, time, and what the counts come to."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from syndiff.data.inspection import open_checked
-from syndiff.errors import SyndiffError
+from syndiff.data.dataset import Dataset
+from syndiff.data.splits import Split
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
 from syndiff.evaluation.timing import time_predictors
-from syndiff.files import sha256, write_json, write_text
-from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.tta import disagreement
-from syndiff.studies.cells import case_scores, diffusion_settings, interval_text, names_of, same_split
 from syndiff.studies.choices import Side
-from syndiff.training.checkpoints import best_checkpoint
+from syndiff.studies.figures import draw_lines
+from syndiff.studies.grid import Conclusion, Findings, Outcome
+from syndiff.studies.scoring import Run
+from syndiff.studies.words import adjust, interval_text, sample_text, verdicts
 
 PARTS = ("all", "easy third", "middle third", "hard third")
 
 
-def steps(runs: Sequence[Path], data: Path, out: Path, *, counts: Sequence[int], side: Side, seed: int) -> str:
-    """Score each trained segmenter of `runs` with 1 and with each of `counts` steps of DDIM; returns a table.
+@dataclass(frozen=True)
+class Difficulty:
+    """A cell that sorts the cases of a side by what a run doubts, before any expert is asked.
 
-    One view an image and the same noise, so that nothing but the number of steps changes. Differences to one step are
-    paired, over all cases and over each third of them by difficulty: how much the answers of one step from seven
-    turned and flipped views disagree (1 - mean pairwise Dice), which is known before any expert is asked. They have
-    noises of their own and leave the scored view out, so that chance in what is scored does not sort the cases.
-    Milliseconds are of one image, the numbers of steps in turns. Intervals resample groups. Writes steps.json and
-    steps.md; finished scores are kept, difficulty and time are measured again.
-
-    Raises SyndiffError for a run without a trained diffusion segmenter, runs of different splits, and numbers of steps
-    that a model's schedule does not have.
+    That is how much the answers of one step from seven turned and flipped views disagree (1 - mean pairwise Dice). They
+    have noises of their own and leave the scored view out, so that chance in what is scored does not sort the cases.
     """
-    if not counts or min(counts) < 2 or len(set(counts)) < len(counts):
-        raise SyndiffError(
-            f"--steps {' '.join(map(str, counts))}: expected numbers above 1, each once; one step is always scored."
+
+    run: Run
+    data: Path
+    split: Split
+    side: Side
+    seed: int
+
+    def decides(self) -> dict[str, Any]:
+        """Weights, cases and seed."""
+        return {"weights": self.run.weights, "split": self.split.hash, "side": self.side, "seed": self.seed}
+
+    def do(self, folder: Path, *, progress: bool) -> Outcome:
+        """The doubt of every case, in the order of the side."""
+        dataset, judge = Dataset.open(self.data), self.run.predictor(seed=self.seed)
+        cases = tqdm(
+            getattr(self.split, self.side), desc=f"{self.run.short}, difficulty", unit="case", disable=not progress
         )
-    dataset = open_checked(data)
-    names = names_of(runs)
-    split = same_split(runs, dataset)
-    cases = getattr(split, side)
-    if len(cases) < len(PARTS) - 1:
-        raise SyndiffError(f"{len(cases)} {side} cases are too few to be divided by difficulty; expected 3 or more.")
-    image, _ = dataset.load(dataset[cases[0]])
+        images = ((case, dataset.load(dataset[case])[0]) for case in cases)
+        doubts = [disagreement(judge.members(image, case_id=case, draws=1, tta=8)[1:]) for case, image in images]
+        return Outcome({"doubts": doubts})
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A cell that times one image with each number of steps, in turns."""
+
+    run: Run
+    data: Path
+    split: Split
+    side: Side
+    counts: tuple[int, ...]
+
+    def decides(self) -> dict[str, Any]:
+        """Weights, image and numbers of steps; the machine is not asked: what was measured counts."""
+        return {"weights": self.run.weights, "case": getattr(self.split, self.side)[0], "counts": list(self.counts)}
+
+    def do(self, folder: Path, *, progress: bool) -> Outcome:
+        """Median milliseconds of an image for each number of steps."""
+        dataset = Dataset.open(self.data)
+        image, _ = dataset.load(dataset[getattr(self.split, self.side)[0]])
+        timed = time_predictors([self.run.predictor(seed=0, steps=count) for count in self.counts], image, repeats=10)
+        medians = {
+            str(count): found["milliseconds"]["total"]["median"]
+            for count, found in zip(self.counts, timed, strict=True)
+        }
+        return Outcome({"milliseconds": medians})
+
+
+def conclude(found: Findings, *, side: Side, seed: int) -> Conclusion:
+    """Differences to one step over all cases and each third of them by difficulty, and times."""
     content: dict[str, Any] = {}
-    for run, short in zip(runs, names, strict=True):
-        checkpoint = best_checkpoint(run)
-        diffusion_settings(run, checkpoint)
-        predictors = {
-            count: SegmenterPredictor.load(checkpoint, name=f"{short}, {count} steps", seed=seed, steps=count, tta=1)
-            for count in (1, *counts)
-        }
-        rows = {
-            count: case_scores(out / "cells" / short / f"{count}-steps", checkpoint, predictor, dataset, split, side)
-            for count, predictor in predictors.items()
-        }
-        judge = SegmenterPredictor.load(checkpoint, name=short, seed=seed + 1, tta=1)
-        doubts = [
-            disagreement(judge.members(dataset.load(dataset[case])[0], case_id=case, draws=1, tta=8)[1:])
-            for case in tqdm(cases, desc=f"{short}, difficulty", unit="case")
-        ]
+    words, series, sample = [], {}, {}
+    for short in found.repeats():
+        scored = {cell.level: outcome for cell, outcome in found if cell.repeat == short and outcome.tables}
+        rows = {count: outcome.rows() for count, outcome in scored.items()}
+        cells = [(cell, outcome) for cell, outcome in found if cell.repeat == short]
+        doubts = next(outcome.scores["doubts"] for _, outcome in cells if "doubts" in outcome.scores)
+        times = next(outcome.scores["milliseconds"] for _, outcome in cells if "milliseconds" in outcome.scores)
         thirds = np.array_split(np.argsort(doubts, kind="stable"), len(PARTS) - 1)
-        parts = dict(zip(PARTS, (range(len(cases)), *(third.tolist() for third in thirds)), strict=True))
-        timings = time_predictors([*predictors.values()], image, repeats=10)
+        parts = dict(zip(PARTS, (range(len(doubts)), *(third.tolist() for third in thirds)), strict=True))
         content[short] = {
-            "weights": sha256(checkpoint / "model.safetensors"),
+            "weights": next(cell.work.decides()["weights"] for cell, _ in cells),
             "disagreement": {name: float(np.mean([doubts[i] for i in part])) for name, part in parts.items()},
             "steps": {
-                str(count): {
-                    "milliseconds": timing["milliseconds"]["total"]["median"],
-                    "parts": {name: _against(rows[count], rows[1], part) for name, part in parts.items()},
+                count: {
+                    "milliseconds": times[count],
+                    "parts": {name: _against(rows[count], rows["1"], part) for name, part in parts.items()},
                 }
-                for count, timing in zip(predictors, timings, strict=True)
+                for count in rows
             },
         }
-    write_json(out / "steps.json", {"side": side, "seed": seed, "cases": len(cases), "runs": content})
-    text = _as_markdown(content)
-    write_text(out / "steps.md", text)
-    return text
+        steps = content[short]["steps"]
+        for part in PARTS:
+            adjust([of["parts"][part]["difference"] for count, of in steps.items() if count != "1"])
+        against = {f"{n} steps": of["parts"]["all"]["difference"] for n, of in steps.items() if n != "1"}
+        sample = steps["1"]["parts"]["all"]["dice"]
+        words.append(f"{short}, Dice of all cases. {verdicts(against, 'one step')}")
+        series[short] = ([int(count) for count in steps], [of["parts"]["all"]["dice"] for of in steps.values()])
+    words.append(sample_text(sample, side))
+    figure = draw_lines(series, xlabel="DDIM steps")
+    figure.axes[0].set_xscale("log")
+    about = {"side": side, "seed": seed, "cases": len(doubts)}
+    return Conclusion(_as_markdown(content), " ".join(words), {**about, "runs": content}, figure)
 
 
 def _against(rows: Sequence[CaseRow], one_step: Sequence[CaseRow], part: Sequence[int]) -> dict[str, Any]:

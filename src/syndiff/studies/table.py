@@ -7,47 +7,82 @@ import numpy as np
 
 from syndiff.evaluation.evaluate import CaseRow, side_by_side
 from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
-from syndiff.studies.cells import interval_text, mean_case_dice
+from syndiff.studies.figures import draw_differences
+from syndiff.studies.grid import Conclusion
+from syndiff.studies.scoring import mean_case_dice
+from syndiff.studies.words import adjust, interval_text, p_text, sample_text, verdicts
 
 METRICS = {"dice": 3, "iou": 3, "hd95": 1}
 """What the table shows, with its decimals."""
+
+
+def conclude_arms(
+    tables: Mapping[str, Sequence[Sequence[CaseRow]]],
+    reference: str,
+    about: Mapping[str, Any],
+    *,
+    side: str,
+    added: Mapping[str, int] | None = None,
+) -> Conclusion:
+    """The conclusion of a study of trainings: `tabulate`, its table, its words and its picture.
+
+    about: what the JSON says of the study itself. added: how many cases each arm has beside the real ones.
+    """
+    content = tabulate(tables, reference)
+    if added is not None:
+        content = {name: {"added": added[name], **arm} for name, arm in content.items()}
+    differences = {name: arm["difference"]["dice"] for name, arm in content.items() if name != reference}
+    repeats = max(len(arm["repeats"]) for arm in content.values())
+    words = f"Dice. {verdicts(differences, reference)} {sample_text(content[reference]['dice'], side, repeats)}"
+    return Conclusion(
+        as_markdown(content, reference), words, {**about, "arms": content}, draw_differences(content, reference)
+    )
 
 
 def tabulate(tables: Mapping[str, Sequence[Sequence[CaseRow]]], reference: str) -> dict[str, Any]:
     """Means over cases with intervals over groups, and differences to the arm `reference`.
 
     `tables` has the rows of every arm in each of its repeats. A case counts once, with its average over the repeats in
-    which it was scored; all arms must have scored the same cases in each repeat.
+    which it was scored; all arms must have scored the same cases in each repeat. Where there are several differences,
+    their p-values have Holm's adjusted ones beside them, one family for each metric.
     """
     content: dict[str, Any] = {}
     for name, repeats in tables.items():
         groups = [*{row.case: row.group for rows in repeats for row in rows}.values()]
-        means = {metric: bootstrap_mean(_averages([repeats], metric)[0], groups) for metric in METRICS}
+        means = {metric: bootstrap_mean(averages([repeats], metric)[0], groups) for metric in METRICS}
         content[name] = {
             "repeats": [mean_case_dice(rows) for rows in repeats],
             **{metric: vars(interval) for metric, interval in means.items()},
         }
         if name != reference:
-            pairs = {metric: _averages([repeats, tables[reference]], metric) for metric in METRICS}
+            pairs = {metric: averages([repeats, tables[reference]], metric) for metric in METRICS}
             content[name]["difference"] = {
                 metric: vars(paired_difference(ours, theirs, groups)) for metric, (ours, theirs) in pairs.items()
             }
+    for metric in METRICS:
+        adjust([arm["difference"][metric] for name, arm in content.items() if name != reference])
     return content
 
 
 def as_markdown(content: dict[str, Any], reference: str) -> str:
-    """One row an arm: the means, how each differs from `reference`, and its `added` cases where it has a count."""
+    """One row an arm: the means, how each differs from `reference`, and its `added` cases where it has a count.
+
+    The p-value of the difference in Dice is Holm's where there are several.
+    """
     counted = ["added"] if "added" in content[reference] else []
-    heads = ["arm", *counted, "Dice", f"Dice - {reference}", "IoU", "HD95, pixels", f"HD95 - {reference}"]
+    several = "p (Holm)" if len(content) > 2 else "p"
+    heads = ["arm", *counted, "Dice", f"Dice - {reference}", several, "IoU", "HD95, pixels", f"HD95 - {reference}"]
     heads.append("Dice of the repeats")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, arm in content.items():
         differs = arm.get("difference", {})
+        dice = differs.get("dice", {})
         cells = [
             name,
             *(str(arm[head]) for head in counted),
             interval_text(arm["dice"], 3),
             interval_text(differs.get("dice"), 3, sign="+"),
+            p_text(dice.get("p_adjusted", dice.get("p_value"))),
             interval_text(arm["iou"], 3),
             interval_text(arm["hd95"], 1),
             interval_text(differs.get("hd95"), 1, sign="+"),
@@ -57,7 +92,7 @@ def as_markdown(content: dict[str, Any], reference: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _averages(tables: Sequence[Sequence[Sequence[CaseRow]]], metric: str) -> list[list[float | None]]:
+def averages(tables: Sequence[Sequence[Sequence[CaseRow]]], metric: str) -> list[list[float | None]]:
     """The metric of every case in each of `tables`, averaged over the repeats that scored it, as the first has them.
 
     `side_by_side` says what a case without a lesion counts, here over all repeats of these tables and no others.
@@ -66,11 +101,11 @@ def _averages(tables: Sequence[Sequence[Sequence[CaseRow]]], metric: str) -> lis
     for number, repeats in enumerate(tables):
         for row in (row for rows in repeats for row in rows):
             found.setdefault(row.case, [[] for _ in tables])[number].append(row)
-    averages: list[list[float | None]] = [[] for _ in tables]
+    found_averages: list[list[float | None]] = [[] for _ in tables]
     for arms in found.values():
         assert len({len(rows) for rows in arms}) == 1, "all arms score the same cases in each repeat"
         values = iter(side_by_side([[row] for rows in arms for row in rows], metric))
-        for average, rows in zip(averages, arms, strict=True):
+        for average, rows in zip(found_averages, arms, strict=True):
             scores = [value for _ in rows for value in next(values) if value is not None]
             average.append(float(np.mean(scores)) if scores else None)
-    return averages
+    return found_averages

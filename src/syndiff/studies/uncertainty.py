@@ -1,6 +1,6 @@
 """Whether a segmenter's doubt is worth something: calibration, and whether it finds the cases that went wrong."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
@@ -12,19 +12,18 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from syndiff.data.dataset import Dataset
-from syndiff.data.inspection import open_checked
-from syndiff.errors import SyndiffError
+from syndiff.data.splits import Split
 from syndiff.evaluation.metrics import case_metrics
 from syndiff.evaluation.statistics import bootstrap, bootstrap_mean
 from syndiff.evaluation.uncertainty import Reliability, detection_auc, mean_variance
-from syndiff.files import sha256, write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.tta import disagreement
-from syndiff.studies.cells import interval_text, names_of, same_split, save_figure
 from syndiff.studies.choices import Side
-from syndiff.training.checkpoints import best_checkpoint
+from syndiff.studies.grid import Conclusion, Findings, Outcome
+from syndiff.studies.scoring import Run
+from syndiff.studies.words import interval_text, sample_text
 
-_WAYS = {
+WAYS = {
     "noise": ("views, each with its noise", "noises"),
     "dropout": ("views", "dropout masks"),
     None: ("views",),
@@ -45,45 +44,66 @@ class Judged:
     variance: float
     reliability: Reliability
 
+    def plain(self) -> dict[str, Any]:
+        """It as JSON has it."""
+        return vars(self) | {"reliability": {name: values.tolist() for name, values in vars(self.reliability).items()}}
 
-def uncertainty(
-    runs: Sequence[Path], data: Path, out: Path, *, members: int, wrong_below: float, side: Side, seed: int
-) -> str:
-    """Ask each trained segmenter of `runs` for `members` answers a case and judge their doubt; returns a table.
+    @classmethod
+    def read(cls, plain: Mapping[str, Any]) -> "Judged":
+        """It again, from what `plain` gave."""
+        bins = {name: np.array(values) for name, values in plain["reliability"].items()}
+        return cls(**{**plain, "reliability": Reliability(**bins)})
 
-    The answers of any segmenter differ by their view (flips and quarter turns), those of a diffusion segmenter by their
-    noise, those of a control with `model.control_dropout` by what is dropped: every possible way is a row. The mean of
-    the answers is scored by Dice at the image's own size and by its expected calibration error over all pixels; the
-    doubt (disagreement: 1 - mean pairwise Dice; variance) by the area under the ROC curve of finding the cases whose
-    Dice is below `wrong_below`. Intervals resample groups. Writes uncertainty.json, uncertainty.md and reliability.svg.
 
-    Raises SyndiffError for runs without a trained model or of different splits.
-    """
-    if members not in (2, 4, 8):
-        raise SyndiffError(f"--members is {members}; expected 2, 4 or 8, which flips and quarter turns can make.")
-    if not 0 < wrong_below <= 1:
-        raise SyndiffError(f"--wrong-below is {wrong_below}; expected a Dice above 0 and up to 1.")
-    dataset = open_checked(data)
-    names = names_of(runs)
-    split = same_split(runs, dataset)
-    cases = getattr(split, side)
-    found: dict[str, list[Judged]] = {}
-    for run, short in zip(runs, names, strict=True):
-        predictor = SegmenterPredictor.load(best_checkpoint(run), name=short, seed=seed)
-        for way in _WAYS[predictor.model.draws]:
-            draws, views = (1, members) if way.startswith("views") else (members, 1)
-            name = f"{short}, {members} {way}"
-            found[name] = [
-                _judge(predictor, dataset, case, draws, views) for case in tqdm(cases, desc=name, unit="case")
-            ]
-    content = {name: _summary(judged, wrong_below) for name, judged in found.items()}
-    about = {"side": side, "seed": seed, "members": members, "wrong_below": wrong_below, "cases": len(cases)}
-    weights = {name: sha256(best_checkpoint(run) / "model.safetensors") for name, run in zip(names, runs, strict=True)}
-    write_json(out / "uncertainty.json", {**about, "weights": weights, "answers": content})
-    text = _as_markdown(content, wrong_below)
-    write_text(out / "uncertainty.md", text)
-    save_figure(_draw(found), out / "reliability.svg")
-    return text
+@dataclass(frozen=True)
+class Answers:
+    """A cell that asks a run for `members` answers a case in one way, and judges their doubt."""
+
+    run: Run
+    data: Path
+    split: Split
+    side: Side
+    seed: int
+    members: int
+    way: str
+
+    def decides(self) -> dict[str, Any]:
+        """Weights, cases, seed, and how the answers come about."""
+        cases = {"split": self.split.hash, "side": self.side, "seed": self.seed}
+        return {"weights": self.run.weights, **cases, "members": self.members, "way": self.way}
+
+    def do(self, folder: Path, *, progress: bool) -> Outcome:
+        """Ask and judge."""
+        predictor = SegmenterPredictor.load(self.run.checkpoint, name=self.run.short, seed=self.seed)
+        dataset = Dataset.open(self.data)
+        draws, tta = (1, self.members) if self.way.startswith("views") else (self.members, 1)
+        name = f"{self.run.short}, {self.members} {self.way}"
+        cases = tqdm(getattr(self.split, self.side), desc=name, unit="case", disable=not progress)
+        return Outcome({"judged": [_judge(predictor, dataset, case, draws, tta).plain() for case in cases]})
+
+
+def conclude(found: Findings, *, wrong_below: float, about: Mapping[str, Any]) -> Conclusion:
+    """The Dice of the mean answer, its calibration error, and how well doubt finds the cases below `wrong_below`."""
+    judged = {cell.level: [Judged.read(each) for each in outcome.scores["judged"]] for cell, outcome in found}
+    content = {name: _summary(cases, wrong_below) for name, cases in judged.items()}
+    works: list[Any] = [cell.work for cell, _ in found]
+    weights = {work.run.short: work.run.weights for work in works}
+    told = {**about, "wrong_below": wrong_below, "cases": len(next(iter(judged.values())))}
+    words = [_verdict(name, row) for name, row in content.items()]
+    words.append(sample_text(next(iter(content.values()))["dice"], about["side"]))
+    full = {**told, "weights": weights, "answers": content}
+    return Conclusion(_as_markdown(content, wrong_below), " ".join(words), full, _draw(judged))
+
+
+def _verdict(name: str, row: Mapping[str, Any]) -> str:
+    """Whether disagreement finds wrong cases better than chance, whose area under the ROC curve is 0.5."""
+    auc = row["auc_disagreement"]
+    if auc["mean"] is None:
+        return f"{name}: there are no wrong cases, or only wrong ones, so doubt has nothing to tell apart."
+    if auc["low"] is None or auc["low"] <= 0.5 <= auc["high"]:
+        return f"{name}: that disagreement finds wrong cases could not be shown: AUC {interval_text(auc)}."
+    how = "better" if auc["low"] > 0.5 else "worse"
+    return f"{name}: disagreement finds wrong cases {how} than chance: AUC {interval_text(auc)}."
 
 
 def _judge(predictor: SegmenterPredictor, dataset: Dataset, case_id: str, draws: int, tta: int) -> Judged:
@@ -138,7 +158,7 @@ def _as_markdown(content: dict[str, dict[str, Any]], wrong_below: float) -> str:
     return "\n".join([*lines, *(["", *sorted(notes)] if notes else [])]) + "\n"
 
 
-def _draw(found: dict[str, list[Judged]]) -> Figure:
+def _draw(found: Mapping[str, Sequence[Judged]]) -> Figure:
     """Observed frequency against predicted probability."""
     figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axes = figure.subplots()

@@ -1,0 +1,1 @@
+"""The studies, one file each; `syndiff.studies.study.known_studies` finds them."""
