@@ -53,9 +53,13 @@ def draw_interval(
 
 
 def draw_lines(
-    series: Mapping[str, tuple[Sequence[float], Sequence[Mapping[str, Any]]]], *, xlabel: str, ylabel: str = "mean Dice"
+    series: Mapping[str, tuple[Sequence[float], Sequence[Mapping[str, Any]]]],
+    *,
+    xlabel: str,
+    ticks: Sequence[float] = (),
+    scale: str = "linear",
 ) -> Figure:
-    """Means over a number, one line a series, with their intervals."""
+    """Mean Dice over a number, one line a series, with the intervals; `ticks` are the numbers that are written."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     for index, (name, (places, found)) in enumerate(series.items()):
@@ -63,7 +67,11 @@ def draw_lines(
         axes.plot(places, [each["mean"] for each in found], color=colour, label=name, linewidth=1)
         for place, each in zip(places, found, strict=True):
             draw_interval(axes, each, place, colour=colour)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set(xlabel=xlabel, ylabel="mean Dice")
+    if ticks:
+        axes.set_xscale(scale)
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
     if len(series) > 1:
         figure.legend(loc="outside upper center", ncols=2)
     return figure

@@ -86,7 +86,8 @@ def _draw(content: Mapping[str, Any]) -> Figure:
         found = [arm.get("over_groups_and_trainings", {}).get("dice", arm["dice"]) for arm in arms]
         series[mode] = (places, found)
         dots += [(place, arm["repeats"]) for place, arm in zip(places, arms, strict=True)]
-    figure = draw_lines(series, xlabel="synthetic cases (bars: 95 % over groups and trainings; dots: trainings)")
+    xlabel = "synthetic cases (bars: 95 % over groups and trainings; dots: trainings)"
+    figure = draw_lines(series, xlabel=xlabel, ticks=sorted({arm["added"] for arm in content.values()}))
     for place, trained in dots:
         figure.axes[0].plot([place] * len(trained), trained, "o", color=INK, alpha=0.35, markersize=4)
     return figure

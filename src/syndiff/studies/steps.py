@@ -109,8 +109,8 @@ def conclude(found: Findings, *, side: Side, seed: int) -> Conclusion:
         words.append(f"{short}, Dice of all cases. {verdicts(against, 'one step')}")
         series[short] = ([int(count) for count in steps], [of["parts"]["all"]["dice"] for of in steps.values()])
     words.append(sample_text(sample, side))
-    figure = draw_lines(series, xlabel="DDIM steps")
-    figure.axes[0].set_xscale("log")
+    counts = sorted({place for places, _ in series.values() for place in places})
+    figure = draw_lines(series, xlabel="DDIM steps", ticks=counts, scale="log")
     about = {"side": side, "seed": seed, "cases": len(doubts)}
     return Conclusion(_as_markdown(content), " ".join(words), {**about, "runs": content}, figure)
 
