@@ -157,3 +157,29 @@ def test_cells_come_in_order_until_an_error_or_a_killed_worker_ends_all_workers(
             done.append(inverse)
     assert done == [1, 0.5, 0.25][: len(done)] and (len(done) == 3 or number == 0)  # an error is that of its cell
     assert set(active_children()) <= before
+
+
+def test_frames_and_lesions_of_elsewhere_are_taken_but_no_held_out_case(syndiff, phantom: Path, tmp_path: Path) -> None:
+    split = make_split(Dataset.open(phantom), method="group", seed=0)
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    shutil.copy(phantom / "images" / f"{split.test[0]}.png", frames / "normal.png")
+    given = [
+        "study",
+        "low-data",
+        "--data",
+        phantom,
+        "--out",
+        tmp_path / "low",
+        "--groups",
+        2,
+        "--sources",
+        "copy_paste",
+    ]
+    given += ["--steps", 2, "--dry-run", "--set", "model.image_size=32", "training.coarse_share=0"]
+    for option, folder in (("--backgrounds", frames), ("--lesions", phantom)):
+        refused = syndiff(*given, option, folder)
+        assert refused.status == 2 and f"synthesis{option.replace('--', '.')}" in refused.err, refused.err
+    Image.effect_noise((112, 96), 40).convert("RGB").save(frames / "normal.png")
+    taken = syndiff(*given, "--backgrounds", frames)
+    assert taken.status == 0 and not (tmp_path / "low").exists(), taken.err

@@ -11,17 +11,20 @@ import numpy as np
 from syndiff.config.settings import Settings
 from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
+from syndiff.documents import digest
 from syndiff.errors import SyndiffError
-from syndiff.files import sha256
+from syndiff.files import expanded, sha256
 from syndiff.pipeline.adaptation import adapt_compact
 from syndiff.pipeline.early import check_adaptation, check_synthesis
 from syndiff.pipeline.factories import compact_checkpoint, make_gates, make_inpainter
-from syndiff.pipeline.provenance import check_gate_segmenter, check_inpainter, open_synthetic
+from syndiff.pipeline.provenance import check_elsewhere, check_gate_segmenter, check_inpainter, open_synthetic
 from syndiff.studies.shared import once
 from syndiff.studies.training import Training
 from syndiff.synthesis.engine import check_prompts, synthesize_cases
 from syndiff.synthesis.manifest import read_manifest
+from syndiff.synthesis.placement.elsewhere import lesion_free, open_lender
 from syndiff.synthesis.prompts.grammar import Grammar
+from syndiff.synthesis.settings import SynthesisSettings
 
 log = logging.getLogger("syndiff")
 
@@ -99,7 +102,8 @@ class SyntheticSet:
         """What the first samples depend on, however many there are."""
         recorded = self.settings.recorded()
         used = {section: dict(recorded[section]) for section in ("synthesis", "gates", "compact", "sdxl")}
-        model = used["synthesis"].pop("model")
+        model, elsewhere = used["synthesis"].pop("model"), _elsewhere(self.settings.synthesis)
+        used["synthesis"] |= elsewhere
         if self.teacher:
             model = dict(self.teacher.decides())
         elif self.settings.synthesis.inpainter == "compact":
@@ -138,6 +142,16 @@ class SyntheticSet:
         log.info(f"{self.name}: {summary}")
         if summary.accepted < self.count:
             log.warning(f"{self.name}: only {summary.accepted} of {self.count} synthetic cases were accepted")
+
+
+def _elsewhere(settings: SynthesisSettings) -> dict[str, str]:
+    """Frames and lesions of other folders by their content, "" where there are none."""
+    frames = lesion_free(expanded(settings.backgrounds)) if settings.backgrounds else []
+    lender = open_lender(expanded(settings.lesions)) if settings.lesions else None
+    return {
+        "backgrounds": digest([(frame.id, sha256(frame.image), frame.group) for frame in frames]) if frames else "",
+        "lesions": lender.fingerprint() if lender else "",
+    }
 
 
 def _accepted(folder: Path) -> int:
@@ -205,6 +219,7 @@ def check_set(dataset: Dataset, split: Split, settings: Settings, *, seed: int, 
     With `adapts` its inpainter is still to be taught; `fetch` says whether weights may be downloaded.
     """
     grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
+    check_elsewhere(settings, split, dataset)
     if adapts:
         check_adaptation(dataset, split, grammar, settings.inpainter, fetch=fetch)
         check_synthesis(dataset, split, settings, None, seed=seed)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from syndiff.config.settings import Settings
     from syndiff.config.uses import Use
 
+_ELSEWHERE = ("backgrounds", "lesions")
+
 
 @dataclass(kw_only=True)
 class LowData(Scored, Configured):
@@ -31,6 +33,10 @@ class LowData(Scored, Configured):
     """Synthetic cases as fractions of the real ones."""
     elsewhere: Path | None = None
     """Run folder of `syndiff adapt` on other data: adds arms painted by that inpainter."""
+    backgrounds: str | None = None
+    """Folder of frames without any lesion to paint into; replaces synthesis.backgrounds."""
+    lesions: str | None = None
+    """Folder of another dataset that lends its lesions; replaces synthesis.lesions."""
     others: Path | None = None
     """Another dataset folder: adds arms with as many of its real cases, to hold the synthetic ones against."""
     sources: tuple[Source, ...] = ()
@@ -44,7 +50,7 @@ class LowData(Scored, Configured):
         used = ("model", "training", "augmentation", "gates", "compact", "inpainter", "adapt")
         return {
             "study low-data": Use(
-                only=(*used, "synthesis.prompts", "synthesis.background_lesion"),
+                only=(*used, *(f"synthesis.{name}" for name in ("prompts", "background_lesion", *_ELSEWHERE))),
                 but=("model.kind", "training.steps", "gates.segmenter", "gates.mode"),
             ),
             "study low-data without a source that has gates": Use(but=("gates",)),
@@ -55,7 +61,7 @@ class LowData(Scored, Configured):
         }
 
     def grid(self) -> Grid:
-        settings = self.settings()
+        settings = self.settings({f"synthesis.{name}": getattr(self, name) for name in _ELSEWHERE})
 
         from syndiff.data.inspection import open_checked
         from syndiff.pipeline.splitting import stored_split

@@ -34,6 +34,8 @@ class Ratio(Scored, Configured):
     """For compact, the run folder of `syndiff adapt`; for sdxl, folder or hub id; replaces synthesis.model."""
     backgrounds: str | None = None
     """Folder of frames without any lesion to paint into; replaces synthesis.backgrounds."""
+    lesions: str | None = None
+    """Folder of another dataset that lends its lesions; replaces synthesis.lesions."""
     split_method: SplitMethod = "auto"
     """How cases are divided; auto: by group where groups are known. random-488 is the paper's, and leaky."""
     groups: int | None = None
@@ -56,8 +58,9 @@ class Ratio(Scored, Configured):
         }
 
     def _settings(self) -> "Settings":
-        given = {"inpainter": self.inpainter, "model": self.model, "backgrounds": self.backgrounds}
-        return self.settings({"training.steps": self.steps} | {f"synthesis.{name}": v for name, v in given.items()})
+        named = ("inpainter", "model", "backgrounds", "lesions")
+        given = {f"synthesis.{name}": getattr(self, name) for name in named}
+        return self.settings({"training.steps": self.steps} | given)
 
     def grid(self) -> Grid:
         settings = self._settings()

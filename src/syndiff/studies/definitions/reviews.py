@@ -35,11 +35,11 @@ class Reviews(Study, Configured):
     def uses(cls) -> "Mapping[str, Use]":
         from syndiff.config.uses import Use
 
-        without = ("synthesis.share", "synthesis.model", "synthesis.revision", "synthesis.backgrounds")
+        without = ("share", "model", "revision", "backgrounds", "lesions")
         return {
             "study reviews": Use(
                 only=("synthesis", "gates", "compact", "inpainter", "adapt"),
-                but=(*without, "gates.mode", "gates.segmenter"),
+                but=(*(f"synthesis.{name}" for name in without), "gates.mode", "gates.segmenter"),
             ),
             "study reviews without the inpainter compact": Use(but=("compact", "inpainter", "adapt")),
             "study reviews while adapt.minutes is above 0": Use(but=("adapt.steps",)),
