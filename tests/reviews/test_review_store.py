@@ -328,3 +328,17 @@ def test_a_damaged_file_is_refused_when_it_is_opened(syndiff, tmp_path: Path, pa
         ReviewStore(path)
     outcome = syndiff("review", "summary", "--reviews", path)
     assert outcome.status == 2 and "is damaged" in outcome.err
+
+
+def test_a_name_that_looks_like_another_is_no_second_reviewer(tmp_path: Path) -> None:
+    with ReviewStore(tmp_path / "reviews.db") as store:
+        store.add("Ann Müller", subject("a"), "accept")
+        for name in ("ann müller", "Ann  Müller", "Ann\u00a0Müller", "Ａnn Müller", "Ann Mu\u0308ller"):
+            with pytest.raises(SyndiffError, match="'Ann Müller' has reviewed here"):
+                store.add(name, subject("a"), "reject", "seam")
+        for hidden in "\u200b\u2060\u202e\ufeff\u00ad":
+            with pytest.raises(SyndiffError, match=rf"not seen \(U\+{ord(hidden):04X}\)"):
+                store.add(f"Ann{hidden} Müller", subject("a"), "accept")
+        store.add("Ann Müller", subject("b"), "accept")
+        store.add("Ann Muller", subject("b"), "accept")
+        assert len(store.events()) == 3

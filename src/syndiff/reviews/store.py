@@ -28,7 +28,7 @@ from syndiff.documents import digest
 from syndiff.errors import SyndiffError
 from syndiff.files import write_bytes
 from syndiff.imaging import encode_png
-from syndiff.reviews.events import TIME, Event, Subject, check_mask
+from syndiff.reviews.events import TIME, Event, Subject, check_mask, check_reviewer
 
 APPLICATION, VERSION = 0x53445256, 1
 """SQLite's application_id ("SDRV") and user_version of such a file."""
@@ -105,13 +105,16 @@ class ReviewStore:
         The times of a reviewer's events in a file strictly increase. `id` is drawn at random; whoever may have to ask
         again, because no answer came, gives one: the event that stands under it is kept once and returned.
 
-        Raises SyndiffError for what no event may hold, for an undo of what is not there, of another reviewer's, of an
-        undo, or of what is undone already, and for an `id` under which another event stands.
+        Raises SyndiffError for what no event may hold, for a new reviewer as `check_reviewer` does, for an undo of what
+        is not there, of another reviewer's, of an undo, or of what is undone already, and for an `id` under which
+        another event stands.
         """
         with self._writing() as db:
             if id is not None and (kept := _event(db, id)) is not None:
                 return _same(kept, (reviewer, subject.case, subject.content, kind, value, truth))
             last = db.execute("SELECT max(time) FROM events WHERE reviewer = ?", (reviewer,)).fetchone()[0]
+            if last is None:
+                check_reviewer(reviewer, (row[0] for row in db.execute("SELECT DISTINCT reviewer FROM events")))
             now = datetime.now(UTC)
             if last is not None:
                 now = max(now, datetime.strptime(last, TIME).replace(tzinfo=UTC) + timedelta(microseconds=1))

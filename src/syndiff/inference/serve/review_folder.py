@@ -189,13 +189,22 @@ def _as_case(case: BrowseCase) -> Case:
 
 
 def _stamp(case: BrowseCase | Case) -> _Stamp:
-    """When the files of a case were written, and their sizes. Raises Refusal (409) for one that is gone."""
+    """When the files of a case were written, and their sizes.
+
+    Raises Refusal for one that is gone (409), and where its folder is away or cannot be read (503).
+    """
     found: list[int] = []
     for path in (case.image, case.mask):
         try:
             now = path.stat()
-        except OSError:
-            raise Refusal(409, f"{path.name} is not in the folder any more; list the folder again.") from None
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+                raise Refusal(409, f"{path.name} is not in the folder any more; list the folder again.") from None
+            raise Refusal(
+                503,
+                f"The folder of {path.name} cannot be read at the moment ({error.strerror}); connect it again, or put "
+                "it back, then try again.",
+            ) from None
         found += [now.st_mtime_ns, now.st_size]
     return found[0], found[1], found[2], found[3]
 
