@@ -56,7 +56,7 @@ class Event:
     """One row of the reviews.
 
     Attributes:
-        id: 32 hexadecimal digits, drawn at random.
+        id: 32 hexadecimal digits, drawn at random; the first 16 of a blind test's answers tell the test.
         time: when, in UTC, as `TIME` has it.
         reviewer: who.
         dataset: fingerprint of the dataset when the case was looked at (`Dataset.fingerprint`).

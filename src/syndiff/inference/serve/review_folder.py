@@ -10,7 +10,7 @@ from typing import Any
 from syndiff.data.dataset import Case, Dataset
 from syndiff.errors import SyndiffError
 from syndiff.inference.serve.collections import BrowseCase, Collection
-from syndiff.inference.serve.decoding import Decoder, ReviewedCase, renamed
+from syndiff.inference.serve.decoding import BlindPicture, Decoder, ReviewedCase, renamed
 from syndiff.inference.serve.refusal import Refusal
 from syndiff.reviews.events import Subject
 
@@ -95,12 +95,21 @@ class ReviewFolder:
             self._known[case.name] = stamp, found.content, (found.height, found.width)
         return found
 
-    def picture(self, case_id: str, side: int | None = None) -> bytes:
-        """A JPEG of a case's picture, no side longer than `side`. Raises SyndiffError where its file cannot be read."""
+    def picture(self, case_id: str) -> bytes:
+        """A JPEG of a case's picture. Raises SyndiffError where its file cannot be read."""
         case = self.collection[case_id]
         _stamp(case)
         try:
-            return self._decoder.jpeg(case.image) if side is None else self._decoder.jpeg(case.image, side)
+            return self._decoder.jpeg(case.image)
+        except SyndiffError as error:
+            raise _without_paths(error, case) from None
+
+    def blind(self, case_id: str, side: int) -> BlindPicture:
+        """A case reduced to `side` pixels of its longer side. Raises SyndiffError as `subject` does."""
+        case = self.collection[case_id]
+        _stamp(case)
+        try:
+            return self._decoder.blind(self._part(case).dataset, _as_case(case), side)
         except SyndiffError as error:
             raise _without_paths(error, case) from None
 
