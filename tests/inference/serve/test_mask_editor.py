@@ -32,7 +32,8 @@ EDIT = """async ([key, id, content, width, height]) => {
     width, height, key: content});
   editor.onsave = async blob => {
     const {base} = await (await fetch(`${place.slice(0, -1)}?reviewer=ann`)).json();
-    const answer = await fetch(`${place}mask?reviewer=ann&content=${content}&base=${base}&id=${[...crypto.getRandomValues(
+    const known = `reviewer=ann&content=${content}&base=${base}`;
+    const answer = await fetch(`${place}mask?${known}&id=${[...crypto.getRandomValues(
       new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, '0')).join('')}`,
       {method: 'POST', body: blob, headers: {'X-Requested-With': 'syndiff'}});
     if (!answer.ok) { throw new Error((await answer.json()).error); }
