@@ -30,7 +30,7 @@
       var drawn = editor.mask.text;
       ids[drawn] = ids[drawn] || S.newId(); // the same mask sent again is the same correction
       return earlier(page.outbox).then(function () {
-        var address = place + "/mask" + who + "&content=" + told.content + "&id=" + ids[drawn];
+        var address = place + "/mask" + who + "&content=" + told.content + "&base=" + told.base + "&id=" + ids[drawn];
         return S.ask(address, { method: "POST", body: blob });
       }).then(function (answer) {
         var label = told.name + ": corrected", last = queue.index === queue.ids.length - 1;
