@@ -168,7 +168,7 @@ def test_a_domain_gap_is_told_and_warned_of_where_it_is_clear(
 def test_unknown_groups_are_a_limit(make_run: MakeRun) -> None:
     text = " ".join(limits(read_content(*make_run(arms=("real",), groups=False))))
     assert "No patients or videos are known" in text
-    assert "bootstrap over cases" in text
+    assert "t intervals over cases" in text
 
 
 def test_leaks_are_warned_of(content: Content) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from syndiff.evaluation.evaluate import CaseRow, side_by_side
-from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
+from syndiff.evaluation.evaluate import CaseRow, metric_interval, side_by_side
+from syndiff.evaluation.statistics import paired_difference
 from syndiff.studies.cells import interval_text, mean_case_dice
 
 METRICS = {"dice": 3, "iou": 3, "hd95": 1}
@@ -22,7 +22,7 @@ def tabulate(tables: Mapping[str, Sequence[Sequence[CaseRow]]], reference: str) 
     content: dict[str, Any] = {}
     for name, repeats in tables.items():
         groups = [*{row.case: row.group for rows in repeats for row in rows}.values()]
-        means = {metric: bootstrap_mean(_averages([repeats], metric)[0], groups) for metric in METRICS}
+        means = {metric: metric_interval(metric, _averages([repeats], metric)[0], groups) for metric in METRICS}
         content[name] = {
             "repeats": [mean_case_dice(rows) for rows in repeats],
             **{metric: vars(interval) for metric, interval in means.items()},
@@ -30,7 +30,8 @@ def tabulate(tables: Mapping[str, Sequence[Sequence[CaseRow]]], reference: str) 
         if name != reference:
             pairs = {metric: _averages([repeats, tables[reference]], metric) for metric in METRICS}
             content[name]["difference"] = {
-                metric: vars(paired_difference(ours, theirs, groups)) for metric, (ours, theirs) in pairs.items()
+                metric: vars(paired_difference(ours, theirs, groups, distances=metric == "hd95"))
+                for metric, (ours, theirs) in pairs.items()
             }
     return content
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from syndiff.data.inspection import open_checked
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.statistics import Interval, bootstrap_mean
+from syndiff.evaluation.statistics import Interval, score_interval
 from syndiff.files import sha256, write_json, write_text
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.studies.cells import (
@@ -46,7 +46,7 @@ def timesteps(runs: Sequence[Path], data: Path, out: Path, *, sweep: Sequence[in
             )
             cell = out / "cells" / short / f"from-{timestep}"
             rows = case_scores(cell, checkpoint, predictor, dataset, split, side)
-            scores = bootstrap_mean([row.metrics.dice for row in rows], [row.group for row in rows])
+            scores = score_interval([row.metrics.dice for row in rows], [row.group for row in rows])
             found.setdefault(name, {})[timestep] = scores
     write_json(
         out / "timesteps.json",
