@@ -26,7 +26,8 @@ DIFFERENCE_METHOD = (
     "degrees of freedom"
 )
 ENOUGH_CASES, ENOUGH_GROUPS = 60, 6
-"""From how many on intervals of scores and of their differences hold the truth about as often as they say."""
+"""From how many on intervals of scores hold the truth about as often as they say; from so many cases, of differences
+too, and the report calls a difference one: on fewer, chance alone does so too often where two models differ in kind."""
 DISTANCE_GROUPS = 120
 """From how many groups on the interval of a difference of distances does."""
 _FEW_GROUPS = 10

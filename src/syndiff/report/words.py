@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from syndiff.evaluation.statistics import DISTANCE_GROUPS, Interval, holm
+from syndiff.evaluation.statistics import DISTANCE_GROUPS, ENOUGH_CASES, Interval, holm
 from syndiff.report.arms import BOTH, CONTROL, LABELS, REAL
 from syndiff.report.content import ArmResults, Comparison, Content, Gap, Synthesis, Timing
 from syndiff.training.planning import shortfall
@@ -389,5 +389,10 @@ def _chance(content: Content, comparison: Comparison, above: str, below: str) ->
         return (
             f"The interval excludes zero, yet among {len(content.comparisons)} comparisons chance finds one as large "
             f"with p = {adjusted:.2g} (Holm), so this test cannot tell it from chance."
+        )
+    if found.cases < ENOUGH_CASES:
+        return (
+            f"The interval excludes zero, yet on {found.cases} cases a few lesions that one of the two happens to miss "
+            f"can do that: a difference is called one from {ENOUGH_CASES} cases on."
         )
     return f"The interval excludes zero. {above if found.low > 0 else below} on this test set."
