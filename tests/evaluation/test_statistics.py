@@ -115,11 +115,11 @@ def test_what_has_no_interval_says_so() -> None:
 
 
 def test_an_interval_over_few_cases_or_groups_says_what_to_think_of_it() -> None:
-    wide = "the interval may be wider than it need be"
+    wide = "the interval of a score may be wider than it need be"
     assert score_interval([0.1, 0.2, 0.3], list("abc")).note == f"only 3 cases in 3 groups: {wide}"
     assert score_interval([0.1, 0.2, 0.3] * 20, list("abc") * 20).note == f"only 60 cases in 3 groups: {wide}"
     assert score_interval([0.1, 0.9] * 20, None).note == f"only 40 cases: {wide}"
-    narrow = "where one model misses more lesions than the other, the interval may be too narrow"
+    narrow = "where one model misses more lesions than the other, the interval of their difference may be too narrow"
     assert paired_difference([0.1, 0.9] * 20, [0.2] * 40, None).note == f"only 40 cases: {narrow}"
     assert score_interval([0.1, 0.9] * 30, list("abcdef") * 10).note is None
     assert paired_difference([0.1, 0.9] * 30, [0.2] * 60, list("abcdef") * 10).note is None

@@ -99,8 +99,13 @@ def test_a_difference_on_few_cases_is_not_called_one(content: Content) -> None:
 
 def test_what_an_interval_over_few_cases_is_worth_is_a_limit(content: Content) -> None:
     text = " ".join(limits(content))
-    assert "cases in 2 groups: the interval may be wider than it need be." in text
-    assert text.count("where one model misses more lesions than the other, the interval may be too narrow.") == 1
+    assert "cases in 2 groups: the interval of a score may be wider than it need be." in text
+    assert (
+        text.count(
+            "where one model misses more lesions than the other, the interval of their difference may be too narrow."
+        )
+        == 1
+    )
     assert "has no interval; a difference of two has one from 120 groups on" in text
 
 

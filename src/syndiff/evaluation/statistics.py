@@ -19,7 +19,7 @@ from syndiff.evaluation.intervals import group_sums, share_interval, t_interval
 METHOD = (
     "t interval of the mean over cases on the logit scale, with the cluster-robust error CR2 of whole groups and "
     "Satterthwaite's degrees of freedom; the lower bound allows for half a case more of score 0, the upper of score 1; "
-    "HD95 has none"
+    "a mean HD95 has none"
 )
 DIFFERENCE_METHOD = (
     "t interval of the mean over cases, with the cluster-robust error CR2 of whole groups and Satterthwaite's "
@@ -256,13 +256,13 @@ def _none_note(size: int, groups: Sequence[str | None] | None) -> str | None:
 def _score_note(cases: int, size: int, groups: Sequence[str | None] | None) -> str | None:
     if size < 2 or (cases >= ENOUGH_CASES and size >= ENOUGH_GROUPS):
         return _none_note(size, groups)
-    return f"only {_counted(cases, size, groups)}: the interval may be wider than it need be"
+    return f"only {_counted(cases, size, groups)}: the interval of a score may be wider than it need be"
 
 
 def _difference_note(cases: int, size: int, groups: Sequence[str | None] | None) -> str | None:
     if size < 2 or cases >= ENOUGH_CASES:
         return _none_note(size, groups)
-    told = "where one model misses more lesions than the other, the interval may be too narrow"
+    told = "where one model misses more lesions than the other, the interval of their difference may be too narrow"
     return f"only {_counted(cases, size, groups)}: {told}"
 
 
