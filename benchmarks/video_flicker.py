@@ -31,7 +31,7 @@ from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.diffusion.coefficients import Coefficients
 from syndiff.evaluation.metrics import overlap
-from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
+from syndiff.evaluation.statistics import paired_difference, score_interval
 from syndiff.files import write_json
 from syndiff.inference.formats.base import Frame
 from syndiff.inference.options import SMOOTH_SECONDS as SECONDS
@@ -185,7 +185,7 @@ def measure(segmenter: SegmenterPredictor, clips: dict[str, Clip]) -> dict[str, 
     def summary(values: dict[str, list[float]]) -> dict[str, Any]:
         return {
             name: {
-                "mean": asdict(bootstrap_mean(each, groups)),
+                "mean": asdict(score_interval(each, groups)),
                 "minus_off": asdict(paired_difference(each, values["off"], groups)) if name != "off" else None,
                 "clips": dict(zip(clips, each, strict=True)),
             }

@@ -43,7 +43,7 @@ def page(content: Content, plan: dict[str, Any], title: str, remarks: str, setti
         + ", ".join(f"{kind} {each['seconds_per_step']:.2f} s" for kind, each in plan.items())
         if plan
         else "- Plan: the same number of steps for each segmenter",
-        "- Checkpoints chosen by validation Dice; the test cases were read once. Intervals: 95 %, bootstrap over "
+        "- Checkpoints chosen by validation Dice; the test cases were read once. Intervals: 95 %, t over "
         f"{content.unit}s.",
         "",
         "## Limits",

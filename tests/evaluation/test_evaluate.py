@@ -69,7 +69,7 @@ def test_summary_holds_what_the_cases_say(dataset: Dataset, tmp_path: Path) -> N
     assert summary == json.loads((tmp_path / "eval" / "summary.json").read_text())
     assert summary["predictor"] == "red"
     assert summary["dataset"] == {"name": dataset.name, "fingerprint": dataset.fingerprint()}
-    assert (summary["cases"], summary["groups"], summary["bootstrap"]["unit"]) == (6, 3, "group")
+    assert (summary["cases"], summary["groups"], summary["intervals"]["unit"]) == (6, 3, "group")
     dice = summary["metrics"]["dice"]
     assert dice["mean"] == pytest.approx(np.mean(dices))
     assert dice["low"] < dice["mean"] < dice["high"]
@@ -155,7 +155,7 @@ def test_predicted_masks_are_kept_on_demand_at_the_original_size(dataset: Datase
 def test_cases_without_groups_are_resampled_one_by_one(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path / "data", groups=False)
     summary = evaluate(RedThreshold(150), dataset, ALL, tmp_path / "eval", progress=False)
-    assert (summary["groups"], summary["bootstrap"]["unit"]) == (None, "case")
+    assert (summary["groups"], summary["intervals"]["unit"]) == (None, "case")
     assert summary["metrics"]["dice"]["groups"] == 6
 
 

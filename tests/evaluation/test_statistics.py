@@ -3,9 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import expit
 
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.statistics import bootstrap_mean, holm, paired_difference
+from syndiff.evaluation.intervals import share_interval
+from syndiff.evaluation.statistics import distance_mean, holm, mean_interval, paired_difference, score_interval
 
 Study = tuple[list[float], list[str]]
 
@@ -22,77 +24,129 @@ def study(rng: np.random.Generator, groups: int, between: float = 0.2, within: f
 
 
 def test_the_mean_is_over_cases_not_over_groups() -> None:
-    interval = bootstrap_mean([1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"])
-    assert interval.mean == 0.75
-    assert (interval.cases, interval.groups, interval.not_applicable) == (4, 2, 0)
+    for interval in (score_interval, mean_interval, distance_mean):
+        found = interval([1.0, 1.0, 1.0, 0.0], ["a", "a", "a", "b"])
+        assert found.mean == 0.75
+        assert (found.cases, found.groups, found.not_applicable) == (4, 2, 0)
 
 
-@pytest.mark.parametrize(("groups", "lowest"), [(30, 0.90), (5, 0.84)])
-def test_a_95_percent_interval_covers_the_truth_about_that_often(groups: int, lowest: float) -> None:
+@pytest.mark.parametrize("groups", [5, 12, 40])
+def test_a_95_percent_interval_of_skewed_scores_covers_the_truth_about_that_often(groups: int) -> None:
+    """Groups of 5 to 15 frames with a difficulty of their own; a harder frame is missed more often, with score 0."""
     rng = np.random.default_rng(1)
+
+    def test_set(groups: int) -> tuple[np.ndarray, np.ndarray]:
+        group = np.repeat(np.arange(groups), rng.integers(5, 16, groups))
+        ease = rng.normal(2.3, 1, groups)[group] + rng.normal(0, 1, len(group))
+        return np.where(rng.random(len(group)) < expit(-2.5 * ease), 0, expit(ease)), group
+
+    truth = test_set(20_000)[0].mean()
     covered = 0
-    for repeat in range(300):
-        interval = bootstrap_mean(*study(rng, groups), resamples=500, seed=repeat)
-        assert interval.low is not None and interval.high is not None
-        covered += interval.low <= 0 <= interval.high
-    assert lowest <= covered / 300 <= 0.98
+    for _ in range(400):
+        scores, group = test_set(groups)
+        low, high = share_interval(np.bincount(group, scores), np.bincount(group).astype(float), 0.95)
+        covered += low <= truth <= high
+    assert 0.91 <= covered / 400 <= 0.985
 
 
 def test_grouped_cases_give_a_wider_interval_than_the_same_cases_alone() -> None:
     values, groups = study(np.random.default_rng(2), 30)
-    grouped, alone = bootstrap_mean(values, groups), bootstrap_mean(values, None)
-    assert grouped.mean == pytest.approx(alone.mean)
-    assert grouped.high - grouped.low > 1.5 * (alone.high - alone.low)
-    assert alone.groups == alone.cases == len(values)
+    scores = expit(values).tolist()
+    for interval, cases in ((score_interval, scores), (mean_interval, values)):
+        grouped, alone = interval(cases, groups), interval(cases, None)
+        assert grouped.mean == pytest.approx(alone.mean)
+        assert grouped.high - grouped.low > 1.5 * (alone.high - alone.low)
+        assert alone.groups == alone.cases == len(values)
 
 
 def test_cases_alone_agree_with_the_normal_interval_when_there_are_many() -> None:
-    values = np.random.default_rng(3).normal(5, 1, 400)
-    interval = bootstrap_mean(values.tolist(), None)
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.05)
+    values = np.random.default_rng(3).random(2000)
+    for interval in (score_interval, mean_interval):
+        found = interval(values.tolist(), None)
+        assert found.note is None
+        assert found.high - found.low == pytest.approx(2 * 1.96 * values.std() / 2000**0.5, rel=0.02)
 
 
-def test_the_interval_narrows_with_confidence_and_repeats_with_the_seed() -> None:
+def test_the_interval_narrows_with_confidence() -> None:
     values, groups = study(np.random.default_rng(4), 12)
-    wide, narrow = bootstrap_mean(values, groups), bootstrap_mean(values, groups, confidence=0.5)
-    assert wide == bootstrap_mean(values, groups)
-    assert wide != bootstrap_mean(values, groups, seed=1)
-    assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
+    for interval, cases in ((score_interval, expit(values).tolist()), (mean_interval, values)):
+        wide, narrow = interval(cases, groups), interval(cases, groups, confidence=0.5)
+        assert wide.low < narrow.low < narrow.mean < narrow.high < wide.high
+
+
+def test_scores_all_alike_at_the_end_of_the_scale_still_leave_room_for_the_case_not_seen() -> None:
+    """For n cases of score 1 the lower bound is the one of n ones and half a 0, and so below 1."""
+    perfect, hopeless = score_interval([1.0] * 50, None), score_interval([0.0] * 50, None)
+    assert (perfect.mean, perfect.high, hopeless.mean, hopeless.low) == (1, 1, 0, 0)
+    assert 0.9 < perfect.low < 0.99 and hopeless.high == pytest.approx(1 - perfect.low)
+    assert score_interval([1.0] * 500, None).low > perfect.low
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.none() | st.floats(0, 1), st.none() | st.sampled_from("abcd")), max_size=20))
-def test_any_values_give_an_interval_within_their_range_or_say_why_not(
+def test_any_scores_give_an_interval_from_0_to_1_around_their_mean_or_say_why_not(
     cases: list[tuple[float | None, str | None]],
 ) -> None:
     values, groups = [value for value, _ in cases], [group for _, group in cases]
-    interval = bootstrap_mean(values, groups, resamples=100)
+    interval = score_interval(values, groups)
     present = [value for value in values if value is not None]
     assert interval.cases == len(present)
     assert interval.not_applicable == len(values) - len(present)
     if interval.groups > 1:
-        assert min(present) - 1e-9 <= interval.low <= interval.high <= max(present) + 1e-9
+        assert 0 <= interval.low <= interval.mean + 1e-9 and interval.mean - 1e-9 <= interval.high <= 1
+        assert interval.low < interval.high
     else:
         assert interval.low is interval.high is None
-        assert interval.note
+    assert interval.note, "so few cases are never without a word"
 
 
 def test_what_has_no_interval_says_so() -> None:
-    assert bootstrap_mean([], None).note == "not applicable to any case"
-    assert bootstrap_mean([None, None], ["a", "b"]).mean is None
-    assert bootstrap_mean([0.5], None).note == "no interval: only one case"
-    assert bootstrap_mean([0.5], [None]).note == "no interval: only one case"
-    one = bootstrap_mean([0.5, 0.7, None], ["a", "a", "b"])
-    assert one.note == "no interval: only one group"
-    assert (one.mean, one.low, one.high, one.not_applicable) == (pytest.approx(0.6), None, None, 1)
-    assert "only 3 groups" in (bootstrap_mean([0.1, 0.2, 0.3], list("abc")).note or "")
+    for interval in (score_interval, mean_interval, distance_mean):
+        assert interval([], None).note == "not applicable to any case"
+        assert interval([None, None], ["a", "b"]).mean is None
+        assert interval([0.5], None).note == "no interval: only one case"
+        assert interval([0.5], [None]).note == "no interval: only one case"
+        one = interval([0.5, 0.7, None], ["a", "a", "b"])
+        assert one.note == "no interval: only one group"
+        assert (one.mean, one.low, one.high, one.not_applicable) == (pytest.approx(0.6), None, None, 1)
+    several = distance_mean([5.0, 480.0, 7.0], None)
+    assert (several.mean, several.low, several.high) == (164, None, None)
+    assert several.note == "no interval: a mean distance hangs on the few missed lesions"
+
+
+def test_an_interval_over_few_cases_or_groups_says_what_to_think_of_it() -> None:
+    wide = "the interval of a score may be wider than it need be"
+    assert score_interval([0.1, 0.2, 0.3], list("abc")).note == f"only 3 cases in 3 groups: {wide}"
+    assert score_interval([0.1, 0.2, 0.3] * 20, list("abc") * 20).note == f"only 60 cases in 3 groups: {wide}"
+    assert score_interval([0.1, 0.9] * 20, None).note == f"only 40 cases: {wide}"
+    narrow = "where one model misses more lesions than the other, the interval of their difference may be too narrow"
+    assert paired_difference([0.1, 0.9] * 20, [0.2] * 40, None).note == f"only 40 cases: {narrow}"
+    assert score_interval([0.1, 0.9] * 30, list("abcdef") * 10).note is None
+    assert paired_difference([0.1, 0.9] * 30, [0.2] * 60, list("abcdef") * 10).note is None
+    assert mean_interval([-1.0, 2.0], None).note == "only 2 cases: the interval is rough and may be too narrow"
+
+
+def test_a_difference_of_distances_has_an_interval_only_where_it_holds() -> None:
+    far, near = [9.0, 480.0] * 60, [8.0, 9.0] * 60
+    enough = paired_difference(far, near, None, distances=True)
+    assert enough.low is not None and enough.note is None
+    assert paired_difference(far[1:], near[1:], None).low is not None, "of scores it has one"
+    few = paired_difference(far[1:], near[1:], None, distances=True)
+    assert (few.low, few.high, few.note) == (None, None, "no interval: of distances it needs 120 cases, here 119")
+    assert few.mean == pytest.approx((59 + 60 * 471) / 119) and few.p_value is not None and few.p_value < 0.001
+
+
+def test_a_score_outside_its_range_is_refused() -> None:
+    for value in (-0.1, 1.5, float("nan")):
+        with pytest.raises(SyndiffError, match=rf"a score is {value}; expected one from 0 to 1"):
+            score_interval([0.5, value], None)
 
 
 def test_a_paired_difference_sees_what_two_separate_intervals_hide() -> None:
     rng = np.random.default_rng(5)
     values, groups = study(rng, 20)
     better = [value + 0.05 + noise for value, noise in zip(values, rng.normal(0, 0.02, len(values)), strict=True)]
-    assert bootstrap_mean(better, groups).low < bootstrap_mean(values, groups).mean
+    assert mean_interval(better, groups).low < mean_interval(values, groups).mean
     difference = paired_difference(better, values, groups)
     assert difference.mean == pytest.approx(0.05, abs=0.01)
     assert difference.low > 0
@@ -115,6 +169,7 @@ def test_the_interval_of_a_difference_is_students_over_group_means_of_one_size()
         cases, groups = np.repeat(means, 3).tolist(), np.repeat(np.arange(size), 3).astype(str).tolist()
         found = paired_difference(cases, [0.0] * len(cases), groups)
         assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+        assert mean_interval(cases, groups).low == found.low
 
 
 def test_the_interval_of_unequal_groups_is_that_of_the_whole_matrices() -> None:
@@ -130,7 +185,7 @@ def test_the_interval_of_unequal_groups_is_that_of_the_whole_matrices() -> None:
     freedom = np.trace(form) ** 2 / np.trace(form @ form)
     width = stats.t.ppf(0.975, freedom) * np.sqrt(means @ form @ means)
     assert (found.low, found.high) == pytest.approx((found.mean - width, found.mean + width))
-    assert found.note is None and freedom < 6
+    assert freedom < 6
 
 
 def test_the_p_value_of_few_groups_is_exact_and_never_small() -> None:
@@ -174,9 +229,15 @@ def test_a_case_without_a_value_on_either_side_is_left_out_and_counted() -> None
     assert (difference.mean, difference.cases, difference.not_applicable) == (2, 2, 2)
 
 
-@pytest.mark.parametrize("setting", [{"confidence": 95}, {"confidence": 0}, {"resamples": 10}])
-def test_senseless_settings_are_refused(setting: dict) -> None:
-    with pytest.raises(SyndiffError, match=next(iter(setting))):
-        bootstrap_mean([0.1, 0.2], None, **setting)
-    with pytest.raises(SyndiffError, match=next(iter(setting))):
-        paired_difference([0.1, 0.2], [0.1, 0.1], None, **setting)
+@pytest.mark.parametrize("confidence", [95, 0])
+def test_a_senseless_confidence_is_refused(confidence: float) -> None:
+    for interval in (score_interval, mean_interval):
+        with pytest.raises(SyndiffError, match="confidence"):
+            interval([0.1, 0.2], None, confidence=confidence)
+    with pytest.raises(SyndiffError, match="confidence"):
+        paired_difference([0.1, 0.2], [0.1, 0.1], None, confidence=confidence)
+
+
+def test_too_few_resamples_are_refused() -> None:
+    with pytest.raises(SyndiffError, match="resamples is 10"):
+        paired_difference([0.1, 0.2], [0.1, 0.1], None, resamples=10)

@@ -24,7 +24,7 @@ def with_gain(content: Content, mean: float, low: float | None, high: float | No
     """The same content with another gain of synthetic cases."""
     gain = content.comparison("real+synthetic", "real")
     assert gain is not None
-    dice = Difference(mean, low, high, 3, 3, 0, None, p_value)
+    dice = Difference(mean, low, high, 60, 9, 0, None, p_value)
     other = replace(gain, differences={**gain.differences, "dice": dice})
     return replace(content, comparisons=(other, *content.comparisons[1:]))
 
@@ -74,7 +74,7 @@ def test_a_family_of_comparisons_is_judged_by_adjusted_values(content: Content) 
     """Of two comparisons with p = .04 and .03, neither is left; with .02 and .03 both are."""
 
     def answers(gain: float, other: float) -> str:
-        (first, second), interval = content.comparisons, (0.02, 0.01, 0.03, 9, 9, 0, None)
+        (first, second), interval = content.comparisons, (0.02, 0.01, 0.03, 60, 9, 0, None)
         family = tuple(
             replace(comparison, differences={**comparison.differences, "dice": Difference(*interval, p)})
             for comparison, p in ((first, gain), (second, other))
@@ -86,6 +86,27 @@ def test_a_family_of_comparisons_is_judged_by_adjusted_values(content: Content) 
     alone = replace(content, comparisons=content.comparisons[:1])
     assert [row.name for row in difference_table(alone)][-1] == "p of the Dice difference"
     assert difference_table(content)[-1].name == "p, adjusted for 2 comparisons"
+
+
+def test_a_difference_on_few_cases_is_not_called_one(content: Content) -> None:
+    enough = with_gain(content, 0.02, 0.01, 0.03, 0.01)
+    gain, *others = enough.comparisons
+    few = replace(gain, differences={**gain.differences, "dice": replace(gain.differences["dice"], cases=59)})
+    answer = dict(verdict(replace(enough, comparisons=(few, *others))))["What did synthetic cases add?"]
+    assert "excludes zero, yet on 59 cases" in answer and "called one from 60 cases on" in answer
+    assert "helped" not in answer and "harm" not in answer
+
+
+def test_what_an_interval_over_few_cases_is_worth_is_a_limit(content: Content) -> None:
+    text = " ".join(limits(content))
+    assert "cases in 2 groups: the interval of a score may be wider than it need be." in text
+    assert (
+        text.count(
+            "where one model misses more lesions than the other, the interval of their difference may be too narrow."
+        )
+        == 1
+    )
+    assert "has no interval; a difference of two has one from 120 groups on" in text
 
 
 def test_the_verdict_names_quality_control_and_speed(content: Content) -> None:
@@ -168,7 +189,7 @@ def test_a_domain_gap_is_told_and_warned_of_where_it_is_clear(
 def test_unknown_groups_are_a_limit(make_run: MakeRun) -> None:
     text = " ".join(limits(read_content(*make_run(arms=("real",), groups=False))))
     assert "No patients or videos are known" in text
-    assert "bootstrap over cases" in text
+    assert "t intervals over cases" in text
 
 
 def test_leaks_are_warned_of(content: Content) -> None:

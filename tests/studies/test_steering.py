@@ -65,7 +65,7 @@ def test_an_obedient_painter_is_seen_to_obey(ask) -> None:
     for found in slots.values():
         means = [row["measured"]["mean"] for row in found["words"].values()]
         assert means == sorted(means)
-        assert found["difference"]["low"] > 0.1
+        assert found["difference"]["low"] > 0.05
         assert all(sum(row["called"].values()) == 6 for row in found["words"].values())
     assert 0.6 < slots["tone"]["difference"]["mean"] < np.log2(1.8 / 0.8)  # small lesions are all feather
     assert "| colour | redder than |" in outcome.out and (out / "steering.md").read_text() in outcome.out

@@ -22,8 +22,9 @@ from syndiff.evaluation.statistics import (
     METHOD,
     Difference,
     Interval,
-    bootstrap_mean,
+    distance_mean,
     paired_difference,
+    score_interval,
 )
 from syndiff.files import claimed, sha256, write_bytes, write_json
 from syndiff.imaging import encode_png
@@ -179,9 +180,9 @@ def summarize(rows: Sequence[CaseRow]) -> dict[str, Any]:
         sum(metrics.annotated for metrics in every),
     )
     return {
-        **_size(rows),
+        **_size(rows, {"method": METHOD, "confidence": _SETTINGS["confidence"]}),
         "metrics": {
-            name: asdict(bootstrap_mean([getattr(metrics, name) for metrics in every], groups, **_SETTINGS))
+            name: asdict(metric_interval(name, [getattr(metrics, name) for metrics in every], groups))
             for name in METRICS
         },
         "pooled": {"dice": pooled and pooled[0], "iou": pooled and pooled[1]},
@@ -222,14 +223,21 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
     return {
         "first": str(first),
         "second": str(second),
-        **_size(ours, DIFFERENCE_METHOD),
+        **_size(ours, {"method": DIFFERENCE_METHOD, **_SETTINGS}),
         "metrics": {name: asdict(_difference(ours, theirs, name)) for name in COMPARED},
     }
 
 
 def _difference(ours: Sequence[CaseRow], theirs: Sequence[CaseRow], name: str) -> Difference:
     first, second = side_by_side([ours, theirs], name)
-    return paired_difference(first, second, _groups(ours), **_SETTINGS)
+    return paired_difference(first, second, _groups(ours), distances=name == "hd95", **_SETTINGS)
+
+
+def metric_interval(name: str, values: Sequence[float | None], groups: Sequence[str | None] | None) -> Interval:
+    """The mean of one of METRICS over cases; of all but HD95, which is no score in [0, 1], with its 95 % interval."""
+    if name == "hd95":
+        return distance_mean(values, groups)
+    return score_interval(values, groups, confidence=_SETTINGS["confidence"])
 
 
 def side_by_side(tables: Sequence[Sequence[CaseRow]], name: str) -> list[list[float | None]]:
@@ -309,11 +317,11 @@ def _groups(rows: Sequence[CaseRow]) -> list[str | None] | None:
     return groups if any(group is not None for group in groups) else None
 
 
-def _size(rows: Sequence[CaseRow], method: str = METHOD) -> dict[str, Any]:
-    """Cases, groups (null when there are none), and how intervals were made from them."""
+def _size(rows: Sequence[CaseRow], made: Mapping[str, Any]) -> dict[str, Any]:
+    """Cases, groups (null when there are none), and how intervals are `made` from them."""
     groups = _groups(rows)
     return {
         "cases": len(rows),
         "groups": None if groups is None else len(set(groups)),
-        "bootstrap": {"unit": "case" if groups is None else "group", "method": method, **_SETTINGS},
+        "intervals": {"unit": "case" if groups is None else "group", **made},
     }

@@ -1,13 +1,12 @@
 """How far a mean over cases can be trusted, when cases come in groups (patients, videos).
 
-Frames of one video are alike, so cases are not the unit of chance: whole groups are. The bootstrap draws
-groups with replacement and takes the mean over all their cases, a ratio of sums. Without groups each case
-is its own group. A difference of two models has a t interval that knows of groups.
-benchmarks/interval_coverage.py measures how often each holds the truth.
+Scores and differences of two models have t intervals that know of groups; a statistic that is no mean has a bootstrap
+that draws whole groups. Without groups each case is its own group. benchmarks/interval_coverage.py measures how often
+the intervals of means hold the truth.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -15,16 +14,24 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, stdtrit
 
 from syndiff.errors import SyndiffError
+from syndiff.evaluation.intervals import group_sums, share_interval, t_interval
 
-METHOD = "expanded percentile bootstrap of the mean over cases, resampling whole groups"
+METHOD = (
+    "t interval of the mean over cases on the logit scale, with the cluster-robust error CR2 of whole groups and "
+    "Satterthwaite's degrees of freedom; the lower bound allows for half a case more of score 0, the upper of score 1; "
+    "a mean HD95 has none"
+)
 DIFFERENCE_METHOD = (
     "t interval of the mean over cases, with the cluster-robust error CR2 of whole groups and Satterthwaite's "
     "degrees of freedom"
 )
-FEW_GROUPS = 10
+ENOUGH_CASES, ENOUGH_GROUPS = 60, 6
+"""From how many on intervals of scores hold the truth about as often as they say; from so many cases, of differences
+too, and the report calls a difference one: on fewer, chance alone does so too often where two models differ in kind."""
+DISTANCE_GROUPS = 120
+"""From how many groups on the interval of a difference of distances does."""
+_FEW_GROUPS = 10
 _DRAWS_AT_ONCE = 2_000_000
-_HELD = ((6, "63 to 87"), (10, "80 to 90"), (30, "81 to 92"), (60, "88 to 94"))
-"""Below how many groups intervals of scores are too narrow, and how often they hold the truth: results/intervals.md."""
 T = TypeVar("T")
 
 
@@ -60,41 +67,46 @@ class Difference(Interval):
         group's difference could as well have the other sign; p is the share of all sign patterns whose mean
         difference is at least as large in size as the one found. Exact for up to 13 groups at the default
         resamples, sampled above. It cannot be smaller than 2 / 2**groups; None with fewer than two groups.
-        A p-value of the bootstrap would be too small with few groups, as its intervals are too narrow there.
         Interval and test can differ: a difference is one where both say so.
     """
 
     p_value: float | None
 
 
-def bootstrap_mean(
-    values: Sequence[float | None],
-    groups: Sequence[str | None] | None,
-    *,
-    confidence: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
+def score_interval(
+    values: Sequence[float | None], groups: Sequence[str | None] | None, *, confidence: float = 0.95
 ) -> Interval:
-    """The mean of `values` (one per case; None = not applicable) and its bootstrap interval over `groups`.
+    """The mean of scores in [0, 1] (one per case; None = not applicable) with its `share_interval` over `groups`.
 
     groups: the group of each case; a case with None is its own group, as are all when `groups` is None.
 
-    The percentile interval is expanded (Hesterberg, "What teachers should know about the bootstrap",
-    The American Statistician 69, 2015): tails of alpha/2 become Phi(-sqrt(n/(n-1)) * t(1-alpha/2, n-1)) for
-    n groups. The plain interval is too narrow when groups are few. The expanded one still is where scores are
-    skewed, as Dice is; the note says how much.
-
-    Raises SyndiffError for a confidence outside (0, 1) or fewer than 100 resamples.
+    Raises SyndiffError for a score outside [0, 1] and a confidence outside (0, 1).
     """
-    _check(confidence, resamples)
-    sums, counts = _group_sums(values, groups)
+    for value in values:
+        if value is not None and not 0 <= value <= 1:
+            raise SyndiffError(f"a score is {value}; expected one from 0 to 1, or None where it does not apply.")
+    return _interval(values, groups, confidence, share_interval, _score_note)
+
+
+def mean_interval(
+    values: Sequence[float | None], groups: Sequence[str | None] | None, *, confidence: float = 0.95
+) -> Interval:
+    """The mean of any values (one per case; None = not applicable) with its `t_interval` over `groups`.
+
+    For measures without bounds, such as a colour. Raises SyndiffError for a confidence outside (0, 1).
+    """
+    return _interval(values, groups, confidence, t_interval, _rough_note)
+
+
+def distance_mean(values: Sequence[float | None], groups: Sequence[str | None] | None) -> Interval:
+    """The mean of distances such as HD95, without an interval: the few missed lesions make most of it.
+
+    No interval that was tried held the truth often enough in simulations, however many groups there were.
+    """
+    sums, counts = group_sums(values, groups)
     cases, size = int(counts.sum()), len(sums)
-    mean = float(sums.sum() / cases) if cases else None
-    low = high = None
-    if size > 1:
-        draws = _resampled_means(sums, counts, resamples, np.random.default_rng(seed))
-        low, high = _expanded(draws, size, confidence)
-    return Interval(mean, low, high, cases, size, len(values) - cases, _note(size, _unit(groups), scores=True))
+    note = "no interval: a mean distance hangs on the few missed lesions" if size > 1 else _none_note(size, groups)
+    return Interval(float(sums.sum() / cases) if cases else None, None, None, cases, size, len(values) - cases, note)
 
 
 def bootstrap(
@@ -106,18 +118,20 @@ def bootstrap(
     resamples: int = 2000,
     seed: int = 0,
 ) -> Interval:
-    """A statistic of all `cases` that is no mean, with the same kind of interval as `bootstrap_mean`.
+    """A statistic of all `cases` that is no mean, and its bootstrap interval over `groups`, drawn with replacement.
 
-    Resamples in which the statistic does not exist (None) are left out, and the note says how many.
+    The percentile interval is expanded (Hesterberg, "What teachers should know about the bootstrap",
+    The American Statistician 69, 2015): tails of alpha/2 become Phi(-sqrt(n/(n-1)) * t(1-alpha/2, n-1)) for
+    n groups. The plain interval is too narrow when groups are few. Resamples in which the statistic does not exist
+    (None) are left out, and the note says how many.
     """
     keys = groups if groups is not None else [None] * len(cases)
     members: dict[str | int, list[T]] = {}
     for index, (case, group) in enumerate(zip(cases, keys, strict=True)):
         members.setdefault(group if group is not None else index, []).append(case)
     parts, size = list(members.values()), len(members)
-    unit = _unit(groups)
     low = high = None
-    note = _note(size, unit, scores=False)
+    note = _rough_note(len(cases), size, groups)
     value = statistic(cases)
     if size > 1 and value is not None:
         drawn = np.random.default_rng(seed).integers(0, size, (resamples, size))
@@ -135,25 +149,28 @@ def paired_difference(
     second: Sequence[float | None],
     groups: Sequence[str | None] | None,
     *,
+    distances: bool = False,
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Difference:
-    """The mean of first - second over the same cases, positive where the first is larger.
+    """The mean of first - second over the same cases, positive where the first is larger, with its `t_interval`.
 
-    A case where either value is None is left out and counted. Settings and errors as in `bootstrap_mean`.
+    A case where either value is None is left out and counted. `distances`, such as HD95, have no interval below
+    DISTANCE_GROUPS groups: there it would be too narrow where one model misses more lesions than the other.
+
+    Raises SyndiffError for a confidence outside (0, 1) or fewer than 100 resamples.
     """
+    if resamples < 100:
+        raise SyndiffError(f"resamples is {resamples}; a p-value needs at least 100, better 10000.")
     differences = [None if a is None or b is None else a - b for a, b in zip(first, second, strict=True)]
-    _check(confidence, resamples)
-    sums, counts = _group_sums(differences, groups)
-    size, cases = len(sums), int(counts.sum())
-    mean = float(sums.sum() / cases) if cases else None
-    low = high = p_value = None
-    if size > 1:
-        low, high = _robust(sums, counts, confidence)
-        p_value = _sign_flip_p(sums, resamples, np.random.default_rng(seed))
-    note = None if size > 1 else _note(size, _unit(groups), scores=False)
-    return Difference(mean, low, high, cases, size, len(differences) - cases, note, p_value)
+    found = _interval(differences, groups, confidence, t_interval, _difference_note)
+    if distances and 1 < found.groups < DISTANCE_GROUPS:
+        note = f"no interval: of distances it needs {DISTANCE_GROUPS} {_unit(groups)}s, here {found.groups}"
+        found = replace(found, low=None, high=None, note=note)
+    sums, _ = group_sums(differences, groups)
+    p_value = _sign_flip_p(sums, resamples, np.random.default_rng(seed)) if found.groups > 1 else None
+    return Difference(**vars(found), p_value=p_value)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
@@ -179,60 +196,29 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def _group_sums(
-    values: Sequence[float | None], groups: Sequence[str | None] | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum and number of the applicable values of each group that has any, in order of first appearance."""
-    keys = groups if groups is not None else [None] * len(values)
-    totals: dict[str | int, tuple[float, int]] = {}
-    for index, (value, group) in enumerate(zip(values, keys, strict=True)):
-        if value is not None:
-            key = group if group is not None else index
-            total, count = totals.get(key, (0.0, 0))
-            totals[key] = (total + value, count + 1)
-    table = np.array(list(totals.values()), dtype=np.float64).reshape(-1, 2)
-    return table[:, 0], table[:, 1]
+def _interval(
+    values: Sequence[float | None],
+    groups: Sequence[str | None] | None,
+    confidence: float,
+    bounds: Callable[[NDArray[np.float64], NDArray[np.float64], float], tuple[float, float]],
+    note: Callable[[int, int, Sequence[str | None] | None], str | None],
+) -> Interval:
+    """The mean of `values` with the bounds that `bounds` gives to the sums and numbers of two groups or more."""
+    if not 0 < confidence < 1:
+        raise SyndiffError(f"confidence is {confidence}; give a number between 0 and 1, such as 0.95.")
+    sums, counts = group_sums(values, groups)
+    cases, size = int(counts.sum()), len(sums)
+    mean = float(sums.sum() / cases) if cases else None
+    low, high = bounds(sums, counts, confidence) if size > 1 else (None, None)
+    return Interval(mean, low, high, cases, size, len(values) - cases, note(cases, size, groups))
 
 
 def _expanded(draws: NDArray[np.float64], size: int, confidence: float) -> tuple[float, float]:
-    """The expanded percentile interval of bootstrap draws over `size` groups; see `bootstrap_mean`."""
+    """The expanded percentile interval of bootstrap draws over `size` groups; see `bootstrap`."""
     student = stdtrit(size - 1, (1 + confidence) / 2)
     tail = ndtr(-np.sqrt(size / (size - 1)) * student)
     low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def _resampled_means(
-    sums: NDArray[np.float64], counts: NDArray[np.float64], resamples: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Means over cases of `resamples` draws of groups; drawn in slices so that memory stays small."""
-    size = len(sums)
-    means = []
-    for rows in _slices(resamples, size):
-        drawn = rng.integers(0, size, (rows, size))
-        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    return np.concatenate(means)
-
-
-def _robust(sums: NDArray[np.float64], counts: NDArray[np.float64], confidence: float) -> tuple[float, float]:
-    """The t interval of a mean over cases whose error comes from the spread of two groups or more.
-
-    A group of share w of the cases, whose mean lies e from the whole mean, adds w^2 e^2 / (1 - w) to the variance
-    (CR2). The degrees of freedom are Satterthwaite's, for group means of equal variance; few groups, or one that
-    outweighs the others, leave few. For groups of one size it is the t interval of their means (Bell and McCaffrey,
-    "Bias reduction in standard errors for linear regression with multi-stage samples", Survey Methodology 28, 2002).
-    """
-    mean, share = sums.sum() / counts.sum(), counts / counts.sum()
-    weight = share**2 / (1 - share)
-    variance = weight @ (sums / counts - mean) ** 2
-    # The covariance of two e is `common` - share_g - share_h, and 1 more for g = h. What follows are weight @ its
-    # diagonal and weight @ its squares @ weight, without the whole matrix.
-    common, total, first, second = share @ share, weight.sum(), weight @ share, weight @ share**2
-    expected = weight @ (1 + common - 2 * share)
-    squares = (common * total) ** 2 + 2 * total * second + 2 * first**2 - 4 * common * total * first
-    squares += weight**2 @ (1 + 2 * common - 4 * share)
-    width = stdtrit(expected**2 / squares, (1 + confidence) / 2) * np.sqrt(variance)
-    return float(mean - width), float(mean + width)
 
 
 def _sign_flip_p(sums: NDArray[np.float64], resamples: int, rng: np.random.Generator) -> float:
@@ -249,14 +235,6 @@ def _sign_flip_p(sums: NDArray[np.float64], resamples: int, rng: np.random.Gener
     return (1 + reached) / (1 + resamples)
 
 
-def _check(confidence: float, resamples: int) -> None:
-    """Raise SyndiffError for a confidence outside (0, 1) or fewer than 100 resamples."""
-    if not 0 < confidence < 1:
-        raise SyndiffError(f"confidence is {confidence}; give a number between 0 and 1, such as 0.95.")
-    if resamples < 100:
-        raise SyndiffError(f"resamples is {resamples}; an interval needs at least 100, better 10000.")
-
-
 def _slices(rows: int, width: int) -> list[int]:
     """`rows` cut into counts whose tables of `width` columns stay under a fixed size."""
     most = max(1, _DRAWS_AT_ONCE // width)
@@ -264,17 +242,35 @@ def _slices(rows: int, width: int) -> list[int]:
 
 
 def _unit(groups: Sequence[str | None] | None) -> str:
-    """What is resampled: groups, where any is known."""
+    """What chance draws: groups, where any is known."""
     return "case" if groups is None or all(group is None for group in groups) else "group"
 
 
-def _note(size: int, unit: str, *, scores: bool) -> str | None:
-    """The sentence that goes with a bootstrap interval over `size` groups or cases, of scores or of something else."""
+def _none_note(size: int, groups: Sequence[str | None] | None) -> str | None:
+    """Why there is no interval over so few groups; None where there can be one."""
     if size == 0:
         return "not applicable to any case"
-    if size == 1:
-        return f"no interval: only one {unit}"
-    if scores:
-        held = next((held for below, held in _HELD if size < below), None)
-        return held and f"only {size} {unit}s: of intervals of simulated scores, {held} in 100 held the truth, not 95"
-    return f"only {size} {unit}s: the interval is rough and may be too narrow" if size < FEW_GROUPS else None
+    return f"no interval: only one {_unit(groups)}" if size == 1 else None
+
+
+def _score_note(cases: int, size: int, groups: Sequence[str | None] | None) -> str | None:
+    if size < 2 or (cases >= ENOUGH_CASES and size >= ENOUGH_GROUPS):
+        return _none_note(size, groups)
+    return f"only {_counted(cases, size, groups)}: the interval of a score may be wider than it need be"
+
+
+def _difference_note(cases: int, size: int, groups: Sequence[str | None] | None) -> str | None:
+    if size < 2 or cases >= ENOUGH_CASES:
+        return _none_note(size, groups)
+    told = "where one model misses more lesions than the other, the interval of their difference may be too narrow"
+    return f"only {_counted(cases, size, groups)}: {told}"
+
+
+def _rough_note(cases: int, size: int, groups: Sequence[str | None] | None) -> str | None:
+    if size < 2 or size >= _FEW_GROUPS:
+        return _none_note(size, groups)
+    return f"only {size} {_unit(groups)}s: the interval is rough and may be too narrow"
+
+
+def _counted(cases: int, size: int, groups: Sequence[str | None] | None) -> str:
+    return f"{cases} cases" if _unit(groups) == "case" else f"{cases} cases in {size} groups"

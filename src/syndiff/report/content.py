@@ -22,7 +22,7 @@ from syndiff.synthesis.likeness import Likeness, lesions_of
 from syndiff.synthesis.manifest import Sample, read_manifest
 
 _AGAIN = "Delete this file, and make it again with `syndiff evaluate`."
-_BOOTSTRAP: Kinds = {"unit": str}
+_INTERVALS: Kinds = {"unit": str}
 _COUNTS: Kinds = dict.fromkeys(("lesions", "missed_lesions", "false_lesions", "empty_targets"), int)
 _TIMING: Kinds = {
     "repeats": int,
@@ -94,7 +94,7 @@ class ArmResults:
     pooled: dict[str, float | None]
     counts: dict[str, int]
     tolerance: float
-    bootstrap: dict[str, Any]
+    intervals: dict[str, Any]
     rows: tuple[CaseRow, ...]
     masks: Path
     timing: Timing
@@ -223,7 +223,7 @@ def read_content(run: Path, dataset: Dataset) -> Content:
         settings=_read_settings(_made(run / "config.yaml", "run")),
         environment=flatten(read_object(_made(run / "environment.json", "run"), {})),
         command=_made(run / "command.txt", "run").read_text(encoding="utf-8", errors="replace").strip(),
-        unit=next(iter(arms.values())).bootstrap["unit"],
+        unit=next(iter(arms.values())).intervals["unit"],
     )
 
 
@@ -265,7 +265,7 @@ def _read_arm(name: str, folder: Path, evaluation: Path) -> ArmResults:
         pooled=_part(path, summary, "pooled", dict.fromkeys(("dice", "iou"), (float, type(None)))),
         counts=_part(path, summary, "counts", _COUNTS),
         tolerance=summary["tolerance"],
-        bootstrap=_part(path, summary, "bootstrap", _BOOTSTRAP),
+        intervals=_part(path, summary, "intervals", _INTERVALS),
         rows=tuple(read_per_case(evaluation / "per_case.csv")),
         masks=evaluation / summary["masks"],
         timing=_read_timing(_made(evaluation / "timing.json", "evaluate")),

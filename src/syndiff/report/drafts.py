@@ -103,7 +103,6 @@ def _facts(content: Content) -> dict[str, Any]:
         "training": _training(content),
         "tolerance": f"{main.tolerance:g}",
         "unit": content.unit,
-        "resamples": f"{main.bootstrap.get('resamples', '')}" or blank("number"),
         "compared": bool(content.comparisons),
         "hardware": words.hardware(main.timing),
         "weights": [

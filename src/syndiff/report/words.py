@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from syndiff.evaluation.statistics import Interval, holm
+from syndiff.evaluation.statistics import DISTANCE_GROUPS, ENOUGH_CASES, Interval, holm
 from syndiff.report.arms import BOTH, CONTROL, LABELS, REAL
 from syndiff.report.content import ArmResults, Comparison, Content, Gap, Synthesis, Timing
 from syndiff.training.planning import shortfall
@@ -139,12 +139,12 @@ def limits(content: Content) -> list[str]:
     """What the numbers do not say, for this run: one or two sentences each."""
     dice, units = content.main.scores["dice"], f"{content.unit}s"
     found = [
-        f"The test set has {dice.cases} cases in {dice.groups} {units}. The brackets are 95 % intervals from a "
-        f"bootstrap over {units}, of differences from a t interval over {units}: they say how much the mean could move "
-        f"with other {units} of the same kind, and nothing about other hospitals, devices or diseases."
+        f"The test set has {dice.cases} cases in {dice.groups} {units}. The brackets are 95 % t intervals "
+        f"over {units}: they say how much the mean could move with other {units} of the same kind, and nothing about "
+        "other hospitals, devices or diseases."
     ]
-    if dice.note:
-        found.append(f"{dice.note[0].upper()}{dice.note[1:]}.")
+    notes = (dice.note, *(c.differences["dice"].note for c in content.comparisons))
+    found += [f"{note[0].upper()}{note[1:]}." for note in dict.fromkeys(notes) if note]
     if 1 < dice.groups < 8:
         found.append(f"With {dice.groups} {units} no p-value can be below {2 / 2**dice.groups:.2g}.")
     if content.unit == "case":
@@ -170,7 +170,8 @@ def limits(content: Content) -> list[str]:
         *found,
         "HD95 of a case with a lesion and no prediction (or the reverse) is the image diagonal, so that a missed "
         "lesion counts; a case with neither is left out, and counts 0 in a pair with one that marks something there. "
-        "A lesion is missed when no predicted pixel touches it.",
+        "So a few missed lesions can make most of its mean, which has no interval; a difference of two has one from "
+        f"{DISTANCE_GROUPS} {units} on. A lesion is missed when no predicted pixel touches it.",
         "Times are of one image at a time, after warm-up, without reading the file, on the machine named with them.",
         "This is research software, not a medical device. Do not use it for diagnosis or treatment.",
     ]
@@ -388,5 +389,10 @@ def _chance(content: Content, comparison: Comparison, above: str, below: str) ->
         return (
             f"The interval excludes zero, yet among {len(content.comparisons)} comparisons chance finds one as large "
             f"with p = {adjusted:.2g} (Holm), so this test cannot tell it from chance."
+        )
+    if found.cases < ENOUGH_CASES:
+        return (
+            f"The interval excludes zero, yet on {found.cases} cases a few lesions that one of the two happens to miss "
+            f"can do that: a difference is called one from {ENOUGH_CASES} cases on."
         )
     return f"The interval excludes zero. {above if found.low > 0 else below} on this test set."

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from syndiff.evaluation.evaluate import CaseRow
-from syndiff.evaluation.statistics import bootstrap, bootstrap_mean, paired_difference
+from syndiff.evaluation.statistics import bootstrap, paired_difference, score_interval
 from syndiff.studies.figures import INK, draw_interval
 from syndiff.studies.grid import Conclusion
 from syndiff.studies.scoring import mean_case_dice
@@ -38,7 +38,7 @@ def conclude(
     for level, found in cases.items():
         values, groups = [value for value, _ in found.values()], [group for _, group in found.values()]
         content[level] = {
-            "dice": vars(bootstrap_mean(values, groups)),
+            "dice": vars(score_interval(values, groups)),
             "repeats": [mean_case_dice(rows) for rows in tables[level]],
             "training_cases": list(sizes[level]),
         }

@@ -19,7 +19,7 @@ from syndiff.data.inspection import open_checked
 from syndiff.data.masks import bounding_box
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
+from syndiff.evaluation.statistics import mean_interval, paired_difference
 from syndiff.files import write_bytes
 from syndiff.imaging import as_shown, encode_png
 from syndiff.pipeline.factories import make_inpainter
@@ -197,7 +197,7 @@ def _tabulate(slot: Slot, paintings: Sequence[Sequence[Painting]]) -> dict[str, 
     for word, painted in zip(slot.words, paintings, strict=True):
         called = [slot.word(painting.measured) for painting in painted]
         words[word.text] = {
-            "measured": vars(bootstrap_mean([painting.measured for painting in painted], groups)),
+            "measured": vars(mean_interval([painting.measured for painting in painted], groups)),
             "called": {each.text: called.count(each.text) for each in slot.words},
         }
     first, last = ([painting.measured for painting in painted] for painted in (paintings[0], paintings[-1]))

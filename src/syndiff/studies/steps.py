@@ -11,7 +11,7 @@ from tqdm import tqdm
 from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.evaluation.evaluate import CaseRow
-from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
+from syndiff.evaluation.statistics import paired_difference, score_interval
 from syndiff.evaluation.timing import time_predictors
 from syndiff.models.tta import disagreement
 from syndiff.studies.choices import Side
@@ -119,7 +119,7 @@ def _against(rows: Sequence[CaseRow], one_step: Sequence[CaseRow], part: Sequenc
     """The mean Dice of some of the cases, and its paired difference to one step."""
     dice, before = ([found[i].metrics.dice for i in part] for found in (rows, one_step))
     groups = [rows[i].group for i in part]
-    found = {"dice": vars(bootstrap_mean(dice, groups))}
+    found = {"dice": vars(score_interval(dice, groups))}
     return found if rows is one_step else {**found, "difference": vars(paired_difference(dice, before, groups))}
 
 

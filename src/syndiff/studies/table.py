@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from syndiff.evaluation.evaluate import CaseRow, side_by_side
-from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
+from syndiff.evaluation.evaluate import CaseRow, metric_interval, side_by_side
+from syndiff.evaluation.statistics import paired_difference
 from syndiff.studies.figures import draw_differences
 from syndiff.studies.grid import Conclusion
 from syndiff.studies.scoring import mean_case_dice
@@ -49,7 +49,7 @@ def tabulate(tables: Mapping[str, Sequence[Sequence[CaseRow]]], reference: str) 
     content: dict[str, Any] = {}
     for name, repeats in tables.items():
         groups = [*{row.case: row.group for rows in repeats for row in rows}.values()]
-        means = {metric: bootstrap_mean(averages([repeats], metric)[0], groups) for metric in METRICS}
+        means = {metric: metric_interval(metric, averages([repeats], metric)[0], groups) for metric in METRICS}
         content[name] = {
             "repeats": [mean_case_dice(rows) for rows in repeats],
             **{metric: vars(interval) for metric, interval in means.items()},
@@ -57,7 +57,8 @@ def tabulate(tables: Mapping[str, Sequence[Sequence[CaseRow]]], reference: str) 
         if name != reference:
             pairs = {metric: averages([repeats, tables[reference]], metric) for metric in METRICS}
             content[name]["difference"] = {
-                metric: vars(paired_difference(ours, theirs, groups)) for metric, (ours, theirs) in pairs.items()
+                metric: vars(paired_difference(ours, theirs, groups, distances=metric == "hd95"))
+                for metric, (ours, theirs) in pairs.items()
             }
     for metric in METRICS:
         adjust([arm["difference"][metric] for name, arm in content.items() if name != reference])

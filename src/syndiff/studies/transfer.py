@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.evaluate import CaseRow
-from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
+from syndiff.evaluation.evaluate import CaseRow, metric_interval
+from syndiff.evaluation.statistics import paired_difference
 from syndiff.pipeline.provenance import folder_name
 from syndiff.studies.grid import Conclusion, Findings
 from syndiff.studies.table import METRICS, averages
@@ -72,7 +72,7 @@ def conclude(found: Findings, *, side: str, seed: int) -> Conclusion:
 
 def _cell(repeats: Sequence[Sequence[CaseRow]]) -> dict[str, Any]:
     groups = [*{row.case: row.group for rows in repeats for row in rows}.values()]
-    means = {metric: vars(bootstrap_mean(averages([repeats], metric)[0], groups)) for metric in METRICS}
+    means = {metric: vars(metric_interval(metric, averages([repeats], metric)[0], groups)) for metric in METRICS}
     return {**means, "repeats": [float(np.mean([row.metrics.dice for row in rows])) for rows in repeats]}
 
 

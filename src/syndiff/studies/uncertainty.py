@@ -14,7 +14,7 @@ from tqdm import tqdm
 from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.evaluation.metrics import case_metrics
-from syndiff.evaluation.statistics import bootstrap, bootstrap_mean
+from syndiff.evaluation.statistics import bootstrap, score_interval
 from syndiff.evaluation.uncertainty import Reliability, detection_auc, mean_variance
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.tta import disagreement
@@ -131,7 +131,7 @@ def _summary(judged: Sequence[Judged], wrong_below: float) -> dict[str, Any]:
 
     total = reduce(add, (one.reliability for one in judged))
     return {
-        "dice": vars(bootstrap_mean([one.dice for one in judged], groups)),
+        "dice": vars(score_interval([one.dice for one in judged], groups)),
         "wrong": sum(one.dice < wrong_below for one in judged),
         "calibration_error": vars(bootstrap(judged, groups, calibration_error)),
         **{f"auc_{kind}": vars(bootstrap(judged, groups, partial(auc, kind=kind))) for kind in DOUBTS},

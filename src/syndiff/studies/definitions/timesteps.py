@@ -52,7 +52,7 @@ class Timesteps(Scored):
         return Grid(tuple(cells), rate=lambda: scoring_rate([("", _work(cells[0]))]))
 
     def conclude(self, found: Findings) -> Conclusion:
-        from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
+        from syndiff.evaluation.statistics import paired_difference, score_interval
         from syndiff.studies.figures import draw_lines
         from syndiff.studies.scoring import diffusion_settings
         from syndiff.studies.words import adjust, interval_text, sample_text, verdicts
@@ -68,7 +68,7 @@ class Timesteps(Scored):
             levels = [str(timestep) for timestep in self.timesteps if str(timestep) in rows]
             groups = [row.group for row in rows[levels[0]]]
             scores = {t: [row.metrics.dice for row in rows[t]] for t in levels}
-            dice[name] = {t: vars(bootstrap_mean(values, groups)) for t, values in scores.items()}
+            dice[name] = {t: vars(score_interval(values, groups)) for t, values in scores.items()}
             own = str(run.first_timestep) if str(run.first_timestep) in rows else max(levels, key=int)
             against = {
                 f"t = {t}": vars(paired_difference(values, scores[own], groups))
