@@ -31,7 +31,7 @@ EDIT = """async ([key, id, content, width, height]) => {
   window.editor = new SynDiff.Editor(host, {picture: place + 'picture.jpg', mask: place + 'mask.png?reviewer=ann',
     width, height, key: content});
   editor.onsave = async blob => {
-    const answer = await fetch(`${place}mask?reviewer=ann&content=${content}&id=${[...crypto.getRandomValues(
+    const answer = await fetch(`${place}mask?reviewer=ann&content=${content}&base=&id=${[...crypto.getRandomValues(
       new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, '0')).join('')}`,
       {method: 'POST', body: blob, headers: {'X-Requested-With': 'syndiff'}});
     if (!answer.ok) { throw new Error((await answer.json()).error); }
@@ -377,7 +377,7 @@ def test_the_review_opens_the_editor_and_goes_on_when_the_mask_is_saved(edit: Ca
     page.keyboard.press("n")
     page.wait_for_selector("#name:has-text('keys')")
     page.keyboard.press("c")
-    page.wait_for_selector(".told:has-text('The mask is')")
+    page.wait_for_selector(".told:has-text('The mask is loaded.')")
     page.keyboard.press("Space")
     write_case(server.folder.collection.root, "keys", size=(WIDTH, HEIGHT), colour=20)
     page.keyboard.press("Control+Enter")

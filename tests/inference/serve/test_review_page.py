@@ -91,10 +91,17 @@ def status(page: Any, text: str) -> None:
     page.wait_for_selector(f"#status:has-text('{text}')")
 
 
+def decide(page: Any, *keys: str) -> None:
+    """Press keys once the case has been in sight for long enough to be decided on."""
+    page.wait_for_selector("[aria-busy=false]")
+    for key in keys:
+        page.keyboard.press(key)
+
+
 def test_cases_are_reviewed_by_keys_alone_and_undone_after_a_reload(page: Any, server: Server) -> None:
     enter(page, server, "ann")
     assert page.inner_text("#name") == "c0"
-    page.keyboard.press("4")
+    decide(page, "4")
     status(page, "Saved: c0: realism 4")
     page.keyboard.press("a")
     status(page, "Saved: c0: accepted. Case 2 of 6")
@@ -103,8 +110,7 @@ def test_cases_are_reviewed_by_keys_alone_and_undone_after_a_reload(page: Any, s
     assert page.evaluate("document.activeElement.textContent").startswith("1Blurred")
     page.keyboard.press("Escape")
     assert not page.is_visible("#reasons")
-    page.keyboard.press("R")
-    page.keyboard.press("8")
+    decide(page, "R", "8")
     status(page, "Saved: c1: rejected (other)")
     page.keyboard.press("p")
     page.wait_for_selector("#verdict:has-text('✕ Rejected: other')")
@@ -130,11 +136,10 @@ def test_a_decision_that_the_server_did_not_take_is_kept_and_sent_again(page: An
     enter(page, server, "ben")
     server.stop()
     try:
-        page.keyboard.press("a")
+        decide(page, "a")
         page.wait_for_selector("#unsent:not([hidden])")
         assert "Is syndiff serve still running?" in page.inner_text("#unsent")
-        page.keyboard.press("r")
-        page.keyboard.press("2")
+        decide(page, "r", "2")
         page.wait_for_selector("#items li >> nth=1")
         status(page, "Not saved yet: 2 of your decisions")
     finally:
@@ -152,21 +157,21 @@ def test_a_decision_that_the_server_did_not_take_is_kept_and_sent_again(page: An
 def test_a_case_that_changed_meanwhile_is_told_and_shown_anew(page: Any, server: Server) -> None:
     enter(page, server, "cleo")
     write_case(server.data, "c0", size=(48, 40), colour=30)
-    page.keyboard.press("a")
+    decide(page, "a")
     page.wait_for_selector("#unsent:has-text('c0 was changed while you looked at it')")
     status(page, "Not saved: c0: accepted")
     assert page.inner_text("#name") == "c0" and server.said("cleo") == []
     page.click("#items button")
-    page.keyboard.press("a")
+    decide(page, "a")
     status(page, "Saved: c0: accepted")
     for key, name in (("n", "c2"), ("p", "c1")):  # c2 has been fetched then
         page.keyboard.press(key)
         page.wait_for_selector(f"#name:has-text('{name}')")
     (server.data / "images" / "c2.png").rename(server.root / "away.png")
     try:
-        page.keyboard.press("a")
+        decide(page, "a")
         status(page, "Saved: c1: accepted")
-        page.keyboard.press("a")  # c2, which was shown before it was deleted
+        decide(page, "a")  # c2, which was shown before it was deleted
         page.wait_for_selector("#unsent:has-text('c2.png is not in the folder any more')")
     finally:
         (server.root / "away.png").rename(server.data / "images" / "c2.png")
@@ -178,7 +183,7 @@ def test_a_second_reviewer_sees_the_agreement_at_400_pixels(page: Any, server: S
     enter(page, server, "dora")
     page.click("#agreement summary")
     for number in range(2):
-        page.keyboard.press("a")
+        decide(page, "a")
         status(page, f"Saved: c{number}: accepted")
     page.wait_for_selector("#agreed:has-text('dora')")
     assert re.search(r"Fleiss' kappa .* cases that all decided on", page.inner_text("#agreed"))
@@ -202,20 +207,20 @@ def test_a_blind_test_goes_on_after_a_reload_and_tells_at_its_end(page: Any, ser
     assert not page.is_visible("#view path.line")
     page.keyboard.press("h")
     assert page.is_visible("#view path.line")
-    page.keyboard.press("r")
+    decide(page, "r")
     status(page, "Case 2 of 4")
     page.reload()
     status(page, "Case 2 of 4")
     page.keyboard.press("u")
     status(page, "Undone. Case 1 of 4")
     for number in range(3):
-        page.keyboard.press("s")
+        decide(page, "s")
         status(page, f"Saved. Case {number + 2} of 4")
     for word in ("right", "synthetic-0", "c0", "polyp"):
         assert word not in page.inner_text("main")
     server.stop()
     try:
-        page.keyboard.press("s")
+        decide(page, "s")
         page.wait_for_selector("#unsent:not([hidden])")
     finally:
         server.start()

@@ -6,11 +6,12 @@
   /* Edit the mask of the case in sight. page: {queue, shown, reviewer, outbox, open, saved} of the view. */
   S.correctMask = function (page) {
     var told = page.shown.told, queue = page.queue, place = queue.address(told.id), ids = {};
+    var base = told.base || ""; // the reviewer's own corrected mask that this one is drawn on
     var who = "?reviewer=" + encodeURIComponent(page.reviewer), host = document.getElementById("editor");
     var editor = new S.Editor(host, {
       picture: page.shown.url, mask: place + "/mask.png" + who, width: told.width, height: told.height,
-      title: "Correct the mask of " + told.name, key: page.reviewer + " " + queue.base + told.id, state: told.content
-    });
+      title: "Correct the mask of " + told.name, key: page.reviewer + " " + queue.base + told.id, state: told.content + base
+    }), file = page.outbox.file;
 
     function show(editing) {
       host.hidden = !editing;
@@ -29,8 +30,8 @@
     editor.onsave = function (blob) {
       var drawn = editor.mask.text;
       ids[drawn] = ids[drawn] || S.newId(); // the same mask sent again is the same correction
-      return earlier(page.outbox).then(function () {
-        var address = place + "/mask" + who + "&content=" + told.content + "&id=" + ids[drawn];
+      return earlier(page.outbox, queue.base, file).then(function () {
+        var address = place + "/mask" + who + "&content=" + told.content + "&base=" + base + "&id=" + ids[drawn];
         return S.ask(address, { method: "POST", body: blob });
       }).then(function (answer) {
         var label = told.name + ": corrected", last = queue.index === queue.ids.length - 1;
@@ -51,10 +52,15 @@
     editor.root.scrollIntoView();
   };
 
-  /* What was decided before must be saved before, or it would count as the last word. */
-  function earlier(outbox) {
-    return Promise.resolve(outbox.waiting().length ? outbox.flush() : null).then(function () {
-      if (outbox.waiting().length) {
+  /* What was decided before in the folder must be saved before, or it would count as the last word; and the server must
+     keep the file of reviews that it kept when the editor opened. */
+  function earlier(outbox, folder, file) {
+    return outbox.flush().then(function () {
+      if (S.otherFile(file, outbox.file)) {
+        throw new Error("The server keeps another file of reviews, " + outbox.file.name + ", than when the editor opened (" +
+          file.name + "). Leave the editor; your work is kept, and C goes on with it.");
+      }
+      if (outbox.waiting(folder).length) {
         throw new Error("Earlier decisions are not saved yet, and come first. " + outbox.trouble);
       }
     });
