@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.reviews.events import KINDS, Subjects
 from syndiff.reviews.state import fold, reviews_of
-from syndiff.reviews.store import ReviewStore
+from syndiff.reviews.store import ReviewStore, Unavailable
 
 WRITER = """
 import sys
@@ -265,3 +266,79 @@ def test_a_file_that_nobody_may_write_to_is_read(tmp_path: Path) -> None:
             assert len(store.events()) == 1
     finally:
         folder.chmod(0o755)
+
+
+def _moved(path: Path) -> None:
+    path.rename(path.with_name("moved.db"))
+
+
+def _replaced(path: Path) -> None:
+    path.with_name("other.db").write_bytes(path.read_bytes())
+    path.with_name("other.db").replace(path)
+
+
+@pytest.mark.parametrize(
+    "away",
+    [
+        _moved,
+        Path.unlink,
+        _replaced,
+        lambda path: path.write_bytes(b"garbage" * 5000),
+        lambda path: path.parent.rename(path.parent.with_name("elsewhere")),
+    ],
+    ids=["moved", "deleted", "replaced", "written over", "its folder renamed"],
+)
+def test_nothing_is_added_to_a_file_that_is_not_in_its_place(tmp_path: Path, away: Callable[[Path], object]) -> None:
+    path = tmp_path / "x" / "reviews.db"
+    with ReviewStore(path) as store:
+        store.add("ann", subject("a"), "accept")
+        away(path)
+        with pytest.raises(Unavailable, match="nothing was saved"):
+            store.add("ann", subject("b"), "accept")
+        with pytest.raises(Unavailable, match="nothing was saved"):
+            store.correct("ann", subject("b"), np.ones((4, 6), bool))
+        assert not store.masks.exists()
+
+
+def test_a_file_that_is_put_back_is_added_to_again(tmp_path: Path) -> None:
+    with ReviewStore(tmp_path / "reviews.db") as store:
+        identity = store.identity
+        _moved(store.path)
+        with pytest.raises(Unavailable):
+            store.add("ann", subject("a"), "accept", id="1" * 32)
+        (tmp_path / "moved.db").rename(store.path)
+        store.add("ann", subject("a"), "accept", id="1" * 32)
+        assert len(store.events()) == 1 and store.identity == identity
+        with ReviewStore(tmp_path / "other.db") as other:
+            assert other.identity != identity
+    with ReviewStore(tmp_path / "reviews.db") as store:
+        assert store.identity == identity
+
+
+@pytest.mark.parametrize("part", ["index", "row"])
+def test_a_damaged_file_is_refused_when_it_is_opened(syndiff, tmp_path: Path, part: str) -> None:
+    path = tmp_path / "reviews.db"
+    with ReviewStore(path) as store:
+        kept = [store.add("ann", subject(f"case-{number}"), "accept") for number in range(100)]
+    content = path.read_bytes()
+    lost = kept[50].id.encode()
+    at = content.rindex(lost) if part == "index" else content.index(lost)
+    path.write_bytes(content[:at] + b"\0" * 300 + content[at + 300 :])
+    with pytest.raises(SyndiffError, match="is damaged"):
+        ReviewStore(path)
+    outcome = syndiff("review", "summary", "--reviews", path)
+    assert outcome.status == 2 and "is damaged" in outcome.err
+
+
+def test_a_name_that_looks_like_another_is_no_second_reviewer(tmp_path: Path) -> None:
+    with ReviewStore(tmp_path / "reviews.db") as store:
+        store.add("Ann Müller", subject("a"), "accept")
+        for name in ("ann müller", "Ann  Müller", "Ann\u00a0Müller", "Ａnn Müller", "Ann Mu\u0308ller"):
+            with pytest.raises(SyndiffError, match="'Ann Müller' has reviewed here"):
+                store.add(name, subject("a"), "reject", "seam")
+        for hidden in "\u200b\u2060\u202e\ufeff\u00ad":
+            with pytest.raises(SyndiffError, match=rf"not seen \(U\+{ord(hidden):04X}\)"):
+                store.add(f"Ann{hidden} Müller", subject("a"), "accept")
+        store.add("Ann Müller", subject("b"), "accept")
+        store.add("Ann Muller", subject("b"), "accept")
+        assert len(store.events()) == 3

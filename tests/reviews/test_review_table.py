@@ -1,14 +1,19 @@
 """Reviews leave and come back as CSV without a loss; a damaged table is refused with its line."""
 
+import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from reviewing import subject
 
+from syndiff.errors import SyndiffError
 from syndiff.reviews.store import ReviewStore
+from syndiff.reviews.table import export_reviews, import_reviews
 
 
 @pytest.fixture
@@ -110,3 +115,21 @@ def test_the_summary_counts_and_compares(syndiff, tmp_path: Path) -> None:
     assert "rejected as colour (6), seam (4)" in said
     assert "Cohen's kappa of ann, ben: 0.67" in said  # p_o 10/12, p_e 1/2
     assert "blind test of ben: 9 of 12 right, 75% (43% to 95%)" in said
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(st.sampled_from("'=+-@\t a,\""), min_size=1, max_size=4).filter(str.strip))
+@example("=cmd()")
+@example("'=cmd()")
+@example("''a")
+def test_no_name_in_a_table_is_a_formula_and_each_comes_back_as_it_was(tmp_path_factory, name: str) -> None:
+    folder = tmp_path_factory.mktemp("t")
+    with ReviewStore(folder / "reviews.db") as store, ReviewStore(folder / "other.db") as other:
+        try:
+            kept = store.add("ann", subject(name), "accept")
+        except SyndiffError:
+            return  # a tabulator, which no name may hold
+        export_reviews(store, folder / "table.csv")
+        row = list(csv.reader((folder / "table.csv").read_text(encoding="utf-8").splitlines()))[1]
+        assert not any(field.startswith(("=", "+", "-", "@", "\t")) for field in row)
+        assert import_reviews(other, folder / "table.csv") == (1, 1) and other.events() == [kept]

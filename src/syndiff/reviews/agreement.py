@@ -24,6 +24,13 @@ class Agreement:
     reviewers: tuple[str, ...]
     kappa: Interval
 
+    @property
+    def why(self) -> str:
+        """Why kappa is not defined; "" where it is."""
+        if self.kappa.mean is not None:
+            return ""
+        return "all of them gave one answer" if self.kappa.cases else "they have no case in common"
+
 
 @dataclass(frozen=True)
 class HitRate:

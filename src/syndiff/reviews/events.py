@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -55,7 +56,7 @@ class Event:
     """One row of the reviews.
 
     Attributes:
-        id: 32 hexadecimal digits, drawn at random.
+        id: 32 hexadecimal digits, drawn at random; the first 16 of a blind test's answers tell the test.
         time: when, in UTC, as `TIME` has it.
         reviewer: who.
         dataset: fingerprint of the dataset when the case was looked at (`Dataset.fingerprint`).
@@ -84,7 +85,7 @@ class Event:
         for name, form in _FORMS.items():
             if not re.fullmatch(form, getattr(self, name)):
                 raise _wrong(name, getattr(self, name), f"{form[-3:-1]} hexadecimal digits in lower case")
-        check_reviewer(self.reviewer)
+        _check_name(self.reviewer)
         for name in ("name", "case"):
             _check_line(name, getattr(self, name))
         if self.kind not in KINDS:
@@ -156,7 +157,34 @@ def check_mask(subject: Subject, mask: NDArray[np.bool_]) -> None:
         )
 
 
-def check_reviewer(name: str) -> None:
+def check_reviewer(name: str, known: Iterable[str] = ()) -> None:
+    """Raise SyndiffError for a name that nobody may review under.
+
+    It cannot stand in a table, holds characters that are not seen, or looks like another of the `known` names: one that
+    differs in case, in spaces or in compatible letters alone (Unicode's NFKC).
+    """
+    _check_name(name)
+    there = set(known)
+    if name in there:
+        return
+    hidden = next((each for each in name if unicodedata.category(each) == "Cf"), None)
+    if hidden is not None:
+        raise SyndiffError(
+            f"reviewer is {shown(name)}, with a character that is not seen (U+{ord(hidden):04X}); leave it out."
+        )
+    alike = sorted(each for each in there if _folded(each) == _folded(name))
+    if alike:
+        raise SyndiffError(
+            f"reviewer is {shown(name)}, but {shown(alike[0])} has reviewed here; give that very name if it is yours, "
+            "otherwise one that looks different."
+        )
+
+
+def _folded(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).split())
+
+
+def _check_name(name: str) -> None:
     """Raise SyndiffError for a name that cannot stand in a table."""
     _check_line("reviewer", name)
     if not name[0].isalnum() or name != name.strip():  # a spreadsheet takes =, +, - and @ for a formula's beginning

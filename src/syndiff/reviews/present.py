@@ -11,7 +11,7 @@ from syndiff.reviews.store import ReviewStore
 class Present:
     """What the events in a store add up to now, other programs' included; only the cases of new events are folded anew.
 
-    Several threads may use it.
+    Several threads may use it. Raises SyndiffError for a damaged file.
     """
 
     def __init__(self, store: ReviewStore) -> None:
@@ -21,6 +21,7 @@ class Present:
         self._of_case: dict[str, list[Event]] = {}
         self._reviews: dict[str, dict[str, CaseReview]] = {}
         self._of_reviewer: dict[str, list[Event]] = {}
+        self._follow()  # so that a damaged file is told before anybody works on it
 
     @property
     def cases(self) -> dict[str, dict[str, CaseReview]]:
@@ -40,6 +41,13 @@ class Present:
         with self._lock:
             self._follow()
             return dict(self._reviews.get(case, {}))
+
+    @property
+    def reviewers(self) -> list[str]:
+        """Who has said something, undone or not."""
+        with self._lock:
+            self._follow()
+            return list(self._of_reviewer)
 
     def said(self, reviewer: str) -> list[Event]:
         """A reviewer's events but undos, in the order of their times, those that were undone included."""

@@ -24,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.readers import read_mask_values
+from syndiff.documents import digest
 from syndiff.errors import SyndiffError
 from syndiff.files import write_bytes
 from syndiff.imaging import encode_png
-from syndiff.reviews.events import TIME, Event, Subject, check_mask
+from syndiff.reviews.events import TIME, Event, Subject, check_mask, check_reviewer
 
 APPLICATION, VERSION = 0x53445256, 1
 """SQLite's application_id ("SDRV") and user_version of such a file."""
@@ -50,10 +51,18 @@ _SCHEMA = (
 _MEND = "Restore it from a copy, or from a table that `syndiff review export` made."
 
 
+class Unavailable(SyndiffError):
+    """The file of reviews cannot be used as it is now: it was moved, is held by another program, or is damaged.
+
+    What was to be added is not kept; it can be added once the file is there again.
+    """
+
+
 class ReviewStore:
     """Reviews in the file `path`, opened for adding; with `read_only` for reading what is there.
 
     Several processes, and several threads of one, may use a file at once. Use it in a `with` statement, or `close` it.
+    Where another file lies at `path` by then, or none, nothing is added: Unavailable.
 
     Raises SyndiffError for a file that is no file of reviews, a damaged one, and with `read_only` a missing one;
     OSError for a full disk.
@@ -71,10 +80,17 @@ class ReviewStore:
         with self._named():
             self._db = _connect(self.path, read_only)
             try:
+                self._page = self._db.execute("PRAGMA page_size").fetchone()[0]
+                self._is, self._size = self._stat()
                 self._check(read_only)
             except BaseException:
                 self._db.close()
                 raise
+
+    @property
+    def identity(self) -> str:
+        """32 hexadecimal digits that tell this file from any other, and nothing of where it lies."""
+        return digest([str(self.path.resolve()), *self._is])[:32]
 
     @property
     def masks(self) -> Path:
@@ -89,13 +105,16 @@ class ReviewStore:
         The times of a reviewer's events in a file strictly increase. `id` is drawn at random; whoever may have to ask
         again, because no answer came, gives one: the event that stands under it is kept once and returned.
 
-        Raises SyndiffError for what no event may hold, for an undo of what is not there, of another reviewer's, of an
-        undo, or of what is undone already, and for an `id` under which another event stands.
+        Raises SyndiffError for what no event may hold, for a new reviewer as `check_reviewer` does, for an undo of what
+        is not there, of another reviewer's, of an undo, or of what is undone already, and for an `id` under which
+        another event stands.
         """
         with self._writing() as db:
             if id is not None and (kept := _event(db, id)) is not None:
                 return _same(kept, (reviewer, subject.case, subject.content, kind, value, truth))
             last = db.execute("SELECT max(time) FROM events WHERE reviewer = ?", (reviewer,)).fetchone()[0]
+            if last is None:
+                check_reviewer(reviewer, (row[0] for row in db.execute("SELECT DISTINCT reviewer FROM events")))
             now = datetime.now(UTC)
             if last is not None:
                 now = max(now, datetime.strptime(last, TIME).replace(tzinfo=UTC) + timedelta(microseconds=1))
@@ -123,6 +142,7 @@ class ReviewStore:
     def keep_mask(self, name: str, content: bytes) -> None:
         """Write the PNG file of a corrected mask whose SHA-256 is `name`, where it is not there already."""
         path = self.masks / f"{name}.png"
+        self._check_there()
         if not (path.is_file() and path.read_bytes() == content):
             write_bytes(path, content)
 
@@ -176,7 +196,7 @@ class ReviewStore:
         try:
             return [Event(**dict(zip(_COLUMNS, row, strict=True))) for row in rows]
         except (SyndiffError, TypeError) as error:
-            raise SyndiffError(f"{self.path} is damaged: {error} {_MEND}") from None
+            raise Unavailable(f"{self.path} is damaged: {error} {_MEND}") from None
 
     def close(self) -> None:
         """Close the file; what was acknowledged is on the disk without it."""
@@ -194,6 +214,8 @@ class ReviewStore:
     def _check(self, read_only: bool) -> None:
         """Make the file where it is empty; refuse another one before anything in it is touched."""
         if self._is_ours():
+            if (found := self._db.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
+                raise Unavailable(f"{self.path} is damaged ({' '.join(found.split())}). {_MEND}")
             _write_ahead(self._db, read_only)
             return
         if read_only:
@@ -203,6 +225,30 @@ class ReviewStore:
             if not self._is_ours():
                 for statement in _SCHEMA:
                     db.execute(statement)
+
+    def _stat(self) -> tuple[tuple[int, int], int]:
+        """Which file lies at the path, and its bytes."""
+        found = self.path.stat()
+        return (found.st_dev, found.st_ino), found.st_size
+
+    def _check_there(self) -> None:
+        """Raise Unavailable where the file that was opened lies at its path no more: SQLite would write on into it.
+
+        One that was written over in its place shows it by its size: that of a file of reviews only grows, by pages.
+        """
+        try:
+            now, size = self._stat()
+        except OSError:
+            raise Unavailable(
+                f"{self.path} is not there any more; nothing was saved. Put the file back in its place, with those "
+                "beside it, then try again."
+            ) from None
+        if now != self._is or size < self._size or size % self._page not in (0, self._size % self._page):
+            raise Unavailable(
+                f"{self.path} is another file than the one that was opened; nothing was saved. Put that back in its "
+                "place, or end this program and start it with the new file."
+            )
+        self._size = size
 
     def _is_ours(self) -> bool:
         """Whether it is a file of reviews; False for an empty one."""
@@ -228,11 +274,13 @@ class ReviewStore:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._check_there()
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+            self._check_there()
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
@@ -248,10 +296,11 @@ class ReviewStore:
             if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
                 raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(self.path)) from error
             if code == sqlite3.SQLITE_BUSY:
-                raise SyndiffError(
-                    f"{self.path} is held by another program for more than {_PATIENCE:.0f} seconds; close it there."
+                raise Unavailable(
+                    f"{self.path} is held by another program for more than {_PATIENCE:.0f} seconds; close it there, "
+                    "then try again."
                 ) from None
-            raise SyndiffError(f"{self.path} is no file of reviews, or is damaged ({error}). {_MEND}") from None
+            raise Unavailable(f"{self.path} is no file of reviews, or is damaged ({error}). {_MEND}") from None
 
 
 def _event(db: sqlite3.Connection, id: str) -> tuple[str, ...] | None:

@@ -37,8 +37,7 @@ def _rated(reviews: Sequence[CaseReview]) -> str:
 def _agreed(found: Agreement) -> str:
     kappa, who = found.kappa, f"{found.method} kappa of {', '.join(found.reviewers)}"
     if kappa.mean is None:
-        why = "all of them gave one answer" if kappa.cases else "they have no case in common"
-        return f"{who}: not defined over {kappa.cases} cases ({why})"
+        return f"{who}: not defined over {kappa.cases} cases ({found.why})"
     interval = "" if kappa.low is None else f" ({kappa.low:.2f} to {kappa.high:.2f})"
     note = f"; {kappa.note}" if kappa.note else ""
     return f"{who}: {kappa.mean:.2f}{interval} over {kappa.cases} cases that all decided on{note}"

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import astuple, fields
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from syndiff.reviews.store import ReviewStore, checked_mask, masks_beside
 
 COLUMNS = tuple(item.name for item in fields(Event))
 HEADER = ",".join(COLUMNS)
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""The beginning of a field that a spreadsheet would compute; in the table a ' stands before it, which none does."""
 _WHAT = "a table of reviews"
 _MEND = "Restore the table as `syndiff review export` wrote it: a spreadsheet that saves it may change it."
 
@@ -29,7 +32,7 @@ def export_reviews(store: ReviewStore, path: Path) -> int:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(astuple(event) for event in events)
+    writer.writerows([_guarded(field) for field in astuple(event)] for event in events)
     if masks_beside(path).absolute() != store.masks.absolute():
         for name, file in files.items():
             write_bytes(masks_beside(path) / f"{name}.png", file.read_bytes())
@@ -80,7 +83,7 @@ def read_reviews(path: Path) -> list[tuple[int, Event]]:
             if len(row) != len(COLUMNS):
                 raise SyndiffError(f"{where} holds {len(row)} fields; expected {len(COLUMNS)}. {_MEND}")
             try:
-                event = Event(**dict(zip(COLUMNS, row, strict=True)))
+                event = Event(**dict(zip(COLUMNS, map(_plain, row), strict=True)))
             except SyndiffError as error:
                 raise SyndiffError(f"{where}: {error} {_MEND}") from None
             if event.id in ids:
@@ -90,6 +93,14 @@ def read_reviews(path: Path) -> list[tuple[int, Event]]:
     except csv.Error as error:
         raise SyndiffError(f"{path}, line {reader.line_num}: {error}. {_MEND}") from None
     return found
+
+
+def _guarded(field: str) -> str:
+    return f"'{field}" if _FORMULA.match(field) else field
+
+
+def _plain(field: str) -> str:
+    return field[1:] if field.startswith("'") and _FORMULA.match(field) else field
 
 
 def _check_undos(path: Path, events: list[Event], lines: dict[str, int], store: ReviewStore) -> None:

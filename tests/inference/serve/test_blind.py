@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,3 +193,67 @@ def test_the_result_is_the_binomial_test(right: int, said: str) -> None:
     interval = exact.proportion_ci(method="exact")
     assert told["right"] == right and told["p"] == exact.pvalue and said in told["meaning"]
     assert (told["low"], told["high"]) == (interval.low, interval.high)
+
+
+def finish(client: TestClient, told: dict) -> dict:
+    while told["case"]:
+        told = answer(client, told, "real")
+    return told
+
+
+def test_two_tests_of_one_reviewer_do_not_answer_each_other(client: TestClient, reviewing: Reviewing) -> None:
+    """As in two tabs: both are drawn from the same cases by the same seed."""
+    first, second = begin(client, reviewing), begin(client, reviewing)
+    assert finish(client, second)["result"]["answers"] == 4
+    now = client.get(f"/api/blind/{first['token']}").json()
+    assert now["answered"] == 0 and now["case"] == first["case"]
+    assert finish(client, now)["result"]["answers"] == 4 and len(reviewing.store.events()) == 8
+
+
+def test_answers_on_cases_of_the_same_names_in_another_folder_do_not_count(
+    client: TestClient, reviewing: Reviewing, tmp_path: Path
+) -> None:
+    finish(client, begin(client, reviewing))
+    other = write_synthetic(tmp_path / "other")
+    for path in other.glob("images/*.png"):
+        Image.new("RGB", (24, 20), (10, 20, 30)).save(path)
+    real = next(each.collection for each in reviewing.folders.values() if each.collection.kind == "dataset")
+    more = Reviewing(reviewing.store, [real, Collection(other, None)], reviewing.decoder)
+    known = keys(more)
+    assert len(BlindTests(more).answers(BlindTests(more).begin("ann", known["real"], known["synthetic"], 3, 2))) == 0
+
+
+def test_cases_that_the_reviewer_has_seen_in_review_come_last_and_are_told(
+    client: TestClient, reviewing: Reviewing
+) -> None:
+    real, synthetic = (each.collection for each in reviewing.folders.values())
+    for number, (folder, name) in enumerate(((real, "b"), (synthetic, "synthetic-000002"))):
+        reviewing.add("ann", reviewing.subject(folder, name), "accept", id=f"{number:032x}")
+    for seed in range(6):
+        tests = BlindTests(reviewing)
+        for who, others in (("ann", {"c", "synthetic-000000"}), ("ben", None)):
+            drawn = tests.drawn(tests.begin(who, *(each.key for each in reviewing.folders.values()), seed, 2))
+            assert drawn.reviewed == 0 and others in (None, {case.name for case in drawn.cases})
+    told = begin(client, reviewing)
+    assert told["reviewed"] == 1 and "1 of these cases you had reviewed before the test" in told["cautions"][-1]
+    assert "you had reviewed before the test" in finish(client, told)["result"]["meaning"]
+
+
+def test_sizes_of_files_are_not_told_and_shapes_that_differ_are(
+    client: TestClient, reviewing: Reviewing, tmp_path: Path
+) -> None:
+    """`b` has twice the pixels of the others each way."""
+    told = begin(client, reviewing, count=4, seed=1)
+    names = [case.name for case in BlindTests(reviewing).drawn(BlindTest.of(told["token"])).cases]
+    assert "b" in names and not [text for text in told["cautions"] if "sizes" in text]
+    for name in names:
+        assert (told["case"]["width"], told["case"]["height"]) == (24, 20)
+        corners = [int(each) for each in re.findall(r"\d+", told["case"]["mask"]["path"])]
+        assert max(corners) <= (13 if name != "b" else 7)
+        told = answer(client, told, "real")
+    write_case(tmp_path / "data", "wide", size=(40, 14))
+    reviewing.folders[keys(reviewing)["real"]].collection.refresh()
+    told = begin(client, reviewing, count=4, reviewer="ben", seed=1)
+    shapes = [case.size for case in BlindTests(reviewing).drawn(BlindTest.of(told["token"])).cases]
+    assert ((40, 14) in shapes) == any("2 different sizes" in text for text in told["cautions"])
+    assert (40, 14) in shapes

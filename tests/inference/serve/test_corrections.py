@@ -55,7 +55,8 @@ class Page:
         folder = self.synthetic if synthetic else self.real
         case_id = folder.names[case]
         content = words.pop("content", None) or folder.subject(case_id).content
-        asked = {"reviewer": "ann", "content": content, "id": self.id, **words}
+        shown = self.client.get(f"/api/review/{folder.key}/cases/{case_id}", params={"reviewer": "ann"}).json()
+        asked = {"reviewer": "ann", "content": content, "id": self.id, "base": shown.get("base", ""), **words}
         return self.client.post(
             f"/api/review/{folder.key}/cases/{case_id}/mask", params=asked, content=body, headers=headers
         )
@@ -153,7 +154,7 @@ def test_a_mask_has_a_limit_of_its_own_and_no_other_address_has_it(page: Page, m
     hidden = (bytes(2**12) for _ in range(2**5))
     assert (
         page.client.post(
-            f"/api/review/{page.real.key}/cases/0/mask?reviewer=a&id={page.id}&content={'0' * 64}", content=hidden
+            f"/api/review/{page.real.key}/cases/0/mask?reviewer=a&id={page.id}&content={'0' * 64}&base=", content=hidden
         ).status_code
         == 413
     )
@@ -190,7 +191,7 @@ def test_an_answer_that_got_lost_is_given_again_though_the_case_was_changed(page
 
 def test_unknown_places_and_words_are_sentences(page: Page) -> None:
     known = page.real.names["a"]
-    asked = {"reviewer": "ann", "content": "0" * 64, "id": page.id}
+    asked = {"reviewer": "ann", "content": "0" * 64, "id": page.id, "base": ""}
     for place, status in (
         (f"{'0' * 16}/cases/{known}", 404),
         (f"{page.real.key}/cases/{'0' * 20}", 409),
@@ -230,3 +231,17 @@ def test_a_full_disk_is_told(page: Page, monkeypatch: pytest.MonkeyPatch) -> Non
         assert answer.status_code == 507 and "temporary files is full" in answer.json()["error"]
     assert page.kept() == 0
     assert page.send(encoded(drawn())).status_code == 200
+
+
+def test_a_correction_of_another_tab_is_not_replaced_unseen(page: Page) -> None:
+    shown = f"/api/review/{page.real.key}/cases/{page.real.names['a']}"
+    base = page.client.get(shown, params={"reviewer": "ann"}).json()["base"]
+    assert page.send(encoded(~drawn()), base=base).status_code == 200
+    late = page.send(encoded(np.eye(20, 24)), base=base, id=secrets.token_hex(16))
+    assert late.status_code == 409 and "You have corrected a since, perhaps in another tab" in late.json()["error"]
+    assert page.kept() == 1
+    undo = {"reviewer": "ann", "event": page.id, "id": secrets.token_hex(16)}
+    assert page.client.post(f"/api/review/{page.real.key}/undo", json=undo).status_code == 200
+    assert page.send(encoded(np.eye(20, 24)), base=base, id=secrets.token_hex(16)).status_code == 200
+    other = page.send(encoded(drawn()), base="", reviewer="ben", id=secrets.token_hex(16))
+    assert other.status_code == 200  # another reviewer's is another's

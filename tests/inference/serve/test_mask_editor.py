@@ -31,7 +31,8 @@ EDIT = """async ([key, id, content, width, height]) => {
   window.editor = new SynDiff.Editor(host, {picture: place + 'picture.jpg', mask: place + 'mask.png?reviewer=ann',
     width, height, key: content});
   editor.onsave = async blob => {
-    const answer = await fetch(`${place}mask?reviewer=ann&content=${content}&base=&id=${[...crypto.getRandomValues(
+    const {base} = await (await fetch(`${place.slice(0, -1)}?reviewer=ann`)).json();
+    const answer = await fetch(`${place}mask?reviewer=ann&content=${content}&base=${base}&id=${[...crypto.getRandomValues(
       new Uint8Array(16))].map(byte => byte.toString(16).padStart(2, '0')).join('')}`,
       {method: 'POST', body: blob, headers: {'X-Requested-With': 'syndiff'}});
     if (!answer.ok) { throw new Error((await answer.json()).error); }

@@ -1,9 +1,11 @@
 """Review: the queue, a decision that is kept once or refused with a sentence, undo, two reviewers, their agreement."""
 
+import contextlib
 import errno
 import io
 import os
 import secrets
+import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -226,3 +228,96 @@ def test_a_folder_that_has_grown_is_listed_again(opener: Opener, data: Path, tmp
     write_case(data, "d")
     key = key_of(client)
     assert client.post(f"/api/review/{key}/refresh").json()["folders"][0]["cases"] == 4 and len(ids(client, key)) == 4
+
+
+def test_an_undo_takes_back_nothing_of_another_folder(opener: Opener, tmp_path: Path) -> None:
+    """Both have cases of the same names, and other pictures."""
+    one, two = write_synthetic(tmp_path / "one"), write_synthetic(tmp_path / "two")
+    for path in two.glob("**/images/*.png"):
+        Image.new("RGB", (24, 20), (10, 20, 30)).save(path)
+    client = opener(one, two)
+    first, second = (each["key"] for each in client.get("/api/review").json()["folders"])
+    last = decide(client, f"/api/review/{first}/cases/{ids(client, first)[0]}", "accept")["last"]
+    assert client.get(f"/api/review/{second}/progress?reviewer=ann").json()["last"] is None
+    undo = {"id": "5" * 32, "reviewer": "ann", "event": last["event"]}
+    assert client.post(f"/api/review/{second}/undo", json=undo).status_code == 409
+    assert client.get(f"/api/review/{first}/progress?reviewer=ann").json()["decided"] == 1
+
+
+def test_cases_that_training_can_use_come_first(opener: Opener, tmp_path: Path) -> None:
+    client = opener(write_synthetic(tmp_path / "synthetic"))
+    key = key_of(client, "synthetic")
+    base = f"/api/review/{key}/cases"
+    names = [client.get(f"{base}/{one}?reviewer=ann").json()["name"][-1] for one in ids(client, key)]
+    assert names == ["0", "2", "1"]
+    zero, two, one = ids(client, key)
+    assert client.get(f"{base}/{one}?reviewer=ann").json()["reason"] == "seam"
+    decide(client, f"{base}/{zero}", "accept")
+    assert ids(client, key) == [two, one, zero]
+    assert ids(client, key, "&state=gates_accepted") == [two, zero]
+    assert ids(client, key, "&state=gates_rejected") == [one]
+
+
+def test_what_is_away_for_a_moment_is_503_and_can_be_sent_again(opener: Opener, data: Path, tmp_path: Path) -> None:
+    client = opener(data)
+    case = f"/api/review/{key_of(client)}/cases/{ids(client, key_of(client))[0]}"
+    content = client.get(f"{case}?reviewer=ann").json()["content"]
+    body = {"id": "a" * 32, "reviewer": "ann", "content": content, "kind": "accept", "value": ""}
+    for path in (data, data / "images", tmp_path / "reviews.db"):
+        away = path.rename(tmp_path / "away")
+        answer = client.post(f"{case}/events", json=body)
+        assert answer.status_code == 503 and str(tmp_path) not in answer.text
+        assert "back" in answer.json()["error"]
+        away.rename(path)
+    assert client.post(f"{case}/events", json=body).status_code == 200
+
+
+def test_a_file_that_is_held_or_damaged_is_503_without_its_path(
+    opener: Opener, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("syndiff.reviews.store._PATIENCE", 0.05)
+    client = opener(data)
+    case = f"/api/review/{key_of(client)}/cases/{ids(client, key_of(client))[0]}"
+    content = client.get(f"{case}?reviewer=ann").json()["content"]
+    body = {"id": "a" * 32, "reviewer": "ann", "content": content, "kind": "accept", "value": ""}
+    with contextlib.closing(sqlite3.connect(tmp_path / "reviews.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        held = client.post(f"{case}/events", json=body)
+        assert held.status_code == 503 and held.json()["error"].startswith("reviews.db is held by another program")
+        other.execute("ROLLBACK")
+        assert client.post(f"{case}/events", json=body).status_code == 200
+        other.execute(
+            "INSERT INTO events SELECT NULL, 'x', time, reviewer, dataset, name, \"case\", content, kind, value,"
+            " truth FROM events"
+        )
+    damaged = client.get(f"{case}?reviewer=ann")
+    assert damaged.status_code == 503 and damaged.json()["error"].startswith("reviews.db is damaged: id is 'x'")
+
+
+def test_the_page_is_told_which_file_keeps_the_reviews(opener: Opener, data: Path, tmp_path: Path) -> None:
+    told = opener(data).get("/api/review").json()
+    assert told["file"] == "reviews.db" and len(told["file_id"]) == 32
+    assert opener(data).get("/api/review").json()["file_id"] == told["file_id"]
+    (tmp_path / "reviews.db").rename(tmp_path / "other.db")
+    assert opener(data).get("/api/review").json()["file_id"] != told["file_id"]
+
+
+def test_kappa_that_is_not_defined_has_a_reason(opener: Opener, data: Path) -> None:
+    client = opener(data)
+    key = key_of(client)
+    first, second, _ = (f"/api/review/{key}/cases/{one}" for one in ids(client, key))
+    decide(client, first, "accept")
+    decide(client, second, "accept", reviewer="ben")
+    agreement = client.get(f"/api/review/{key}/agreement").json()["agreement"]
+    assert agreement["kappa"] is None and agreement["why"] == "they have no case in common"
+    decide(client, second, "accept")
+    agreement = client.get(f"/api/review/{key}/agreement").json()["agreement"]
+    assert agreement["kappa"] is None and agreement["why"] == "all of them gave one answer"
+
+
+def test_a_second_spelling_of_a_reviewer_is_refused_before_any_work(opener: Opener, data: Path) -> None:
+    client = opener(data)
+    key = key_of(client)
+    decide(client, f"/api/review/{key}/cases/{ids(client, key)[0]}", "accept")
+    alike = client.get(f"/api/review/{key}/progress?reviewer=Ann")
+    assert alike.status_code == 422 and "'ann' has reviewed here" in alike.json()["error"]

@@ -1,7 +1,9 @@
 """What the page works on: cases as they are now, what counts of them, and nothing of any other case."""
 
+import contextlib
 import errno
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,6 +166,15 @@ def test_a_mask_is_shown_as_it_is_and_as_it_was_corrected(reviewing: Reviewing, 
     mask = np.asarray(Image.open(real.root / "masks" / "a.png"))
     Path(real.root.parent / "copy.png").write_bytes(folder.mask(folder.names["a"]))
     np.testing.assert_array_equal(np.asarray(Image.open(real.root.parent / "copy.png")), mask)
+
+
+def test_a_damaged_file_is_refused_before_anybody_works_on_it(reviewing: Reviewing, real: Collection) -> None:
+    reviewing.store.add("ann", reviewing.subject(real, "a"), "accept")
+    with contextlib.closing(sqlite3.connect(reviewing.store.path, isolation_level=None)) as other:
+        other.execute("DROP TRIGGER no_update")
+        other.execute("UPDATE events SET value = 'great'")
+    with pytest.raises(SyndiffError, match="is damaged: value is 'great'"):
+        Reviewing(reviewing.store, [real])
 
 
 def test_what_cannot_be_reviewed_is_a_sentence(syndiff, tmp_path: Path, real: Collection, evaluated: Path) -> None:

@@ -1,6 +1,7 @@
 """The application: the guard, the static page, the routes, and every mistake as a sentence in JSON."""
 
 import contextlib
+import os
 import threading
 from collections.abc import AsyncIterator, Sequence
 from importlib.resources import files
@@ -26,6 +27,7 @@ from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.security import Access, Guard
 from syndiff.inference.serve.try_view import TryView
 from syndiff.inference.serve.uploads import Uploads, own_folder
+from syndiff.reviews.store import Unavailable
 
 _KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 _VIEWS = {"": "index.html", "browse": "browse.html", "review": "review.html", "blind": "blind.html"}
@@ -67,6 +69,8 @@ def make_app(
                 reviewing.close()
             temporary.cleanup()
 
+    roots = [path for each in collections for path in each.roots]
+    roots += [*models.folders, *([folder.root] if folder else []), Path(temporary.name)]
     # its own pages about itself would load scripts from elsewhere
     app = FastAPI(title="SynDiff", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     uploads = Uploads(Path(temporary.name))
@@ -80,7 +84,7 @@ def make_app(
         app.include_router(Corrections(reviewing, review, uploads).router())
         app.include_router(BlindView(reviewing).router())
     _add_page(app, first="" if len(models) else "browse")
-    app.add_exception_handler(SyndiffError, _mistake)
+    app.add_exception_handler(SyndiffError, _Mistake([*([reviewing.store.path] if reviewing else []), *roots]))
     app.add_exception_handler(RequestValidationError, _wrong_request)
     app.add_exception_handler(HTTPException, _other)
     app.add_exception_handler(Exception, _fault)
@@ -113,8 +117,19 @@ def _sentence(status: int, text: str) -> JSONResponse:
     return JSONResponse({"error": text.encode("utf-8", "backslashreplace").decode()}, status)
 
 
-async def _mistake(_: Request, error: Exception) -> JSONResponse:
-    return _sentence(error.status if isinstance(error, Refusal) else 422, str(error))
+class _Mistake:
+    """A mistake as a sentence, in which files below the folders of `known` paths stand without these folders."""
+
+    def __init__(self, known: Sequence[Path]) -> None:
+        every = [path for each in known for path in (each, each.absolute(), each.resolve()) if len(path.parts) > 2]
+        self._folders = sorted({f"{path.parent}{os.sep}" for path in every}, key=len, reverse=True)
+
+    async def __call__(self, _: Request, error: Exception) -> JSONResponse:
+        status = error.status if isinstance(error, Refusal) else 503 if isinstance(error, Unavailable) else 422
+        text = str(error)
+        for folder in self._folders:
+            text = text.replace(folder, "")
+        return _sentence(status, text)
 
 
 async def _wrong_request(_: Request, error: Exception) -> JSONResponse:

@@ -9,23 +9,24 @@ import json
 import random
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from syndiff.documents import digest, rebuild
 from syndiff.errors import SyndiffError
-from syndiff.inference.serve.decoding import SHOWN_SIDE
+from syndiff.inference.serve.decoding import SHOWN_SIDE, BlindPicture
 from syndiff.inference.serve.refusal import Refusal
 from syndiff.inference.serve.review_folder import ReviewFolder
 from syndiff.inference.serve.reviewing import Reviewing
-from syndiff.reviews.events import TIME, Event, Subject, check_reviewer
+from syndiff.reviews.events import TIME, Event
 
 MAX_COUNT = 1000
 """Cases that a test may have."""
 
-_HELD = 16
+_HELD, _PICTURES = 16, 32
+_TAG = 16  # hexadecimal digits of an event's id that tell its test
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,18 @@ class BlindTest:
         """The test as a part of an address."""
         return base64.urlsafe_b64encode(json.dumps(asdict(self)).encode()).decode().rstrip("=")
 
+    def event_id(self, id: str) -> str:
+        """The id of an event of this test, from the one that the page drew: its beginning tells the test."""
+        return self._tag + id[_TAG:]
+
+    def has(self, event: Event) -> bool:
+        """Whether an event is of this test: the same person may take another one on the same cases meanwhile."""
+        return event.reviewer == self.reviewer and event.id.startswith(self._tag)
+
+    @property
+    def _tag(self) -> str:
+        return hashlib.sha256(self.token.encode()).hexdigest()[:_TAG]
+
     @classmethod
     def of(cls, token: str) -> "BlindTest":
         """The test of a token. Raises Refusal (404) for what is none."""
@@ -61,25 +74,40 @@ class BlindTest:
 
 @dataclass(frozen=True)
 class BlindCase:
-    """One case of a test; `truth` is what nobody is told before the end."""
+    """One case of a test; `truth` is what nobody is told before the end.
+
+    content: what it showed when the test was drawn (`Subject.content`). size: width and height of its file.
+    """
 
     folder: ReviewFolder
     id: str
     name: str
     truth: Literal["real", "synthetic"]
+    content: str
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Drawn:
     """The cases of a test in their order.
 
-    side: pixels of the longer side that all pictures are reduced to: that of the smallest. repeated: frames that are
-    seen more than once, as far as is known, since there were too few others.
+    repeated: frames that are seen more than once, as far as is known. reviewed: cases that the reviewer had reviewed.
+    There are such only where there were too few others.
     """
 
     cases: Sequence[BlindCase]
-    side: int
     repeated: int
+    reviewed: int
+
+    @property
+    def side(self) -> int:
+        """Pixels of the longer side that all pictures are reduced to: that of the smallest."""
+        return min(SHOWN_SIDE, *(max(case.size) for case in self.cases))
+
+    @property
+    def shapes(self) -> int:
+        """How many sizes the pictures have once they are reduced: more than one may tell what is real."""
+        return len({tuple(round(each * self.side / max(case.size)) for each in case.size) for case in self.cases})
 
 
 class BlindTests:
@@ -88,6 +116,7 @@ class BlindTests:
     def __init__(self, reviewing: Reviewing) -> None:
         self._reviewing, self._lock = reviewing, threading.Lock()
         self._held: OrderedDict[BlindTest, Drawn] = OrderedDict()
+        self._pictures: OrderedDict[tuple[BlindTest, int], BlindPicture] = OrderedDict()
 
     def begin(self, reviewer: str, real: str, synthetic: str, seed: int, count: int) -> BlindTest:
         """A new test of `count` cases, half of them real.
@@ -95,7 +124,7 @@ class BlindTests:
         Raises SyndiffError for an odd count, for folders that are not a dataset and a synthetic dataset, and where they
         have too few cases that the reviewer has not answered yet.
         """
-        check_reviewer(reviewer)
+        self._reviewing.check_reviewer(reviewer)
         if count % 2 or not 2 <= count <= MAX_COUNT:
             raise SyndiffError(f"the number of cases is {count}; expected an even number from 2 to {MAX_COUNT}.")
         said = self._reviewing.present.said(reviewer)
@@ -124,10 +153,11 @@ class BlindTests:
 
     def answers(self, test: BlindTest) -> list[Event]:
         """The answers that count, in the order of the cases, up to the first case without one."""
-        said: dict[tuple[str, str], Event] = {}
-        for event in self._reviewing.present.counting(test.reviewer):
-            if event.kind == "guess" and event.time > test.begun:
-                said[event.case, event.truth] = event
+        said = {
+            (event.case, event.truth): event
+            for event in self._reviewing.present.counting(test.reviewer)
+            if event.kind == "guess" and test.has(event)
+        }
         found = []
         for case in self.drawn(test).cases:
             if (case.name, case.truth) not in said:
@@ -135,9 +165,25 @@ class BlindTests:
             found.append(said[case.name, case.truth])
         return found
 
-    def seen(self, test: BlindTest, subject: Subject) -> str:
+    def seen(self, test: BlindTest, content: str) -> str:
         """What stands for the content of a case within a test: it tells nothing outside of it."""
-        return hashlib.sha256(f"{test.token} {subject.content}".encode()).hexdigest()
+        return hashlib.sha256(f"{test.token} {content}".encode()).hexdigest()
+
+    def picture(self, test: BlindTest, number: int) -> BlindPicture:
+        """The picture of a case. Raises Refusal (409) where the case is another one than when the test was drawn."""
+        drawn = self.drawn(test)
+        case = drawn.cases[number]
+        if case.folder.subject(case.id).content != case.content:
+            raise Refusal(409, f"{case.name} was changed since the test began.")
+        with self._lock:
+            held = self._pictures.get((test, number))
+        if held is None:
+            held = case.folder.blind(case.id, drawn.side)
+            with self._lock:
+                self._pictures[test, number] = held
+                while len(self._pictures) > _PICTURES:
+                    self._pictures.popitem(last=False)
+        return held
 
     def _hold(self, test: BlindTest, drawn: Drawn) -> None:
         with self._lock:
@@ -150,62 +196,58 @@ class BlindTests:
         if real.collection.kind != "dataset" or synthetic.collection.kind != "synthetic":
             raise SyndiffError("a blind test mixes a dataset and a synthetic dataset; choose one of each.")
         chance, half = random.Random(f"syndiff {test.seed}"), test.count // 2
-        before = {
-            (event.case, event.truth)
-            for event in self._reviewing.present.said(test.reviewer)
-            if event.kind == "guess" and event.time <= test.begun
-        }
+        said = [event for event in self._reviewing.present.said(test.reviewer) if event.time <= test.begun]
         frames: set[str] = set()
-        sizes: list[int] = []
-        painted, again = _picked(synthetic, "synthetic", half, chance, before, frames, sizes)
-        true, more = _picked(real, "real", half, chance, before, frames, sizes)
+        painted = self._picked(synthetic, "synthetic", half, chance, said, frames)
+        true = self._picked(real, "real", half, chance, said, frames)
         kinds = [True] * half + [False] * half
         chance.shuffle(kinds)
-        each = {True: iter(true), False: iter(painted)}
-        return Drawn([next(each[kind]) for kind in kinds], min([SHOWN_SIDE, *sizes]), again + more)
+        each = {True: iter(true.cases), False: iter(painted.cases)}
+        cases = [next(each[kind]) for kind in kinds]
+        return Drawn(cases, true.repeated + painted.repeated, true.reviewed + painted.reviewed)
 
+    def _picked(
+        self,
+        folder: ReviewFolder,
+        truth: Literal["real", "synthetic"],
+        count: int,
+        chance: random.Random,
+        said: Sequence[Event],
+        frames: set[str],
+    ) -> Drawn:
+        """So many cases with a lesion that `said` holds no answer to.
 
-def _picked(
-    folder: ReviewFolder,
-    truth: Literal["real", "synthetic"],
-    count: int,
-    chance: random.Random,
-    before: set[tuple[str, str]],
-    frames: set[str],
-    sizes: list[int],
-) -> tuple[list[BlindCase], int]:
-    """So many cases with a lesion, of frames that are not in `frames` as far as there are enough; and how many are.
-
-    The frames and the longer sides of the pictures are added to `frames` and `sizes`.
-    """
-    names = sorted(name for name in folder.names if (name, truth) not in before)
-    chance.shuffle(names)
-    fresh: list[str] = []
-    repeated: list[str] = []
-    for name in names:
-        case = folder.collection[folder.names[name]]
-        if not case.reason:
-            frame = case.facts.get("source frame", name)
-            (repeated if frame in frames else fresh).append(name)
+        First those that were not reviewed either, of frames that are not in `frames`; then those of such frames; then
+        those that were reviewed. What they show counts, not their names. `frames` grows by the frames of all cases.
+        """
+        events = {event.case for event in said}
+        shown = folder.contents([name for name in folder.names if name in events], self._reviewing.present.seen)
+        answered = {event.case for event in said if event.kind == "guess" and shown.get(event.case) == event.content}
+        reviewed = {event.case for event in said if event.kind != "guess" and shown.get(event.case) == event.content}
+        names = sorted(name for name, id in folder.names.items() if not folder.collection[id].reason)
+        names = [name for name in names if name not in answered]
+        chance.shuffle(names)
+        names.sort(key=lambda name: name in reviewed)
+        repeated: set[str] = set()
+        for name in names:
+            frame = folder.collection[folder.names[name]].facts.get("source frame", name)
+            repeated |= {name} if frame in frames else set()
             frames.add(frame)
-    found: list[BlindCase] = []
-    for name in _with_lesion(folder, [*fresh, *repeated], sizes):
-        found.append(BlindCase(folder, folder.names[name], name, truth))
-        if len(found) == count:
-            return found, len({case.name for case in found} & set(repeated))
-    raise SyndiffError(
-        f"there are {len(found)} {truth} cases with a lesion that you have not answered before; choose "
-        f"{2 * len(found)} cases at most, or other folders."
-    )
-
-
-def _with_lesion(folder: ReviewFolder, names: Sequence[str], sizes: list[int]) -> Iterator[str]:
-    for name in names:
-        found = folder.shown(folder.names[name])
-        if not found.empty:
-            sizes.append(max(found.width, found.height))
-            yield name
+        names.sort(key=lambda name: (name in reviewed, name in repeated))
+        found: list[BlindCase] = []
+        for name in names:
+            case_id = folder.names[name]
+            seen = folder.shown(case_id)
+            if not seen.empty:
+                found.append(BlindCase(folder, case_id, name, truth, seen.content, (seen.width, seen.height)))
+            if len(found) == count:
+                drawn = {case.name for case in found}
+                return Drawn(found, len(drawn & repeated), len(drawn & reviewed))
+        raise SyndiffError(
+            f"there are {len(found)} {truth} cases with a lesion that you have not answered before; choose "
+            f"{2 * len(found)} cases at most, or other folders."
+        )
 
 
 def _digest(drawn: Drawn) -> str:
-    return digest([[case.folder.key, case.name, case.truth] for case in drawn.cases])
+    return digest([[case.folder.key, case.name, case.truth, case.content] for case in drawn.cases])

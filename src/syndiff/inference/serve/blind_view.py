@@ -10,15 +10,17 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Path, Response
 
 from syndiff.errors import SyndiffError
-from syndiff.inference.serve.blind import BlindTest, BlindTests
+from syndiff.inference.serve.blind import BlindTest, BlindTests, Drawn
 from syndiff.inference.serve.refusal import Refusal
 from syndiff.inference.serve.review_view import Content, Id
 from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.reviews.agreement import chance_of_guessing, hit_rate
-from syndiff.reviews.events import Event, Subject
+from syndiff.reviews.events import Event
 
 _Token = Annotated[str, Path(max_length=2000)]
 _SIGNIFICANT = 0.05
+_EVEN = 0.25
+"""Seconds after which a picture is answered, so that the time does not tell how large its file is."""
 
 
 @dataclass
@@ -79,14 +81,16 @@ class BlindView:
         """A picture of a test, coded and sized as all the others of it."""
 
         def made() -> bytes:
-            drawn = self._tests.drawn(BlindTest.of(token))
-            if not 0 <= number < len(drawn.cases):
+            test = BlindTest.of(token)
+            if not 0 <= number < len(self._tests.drawn(test).cases):
                 raise Refusal(404, "The test has no such case; reload the page.")
-            case = drawn.cases[number]
             with _nameless():
-                return case.folder.picture(case.id, drawn.side)
+                return self._tests.picture(test, number).jpeg
 
-        return Response(await run_sync(made, limiter=self._turn), media_type="image/jpeg")
+        until = anyio.current_time() + _EVEN
+        content = await run_sync(made, limiter=self._turn)
+        await anyio.sleep_until(until)
+        return Response(content, media_type="image/jpeg")
 
     def _told(self, test: BlindTest) -> dict[str, Any]:
         drawn, answers = self._tests.drawn(test), self._tests.answers(test)
@@ -95,27 +99,28 @@ class BlindView:
             "reviewer": test.reviewer,
             "count": test.count,
             "answered": len(answers),
-            "repeated": drawn.repeated,
+            "reviewed": drawn.reviewed,
+            "cautions": cautions(drawn),
             "case": None,
             "result": None,
         }
         if len(answers) == len(drawn.cases):
-            return {**told, "result": result(test.reviewer, answers)}
-        case = drawn.cases[len(answers)]
+            found = result(test.reviewer, answers)
+            return {**told, "result": {**found, "meaning": " ".join([found["meaning"], *cautions(drawn)])}}
         with _nameless():
-            found = case.folder.shown(case.id)
-        subject = Subject("", "", case.name, found.content, (found.height, found.width))
+            picture = self._tests.picture(test, len(answers))
         shown = {
             "number": len(answers),
-            "width": found.width,
-            "height": found.height,
-            "seen": self._tests.seen(test, subject),
-            "mask": {"path": found.contour},
+            "width": picture.width,
+            "height": picture.height,
+            "seen": self._tests.seen(test, drawn.cases[len(answers)].content),
+            "mask": {"path": picture.contour},
         }
         return {**told, "case": shown}
 
     def _answer(self, test: BlindTest, answer: Answer) -> dict[str, Any]:
-        if self._reviewing.present.event(answer.id) is not None:  # it was kept, and its answer got lost
+        id = test.event_id(answer.id)
+        if self._reviewing.present.event(id) is not None:  # it was kept, and its answer got lost
             return self._told(test)
         drawn, number = self._tests.drawn(test), len(self._tests.answers(test))
         if number != answer.number or number == len(drawn.cases):
@@ -123,9 +128,9 @@ class BlindView:
         case = drawn.cases[number]
         with _nameless():
             subject = case.folder.subject(case.id)
-        if self._tests.seen(test, subject) != answer.seen:
+        if self._tests.seen(test, subject.content) != answer.seen:
             raise Refusal(409, "This case was changed while you looked at it; look at it again, then answer.")
-        self._reviewing.add(test.reviewer, subject, "guess", answer.value, case.truth, id=answer.id)
+        self._reviewing.add(test.reviewer, subject, "guess", answer.value, case.truth, id=id)
         return self._told(test)
 
     def _undo(self, test: BlindTest, number: int, id: str) -> dict[str, Any]:
@@ -144,10 +149,26 @@ def _nameless() -> Iterator[None]:
     """A mistake about a case's files without the names, which would tell what it is."""
     try:
         yield
-    except SyndiffError:
+    except SyndiffError as error:
+        if isinstance(error, Refusal) and error.status == 503:
+            raise Refusal(
+                503, "The folder of this case cannot be read at the moment; connect it again, then try again."
+            ) from None
         raise Refusal(
             409, "This case cannot be read any more. The answers so far are kept; begin a new test."
         ) from None
+
+
+def cautions(drawn: Drawn) -> list[str]:
+    """What may tell the truth of cases within a test, or did so before it; a sentence each."""
+    told = []
+    if (count := drawn.repeated) > 0:
+        told.append(f"{count} frame{'s are' if count > 1 else ' is'} seen more than once; that may tell what is true.")
+    if (count := drawn.reviewed) > 0:
+        told.append(f"{count} of these cases you had reviewed before the test; you may know what they are.")
+    if (count := drawn.shapes) > 1:
+        told.append(f"The pictures have {count} different sizes; that may tell what is true.")
+    return told
 
 
 def result(reviewer: str, answers: list[Event]) -> dict[str, Any]:

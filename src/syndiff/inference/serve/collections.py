@@ -93,6 +93,11 @@ class Collection:
         self.listed = 0
         self.refresh()
 
+    @property
+    def roots(self) -> list[Path]:
+        """The folders that files of cases lie in."""
+        return [self.root] if self._data is None else [self.root, self._data.root]
+
     def refresh(self) -> None:
         """List the folder again: it may have grown."""
         if self.kind == "synthetic":

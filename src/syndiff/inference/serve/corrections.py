@@ -14,7 +14,7 @@ from syndiff.inference.serve.review_folder import ReviewFolder
 from syndiff.inference.serve.review_view import Content, Id, Reviewer, ReviewView
 from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.uploads import Uploads
-from syndiff.reviews.events import Subject, check_reviewer
+from syndiff.reviews.events import Subject
 
 
 class Corrections:
@@ -38,22 +38,26 @@ class Corrections:
         reviewer: Reviewer,
         content: Annotated[Content, Query()],
         id: Annotated[Id, Query()],
+        base: Annotated[str, Query(pattern="^([0-9a-f]{64})?$")],
     ) -> dict[str, Any]:
         """Keep the body, a grey PNG of 0 and 255 as large as the picture, as the reviewer's mask of a case.
 
-        `content` is what the case showed (`Subject.content`). `id` names the correction: sent again under the same one
-        it is kept once. The answer is that to a decision, and comes when the mask is on the disk. Raises Refusal for a
-        case that shows something else now (409), a full disk (507), and as `Uploads.received` does; SyndiffError for a
-        file that is not such a mask.
+        `content` is what the case showed (`Subject.content`), `base` the reviewer's own corrected mask that this one
+        was drawn on, "" for none. `id` names the correction: sent again under the same one it is kept once. The answer
+        is that to a decision, and comes when the mask is on the disk. Raises Refusal for a case that shows something
+        else now, or was corrected by the same reviewer since (409), a full disk (507), and as `Uploads.received` does;
+        SyndiffError for a file that is not such a mask.
         """
         folder = self._reviewing.folder(key)
-        check_reviewer(reviewer)
         async with self._uploads.received(request, "mask.png") as path:
-            return await run_sync(lambda: self._keep(folder, case_id, path, reviewer, content, id), limiter=self._turn)
+            return await run_sync(
+                lambda: self._keep(folder, case_id, path, reviewer, content, id, base), limiter=self._turn
+            )
 
     def _keep(
-        self, folder: ReviewFolder, case_id: str, path: Path, reviewer: str, content: str, id: str
+        self, folder: ReviewFolder, case_id: str, path: Path, reviewer: str, content: str, id: str, base: str
     ) -> dict[str, Any]:
+        self._reviewing.check_reviewer(reviewer)
         kept = self._reviewing.present.event(id)
         seen = self._reviewing.shown_subject(folder, case_id, content) if kept is None else None
         try:
@@ -63,6 +67,12 @@ class Corrections:
         if kept is not None:  # and its answer got lost; the case may have changed since
             seen = Subject(kept.dataset, kept.name, kept.case, content, mask.shape)
         assert seen is not None
+        if kept is None and (self._reviewing.opinion(seen, reviewer).mask or "") != base:
+            raise Refusal(
+                409,
+                f"You have corrected {seen.case} since, perhaps in another tab, and this mask was not drawn on that "
+                "one; it was not saved. Look at the case again, then correct it.",
+            )
         if folder.collection.kind == "synthetic" and not mask.any():
             raise Refusal(
                 422,

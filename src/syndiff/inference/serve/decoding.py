@@ -70,6 +70,16 @@ class ReviewedCase:
     empty: bool
 
 
+@dataclass(frozen=True)
+class BlindPicture:
+    """A case as a JPEG for the eye, its size there, and the contour of its mask in its pixels."""
+
+    jpeg: bytes
+    width: int
+    height: int
+    contour: str
+
+
 class Decoder:
     """Decodes files one at a time in a process that has little to lose; a new one is started where it was lost."""
 
@@ -106,6 +116,10 @@ class Decoder:
         Raises SyndiffError as `Dataset.load` does, and for a corrected mask of another size.
         """
         return self._ask(_reviewed, case.image, replace(dataset, cases=(case,)), case.id, mask)
+
+    def blind(self, dataset: Dataset, case: Case, side: int) -> "BlindPicture":
+        """A case whose longer side has `side` pixels at most, mask and all. Raises SyndiffError as `reviewed`."""
+        return self._ask(_blind, case.image, replace(dataset, cases=(case,)), case.id, side)
 
     def mask(self, dataset: Dataset, case: Case) -> bytes:
         """The mask of a case as a grey PNG of 0 and 255, as large as the picture. Raises SyndiffError as `reviewed`."""
@@ -238,6 +252,14 @@ def _reviewed(path: Path, dataset: Dataset, case_id: str, corrected: Path | None
         if mask.shape != (height, width):
             raise SyndiffError(f"{corrected} is no corrected mask of {path}: it has another size; correct it again.")
     return ReviewedCase(width, height, content, svg_path(mask), not mask.any())
+
+
+def _blind(path: Path, dataset: Dataset, case_id: str, side: int) -> BlindPicture:
+    image, mask = dataset.load(dataset[case_id])
+    picture = shrunk(image, side)
+    height, width = picture.shape[:2]
+    small = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
+    return BlindPicture(encode_jpeg(picture), width, height, svg_path(np.asarray(small)))
 
 
 def _mask(path: Path, dataset: Dataset, case_id: str) -> bytes:

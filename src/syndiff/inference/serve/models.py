@@ -30,29 +30,29 @@ class Models:
                 f"{len(folders)} models are given; expected {MAX_MODELS} at most. Name fewer with --run."
             )
         self._engine = engine
-        self._folders = folders
+        self.folders = folders
         self.names = distinct_names(folders)
         self._loaded: dict[int, SquarePredictor] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._folders)
+        return len(self.folders)
 
     def described(self) -> list[dict[str, str | int]]:
         """What the page shows of each: number, name, kind and the guarantee's sentence where it has one."""
         return [
             {"id": number, "name": name, **_facts(folder)}
-            for number, (name, folder) in enumerate(zip(self.names, self._folders, strict=True))
+            for number, (name, folder) in enumerate(zip(self.names, self.folders, strict=True))
         ]
 
     def load(self, number: int) -> SquarePredictor:
         """A model, loaded when it is first asked for. Raises Refusal (404) for a number that there is not."""
-        if not 0 <= number < len(self._folders):
+        if not 0 <= number < len(self.folders):
             raise Refusal(404, f"There is no model {number}; reload the page, the server was started anew.")
         with self._lock:
             if number not in self._loaded:
                 try:
-                    self._loaded[number] = load(self._folders[number], engine=self._engine)
+                    self._loaded[number] = load(self.folders[number], engine=self._engine)
                 except ModuleNotFoundError as error:
                     raise SyndiffError(f"{self.names[number]} needs {error.name}, which is not installed.") from None
             return self._loaded[number]

@@ -10,7 +10,7 @@ from typing import Any
 from syndiff.data.dataset import Case, Dataset
 from syndiff.errors import SyndiffError
 from syndiff.inference.serve.collections import BrowseCase, Collection
-from syndiff.inference.serve.decoding import Decoder, ReviewedCase, renamed
+from syndiff.inference.serve.decoding import BlindPicture, Decoder, ReviewedCase, renamed
 from syndiff.inference.serve.refusal import Refusal
 from syndiff.reviews.events import Subject
 
@@ -95,12 +95,21 @@ class ReviewFolder:
             self._known[case.name] = stamp, found.content, (found.height, found.width)
         return found
 
-    def picture(self, case_id: str, side: int | None = None) -> bytes:
-        """A JPEG of a case's picture, no side longer than `side`. Raises SyndiffError where its file cannot be read."""
+    def picture(self, case_id: str) -> bytes:
+        """A JPEG of a case's picture. Raises SyndiffError where its file cannot be read."""
         case = self.collection[case_id]
         _stamp(case)
         try:
-            return self._decoder.jpeg(case.image) if side is None else self._decoder.jpeg(case.image, side)
+            return self._decoder.jpeg(case.image)
+        except SyndiffError as error:
+            raise _without_paths(error, case) from None
+
+    def blind(self, case_id: str, side: int) -> BlindPicture:
+        """A case reduced to `side` pixels of its longer side. Raises SyndiffError as `subject` does."""
+        case = self.collection[case_id]
+        _stamp(case)
+        try:
+            return self._decoder.blind(self._part(case).dataset, _as_case(case), side)
         except SyndiffError as error:
             raise _without_paths(error, case) from None
 
@@ -189,13 +198,22 @@ def _as_case(case: BrowseCase) -> Case:
 
 
 def _stamp(case: BrowseCase | Case) -> _Stamp:
-    """When the files of a case were written, and their sizes. Raises Refusal (409) for one that is gone."""
+    """When the files of a case were written, and their sizes.
+
+    Raises Refusal for one that is gone (409), and where its folder is away or cannot be read (503).
+    """
     found: list[int] = []
     for path in (case.image, case.mask):
         try:
             now = path.stat()
-        except OSError:
-            raise Refusal(409, f"{path.name} is not in the folder any more; list the folder again.") from None
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+                raise Refusal(409, f"{path.name} is not in the folder any more; list the folder again.") from None
+            raise Refusal(
+                503,
+                f"The folder of {path.name} cannot be read at the moment ({error.strerror}); connect it again, or put "
+                "it back, then try again.",
+            ) from None
         found += [now.st_mtime_ns, now.st_size]
     return found[0], found[1], found[2], found[3]
 

@@ -15,13 +15,13 @@ from syndiff.inference.serve.refusal import Refusal
 from syndiff.inference.serve.review_folder import ReviewFolder
 from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.reviews.agreement import agreement
-from syndiff.reviews.events import REASONS, Event, Subject, check_reviewer
+from syndiff.reviews.events import REASONS, Event, Subject
 from syndiff.reviews.state import CaseReview, Opinion, count_states
 
 Reviewer = Annotated[str, Query(max_length=255)]
 Id = Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")]
 Content = Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
-_State = Literal["all", "mine", "open", "accepted", "corrected", "rejected"]
+_State = Literal["all", "mine", "open", "accepted", "corrected", "rejected", "gates_accepted", "gates_rejected"]
 _DECISIONS = ("accept", "reject", "rate", "correct")
 _T = TypeVar("_T")
 
@@ -74,7 +74,8 @@ class ReviewView:
             }
             for name, folder in zip(self._names, self._folders, strict=True)
         ]
-        return {"folders": found, "reasons": REASONS, "file": self._reviewing.store.path.name}
+        store = self._reviewing.store
+        return {"folders": found, "reasons": REASONS, "file": store.path.name, "file_id": store.identity}
 
     async def refreshed(self, key: str) -> dict[str, object]:
         """List a folder again."""
@@ -84,34 +85,32 @@ class ReviewView:
     async def queue(self, key: str, reviewer: Reviewer, state: _State = "all") -> dict[str, object]:
         """The ids of cases, first those that the reviewer has not decided on, and how many these are.
 
-        state: what all reviewers together say; "mine" are those that the reviewer has decided on.
+        Of these the ones that training can use come first, then those that the gates rejected.
+
+        state: what all reviewers together say, or what the gates said; "mine" are those that the reviewer has decided
+        on.
         """
         folder = self._reviewing.folder(key)
-        check_reviewer(reviewer)
 
         def listed() -> dict[str, object]:
+            self._reviewing.check_reviewer(reviewer)
             reviews = self._reviewing.reviews(folder)
-            decided = {name for name, review in reviews.items() if _own(review, reviewer).decision}
-            wanted = [
-                name
-                for name in folder.names
-                if state == "all"
-                or (
-                    name in decided
-                    if state == "mine"
-                    else (reviews[name].state if name in reviews else "open") == state
-                )
-            ]
-            first = [name for name in wanted if name not in decided]
-            ids = [folder.names[name] for name in (*first, *(name for name in wanted if name in decided))]
-            return {"ids": ids, "undecided": len(first)}
+            found = []
+            for name, case_id in folder.names.items():
+                rejected, review = bool(folder.collection[case_id].reason), reviews.get(name)
+                decided = review is not None and _own(review, reviewer).decision is not None
+                states = {"all", "gates_rejected" if rejected else "gates_accepted"}
+                states |= {"open" if review is None else review.state} | ({"mine"} if decided else set())
+                if state in states:
+                    found.append((decided, rejected, case_id))
+            found.sort(key=lambda each: each[:2])  # stable: otherwise in the order of the folder
+            return {"ids": [each[2] for each in found], "undecided": sum(not each[0] for each in found)}
 
         return await run_sync(listed)
 
     async def opened(self, key: str, case_id: str, reviewer: Reviewer) -> dict[str, Any]:
         """A case at large; with the reviewer's own corrected mask, if there is one."""
         folder = self._reviewing.folder(key)
-        check_reviewer(reviewer)
         return await self._decoding(lambda: self._open(folder, case_id, reviewer))
 
     async def picture(self, key: str, case_id: str) -> Response:
@@ -122,9 +121,9 @@ class ReviewView:
     async def mask(self, key: str, case_id: str, reviewer: Reviewer) -> Response:
         """The mask as a grey PNG of 0 and 255, the reviewer's own corrected one if there is one."""
         folder = self._reviewing.folder(key)
-        check_reviewer(reviewer)
 
         def found() -> bytes:
+            self._reviewing.check_reviewer(reviewer)
             mine = self._reviewing.corrected(folder.subject(case_id), reviewer)
             return folder.mask(case_id) if mine is None else mine.read_bytes()
 
@@ -140,13 +139,11 @@ class ReviewView:
     ) -> dict[str, Any]:
         """Take back the reviewer's last decision, which the page names."""
         folder = self._reviewing.folder(key)
-        check_reviewer(reviewer)
         return await run_sync(self._undo, folder, reviewer, event, id)
 
     async def progress(self, key: str, reviewer: Reviewer) -> dict[str, Any]:
         """How far the reviewer is, what all say, and the decision that an undo would take back."""
         folder = self._reviewing.folder(key)
-        check_reviewer(reviewer)
         return await run_sync(self._progress, folder, reviewer)
 
     async def agreement(self, key: str) -> dict[str, Any]:
@@ -158,6 +155,7 @@ class ReviewView:
         return await run_sync(work, limiter=self._turn)
 
     def _open(self, folder: ReviewFolder, case_id: str, reviewer: str) -> dict[str, Any]:
+        self._reviewing.check_reviewer(reviewer)
         case = folder.collection[case_id]
         found = folder.shown(case_id)
         subject = Subject("", "", case.name, found.content, (found.height, found.width))
@@ -174,11 +172,13 @@ class ReviewView:
             "placed": case.placed,
             "empty": found.empty,
             "facts": case.facts,
+            "reason": case.reason,
+            "base": mine.mask or "",
             "mine": opinion_told(mine),
         }
 
     def _decide(self, folder: ReviewFolder, case_id: str, decision: Decision) -> dict[str, Any]:
-        check_reviewer(decision.reviewer)
+        self._reviewing.check_reviewer(decision.reviewer)
         kept = self._reviewing.present.event(decision.id)
         if kept is None:
             subject = self._reviewing.shown_subject(folder, case_id, decision.content)
@@ -196,23 +196,20 @@ class ReviewView:
         }
 
     def _undo(self, folder: ReviewFolder, reviewer: str, event: str, id: str) -> dict[str, Any]:
+        self._reviewing.check_reviewer(reviewer)
         if self._reviewing.present.event(id) is None:  # else it was done, and its answer got lost
-            last = self._last(folder, reviewer)
+            last = self._reviewing.last(folder, reviewer, _DECISIONS)
             if last is None or last.id != event:
                 raise Refusal(409, "You have decided something else since, perhaps in another tab; undo that first.")
             self._reviewing.undo(reviewer, last, id=id)
         return self._progress(folder, reviewer)
 
-    def _last(self, folder: ReviewFolder, reviewer: str) -> Event | None:
-        """The newest decision of a reviewer on a case of the folder."""
-        said = reversed(self._reviewing.present.counting(reviewer))
-        return next((event for event in said if event.kind in _DECISIONS and event.case in folder.names), None)
-
     def _progress(self, folder: ReviewFolder, reviewer: str) -> dict[str, Any]:
+        self._reviewing.check_reviewer(reviewer)
         reviews = self._reviewing.reviews(folder)
         states = count_states(reviews)
         states["open"] += len(folder.names) - len(reviews)
-        last = self._last(folder, reviewer)
+        last = self._reviewing.last(folder, reviewer, _DECISIONS)
         return {
             "decided": sum(_own(review, reviewer).decision is not None for review in reviews.values()),
             "cases": len(folder.names),
@@ -254,6 +251,7 @@ def _agreed(reviews: list[CaseReview]) -> dict[str, Any]:
             "low": found.kappa.low,
             "high": found.kappa.high,
             "cases": found.kappa.cases,
+            "why": found.why,
             "note": found.kappa.note,
         }
     return {"decided": dict(sorted(decided.items())), "agreement": told}

@@ -2,7 +2,7 @@
 
 import contextlib
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from syndiff.errors import SyndiffError
@@ -10,10 +10,10 @@ from syndiff.inference.serve.collections import Collection
 from syndiff.inference.serve.decoding import Decoder
 from syndiff.inference.serve.refusal import Refusal
 from syndiff.inference.serve.review_folder import ReviewFolder
-from syndiff.reviews.events import Event, Subject
+from syndiff.reviews.events import Event, Subject, check_reviewer
 from syndiff.reviews.present import Present
 from syndiff.reviews.state import CaseReview, Opinion
-from syndiff.reviews.store import ReviewStore
+from syndiff.reviews.store import ReviewStore, Unavailable
 
 
 def check_reviewable(collections: Sequence[Collection]) -> None:
@@ -41,6 +41,10 @@ class Reviewing:
         """End the decoding process; the file of reviews stays open."""
         self.decoder.close()
 
+    def check_reviewer(self, name: str) -> None:
+        """Raise SyndiffError for a name that nobody may review under here (`events.check_reviewer`)."""
+        check_reviewer(name, self.present.reviewers)
+
     def folder(self, key: str) -> ReviewFolder:
         """The folder of a key. Raises Refusal (404) for another one."""
         if key not in self.folders:
@@ -66,9 +70,21 @@ class Reviewing:
     def reviews(self, folder: ReviewFolder) -> dict[str, CaseReview]:
         """As `states`, of a folder."""
         said = self.present.cases
-        names = [name for name in folder.names if name in said]
-        contents = folder.contents(names, self.present.seen)
-        return {name: said[name][shown] for name, shown in contents.items() if shown in said[name]}
+        return {name: said[name][shown] for name, shown in self._shown(folder).items() if shown in said[name]}
+
+    def last(self, folder: ReviewFolder, reviewer: str, kinds: Container[str]) -> Event | None:
+        """The newest event of these kinds by a reviewer, of a case of the folder that shows now what it showed then.
+
+        Another folder may have a case of the same name.
+        """
+        shown = self._shown(folder)
+        said = reversed(self.present.counting(reviewer))
+        return next((each for each in said if each.kind in kinds and shown.get(each.case) == each.content), None)
+
+    def _shown(self, folder: ReviewFolder) -> dict[str, str]:
+        """The content of those cases of a folder that somebody said something of."""
+        said = self.present.cases
+        return folder.contents([name for name in folder.names if name in said], self.present.seen)
 
     def opinion(self, subject: Subject, reviewer: str) -> Opinion:
         """A reviewer's last word on a case as it is now."""
@@ -77,11 +93,14 @@ class Reviewing:
         return said.get(reviewer, Opinion(reviewer))
 
     def shown_subject(self, folder: ReviewFolder, case_id: str, content: str) -> Subject:
-        """A case, once it is what the page showed. Raises Refusal (409) where it was changed, damaged or deleted."""
+        """A case, once it is what the page showed.
+
+        Raises Refusal where it was changed, damaged or deleted (409), and where its folder is away (503).
+        """
         try:
             subject = folder.subject(case_id)
         except Refusal as refusal:
-            raise Refusal(409, str(refusal)) from None
+            raise Refusal(refusal.status if refusal.status == 503 else 409, str(refusal)) from None
         except SyndiffError as error:
             raise Refusal(409, f"The case was changed: {error}") from None
         if subject.content != content:
@@ -100,9 +119,11 @@ class Reviewing:
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
-        """A full disk, and a file that cannot be written, as a refusal with a sentence."""
+        """A full disk, and a file that cannot be written, or not now, as a refusal with a sentence."""
         try:
             yield
+        except Unavailable as error:
+            raise Refusal(503, str(error)) from error
         except OSError as error:
             name = self.store.path.name
             if error.errno in (errno.ENOSPC, errno.EDQUOT):

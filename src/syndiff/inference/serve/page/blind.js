@@ -79,9 +79,8 @@
     find("bar").value = told.answered;
     find("far").textContent = told.answered + " of " + told.count + " answered by " + told.reviewer + ".";
     find("undo").disabled = told.answered === 0;
-    find("repeated").hidden = !told.repeated;
-    find("repeated").textContent = told.repeated + " frames are seen more than once, since there are too few others; " +
-      "that may tell what is true.";
+    find("repeated").hidden = !told.cautions.length;
+    find("repeated").textContent = told.cautions.join(" ");
   }
 
   function hide(hidden) {

@@ -6,11 +6,10 @@
   /* Edit the mask of the case in sight. page: {queue, shown, reviewer, outbox, open, saved} of the view. */
   S.correctMask = function (page) {
     var told = page.shown.told, queue = page.queue, place = queue.address(told.id), ids = {};
-    var base = told.base || ""; // the reviewer's own corrected mask that this one is drawn on
     var who = "?reviewer=" + encodeURIComponent(page.reviewer), host = document.getElementById("editor");
     var editor = new S.Editor(host, {
       picture: page.shown.url, mask: place + "/mask.png" + who, width: told.width, height: told.height,
-      title: "Correct the mask of " + told.name, key: page.reviewer + " " + queue.base + told.id, state: told.content + base
+      title: "Correct the mask of " + told.name, key: page.reviewer + " " + queue.base + told.id, state: told.content + told.base
     }), file = page.outbox.file;
 
     function show(editing) {
@@ -31,7 +30,7 @@
       var drawn = editor.mask.text;
       ids[drawn] = ids[drawn] || S.newId(); // the same mask sent again is the same correction
       return earlier(page.outbox, queue.base, file).then(function () {
-        var address = place + "/mask" + who + "&content=" + told.content + "&base=" + base + "&id=" + ids[drawn];
+        var address = place + "/mask" + who + "&content=" + told.content + "&base=" + told.base + "&id=" + ids[drawn];
         return S.ask(address, { method: "POST", body: blob });
       }).then(function (answer) {
         var label = told.name + ": corrected", last = queue.index === queue.ids.length - 1;
