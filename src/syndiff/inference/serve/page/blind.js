@@ -51,7 +51,10 @@
     find("me").textContent = told.reviewer;
     if (another) { recall(); }
     unsent();
-    if (told.result) { return end(told); }
+    if (told.result) {
+      end(told);
+      return Promise.resolve();
+    }
     var mine = ++round, number = told.case.number;
     return picture(number).then(function (found) {
       if (mine !== round) { return; }
@@ -102,6 +105,7 @@
       return take(told, item.said);
     }).catch(function (mistake) {
       busy = false;
+      if (!pending) { return failed(mistake); } // it is saved, but what comes next cannot be shown
       if (mistake.refusal) {
         keep(null);
         if (test.case) { forget(test.case.number); }

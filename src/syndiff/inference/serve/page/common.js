@@ -74,9 +74,9 @@
      where nobody knows. */
   function otherFile(was, now) {
     if (!was || !was.id || !now.id || was.id === now.id) { return ""; }
-    return (was.name === now.name ? "Decided for another file of reviews, also called " + was.name + "."
-      : "Decided for " + was.name + "; the server keeps " + now.name + " now.") + " Send again puts it into the " +
-      now.name + " of now.";
+    return was.name === now.name
+      ? "Decided for another file of reviews, which was called " + was.name + " too. Send again puts it into that of now."
+      : "Decided for " + was.name + "; the server keeps " + now.name + " now. Send again puts it there.";
   }
 
   /* Have the browser ask before the page is left, as long as loses() says that something would be lost. */

@@ -6,14 +6,14 @@
 
   function find(id) { return document.getElementById(id); }
 
-  /* What the reviewer has to know of: what the server could not take, and what would be lost with the page. */
+  /* Those that the server could not take, and those that would be lost with the page. */
   function lateOnes(outbox) {
-    return outbox.items.filter(function (item) { return !item.refused && (item.late || !item.kept || outbox.elsewhere(item)); });
+    return outbox.waiting().filter(function (item) { return item.late || !item.kept; });
   }
 
   function drawUnsent(outbox, reviewer) {
-    var list = find("items"), late = lateOnes(outbox);
-    var told = outbox.items.filter(function (item) { return item.refused || late.indexOf(item) >= 0; });
+    var list = find("items"), late = lateOnes(outbox), others = outbox.items.filter(outbox.elsewhere, outbox);
+    var told = outbox.items.filter(function (item) { return item.refused || late.concat(others).indexOf(item) >= 0; });
     list.textContent = "";
     told.forEach(function (item) {
       var line = element("li"), button = element("button", { type: "button" }), who = item.content.reviewer;
@@ -25,11 +25,11 @@
       line.appendChild(button);
       list.appendChild(line);
     });
-    var why = [outbox.trouble].concat(late.map(function (item) { return outbox.elsewhere(item); }));
+    var why = (late.length ? [outbox.trouble] : []).concat(others.map(outbox.elsewhere, outbox));
     if (outbox.unkept().length) { why.push(FORGETFUL); }
-    find("trouble").textContent = !late.length ? "" : outbox.running ? "Sending …"
+    find("trouble").textContent = late.length && outbox.running ? "Sending …"
       : why.filter(function (text, index) { return text && why.indexOf(text) === index; }).join(" ");
-    find("again").hidden = !late.length;
+    find("again").hidden = !late.length && !others.length;
     find("unsent").hidden = !told.length;
   }
 
