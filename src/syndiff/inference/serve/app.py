@@ -110,7 +110,11 @@ def _add_page(app: FastAPI, first: str) -> None:
         app.add_api_route(f"/{address}", answer, methods=["GET"], response_class=Response)
 
 
-_SENTENCES = {404: "There is nothing at this address.", 413: "The request is too large; reload the page."}
+_SENTENCES = {
+    404: "There is nothing at this address.",
+    408: "The request took too long; try again.",
+    413: "The request is too large; reload the page.",
+}
 
 
 def _sentence(status: int, text: str) -> JSONResponse:

@@ -12,6 +12,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,6 +27,9 @@ OWN_HEADER, OWN_VALUE = "x-requested-with", "syndiff"
 MIN_TOKEN = 16
 MAX_BODY = 2**16
 """Bytes that a request may send that is no upload; uploads have their own limit."""
+
+SECONDS = 30.0
+"""Within this time the body of such a request is to be there."""
 
 UPLOADS = re.compile(r"/api/pictures|/api/review/[0-9a-f]+/cases/[0-9a-f]+/mask")
 """Addresses to which a file may be posted; `Uploads.received` limits it."""
@@ -131,7 +135,8 @@ class Guard:
             uploads = scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"])
             limited = receive if uploads else _limited(receive, headers)
         except Refusal as refusal:
-            await _answer(with_headers, refusal.status, {"error": str(refusal)})
+            closing = [(b"connection", b"close")]  # who may not ask holds no connection
+            await _answer(with_headers, refusal.status, {"error": str(refusal)}, closing)
             return
         await self.app(scope, limited, with_headers)
 
@@ -168,14 +173,21 @@ class Guard:
 
 
 def _limited(receive: Receive, headers: Headers) -> Receive:
-    """The body of a request, up to `MAX_BODY` bytes. Raises Refusal (413) for one that announces more."""
-    told, size = headers.get("content-length", ""), 0
+    """The body of a request, up to `MAX_BODY` bytes, within `SECONDS`. Raises Refusal (413) for a longer one."""
+    told, size, whole, until = headers.get("content-length", ""), 0, False, anyio.current_time() + SECONDS
     if told.isdigit() and int(told) > MAX_BODY:
         raise Refusal(413, f"The request is larger than {MAX_BODY // 1024} KB; reload the page.")
 
     async def counted() -> Message:
-        nonlocal size
-        message = await receive()
+        nonlocal size, whole
+        if whole:  # what comes now is that the client has gone
+            return await receive()
+        try:
+            with anyio.fail_after(until - anyio.current_time()):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408) from None
+        whole = not message.get("more_body", False)
         size += len(message.get("body", b""))
         if size > MAX_BODY:
             raise HTTPException(413)  # FastAPI passes on no other exception of a body

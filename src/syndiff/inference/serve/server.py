@@ -5,9 +5,14 @@ import errno
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from syndiff.errors import SyndiffError, listed
 from syndiff.inference.options import EngineName
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
 
 
 def serve(
@@ -34,8 +39,6 @@ def serve(
     Raises SyndiffError for a folder without a model or without images, a host that is not of this machine, a port that
     is in use, a token that is too short, and a file that is no file of reviews.
     """
-    import uvicorn
-
     from syndiff.data.dataset import Dataset
     from syndiff.inference.serve.app import make_app
     from syndiff.inference.serve.collections import collections_of
@@ -63,12 +66,21 @@ def serve(
             check_reviewable(collections)
             reviewing = Reviewing(opened.enter_context(ReviewStore(reviews)), collections)
         app = make_app(models, folder, access, collections, reviewing)
-        config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, date_header=False, ws="none",
-            timeout_graceful_shutdown=3, timeout_keep_alive=30, limit_concurrency=256,
-        )  # fmt: skip
         tell(_announcement(listening, host, access.token, len(models), len(collections), reviews))
-        uvicorn.Server(config).run(sockets=[listening])
+        server_of(app).run(sockets=[listening])
+
+
+def server_of(app: "ASGIApp") -> "uvicorn.Server":
+    """uvicorn for an application: no traces in the log, and limits that keep one client from keeping out others."""
+    import uvicorn
+
+    from syndiff.inference.serve.connections import SECONDS, Connection
+
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, date_header=False, ws="none", http=Connection,
+        timeout_graceful_shutdown=3, timeout_keep_alive=round(SECONDS), limit_concurrency=256,
+    )  # fmt: skip
+    return uvicorn.Server(config)
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

@@ -18,8 +18,9 @@ from syndiff.inference.serve.refusal import Refusal
 
 MAX_UPLOAD = 64 * 2**20
 MAX_AT_ONCE = 16
-SECONDS = 120
-"""An upload takes no more bytes, none starts while so many run, and each ends within this time."""
+SECONDS, STALLED = 120, 15
+"""An upload takes no more bytes, none starts while so many run, and each ends within this time, or where nothing comes
+for the second one."""
 
 _PREFIX = "syndiff-serve-"
 _ENDINGS = sorted((ending for each in FORMATS for ending in each.endings), key=len, reverse=True)
@@ -64,10 +65,12 @@ class Uploads:
         self._running += 1
         path = self._folder / f"{secrets.token_hex(8)}{_ending(name)}"
         try:
-            with anyio.move_on_after(SECONDS) as scope:
-                await _receive(request, path)
-            if scope.cancelled_caught:
-                raise Refusal(408, f"The upload took longer than {SECONDS} s; try again.")
+            with anyio.move_on_after(SECONDS) as whole, anyio.move_on_after(STALLED) as part:
+                await _receive(request, path, part)
+            if whole.cancelled_caught or part.cancelled_caught:
+                raise Refusal(
+                    408, f"The upload took longer than {SECONDS} s, or stood still for {STALLED} s; try again."
+                )
             yield path
         finally:
             self._running -= 1
@@ -91,11 +94,12 @@ def _check_length(request: Request) -> None:
         raise _too_large()
 
 
-async def _receive(request: Request, path: Path) -> None:
+async def _receive(request: Request, path: Path, scope: anyio.CancelScope) -> None:
     size = 0
     try:
         async with await anyio.open_file(path, "xb") as file:
             async for part in request.stream():
+                scope.deadline = anyio.current_time() + STALLED
                 size += len(part)
                 if size > MAX_UPLOAD:
                     raise _too_large()
