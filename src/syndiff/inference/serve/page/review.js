@@ -108,9 +108,9 @@
   /* What the reviewer has said of the case in sight: what the server holds, and what is still on its way. */
   function opinion() {
     var told = shown.told, mine = Object.assign({}, NONE, told.mine), waits = false;
-    outbox.items.forEach(function (item) {
+    outbox.waiting(queue.base).forEach(function (item) {
       var same = item.content.content === told.content && item.content.reviewer === reviewer;
-      if (same && item.caseId === told.id && !item.refused) {
+      if (same && item.caseId === told.id) {
         waits = true;
         if (item.content.kind === "rate") { mine.rating = Number(item.content.value); } else {
           mine.decision = item.content.kind;
