@@ -103,8 +103,9 @@ def decide(page: Any, *keys: str) -> None:
 
 
 def hold(page: Any, key: str) -> None:
-    """Hold a key down for so long that it is repeated."""
-    for _ in range(4):
+    """Hold a key down for so long that it is repeated when the next case has come."""
+    for _ in range(2):
+        page.wait_for_selector("[aria-busy=false]")
         page.keyboard.down(key)
     page.keyboard.up(key)
 
@@ -222,10 +223,8 @@ def test_a_blind_test_goes_on_after_a_reload_and_tells_at_its_end(page: Any, ser
     assert not page.is_visible("#view path.line")
     page.keyboard.press("h")
     assert page.is_visible("#view path.line")
-    page.wait_for_selector("[aria-busy=false]")
     hold(page, "r")
     status(page, "Case 2 of 4")
-    page.keyboard.press("s")  # nobody has seen the second case yet
     page.reload()
     status(page, "Case 2 of 4")
     page.keyboard.press("u")
@@ -274,8 +273,7 @@ def test_a_key_that_is_held_or_comes_before_the_case_decides_nothing(page: Any, 
 
     page.route("**/cases/*?reviewer=*", first_only)
     enter(page, server, "fay")
-    page.wait_for_selector("[aria-busy=false]")
-    hold(page, "a")
+    decide(page, "a")
     status(page, "Saved: c0: accepted")
     page.keyboard.press("a")  # c1 is still on its way, and c0 in sight
     page.keyboard.press("1")
@@ -284,17 +282,20 @@ def test_a_key_that_is_held_or_comes_before_the_case_decides_nothing(page: Any, 
     for route in late[1:]:
         route.continue_()
     page.wait_for_selector("#name:has-text('c1')")
-    page.wait_for_selector("[aria-busy=false]")
+    hold(page, "a")
+    status(page, "Saved: c1: accepted")
     page.focus("#accept")
     hold(page, "Enter")
-    status(page, "Saved: c1: accepted")
+    status(page, "Saved: c2: accepted")
     page.focus("#view svg")
-    decide(page, "r", "1", "1")  # the second 1 was meant for c2 as well
-    page.wait_for_selector("#far:has-text('decided on 3 of 6')")
+    decide(page, "r", "1", "1")  # the second 1 was meant for c3 as well
+    page.wait_for_selector("#far:has-text('decided on 4 of 6')")
+    page.wait_for_selector("[aria-busy=false]")
     page.click("#other")
     page.click("#enter h2")
     page.keyboard.type("ar1")
-    assert decided(server, "fay") == [("c0", "accept"), ("c1", "accept"), ("c2", "reject")]
+    assert page.evaluate("Object.keys(localStorage).filter(name => name.includes('unsent'))") == []  # on its way
+    assert decided(server, "fay") == [("c0", "accept"), ("c1", "accept"), ("c2", "accept"), ("c3", "reject")]
 
 
 def test_decisions_wait_for_their_own_file_and_for_a_folder_that_is_away(page: Any, server: Server) -> None:
