@@ -11,7 +11,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reviewing import subject
 
-from syndiff.errors import SyndiffError
 from syndiff.reviews.store import ReviewStore
 from syndiff.reviews.table import export_reviews, import_reviews
 
@@ -117,19 +116,14 @@ def test_the_summary_counts_and_compares(syndiff, tmp_path: Path) -> None:
     assert "blind test of ben: 9 of 12 right, 75% (43% to 95%)" in said
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.text(st.sampled_from("'=+-@\t a,\""), min_size=1, max_size=4).filter(str.strip))
-@example("=cmd()")
-@example("'=cmd()")
-@example("''a")
-def test_no_name_in_a_table_is_a_formula_and_each_comes_back_as_it_was(tmp_path_factory, name: str) -> None:
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.text(st.sampled_from("'=+-@ a,\""), min_size=1, max_size=4).filter(str.strip), min_size=9))
+@example(["=cmd()", "'=cmd()", "''=cmd()", "'a", "''", "-1", "@x"])
+def test_no_name_in_a_table_is_a_formula_and_each_comes_back_as_it_was(tmp_path_factory, names: list[str]) -> None:
     folder = tmp_path_factory.mktemp("t")
     with ReviewStore(folder / "reviews.db") as store, ReviewStore(folder / "other.db") as other:
-        try:
-            kept = store.add("ann", subject(name), "accept")
-        except SyndiffError:
-            return  # a tabulator, which no name may hold
+        kept = [store.add("ann", subject(name), "accept") for name in names]
         export_reviews(store, folder / "table.csv")
-        row = list(csv.reader((folder / "table.csv").read_text(encoding="utf-8").splitlines()))[1]
-        assert not any(field.startswith(("=", "+", "-", "@", "\t")) for field in row)
-        assert import_reviews(other, folder / "table.csv") == (1, 1) and other.events() == [kept]
+        for row in csv.reader((folder / "table.csv").read_text(encoding="utf-8").splitlines()):
+            assert not any(field.startswith(("=", "+", "-", "@")) for field in row)
+        assert import_reviews(other, folder / "table.csv") == (len(kept), len(kept)) and other.events() == kept
