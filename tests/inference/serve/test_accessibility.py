@@ -83,6 +83,7 @@ def unsent(page: Any, images: Path) -> None:
     for _ in range(3):  # the first drops the polygon, the others leave the editor
         page.keyboard.press("Escape")
     page.wait_for_selector("#view svg")
+    page.wait_for_selector("[aria-busy=false]")
     page.context.set_offline(True)
     page.keyboard.press("2")
     page.wait_for_selector("#unsent:not([hidden])")
@@ -100,8 +101,10 @@ def guessing(page: Any, images: Path) -> None:
 
 
 def told(page: Any, images: Path) -> None:
+    page.wait_for_selector("[aria-busy=false]")
     page.keyboard.press("s")
     page.wait_for_selector("#status:has-text('Case 2 of 2')")
+    page.wait_for_selector("[aria-busy=false]")
     page.keyboard.press("r")
     page.wait_for_selector("#result:not([hidden])")
 

@@ -21,7 +21,10 @@
   function agreement(told) {
     if (!told) { return "Agreement needs two reviewers who have decided on cases."; }
     var name = told.method + " kappa";
-    if (told.kappa === null) { return name + " is not defined over the " + told.cases + " cases that all decided on: " + told.why + "."; }
+    if (told.kappa === null) {
+      return name + " is not defined over the " + told.cases + " cases that all decided on: " +
+        told.why + ".";
+    }
     return name + " " + told.kappa.toFixed(2) +
       (told.low === null ? "" : ", 95 % interval " + told.low.toFixed(2) + " to " + told.high.toFixed(2)) + ", over " +
       told.cases + " cases that all decided on" + (told.note ? "; " + told.note : "") + ". 0 is chance, 1 is full agreement.";

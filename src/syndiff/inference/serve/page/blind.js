@@ -2,9 +2,11 @@
 (function () {
   "use strict";
   var S = window.SynDiff, element = S.element, memory = S.memory, viewer = new S.Viewer();
-  var test = null, ahead = {}, busy = false, round = 0, pending = JSON.parse(memory.get("blind-unsent") || "null");
-  /* test: where the server says it stands. ahead: pictures by number, the next one before it is its turn.
-     pending: an answer that the server has not acknowledged. */
+  var test = null, ahead = {}, busy = false, round = 0, pending = null, kept = true, file = S.fileOf({}), sight;
+  /* test: where the server says it stands. ahead: pictures by number, the next one before it is its turn. pending: an
+     answer that the server has not acknowledged, and kept: whether this browser remembers it. file: what the server
+     said last. This browser remembers the test of each reviewer. */
+  var TEST = "blind.", UNSENT = "blind-unsent.";
 
   function find(id) { return document.getElementById(id); }
 
@@ -21,17 +23,14 @@
 
   function only(id) {
     ["setup", "desk", "result"].forEach(function (each) { find(each).hidden = each !== id; });
+    find("mine").hidden = id !== "desk" && id !== "result";
   }
 
   /* ---- one case ---- */
 
   function picture(number) {
     if (!ahead[number]) {
-      ahead[number] = S.picture(address() + "/" + number + ".jpg").then(function (url) {
-        var image = new Image();
-        image.src = url;
-        return { url: url, image: image };
-      });
+      ahead[number] = S.picture(address() + "/" + number + ".jpg"); // decoded while another one is looked at
       ahead[number].catch(function () { delete ahead[number]; });
     }
     return ahead[number];
@@ -44,11 +43,18 @@
   }
 
   function take(told, said) {
+    var another = !test || test.token !== told.token;
     test = told;
-    memory.set("blind", told.token);
+    sight.lose();
     complain("");
+    memory.set(TEST + told.reviewer, told.token);
+    find("me").textContent = told.reviewer;
+    if (another) { recall(); }
     unsent();
-    if (told.result) { return end(told); }
+    if (told.result) {
+      end(told);
+      return Promise.resolve();
+    }
     var mine = ++round, number = told.case.number;
     return picture(number).then(function (found) {
       if (mine !== round) { return; }
@@ -70,6 +76,7 @@
     viewer.draw();
     hide(true);
     if (focused) { panel.svg.focus(); }
+    sight.gain();
     say((said ? said + " " : "") + label + " of " + told.count + ".");
     find("bar").max = told.count;
     find("bar").value = told.answered;
@@ -98,7 +105,8 @@
       return take(told, item.said);
     }).catch(function (mistake) {
       busy = false;
-      if (mistake.status >= 400 && mistake.status < 500 && mistake.status !== 401 && mistake.status !== 429) {
+      if (!pending) { return failed(mistake); } // it is saved, but what comes next cannot be shown
+      if (mistake.refusal) {
         keep(null);
         if (test.case) { forget(test.case.number); }
         return again(mistake.message);
@@ -118,23 +126,51 @@
     var item = pending && pending.address.indexOf(address() + "/") === 0 ? pending : null;
     find("unsent").hidden = !item;
     if (item) {
-      find("trouble").textContent = item.what + ". " + (why || "It was not saved when the page was left.");
+      find("trouble").textContent = item.what + ". " + (why || "It was not saved when the page was left.") +
+        (kept ? "" : " This browser cannot remember it: do not leave the page before it is saved.");
       say("Not saved yet: " + item.what + ".");
     }
   }
 
   function keep(item) {
     pending = item;
-    if (item) { memory.set("blind-unsent", JSON.stringify(item)); } else { memory.remove("blind-unsent"); }
+    kept = !item || memory.set(UNSENT + test.reviewer, JSON.stringify(item));
+    if (!item) { memory.remove(UNSENT + test.reviewer); }
+  }
+
+  /* The answer that this browser remembers for the reviewer of the test. */
+  function recall() {
+    pending = null;
+    kept = true;
+    try {
+      var found = JSON.parse(memory.get(UNSENT + test.reviewer));
+      if (found && !(typeof found.address === "string" && found.content)) { throw new Error("it is no answer"); }
+      pending = found;
+    } catch (mistake) {
+      memory.remove(UNSENT + test.reviewer);
+      complain("An answer that this browser had kept is damaged, and was not saved: answer again.");
+    }
+  }
+
+  /* Send what waits; what was answered for another file of reviews only once both files were named. */
+  function sendAgain() {
+    if (busy) { return; }
+    S.askReviews().then(function (told) {
+      file = S.fileOf(told);
+      var why = S.otherFile(pending.file, file);
+      pending.file = file;
+      return why ? unsent(why) : post(pending);
+    }).catch(function (mistake) { unsent(mistake.message || String(mistake)); });
   }
 
   function waits() { return busy || !find("unsent").hidden || !test || !test.case || find("desk").hidden; }
 
   function answer(value) {
     if (waits()) { return; }
+    if (!sight.seen) { return say("The case has only just come into sight, or not yet: nothing was answered."); }
     var number = test.case.number;
     post({
-      address: address() + "/answers", said: "Saved.", what: "Case " + (number + 1) + ": " + value,
+      address: address() + "/answers", said: "Saved.", what: "Case " + (number + 1) + ": " + value, file: file,
       content: { id: S.newId(), number: number, seen: test.case.seen, value: value }
     });
   }
@@ -142,7 +178,7 @@
   function undo() {
     if (waits() || !test.answered) { return; }
     post({
-      address: address() + "/undo", said: "Undone.", what: "Undo of case " + test.answered,
+      address: address() + "/undo", said: "Undone.", what: "Undo of case " + test.answered, file: file,
       content: { id: S.newId(), number: test.answered - 1 }
     });
   }
@@ -177,14 +213,18 @@
 
   /* ---- the beginning ---- */
 
-  function setup() {
+  function setup(name) {
     test = null;
+    round += 1;
     only("");
-    complain("");
+    find("unsent").hidden = true;
+    Object.keys(ahead).forEach(forget);
     find("preparing").textContent = "";
-    find("who").value = memory.get("reviewer") || "";
+    find("who").value = name;
+    offerResume();
     find("seed").value = crypto.getRandomValues(new Uint16Array(1))[0];
-    return S.ask("api/review").then(function (told) {
+    return S.askReviews().then(function (told) {
+      file = S.fileOf(told);
       ["real", "synthetic"].forEach(function (name) {
         var kind = name === "real" ? "dataset" : "synthetic";
         find(name).textContent = "";
@@ -199,6 +239,23 @@
       find("begin").disabled = !find("real").value || !find("synthetic").value;
       if (find("begin").disabled) { complain("A blind test needs a dataset and a synthetic dataset; give both with --browse."); }
     });
+  }
+
+  /* A test that this browser remembers is shown to whom it is of. */
+  function offerResume() { find("resume").hidden = !memory.get(TEST + find("who").value.trim()); }
+
+  /* Go on with the test of a reviewer, or begin one. */
+  function enter(name) {
+    var token = memory.get(TEST + name);
+    complain("");
+    if (!token) { return setup(name).catch(failed); }
+    return Promise.all([S.ask("api/blind/" + token), S.askReviews()]).then(function (told) {
+      file = S.fileOf(told[1]);
+      return take(told[0]);
+    }).catch(function (mistake) {
+      if (!mistake.status) { return failed(mistake); }
+      return setup(name).then(function () { failed(mistake); });
+    }).catch(failed);
   }
 
   /* As many as there are, if these are fewer than usual. */
@@ -223,22 +280,23 @@
   }
 
   function leave() {
-    memory.remove("blind");
-    Object.keys(ahead).forEach(forget);
-    find("unsent").hidden = true;
-    setup().catch(failed);
+    if (busy) { return; }
+    memory.remove(TEST + test.reviewer);
+    complain("");
+    setup(test.reviewer).catch(failed);
   }
 
-  function key(event) {
-    var typed = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox";
-    if (event.defaultPrevented || typed || event.ctrlKey || event.metaKey || event.altKey || find("desk").hidden ||
-        !find("single").checked) { return; }
-    var known = { r: function () { answer("real"); }, s: function () { answer("synthetic"); }, u: undo,
+  /* Somebody else takes a test; this one waits for its reviewer. */
+  function change() {
+    if (busy) { return; }
+    complain("");
+    setup("").then(function () { find("who").focus(); }).catch(failed);
+  }
+
+  /* What a key does, or nothing. */
+  function known(event) {
+    return find("single").checked && { r: function () { answer("real"); }, s: function () { answer("synthetic"); }, u: undo,
       h: function () { hide(); } }[event.key.toLowerCase()];
-    if (known) {
-      event.preventDefault();
-      known();
-    }
   }
 
   function start() {
@@ -246,24 +304,22 @@
     viewer.opacity = { mask: 1 };
     viewer.onkey = function () { hide(); };
     find("single").checked = memory.get("keys") !== "off";
-    document.addEventListener("keydown", key);
+    sight = new S.Sight(find("image"));
+    S.keys(document, find("desk"), known);
+    S.beforeLeaving(function () { return Boolean(pending) && !kept; });
     var clicks = { "is-real": function () { answer("real"); }, "is-synthetic": function () { answer("synthetic"); },
       undo: undo, contour: function () { hide(); }, "new": leave, leave: leave,
       "in": function () { viewer.scale(1.25); }, out: function () { viewer.scale(0.8); },
       fit: function () { viewer.fit(); },
-      again: function () { post(pending); },
+      again: sendAgain, resume: function () { enter(find("who").value.trim()); },
+      other: change,
       discard: function () { keep(null); find("unsent").hidden = true; say("Discarded."); } };
     Object.keys(clicks).forEach(function (id) { find(id).addEventListener("click", clicks[id]); });
     find("single").addEventListener("change", function () { memory.set("keys", this.checked ? "on" : "off"); });
+    find("who").addEventListener("input", offerResume);
     find("setup").addEventListener("submit", function (event) { event.preventDefault(); begin(); });
     S.views().catch(failed);
-    var token = memory.get("blind");
-    if (!token) { return setup().catch(failed); }
-    S.ask("api/blind/" + token).then(take).catch(function (mistake) {
-      if (!mistake.status) { return failed(mistake); }
-      memory.remove("blind");
-      return setup().then(function () { failed(mistake); });
-    }).catch(failed);
+    enter(memory.get("reviewer") || "");
   }
 
   start();

@@ -156,15 +156,9 @@
   }
 
   function facts(told) {
-    var list = find("facts"), table = find("scores");
-    list.textContent = table.textContent = "";
-    Object.keys(told.facts).forEach(function (name) {
-      var term = element("dt"), value = element("dd");
-      term.textContent = name.charAt(0).toUpperCase() + name.slice(1);
-      value.textContent = told.facts[name];
-      list.appendChild(term);
-      list.appendChild(value);
-    });
+    var table = find("scores");
+    window.SynDiff.tellFacts(find("facts"), told.facts);
+    table.textContent = "";
     Object.keys(told.scores).forEach(function (name) {
       var row = table.insertRow(), head = element("th", { scope: "row" });
       head.textContent = name.replace(/_/g, " ");
@@ -190,14 +184,9 @@
 
   function step(by) { grid.select(grid.current + by); }
 
-  /* A key in the image; the next image has the focus then. */
-  function key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) { return; }
-    var known = { f: flip, n: function () { step(1); }, p: function () { step(-1); } };
-    if (known[event.key.toLowerCase()]) {
-      event.preventDefault();
-      known[event.key.toLowerCase()]();
-    }
+  /* What a key in the image does; the next image has the focus then. */
+  function known(event) {
+    return { f: flip, n: function () { step(1); }, p: function () { step(-1); } }[event.key.toLowerCase()];
   }
 
   function start() {
@@ -212,7 +201,7 @@
     find("fit").addEventListener("click", function () { viewer.fit(); });
     find("before").addEventListener("click", function () { step(-1); });
     find("after").addEventListener("click", function () { step(1); });
-    find("large").addEventListener("keydown", key);
+    window.SynDiff.keys(find("large"), find("large"), known);
     find("collection").addEventListener("change", openCollection);
     find("sort").addEventListener("change", function () {
       find("low").value = find("high").value = ""; // they were of another score

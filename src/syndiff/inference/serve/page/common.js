@@ -1,9 +1,14 @@
 /* What the views share: questions to the server, its mistakes as sentences, the links between the views. */
 (function () {
   "use strict";
+  var element = window.SynDiff.element;
 
   function Mistake(text, status) { this.message = text; this.status = status; }
   Mistake.prototype.toString = function () { return this.message; };
+  /* Whether the same would be refused again. Anything else may pass: a full disk, a lock, a folder that is away. */
+  Object.defineProperty(Mistake.prototype, "refusal", {
+    get: function () { return [400, 409, 413, 422].indexOf(this.status) >= 0; }
+  });
 
   function answered(address, options, read) {
     options = options || {};
@@ -31,9 +36,54 @@
   /* The content of a file, as a Blob. */
   function blob(address) { return answered(address, {}, function (answer) { return answer.blob(); }); }
 
-  /* A picture as an address that shows it at once; free it with URL.revokeObjectURL. */
+  /* A promise of {url, image}: a picture as an address that shows it at once; free it with URL.revokeObjectURL. */
   function picture(address) {
-    return blob(address).then(function (content) { return URL.createObjectURL(content); });
+    return blob(address).then(function (content) {
+      var image = new Image(), url = image.src = URL.createObjectURL(content);
+      return image.decode().then(function () { return { url: url, image: image }; }, function () {
+        URL.revokeObjectURL(url);
+        throw new Mistake("The picture cannot be shown by this browser.", 0);
+      });
+    });
+  }
+
+  /* Texts by what they are, as the terms of a list. */
+  function tellFacts(list, facts) {
+    list.textContent = "";
+    Object.keys(facts).forEach(function (name) {
+      var term = element("dt"), value = element("dd");
+      term.textContent = name.charAt(0).toUpperCase() + name.slice(1);
+      value.textContent = facts[name];
+      list.appendChild(term);
+      list.appendChild(value);
+    });
+  }
+
+  /* What the server tells of its reviews: its file, the folders, the reasons. */
+  function askReviews() {
+    return ask("api/review").catch(function (mistake) {
+      throw mistake.status !== 404 ? mistake
+        : new Mistake("Reviews are not kept here; start syndiff serve again with --reviews FILE.", 404);
+    });
+  }
+
+  /* The file of reviews that the server keeps: {id, name}; a server that tells no identity has the id "". */
+  function fileOf(told) { return { id: told.file_id || "", name: told.file || "" }; }
+
+  /* Why what was decided for one file of reviews is not sent to another one by itself; "" where they are the same, or
+     where nobody knows. */
+  function otherFile(was, now) {
+    if (!was || !was.id || !now.id || was.id === now.id) { return ""; }
+    return was.name === now.name
+      ? "Decided for another file of reviews, which was called " + was.name + " too. Send again puts it into that of now."
+      : "Decided for " + was.name + "; the server keeps " + now.name + " now. Send again puts it there.";
+  }
+
+  /* Have the browser ask before the page is left, as long as loses() says that something would be lost. */
+  function beforeLeaving(loses) {
+    window.addEventListener("beforeunload", function (event) {
+      if (loses()) { event.preventDefault(); event.returnValue = ""; }
+    });
   }
 
   /* Show the links to the views that this server has. */
@@ -74,5 +124,6 @@
   };
 
   Object.assign(window.SynDiff, { ask: ask, send: send, blob: blob, picture: picture, views: views, newId: newId, memory: memory,
-    percent: percent, Mistake: Mistake });
+    percent: percent, Mistake: Mistake, fileOf: fileOf, otherFile: otherFile, beforeLeaving: beforeLeaving,
+    tellFacts: tellFacts, askReviews: askReviews });
 }());

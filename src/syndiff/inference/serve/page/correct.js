@@ -9,8 +9,8 @@
     var who = "?reviewer=" + encodeURIComponent(page.reviewer), host = document.getElementById("editor");
     var editor = new S.Editor(host, {
       picture: page.shown.url, mask: place + "/mask.png" + who, width: told.width, height: told.height,
-      title: "Correct the mask of " + told.name, key: page.reviewer + " " + queue.base + told.id, state: told.content
-    });
+      title: "Correct the mask of " + told.name, key: page.reviewer + " " + queue.base + told.id, state: told.content + told.base
+    }), file = page.outbox.file;
 
     function show(editing) {
       host.hidden = !editing;
@@ -29,7 +29,7 @@
     editor.onsave = function (blob) {
       var drawn = editor.mask.text;
       ids[drawn] = ids[drawn] || S.newId(); // the same mask sent again is the same correction
-      return earlier(page.outbox).then(function () {
+      return earlier(page.outbox, queue.base, file).then(function () {
         var address = place + "/mask" + who + "&content=" + told.content + "&base=" + told.base + "&id=" + ids[drawn];
         return S.ask(address, { method: "POST", body: blob });
       }).then(function (answer) {
@@ -51,10 +51,15 @@
     editor.root.scrollIntoView();
   };
 
-  /* What was decided before must be saved before, or it would count as the last word. */
-  function earlier(outbox) {
-    return Promise.resolve(outbox.waiting().length ? outbox.flush() : null).then(function () {
-      if (outbox.waiting().length) {
+  /* What was decided before in the folder must be saved before, or it would count as the last word; and the server must
+     keep the file of reviews that it kept when the editor opened. */
+  function earlier(outbox, folder, file) {
+    return outbox.flush().then(function () {
+      if (S.otherFile(file, outbox.file)) {
+        throw new Error("The server keeps another file of reviews, " + outbox.file.name + ", than when the editor opened (" +
+          file.name + "). Leave the editor; your work is kept, and C goes on with it.");
+      }
+      if (outbox.waiting(folder).length) {
         throw new Error("Earlier decisions are not saved yet, and come first. " + outbox.trouble);
       }
     });

@@ -147,6 +147,7 @@
   Editor.prototype.leave = function () {
     if (this.saving) { return this.say("The mask is being saved; leave when that is done."); }
     this.end();
+    if (this.changed) { this.keep(); } // another tab may have written over it
     if (this.unkept && this.changed && !this.warned) {
       this.warned = true;
       return this.say("This browser cannot keep your work. Save it, or leave once more and it is lost.");
@@ -172,6 +173,7 @@
       editor.say("The mask is saved.");
     }, function (mistake) {
       editor.saving = null;
+      editor.keep(); // another tab may have written over it
       editor.complain(mistake);
       editor.say("Not saved; your work is still here.");
     }).then(function () { editor.refresh(); });
@@ -237,7 +239,7 @@
   };
 
   Editor.prototype.press = function (event) {
-    if (event.repeat || this.busy() || LAST.tool === "move") { return; }
+    if (this.busy() || LAST.tool === "move") { return; }
     this.place(this.cursor, true);
     if (LAST.tool === "polygon") { this.corner(this.cursor); }
     else if (!this.line) { this.begin(this.cursor, this.removing(event.shiftKey)); }
@@ -296,15 +298,10 @@
     var editor = this, svg = this.svg;
     function end() { editor.end(); }
     /* also while nothing has the focus: a button that is off loses it */
-    this.listenTo(document, "keydown", function (event) {
+    this.beyond.push(window.SynDiff.keys(document, this.root, function (event) {
       var drawing = event.target === svg || event.target === document.body;
-      var act = (drawing || editor.root.contains(event.target)) && editor.known(event, drawing);
-      if (act) {
-        event.preventDefault();
-        event.stopPropagation(); // before the viewer of the picture acts on it
-        act();
-      }
-    }, true);
+      return (drawing || editor.root.contains(event.target)) && editor.known(event, drawing);
+    }, { first: true, chords: true })); // before the viewer of the picture acts on it
     this.listenTo(document, "keyup", function (event) { if (event.key === " ") { end(); } });
     this.listenTo(window, "blur", end);
     this.listenTo(window, "beforeunload", function (event) {

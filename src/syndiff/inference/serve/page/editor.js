@@ -74,9 +74,12 @@
 
   Editor.prototype.keep = function () {
     this.unkept = false;
-    if (!this.changed) { return memory.remove(this.store); }
-    var work = { time: Date.now(), state: this.options.state || "", runs: this.mask.text };
-    this.unkept = !memory.set(this.store, JSON.stringify(work));
+    if (!this.changed) {
+      if (memory.get(this.store) === this.kept) { memory.remove(this.store); } // else it is another tab's work
+      return;
+    }
+    this.kept = JSON.stringify({ time: Date.now(), state: this.options.state || "", runs: this.mask.text });
+    this.unkept = !memory.set(this.store, this.kept);
     if (this.unkept) {
       this.complain(new Error("This browser cannot keep unsaved work: save before you leave the page."));
     }
@@ -90,7 +93,8 @@
 
   Editor.prototype.restore = function () {
     try {
-      var kept = JSON.parse(memory.get(this.store));
+      this.kept = memory.get(this.store);
+      var kept = JSON.parse(this.kept);
       if (!kept) { return; }
       this.mask.read(kept.runs);
       if (this.mask.commit()) {

@@ -19,10 +19,8 @@
     var queue = this, query = "?reviewer=" + encodeURIComponent(this.reviewer);
     if (!this.held[id]) {
       this.held[id] = ask(this.address(id) + query).then(function (told) {
-        return picture(queue.address(id) + "/picture.jpg").then(function (url) {
-          var image = new Image();
-          image.src = url;
-          return { told: told, url: url, image: image }; // decoded while another one is looked at
+        return picture(queue.address(id) + "/picture.jpg").then(function (found) {
+          return { told: told, url: found.url, image: found.image }; // decoded while another one is looked at
         });
       });
       this.held[id].catch(function () { delete queue.held[id]; });

@@ -3,8 +3,9 @@
   "use strict";
   var S = window.SynDiff, element = S.element, memory = S.memory, viewer = new S.Viewer();
   var NONE = { decision: null, reason: null, rating: null, corrected: false };
-  var reviewer = "", folders = [], reasons = [], queue = null, shown = null, panel = null, outbox, last = null, round = 0;
-  /* shown: {told, url} of the case in sight. last: the decision that an undo takes back, as the server has it. */
+  var reviewer = "", folders = [], reasons = [], queue = null, shown = null, panel = null, outbox, last = null, round = 0, sight;
+  /* shown: {told, url} of the case in sight, null while another one is fetched. last: the decision that an undo takes
+     back, as the server has it. */
 
   function find(id) { return document.getElementById(id); }
 
@@ -25,12 +26,15 @@
 
   /* ---- which cases ---- */
 
-  function list() {
+  function list(said) {
     var mine = ++round, one = folder();
     complain("");
     memory.set("folder", one.key);
     offerBlind();
+    offerGates(one);
     if (queue) { queue.close(); }
+    queue = shown = null; // nothing is decided on the cases of the list before
+    sight.lose();
     var query = "?reviewer=" + encodeURIComponent(reviewer);
     return S.ask("api/review/" + one.key + query + "&state=" + find("state").value).then(function (told) {
       if (mine !== round) { return null; }
@@ -40,14 +44,18 @@
         progress(far);
         find("desk").hidden = !told.ids.length;
         if (!told.ids.length) { return complain("No case of this folder is in this state; choose another one."); }
-        return open();
+        return open(said);
       });
-    }).catch(failed);
+    }).catch(function (mistake) {
+      if (mine === round) { failed(mistake); find("desk").hidden = true; }
+    });
   }
 
   function open(said) {
     var mine = ++round;
     closeReasons();
+    shown = null;
+    sight.lose();
     return queue.current().then(function (found) {
       if (mine === round) { show(found, said); queue.prepare(); }
     }).catch(function (mistake) {
@@ -57,10 +65,9 @@
 
   /* A case that cannot be shown: its place is kept, the others are a key away. */
   function unshown() {
-    shown = panel = null;
-    find("view").textContent = "";
+    panel = null;
+    ["view", "verdict", "gates"].forEach(function (id) { find(id).textContent = ""; });
     find("name").textContent = place();
-    find("verdict").textContent = "";
   }
 
   function place() { return "Case " + (queue.index + 1) + " of " + queue.ids.length; }
@@ -80,32 +87,30 @@
     find("legend").textContent = parts.others ? window.SynDiff.APART : "Yellow: contour of the mask.";
     viewer.draw();
     if (focused) { panel.svg.focus(); }
-    facts(told.facts);
+    S.tellFacts(find("facts"), told.facts);
+    find("about").hidden = !Object.keys(told.facts).length;
+    find("gates").textContent = gates(told.facts.gates);
     opinion();
+    sight.gain();
     said = typeof said === "function" ? said() : said; // a decision may have been saved since the case was asked for
     say((said ? said + " " : "") + place() + ".");
     find("before").disabled = queue.index === 0;
     find("after").disabled = queue.index === queue.ids.length - 1;
   }
 
-  function facts(told) {
-    find("facts").textContent = "";
-    Object.keys(told).forEach(function (name) {
-      var term = element("dt"), value = element("dd");
-      term.textContent = name.charAt(0).toUpperCase() + name.slice(1);
-      value.textContent = told[name];
-      find("facts").appendChild(term);
-      find("facts").appendChild(value);
-    });
-    find("about").hidden = !Object.keys(told).length;
+  /* What the gates said of a synthetic case, where they have looked at it. */
+  function gates(said) {
+    var why = /^rejected(?:: (.*))?$/.exec(said || "");
+    return !said ? "" : why ? "✕ Rejected by the gates" + (why[1] ? " (" + why[1] + ")" : "") + ": no training uses it"
+      : "✓ Passed the gates";
   }
 
   /* What the reviewer has said of the case in sight: what the server holds, and what is still on its way. */
   function opinion() {
     var told = shown.told, mine = Object.assign({}, NONE, told.mine), waits = false;
-    outbox.items.forEach(function (item) {
+    outbox.waiting(queue.base).forEach(function (item) {
       var same = item.content.content === told.content && item.content.reviewer === reviewer;
-      if (same && item.caseId === told.id && !item.refused) {
+      if (same && item.caseId === told.id) {
         waits = true;
         if (item.content.kind === "rate") { mine.rating = Number(item.content.value); } else {
           mine.decision = item.content.kind;
@@ -125,7 +130,8 @@
   }
 
   function step(by) {
-    if (!queue || queue.index + by < 0 || queue.index + by >= queue.ids.length) {
+    if (!queue) { return; }
+    if (queue.index + by < 0 || queue.index + by >= queue.ids.length) {
       say(by > 0 ? "This is the last case of the list." : "This is the first case of the list.");
       return;
     }
@@ -136,7 +142,10 @@
   /* ---- decisions ---- */
 
   function decide(kind, value) {
-    if (!shown) { return; }
+    if (!sight.seen) {
+      return say(!shown ? "The case is not in sight yet: nothing was decided."
+        : shown.told.name + " has only just come into sight: nothing was decided. Look at it, then decide.");
+    }
     var told = shown.told, id = S.newId(), said = told.name + ": " + words(kind, value);
     var item = {
       id: id, caseId: told.id, folder: queue.base, label: said, address: queue.address(told.id) + "/events",
@@ -155,13 +164,9 @@
 
   /* What has become of a decision. */
   function fate(item) {
-    var late = lateOnes().length;
+    var late = S.lateOnes(outbox).length;
     return item.saved ? "Saved: " + item.label + "." : late && !outbox.running
       ? "Not saved yet: " + late + " of your decisions." : "Saving " + item.label + " …";
-  }
-
-  function lateOnes() {
-    return outbox.waiting().filter(function (item) { return item.late || outbox.forgetful; });
   }
 
   function saved(item, told) {
@@ -170,7 +175,7 @@
       if (item.undoes) {
         queue.forget(item.undoes);
         queue.go(item.undoes);
-        open("Undone: " + item.label + ".");
+        open("Undone: " + item.what + ".");
         return;
       }
       var held = queue.held[item.caseId];
@@ -182,43 +187,42 @@
 
   function undo() {
     if (outbox.running) { return outbox.running.then(undo); } // what is on its way is the last decision
-    if (outbox.waiting().length) { return say("Something is not saved yet; send it again or discard it, then undo."); }
-    if (!queue || !last) { return say("There is nothing to undo."); }
-    var id = S.newId();
+    if (!queue) { return; }
+    if (outbox.waiting(queue.base).length) {
+      return say("Something is not saved yet; send it again or discard it, then undo.");
+    }
+    if (!last) { return say("There is nothing to undo."); }
+    var id = S.newId(), what = last.name + ": " + words(last.kind, last.value);
     outbox.add({
-      id: id, folder: queue.base, undoes: last.id, label: last.name + ": " + words(last.kind, last.value),
+      id: id, folder: queue.base, undoes: last.id, what: what, label: "Undo of " + what,
       address: queue.base.replace(/cases\/$/, "undo"), content: { id: id, reviewer: reviewer, event: last.event }
     });
     last = null;
   }
 
-  /* What is not saved: what waits, and what was refused, with the reason. */
   function drawUnsent(refused) {
-    var list = find("items"), late = lateOnes();
-    var told = outbox.items.filter(function (item) { return item.refused || late.indexOf(item) >= 0; });
-    list.textContent = "";
-    told.forEach(function (item) {
-      var line = element("li"), button = element("button", { type: "button" });
-      line.textContent = item.label + (item.content.reviewer === reviewer ? "" : " (" + item.content.reviewer + ")") +
-        (item.refused ? ". " + item.refused + " " : " ");
-      button.textContent = "Discard";
-      button.setAttribute("aria-label", "Discard " + item.label);
-      button.addEventListener("click", function () { outbox.drop(item); });
-      line.appendChild(button);
-      list.appendChild(line);
-    });
-    if (late.length && !outbox.running) { say("Not saved yet: " + late.length + " of your decisions."); }
-    find("trouble").textContent = !late.length ? "" : outbox.running ? "Sending …" : outbox.trouble || outbox.forgetful;
-    find("again").hidden = !late.length;
-    find("unsent").hidden = !told.length;
+    var late = S.lateOnes(outbox).length;
+    S.drawUnsent(outbox, reviewer);
+    if (late && !outbox.running) { say("Not saved yet: " + late + " of your decisions."); }
     if (refused) { look(refused); }
     if (shown) { opinion(); }
+  }
+
+  /* The server was started anew with another file of reviews: what is in sight was said for the one before. */
+  function otherFile(before, told) {
+    find("file").textContent = outbox.file.name;
+    offerFolders(told);
+    if (!reviewer) { return; }
+    list("The server keeps " + outbox.file.name + " now, another file of reviews than " + before.name + " before.");
   }
 
   /* The case of a decision that was refused, as it is now. */
   function look(item) {
     if (!queue || queue.base !== item.folder) { return; }
-    if (item.undoes) { progressAgain(); return; }
+    if (item.undoes) {
+      say("Not undone: " + item.what + ".");
+      return progressAgain();
+    }
     queue.forget(item.caseId);
     queue.go(item.caseId);
     open("Not saved: " + item.label + ".");
@@ -290,22 +294,16 @@
     }
   };
 
-  function key(event) {
-    var typed = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox";
-    if (event.defaultPrevented || typed || event.ctrlKey || event.metaKey || event.altKey || find("desk").hidden ||
-        !find("editor").hidden) { return; }
-    if (event.key === "Escape") { closeReasons(); return; }
-    if (!find("single").checked) { return; }
-    var digit = /^[1-9]$/.test(event.key) ? Number(event.key) : 0, known = KEYS[event.key.toLowerCase()];
+  /* What a key does, or nothing. */
+  function known(event) {
+    if (event.key === "Escape") { return closeReasons; }
+    if (!find("single").checked) { return null; }
+    var digit = /^[1-9]$/.test(event.key) ? Number(event.key) : 0;
     if (digit && !find("reasons").hidden && digit <= reasons.length) {
-      known = function () { decide("reject", reasons[digit - 1]); };
-    } else if (digit && find("reasons").hidden && digit <= 5) {
-      known = function () { decide("rate", String(digit)); };
+      return function () { decide("reject", reasons[digit - 1]); };
     }
-    if (known) {
-      event.preventDefault();
-      known();
-    }
+    if (digit && find("reasons").hidden && digit <= 5) { return function () { decide("rate", String(digit)); }; }
+    return KEYS[event.key.toLowerCase()];
   }
 
   function offerReasons(told) {
@@ -342,6 +340,14 @@
     });
   }
 
+  /* What the gates said can be chosen by where they have looked at the cases. */
+  function offerGates(one) {
+    Array.prototype.forEach.call(find("state").querySelectorAll("[data-gates]"), function (made) {
+      made.hidden = made.disabled = one.kind !== "synthetic";
+      if (made.disabled && made.selected) { find("state").value = "all"; }
+    });
+  }
+
   function offerBlind() {
     var kinds = folders.map(function (one) { return one.kind; });
     find("blind").hidden = kinds.indexOf("dataset") < 0 || kinds.indexOf("synthetic") < 0;
@@ -373,15 +379,16 @@
     viewer.shown = { mask: true, wide: true };
     viewer.opacity = { mask: 1, wide: 1 };
     viewer.onkey = hide;
-    outbox = new S.Outbox(saved, drawUnsent);
+    sight = new S.Sight(find("case"));
+    outbox = new S.Outbox(saved, drawUnsent, otherFile);
+    S.beforeLeaving(function () { return outbox.unkept().length > 0; });
     find("single").checked = memory.get("keys") !== "off";
-    document.addEventListener("keydown", key);
+    S.keys(document, find("desk"), known); // which is out of sight while a name is asked for, and behind the editor
     var clicks = { accept: KEYS.a, reject: KEYS.r, undo: undo, before: KEYS.p, after: KEYS.n, hide: hide, correct: correct,
       "in": function () { viewer.scale(1.25); }, out: function () { viewer.scale(0.8); },
-      fit: function () { viewer.fit(); }, again: function () { outbox.flush(); }, other: enter };
+      fit: function () { viewer.fit(); }, again: function () { outbox.again(); }, other: enter };
     Object.keys(clicks).forEach(function (id) { find(id).addEventListener("click", clicks[id]); });
-    find("folder").addEventListener("change", list);
-    find("state").addEventListener("change", list);
+    ["folder", "state"].forEach(function (id) { find(id).addEventListener("change", function () { list(); }); });
     find("single").addEventListener("change", function () { memory.set("keys", this.checked ? "on" : "off"); });
     find("agreement").addEventListener("toggle", function () { if (this.open) { agree(); } });
     find("refresh").addEventListener("click", function () {
@@ -395,14 +402,15 @@
       begin(find("who").value.trim()).catch(function (mistake) { find("wrong").textContent = mistake.message || String(mistake); });
     });
     S.views().catch(failed);
-    S.ask("api/review").then(function (told) {
+    outbox.identify().then(function (told) {
+      find("file").textContent = outbox.file.name;
       offerReasons(told.reasons);
       offerFolders(told);
       var name = memory.get("reviewer");
       return name ? begin(name) : enter();
     }).catch(function (mistake) {
       find("work").hidden = false;
-      failed(mistake.status === 404 ? { message: "Reviews are not kept here; start again with --reviews FILE." } : mistake);
+      failed(mistake);
     });
   }
 

@@ -214,10 +214,9 @@
         svg.classList.toggle("moving", Object.keys(fingers).length > 0);
       });
     });
-    svg.addEventListener("keydown", function (event) {
-      if (event.ctrlKey || event.metaKey || event.altKey) { return; }
+    window.SynDiff.keys(svg, svg, function (event) {
       var step = viewer.size.width / viewer.zoom / 8;
-      var known = {
+      return {
         ArrowLeft: function () { viewer.move(-step, 0); },
         ArrowRight: function () { viewer.move(step, 0); },
         ArrowUp: function () { viewer.move(0, -step); },
@@ -228,11 +227,7 @@
         "0": function () { viewer.fit(); },
         h: function () { viewer.onkey("hide"); },
         H: function () { viewer.onkey("hide"); }
-      };
-      if (known[event.key]) {
-        event.preventDefault();
-        known[event.key]();
-      }
+      }[event.key];
     });
   };
 
