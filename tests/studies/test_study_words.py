@@ -12,8 +12,8 @@ from syndiff.studies.table import conclude_arms, tabulate
 from syndiff.studies.words import adjust, verdict, verdicts
 
 
-def difference(mean, low, high, p_value=None, groups=12, note=None):
-    values = {"mean": mean, "low": low, "high": high, "groups": groups, "cases": 30, "note": note}
+def difference(mean, low, high, p_value=None, groups=12, note=None, cases=90):
+    values = {"mean": mean, "low": low, "high": high, "groups": groups, "cases": cases, "note": note}
     return values | {"p_value": p_value}
 
 
@@ -30,6 +30,7 @@ def difference(mean, low, high, p_value=None, groups=12, note=None):
             difference(0.02, 0.002, 0.05, 0.125, groups=4),
             "not excluded (with 4 groups p cannot fall below 0.12).",
         ),
+        (difference(0.02, 0.002, 0.05, 0.01, cases=59), "on 59 cases a few missed lesions can do that"),
         (difference(0.02, 0.002, 0.05, 0.06), "its interval excludes zero, yet chance is not excluded."),
         (
             difference(0.02, None, None, note="no interval: only one group"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from syndiff.errors import listed
-from syndiff.evaluation.statistics import holm
+from syndiff.evaluation.statistics import ENOUGH_CASES, holm
 
 ALPHA = 0.05
 
@@ -45,6 +45,11 @@ def verdict(difference: Mapping[str, Any], what: str, reference: str, *, digits:
     bounds = sorted(abs(difference[end]) for end in ("low", "high"))
     size |= {"low": bounds[0], "high": bounds[1]}
     told = f"{what}: {'better' if better else 'worse'} than {reference} by {interval_text(size, digits)}{p_words}"
+    if difference["cases"] < ENOUGH_CASES:
+        return (
+            f"{told}: its interval excludes zero, yet on {difference['cases']} cases a few missed lesions can do that; "
+            f"a difference is called one from {ENOUGH_CASES} cases on."
+        )
     if p_value is None or p_value <= ALPHA:
         return f"{told}."
     return f"{told}: its interval excludes zero, yet chance is not excluded{_floor(difference['groups'])}."
