@@ -33,7 +33,7 @@ _KINDS = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
 _VIEWS = {"": "index.html", "browse": "browse.html", "review": "review.html", "blind": "blind.html"}
 _FILES = (
     *("app.js", "browse.js", "grid.js", "viewer.js", "common.js", "keys.js", "style.css"),
-    *("review.js", "queue.js", "outbox.js", "unsent.js", "agreement.js", "blind.js", "review.css"),
+    *("review.js", "queue.js", "outbox.js", "unsent.js", "agreement.js", "decisions.js", "blind.js", "review.css"),
     *("mask.js", "layer.js", "editor.js", "editing.js", "correct.js", "editor.css"),
 )
 PAGE = {

@@ -306,28 +306,6 @@
     return KEYS[event.key.toLowerCase()];
   }
 
-  function offerReasons(told) {
-    reasons = Object.keys(told);
-    reasons.forEach(function (reason, index) {
-      var button = element("button", { type: "button", "aria-keyshortcuts": String(index + 1) }), sign = element("kbd");
-      sign.textContent = index + 1;
-      button.appendChild(sign);
-      button.appendChild(document.createTextNode(reason.charAt(0).toUpperCase() + reason.slice(1)));
-      var more = element("span");
-      more.textContent = told[reason];
-      button.appendChild(more);
-      button.addEventListener("click", function () { decide("reject", reason); });
-      find("reasons").appendChild(button);
-    });
-    [1, 2, 3, 4, 5].forEach(function (rating) {
-      var button = element("button", { type: "button", "aria-pressed": "false", "aria-keyshortcuts": String(rating),
-        "aria-label": "Realism " + rating });
-      button.textContent = rating;
-      button.addEventListener("click", function () { decide("rate", String(rating)); });
-      find("ratings").appendChild(button);
-    });
-  }
-
   function offerFolders(told) {
     var before = find("folder").value || memory.get("folder");
     folders = told.folders;
@@ -404,7 +382,8 @@
     S.views().catch(failed);
     outbox.identify().then(function (told) {
       find("file").textContent = outbox.file.name;
-      offerReasons(told.reasons);
+      reasons = Object.keys(told.reasons);
+      S.offerDecisions(told.reasons, decide);
       offerFolders(told);
       var name = memory.get("reviewer");
       return name ? begin(name) : enter();
