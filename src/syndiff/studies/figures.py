@@ -40,16 +40,16 @@ def draw_differences(content: Mapping[str, Mapping[str, Any]], reference: str, w
 
 
 def draw_interval(
-    axes: Any, found: Mapping[str, Any], at: float, *, across: bool = False, colour: str = ACCENT
+    axes: Any, found: Mapping[str, Any], at: float, *, across: bool = False, colour: str = ACCENT, size: float = 6
 ) -> None:
-    """A mean as a dot at the place `at`, its interval as a line: upright, or `across`."""
+    """A mean as a dot of `size` points at the place `at`, its interval as a line: upright, or `across`."""
     if found["mean"] is None:
         return
     low, high = found["low"], found["high"]
     if low is not None:
         ends = ([low, high], [at, at]) if across else ([at, at], [low, high])
-        axes.plot(*ends, color=colour, linewidth=2)
-    axes.plot(*([found["mean"]], [at]) if across else ([at], [found["mean"]]), "o", color=colour, markersize=6)
+        axes.plot(*ends, color=colour, linewidth=size / 3)
+    axes.plot(*([found["mean"]], [at]) if across else ([at], [found["mean"]]), "o", color=colour, markersize=size)
 
 
 def draw_lines(

@@ -7,6 +7,8 @@ from syndiff.errors import listed
 from syndiff.evaluation.statistics import ENOUGH_CASES, holm
 
 ALPHA = 0.05
+SIDES = {"val": "validation", "test": "test"}
+"""What the sides of a split are called."""
 
 
 def interval_text(found: Mapping[str, Any] | None, digits: int = 3, sign: str = "") -> str:
@@ -84,12 +86,11 @@ def holm_text(differences: Sequence[Mapping[str, Any]]) -> str:
 
 def sample_text(interval: Mapping[str, Any], side: str, trainings: int = 0) -> str:
     """How many cases, groups and trainings figures stand on, with what a reader must know about the interval."""
-    side = {"val": "validation", "test": "test"}[side]
     note = f"; {interval['note']}" if interval.get("note") else ""
     groups = interval["groups"]
     unit = "" if groups == interval["cases"] else f" of {groups} group{'s' if groups > 1 else ''}"
     times = f", {trainings} trainings each" if trainings > 1 else ", one training each" if trainings else ""
-    return f"{interval['cases']} {side} cases{unit}{times}{note}."
+    return f"{interval['cases']} {SIDES[side]} cases{unit}{times}{note}."
 
 
 def adjust(differences: Sequence[dict[str, Any]]) -> None:
