@@ -75,13 +75,21 @@ class Grammar:
         caption = self._fill(template, values, words)
         return Prompt(caption.text, caption.words, self._named(self.pack.negative))
 
-    def caption(self, image: Image, lesion: NDArray[np.bool_], every: NDArray[np.bool_]) -> Caption:
+    def caption(
+        self,
+        image: Image,
+        lesion: NDArray[np.bool_],
+        every: NDArray[np.bool_],
+        there: NDArray[np.bool_] | None = None,
+    ) -> Caption:
         """Word what is measured on a real `lesion` (HxW) of a case: its image HxWx3, `every` lesion in it HxW.
 
+        `there` (HxW) is the shape that it shall have instead, where it is to be moved or scaled.
         Raises SyndiffError for an empty lesion.
         """
         attributes = measure_lesion(image, lesion, every)
-        return self._fill(self.pack.caption, vars(attributes) | {"contrast": attributes.contrast}, {})
+        shape = {} if there is None else vars(measure_mask(there))
+        return self._fill(self.pack.caption, vars(attributes) | {"contrast": attributes.contrast} | shape, {})
 
     def reword(self, prompt: Prompt, slot: str, word: str) -> Prompt:
         """Put another word into one slot of a prompt of the caption's template; the rest of it stays."""
