@@ -215,9 +215,11 @@ class SynthesisFolder:
             )
 
     def _tables(self) -> dict[str, list[tuple[str, str | None]]]:
-        """The rows of captions.csv (what the pictures show) and, where all groups are known, groups.csv."""
+        """The rows of captions.csv (what the pictures show; no empty ones) and, where all are known, groups.csv."""
         accepted = [sample for sample in self if sample.accepted]
-        tables: dict[str, list[tuple[str, str | None]]] = {"caption": [(each.id, each.told) for each in accepted]}
+        tables: dict[str, list[tuple[str, str | None]]] = {}
+        if all(each.told for each in accepted):  # painted without words, it has nothing to tell
+            tables["caption"] = [(each.id, each.told) for each in accepted]
         if all(sample.group is not None for sample in accepted):
             tables["group"] = [(each.id, each.group) for each in accepted]
         return tables
