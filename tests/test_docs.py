@@ -78,7 +78,8 @@ def test_settings_of_like_situations_are_grouped(monkeypatch: pytest.MonkeyPatch
     assert made_pages._users("model.objective") == (
         "Used by `run`, `train` (no effect with model.kind=control, unet, attention-unet, segresnet), "
         "`study ablation`, `study baselines` (no effect without the kind diffusion), `study leak` (no effect without "
-        "the kind diffusion), `study low-data`, `study ratio`, `study transfer`."
+        "the kind diffusion), `study low-data`, `study prompts` (no effect without --train), `study ratio`, "
+        "`study transfer`."
     )
 
 

@@ -121,7 +121,7 @@ def mixed_values(data: Path) -> None:
 VERBS = [
     "data split", "data caption", "train", "evaluate", "adapt", "synthesize", "merge", "run",
     "study baselines", "study timesteps", "study steps", "study uncertainty", "study low-data", "study steering",
-    "study ratio", "study leak", "study ablation", "study reviews",
+    "study ratio", "study leak", "study ablation", "study reviews", "study robustness",
 ]  # fmt: skip
 
 

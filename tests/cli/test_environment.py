@@ -28,6 +28,8 @@ VERBS = [
     "study leak --data d --out o",
     "study ablation --data d --out o",
     "study transfer --data d e --out o",
+    "study robustness --runs r --data d --out o",
+    "study prompts --data d --split s --out o",
 ]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from syndiff.cli import main
+from syndiff.data.dataset import Dataset
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.training.checkpoints import best_checkpoint
 
@@ -137,3 +138,43 @@ def test_answers_differ_by_noise_and_the_first_is_that_of_predict(syndiff, phant
     assert not np.array_equal(dropped[0], dropped[1])
     assert np.array_equal(dropped, turned.members(image, case_id="a", draws=2, tta=1))
     assert not np.array_equal(dropped, turned.members(image, case_id="b", draws=2, tta=1))
+
+
+def test_altered_frames_are_made_once_and_scored_beside_their_controls(syndiff, phantom, runs, tmp_path) -> None:
+    out = tmp_path / "out"
+    command = ["study", "robustness", "--data", phantom, "--out", out, "--runs", runs["z0"], "--sizes", 0.7]
+    plan = syndiff(*command, "--contrasts", 0.5, "--dry-run")
+    assert plan.status == 0 and "7 cells" in plan.out and not out.exists(), plan.err
+    done = syndiff(*command, "--contrasts", 0.5)
+    assert done.status == 0, done.err
+    found = json.loads((out / "robustness_val.json").read_text())["runs"]["z0"]["changes"]
+    assert {"original", "put back", "paler to 0.5", "removed"} <= found.keys()
+    paler = found["paler to 0.5"]
+    assert paler["control"] == "put back" and paler["difference"]["dice"]["mean"] == pytest.approx(
+        paler["dice"]["mean"] - found["put back"]["dice"]["mean"]
+    )
+    assert found["removed"]["dice"]["mean"] is None and "dice" not in found["removed"].get("difference", {})
+    assert "What the inpainter's trace alone does" in done.out and "| z0 | removed |" in done.out
+    (altered,) = (out / "altered").iterdir()
+    assert (altered / "sheet.png").is_file() and (out / "robustness_val.svg").is_file()
+    original = Dataset.open(altered / "original")
+    for case in original.cases:
+        assert np.array_equal(original.load(case)[0], Dataset.open(phantom).load(Dataset.open(phantom)[case.id])[0])
+
+    kept = {path: path.stat().st_mtime_ns for path in out.rglob("summary.json")}
+    pictures = {path: path.read_bytes() for path in altered.rglob("images/*")}
+    killed = next((altered / "cases").iterdir())
+    killed.unlink()  # as if killed while this case was altered
+    more = syndiff(*command, "--contrasts", 0.5, 0.25)
+    assert more.status == 0 and "paler to 0.25" in more.out, more.err
+    assert kept == {path: path.stat().st_mtime_ns for path in kept}, "a finished cell was computed again"
+    assert pictures == {path: path.read_bytes() for path in pictures} and killed.is_file()
+    for options, said in (
+        (["--contrasts", 1.0], "--contrasts 1.0: expected shares from 0.1 to below 1"),
+        (["--contrasts", 0.5, 0.5], "each once"),
+        (["--model", "x"], "have no effect with copy_paste"),
+        (["--set", "synthesis.prompts=polyp"], "no effect on `syndiff study robustness with copy_paste`"),
+        (["--inpainter", "compact"], "no weights of its own"),
+    ):
+        refused = syndiff(*command, *options)
+        assert refused.status == 2 and said in refused.err, refused.err

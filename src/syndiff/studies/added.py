@@ -21,9 +21,11 @@ from syndiff.pipeline.provenance import check_elsewhere, check_gate_segmenter, c
 from syndiff.studies.shared import once
 from syndiff.studies.training import Training
 from syndiff.synthesis.engine import check_prompts, synthesize_cases
+from syndiff.synthesis.inpainters.other_noise import OtherNoise
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.synthesis.placement.elsewhere import lesion_free, open_lender
 from syndiff.synthesis.prompts.grammar import Grammar
+from syndiff.synthesis.prompts.variants import Variant, VariantGrammar
 from syndiff.synthesis.settings import SynthesisSettings
 
 log = logging.getLogger("syndiff")
@@ -75,7 +77,8 @@ class SyntheticSet:
     """The shared step that synthesizes `count` cases from the training cases of a split.
 
     settings: of synthesis and gates; a `teacher` gives the model, a `judge` of real cases the gate `agreement`.
-    least: fewer accepted cases are refused.
+    least: fewer accepted cases are refused. variant: of its prompts. noise: added to the seed of each painting, whose
+    place stays.
     """
 
     study: Path
@@ -88,6 +91,8 @@ class SyntheticSet:
     seed: int
     teacher: Adaptation | None = None
     judge: Training | None = None
+    variant: Variant = "own"
+    noise: int = 0
 
     @property
     def folder(self) -> Path:
@@ -112,7 +117,9 @@ class SyntheticSet:
         if self.judge:
             used["gates"].pop("segmenter")
             judge = {name: value for name, value in self.judge.decides().items() if name != "side"}
-        return {**used, "model": model, "judge": judge, "split": self.split.hash, "seed": self.seed}
+        changed: dict[str, Any] = {"variant": self.variant} if self.variant != "own" else {}
+        changed |= {"noise": self.noise} if self.noise else {}
+        return {**used, "model": model, "judge": judge, "split": self.split.hash, "seed": self.seed, **changed}
 
     def make(self, folder: Path, *, progress: bool) -> None:
         """Make what the set needs, then the set, or go on."""
@@ -125,6 +132,9 @@ class SyntheticSet:
             trained = str(self.study / self.judge.name)
             settings = replace(settings, gates=replace(settings.gates, segmenter=trained))
         inpainter = make_inpainter(settings)
+        if self.noise:
+            inpainter = OtherNoise(inpainter, self.noise)
+        grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
         segmenter = check_gate_segmenter(settings, self.split, dataset)
         summary = synthesize_cases(
             dataset,
@@ -135,7 +145,7 @@ class SyntheticSet:
             count=max(self.count, _accepted(folder)),
             least=self.least,
             seed=self.seed,
-            grammar=Grammar.for_dataset(dataset, settings.synthesis.prompts),
+            grammar=VariantGrammar.of(grammar, self.variant),
             gates=make_gates(settings, inpainter, dataset, self.split, folder, segmenter, progress=progress),
             progress=progress,
         )

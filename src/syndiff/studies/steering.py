@@ -9,23 +9,21 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from syndiff.config.settings import Settings
 from syndiff.data.attributes import measure_lesion
 from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
-from syndiff.data.masks import bounding_box
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.statistics import mean_interval, paired_difference
 from syndiff.files import write_bytes
-from syndiff.imaging import as_shown, encode_png
 from syndiff.pipeline.factories import make_inpainter
 from syndiff.pipeline.provenance import check_inpainter
 from syndiff.studies.figures import draw_interval
 from syndiff.studies.grid import Cell, Conclusion, Findings, Outcome
+from syndiff.studies.sheet import around_lesion, draw_sheet
 from syndiff.studies.words import interval_text
 from syndiff.synthesis.gates.failure import inpainting_failure
 from syndiff.synthesis.placement.search import PlacementRules
@@ -33,7 +31,7 @@ from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.prompts.pack import Slot
 from syndiff.synthesis.studio import Plan, Studio
 
-_ROWS, _TILE, _HEADER = 6, 160, 20
+_ROWS = 6
 
 
 @dataclass(frozen=True)
@@ -225,21 +223,7 @@ def _rows(name: str, slot: Slot, found: dict[str, Any]) -> list[str]:
 def _sheet(slot: Slot, paintings: Sequence[Sequence[Painting]]) -> bytes:
     """A PNG: a row for each of the first places, a column for each word, cut around the lesion."""
     rows = min(_ROWS, len(paintings[0]))
-    sheet = Image.new("RGB", (_TILE * len(slot.words), _HEADER + rows * _TILE), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
-    for column, (word, painted) in enumerate(zip(slot.words, paintings, strict=True)):
-        pen.text(((column + 0.5) * _TILE, _HEADER / 2), word.text, fill="black", font=font, anchor="mm")
-        for row, painting in enumerate(painted[:rows]):
-            sheet.paste(_tile(painting), (column * _TILE, _HEADER + row * _TILE))
-    return encode_png(sheet)
-
-
-def _tile(painting: Painting) -> Image.Image:
-    """The lesion in the middle of twice its own size, at most of the frame's."""
-    rows, columns = bounding_box(painting.lesion)
-    height, width = painting.lesion.shape
-    side = min(2 * max(rows.stop - rows.start, columns.stop - columns.start), height, width)
-    top = min(max((rows.start + rows.stop - side) // 2, 0), height - side)
-    left = min(max((columns.start + columns.stop - side) // 2, 0), width - side)
-    cut = as_shown(painting.image)[top : top + side, left : left + side]
-    return Image.fromarray(cut).resize((_TILE, _TILE), Image.Resampling.BICUBIC)
+    return draw_sheet(
+        [word.text for word in slot.words],
+        [[around_lesion(painted[row].image, painted[row].lesion) for painted in paintings] for row in range(rows)],
+    )

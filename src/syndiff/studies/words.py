@@ -57,8 +57,13 @@ def verdict(difference: Mapping[str, Any], what: str, reference: str, *, digits:
     return f"{told}: its interval excludes zero, yet chance is not excluded{_floor(difference['groups'])}."
 
 
-def verdicts(differences: Mapping[str, Mapping[str, Any]], reference: str, *, digits: int = 3) -> str:
-    """`verdict` of each level; those of which no difference could be shown share a sentence, as others do."""
+def verdicts(
+    differences: Mapping[str, Mapping[str, Any]], reference: str, *, digits: int = 3, holm_told: bool = True
+) -> str:
+    """`verdict` of each level; those of which no difference could be shown share a sentence, as others do.
+
+    Without `holm_told` the caller says that p-values are adjusted, where they are.
+    """
     sentences, unsure, open_ = [], {}, {}
     for level, difference in differences.items():
         low, high = difference["low"], difference["high"]
@@ -74,7 +79,8 @@ def verdicts(differences: Mapping[str, Mapping[str, Any]], reference: str, *, di
         elif some:
             each = (f"{level} {interval_text(difference, digits, '+')}" for level, difference in some.items())
             sentences.append(f"{told} {listed(each)}.")
-    sentences.append(holm_text([*differences.values()]))
+    if holm_told:
+        sentences.append(holm_text([*differences.values()]))
     return " ".join(filter(None, sentences))
 
 

@@ -5,6 +5,25 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from syndiff.data.masks import bounding_box
+from syndiff.synthesis.grain import match_grain
+from syndiff.synthesis.settings import SynthesisSettings
+
+
+def put(
+    frame: NDArray[np.uint8] | NDArray[np.uint16],
+    painted: NDArray[np.float32],
+    mask: NDArray[np.bool_],
+    settings: SynthesisSettings,
+    *,
+    seed: int,
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """`painted` (HxWx3 in [0, 1]) inside `mask` (HxW) of `frame` (HxWx3), as the settings have grain and feather.
+
+    `seed` draws the grain. Outside the mask the frame's own bits stay.
+    """
+    if settings.grain:
+        painted = match_grain(frame, painted, mask, seed=seed)
+    return composite(frame, painted, mask, feather=settings.feather)
 
 
 def composite(

@@ -5,9 +5,7 @@ end of the run the tables and dataset.json. Only the manifest says what exists.
 """
 
 import contextlib
-import io
 import logging
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +19,7 @@ from syndiff.data.tables import table_bytes, write_table
 from syndiff.documents import Kinds, check_object, read_objects
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import append_json, claimed, drop_cut_line, keep_earlier, write_bytes, write_json
-from syndiff.imaging import encode_png
+from syndiff.imaging import encode_exactly
 
 log = logging.getLogger("syndiff")
 
@@ -171,8 +169,8 @@ class SynthesisFolder:
         """Keep a sample: its pictures first, then its line, on the disk when this returns."""
         if pictures:
             folder = self.root if sample.accepted else self.root / "rejected"
-            content, extension = _encode(pictures.image)
-            write_bytes(folder / "masks" / f"{sample.id}.png", _png(pictures.label))
+            content, extension = encode_exactly(pictures.image)
+            write_bytes(folder / "masks" / f"{sample.id}.png", encode_exactly(pictures.label)[0])
             write_bytes(folder / "images" / f"{sample.id}{extension}", content)
         self._record(sample)
 
@@ -217,9 +215,11 @@ class SynthesisFolder:
             )
 
     def _tables(self) -> dict[str, list[tuple[str, str | None]]]:
-        """The rows of captions.csv (what the pictures show) and, where all groups are known, groups.csv."""
+        """The rows of captions.csv (what the pictures show; no empty ones) and, where all are known, groups.csv."""
         accepted = [sample for sample in self if sample.accepted]
-        tables: dict[str, list[tuple[str, str | None]]] = {"caption": [(each.id, each.told) for each in accepted]}
+        tables: dict[str, list[tuple[str, str | None]]] = {}
+        if all(each.told for each in accepted):  # painted without words, it has nothing to tell
+            tables["caption"] = [(each.id, each.told) for each in accepted]
         if all(sample.group is not None for sample in accepted):
             tables["group"] = [(each.id, each.group) for each in accepted]
         return tables
@@ -289,21 +289,6 @@ def read_manifest(path: Path, *, drop_cut: bool = False) -> Iterator[Sample]:
         scores = dict.fromkeys(content["gates"], (float, type(None)))
         check_object(f"{where}: gates", content["gates"], scores, mend=_MEND)
         yield Sample(**content)
-
-
-def _encode(image: NDArray[np.uint8] | NDArray[np.uint16]) -> tuple[bytes, str]:
-    """A picture without loss: PNG, or TIFF for 16 bits, which Pillow cannot write as RGB PNG."""
-    if image.dtype == np.uint8:
-        return _png(image.astype(np.uint8, copy=False)), ".png"
-    import tifffile
-
-    content = io.BytesIO()
-    tifffile.imwrite(content, image, photometric="rgb", metadata=None, software=False)
-    return content.getvalue(), ".tif"
-
-
-def _png(picture: NDArray) -> bytes:
-    return encode_png(picture, compress_level=1, compress_type=zlib.Z_RLE)  # a quarter of the usual time, as small
 
 
 def sample_id(index: int) -> str:

@@ -16,11 +16,10 @@ from syndiff.data.readers import image_content, read_image
 from syndiff.data.seen import Seen
 from syndiff.documents import differences
 from syndiff.errors import SyndiffError
-from syndiff.synthesis.compositing import composite
+from syndiff.synthesis.compositing import put
 from syndiff.synthesis.gates.failure import inpainting_failure
 from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.gates.region import GateInput
-from syndiff.synthesis.grain import match_grain
 from syndiff.synthesis.inpainters.base import Inpainter, InpaintRequest
 from syndiff.synthesis.inpainters.checks import (
     check_abilities,
@@ -205,9 +204,7 @@ class Studio:
 
     def put(self, frame: Image, painted: NDArray[np.float32], mask: NDArray[np.bool_], *, seed: int) -> Image:
         """The inpainted picture in its frame; `seed` draws its grain."""
-        if self.synthesis.grain:
-            painted = match_grain(frame, painted, mask, seed=seed)
-        return composite(frame, painted, mask, feather=self.synthesis.feather)
+        return put(frame, painted, mask, self.synthesis, seed=seed)
 
     def _removal(self, plan: Plan) -> InpaintRequest:
         """Ask for healthy tissue in place of the frame's own lesions."""

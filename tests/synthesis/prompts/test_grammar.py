@@ -211,6 +211,11 @@ SIZE = ("slots", "size", "words")
             r"bound of 'm' \(0.2\) does not lie above that of 's'",
         ),
         (many_words, "1,000,008 combinations"),
+        (change("reworded", to="{colour}, {subject}"), "expected the slots of the caption"),
+        (change("reworded", to="a {size} {subject}, {colour}"), "in another text"),
+        (change("synonyms", to=["small"]), "expected words with another word for each"),
+        (change("synonyms", to={"smal": "little"}), r"no slot has the word 'smal' \(did you mean 'small'\?\)"),
+        (change("synonyms", to={"small": "large"}), "found 'large' for 'small'; expected letters"),
     ],
 )
 def test_a_mistake_in_a_pack_is_named_with_its_file(

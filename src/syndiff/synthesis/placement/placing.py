@@ -154,7 +154,7 @@ def restyle(
             view=frame.view,
             label=frame.own,
             lesion_mask=frame.own,
-            inpaint_mask=_widened(frame.own, frame.view, margin) if margin else frame.own,
+            inpaint_mask=widened(frame.own, frame.view, margin) if margin else frame.own,
             donor=partial(to_unit, frame.image),
             row=row,
             column=column,
@@ -168,11 +168,14 @@ def restyle(
 
 def _removed(mask: NDArray[np.bool_], seen: FieldOfView) -> NDArray[np.bool_]:
     """What to paint over so that lesions (HxW) vanish: they and a band around, for their rims and shadows."""
-    return _widened(mask, seen, 0.25, least=4.0)
+    return widened(mask, seen, 0.25, least=4.0)
 
 
-def _widened(mask: NDArray[np.bool_], seen: FieldOfView, margin: float, least: float = 2.0) -> NDArray[np.bool_]:
-    """Lesions (HxW) with a band of `margin` of their mean radius around, inside the field of view."""
+def widened(mask: NDArray[np.bool_], seen: FieldOfView, margin: float, least: float = 2.0) -> NDArray[np.bool_]:
+    """Lesions (HxW, not empty) with a band around, inside the field of view.
+
+    It is `margin` of their mean radius wide, `least` pixels at least.
+    """
     _, areas = components(mask)
     radius = float(np.sqrt(areas.mean() / np.pi))
     near = ndimage.distance_transform_edt(~mask) <= max(least, margin * radius)

@@ -35,7 +35,7 @@ class PlacementRules:
     largest: float = 1.25
     poor: int = 3  # frames with a place are compared where in none of them the surroundings are good enough
     bend: float = 0.25  # largest shift of a smooth warp, as a share of the lesion's radius
-    mismatch: float = 0.45  # of a lesion's surroundings there and at home (see _mismatches) that is good enough
+    mismatch: float = 0.45  # of a lesion's surroundings there and at home (see mismatches) that is good enough
     dark: float = 0.25  # share of a lesion that may lie over the lumen or deep shadow,
     dark_rim: float = 0.1  # and of what surrounds it: one that reaches into the lumen does not float in it
     grow: float = 1.7  # a lesion that replaces another is as long at least, and at most so many times as long,
@@ -170,14 +170,14 @@ def search(
         cells = _at_distance(ground.places(sketch, hidden, rules), sketch, frame.view, target, ground.cut, rules, rng)
         if not len(cells):
             continue
-        mismatches = _mismatches(frame, cells, sketch, rules)
-        i = int(np.argmin(mismatches))
-        if not np.isfinite(mismatches[i]):
+        found_here = mismatches(frame, cells, sketch, rules)
+        i = int(np.argmin(found_here))
+        if not np.isfinite(found_here[i]):
             continue
         row, column = (int(cells[i, axis] - sketch.start[axis]) * step for axis in (0, 1))
         relative = scale * lesion.diagonal / float(np.hypot(*shape))
-        found.append((float(mismatches[i]), Draw(warp, sketch, (row, column), relative)))
-        if mismatches[i] <= rules.mismatch:
+        found.append((float(found_here[i]), Draw(warp, sketch, (row, column), relative)))
+        if found_here[i] <= rules.mismatch:
             break
     return sorted(found, key=itemgetter(0))
 
@@ -239,7 +239,7 @@ def _by_size(
     return [shuffled[i] for i in np.argsort(excess, kind="stable")]
 
 
-def _mismatches(
+def mismatches(
     frame: LoadedCase, cells: NDArray[np.int64], sketch: Sketch, rules: PlacementRules
 ) -> NDArray[np.float64]:
     """How badly the seams fit at each cell: in ratios of light, what varies along them plus how far they are apart.

@@ -18,10 +18,11 @@ Image = NDArray[np.uint8] | NDArray[np.uint16]
 
 @dataclass(frozen=True)
 class Caption:
-    """What a picture shows. `words` holds the word of each slot that `text` names."""
+    """What a picture shows. `words` holds the word of each slot that `text` names; `template` is `text` with slots."""
 
     text: str
     words: dict[str, str]
+    template: str
 
 
 @dataclass(frozen=True)
@@ -73,25 +74,45 @@ class Grammar:
         kinds = {self.pack.slots[name].kind for name in template.names}
         values = vars(measure_mask(lesion_mask)) | (vars(measure_frame(frame, lesion_mask)) if "frame" in kinds else {})
         caption = self._fill(template, values, words)
-        return Prompt(caption.text, caption.words, self._named(self.pack.negative))
+        return Prompt(caption.text, caption.words, template.text, self._named(self.pack.negative))
 
-    def caption(self, image: Image, lesion: NDArray[np.bool_], every: NDArray[np.bool_]) -> Caption:
+    def caption(
+        self,
+        image: Image,
+        lesion: NDArray[np.bool_],
+        every: NDArray[np.bool_],
+        there: NDArray[np.bool_] | None = None,
+    ) -> Caption:
         """Word what is measured on a real `lesion` (HxW) of a case: its image HxWx3, `every` lesion in it HxW.
 
+        `there` (HxW) is the shape that it shall have instead, where it is to be moved or scaled.
         Raises SyndiffError for an empty lesion.
         """
         attributes = measure_lesion(image, lesion, every)
-        return self._fill(self.pack.caption, vars(attributes) | {"contrast": attributes.contrast}, {})
+        shape = {} if there is None else vars(measure_mask(there))
+        return self._fill(self.pack.caption, vars(attributes) | {"contrast": attributes.contrast} | shape, {})
+
+    def measured(
+        self, template: Template, lesion_mask: NDArray[np.bool_], frame: Image, words: Mapping[str, str]
+    ) -> Caption:
+        """Word a template with `words`, and with measured ones where these have none (as `prompt` measures)."""
+        values = vars(measure_mask(lesion_mask)) | vars(measure_frame(frame, lesion_mask))
+        return self._fill(template, values, words)
 
     def reword(self, prompt: Prompt, slot: str, word: str) -> Prompt:
-        """Put another word into one slot of a prompt of the caption's template; the rest of it stays."""
-        words = {**prompt.words, slot: word}
-        return Prompt(self._named(self.pack.caption.text, words), words, prompt.negative)
+        """Put another word into one slot of a prompt; the rest of it stays."""
+        return self.worded(prompt, {**prompt.words, slot: word})
+
+    def worded(self, prompt: Prompt, words: Mapping[str, str], template: str = "") -> Prompt:
+        """A prompt with other words for its slots, and in another `template` where one is given."""
+        template = template or prompt.template
+        return Prompt(self._named(template, words), dict(words), template, prompt.negative)
 
     @property
     def background(self) -> Prompt:
         """The prompt that paints a lesion away, and the caption of a case without one."""
-        return Prompt(self._named(self.pack.background), {}, self._named(self.pack.background_negative))
+        text = self.pack.background
+        return Prompt(self._named(text), {}, text, self._named(self.pack.background_negative))
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -123,7 +144,7 @@ class Grammar:
     def _fill(self, template: Template, values: Mapping[str, float], drawn: Mapping[str, str]) -> Caption:
         slots = self.pack.slots
         words = {name: drawn.get(name) or slots[name].word(values[slots[name].measure]) for name in template.names}
-        return Caption(self._named(template.text, words), words)
+        return Caption(self._named(template.text, words), words, template.text)
 
     def _named(self, text: str, words: Mapping[str, str] | None = None) -> str:
         return text.format_map({"subject": self.subject, "modality": self.modality, **(words or {})})

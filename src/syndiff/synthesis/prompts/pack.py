@@ -4,7 +4,8 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from string import Formatter
@@ -33,7 +34,7 @@ NAMES = ("subject", "modality")
 
 _TEXTS = ("subject", "modality", "caption", "background", "negative", "background_negative")
 _REQUIRED = ("subject", "templates", "caption", "background", "slots")
-_KEYS = (*_TEXTS, "classes", "templates", "slots")
+_KEYS = (*_TEXTS, "classes", "templates", "slots", "reworded", "synonyms")
 _MOST_COMBINATIONS = 100_000
 
 
@@ -75,7 +76,11 @@ class Template:
 
 @dataclass(frozen=True, eq=False)
 class Pack:
-    """A checked pack. `hash` is the SHA-256 of its file."""
+    """A checked pack. `hash` is the SHA-256 of its file.
+
+    `reworded` says what the caption says in another order, `synonyms` other words for some of the slots' words; None
+    and empty where the pack has none. They are for `syndiff study prompts`.
+    """
 
     name: str
     hash: str
@@ -88,6 +93,8 @@ class Pack:
     negative: str
     background_negative: str
     slots: Mapping[str, Slot]
+    reworded: Template | None = None
+    synonyms: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_pack(class_name: str) -> str:
@@ -102,7 +109,15 @@ def read_pack(name_or_path: str) -> Pack:
     missing keys, words of another form, bounds that do not increase, weights that are not positive, templates with
     unknown slots, and slots that no template names.
     """
-    path = _FOLDER / f"{name_or_path}.yaml" if name_or_path in BUILT_IN else expanded(name_or_path)
+    return _built_in(name_or_path) if name_or_path in BUILT_IN else _read(expanded(name_or_path), name_or_path)
+
+
+@lru_cache
+def _built_in(name: str) -> Pack:
+    return _read(_FOLDER / f"{name}.yaml", name)
+
+
+def _read(path: Path, name_or_path: str) -> Pack:
     try:
         content = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
@@ -160,7 +175,30 @@ class _Reader:
             negative=texts["negative"],
             background_negative=texts["background_negative"],
             slots=slots,
+            reworded=self.reworded(tree["reworded"], caption, slots) if "reworded" in tree else None,
+            synonyms=self.synonyms(tree.get("synonyms", {}), slots),
         )
+
+    def reworded(self, tree: Any, caption: Template, slots: Mapping[str, Slot]) -> Template:
+        template = self.template("reworded", {"text": tree}, slots)
+        self.check(
+            {*template.names} == {*caption.names} and template.text != caption.text,
+            f"reworded is {template.text!r}; expected the slots of the caption ({', '.join(caption.names)}) in another "
+            "text",
+        )
+        return template
+
+    def synonyms(self, tree: Any, slots: Mapping[str, Slot]) -> dict[str, str]:
+        known = {word.text for slot in slots.values() for word in slot.words}
+        self.check(isinstance(tree, dict), f"synonyms is {tree!r}; expected words with another word for each")
+        found = {self.text("synonyms", word): self.text("synonyms", other) for word, other in tree.items()}
+        for word, other in found.items():
+            self.check(word in known, f"synonyms: no slot has the word {word!r}{did_you_mean(word, known)}")
+            self.check(
+                bool(re.search(r"\w", other)) and not re.search("[{}]", other) and other not in known,
+                f"synonyms: found {other!r} for {word!r}; expected letters, without braces, that are no slot's word",
+            )
+        return found
 
     def slots(self, tree: Any) -> dict[str, Slot]:
         self.check(isinstance(tree, dict) and bool(tree), f"slots is {tree!r}; expected slots by name")
