@@ -16,7 +16,7 @@ from syndiff.data.dataset import Dataset
 from syndiff.data.masks import largest_component
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
+from syndiff.evaluation.statistics import mean_interval, paired_difference
 from syndiff.files import write_bytes
 from syndiff.models.efficientnet import EfficientNetLite0, imagenet_weights_file
 from syndiff.models.encoder import make_backbone
@@ -178,7 +178,7 @@ def conclude(found: Findings, about: Mapping[str, Any], left_out: Mapping[str, s
 def _summary(scores: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     rows = scores["rows"]
     groups, before = [row["group"] for row in rows], [own[row["id"]] for row in rows]
-    means = {name: vars(bootstrap_mean([row[name] for row in rows], groups)) for name in (*_CHANGES, *_LOOKS, "called")}
+    means = {name: vars(mean_interval([row[name] for row in rows], groups)) for name in (*_CHANGES, *_LOOKS, "called")}
     differences = {
         name: vars(paired_difference([row[name] for row in rows], [row[name] for row in before], groups))
         for name in (*_LOOKS, "called")

@@ -14,7 +14,7 @@ from syndiff.data.splits import Split
 from syndiff.data.tables import write_table
 from syndiff.documents import digest, read_object
 from syndiff.evaluation.evaluate import CaseRow, evaluate
-from syndiff.evaluation.statistics import bootstrap_mean, paired_difference
+from syndiff.evaluation.statistics import mean_interval, paired_difference, score_interval
 from syndiff.files import write_bytes, write_json
 from syndiff.imaging import encode_exactly
 from syndiff.models.noise import case_seed
@@ -187,7 +187,10 @@ def _compare(rows: Mapping[Change, Sequence[CaseRow]]) -> dict[str, Any]:
     for change, mine in rows.items():
         groups = [row.group for row in mine]
         scores[str(change)] = {
-            name: vars(bootstrap_mean([_value(row, name) for row in mine], groups)) for name in _METRICS
+            name: vars(
+                (mean_interval if name == "false" else score_interval)([_value(row, name) for row in mine], groups)
+            )
+            for name in _METRICS
         }
         control = control_of(change)
         if change == ORIGINAL or control not in rows:

@@ -13,7 +13,7 @@ from syndiff.data.splits import Split
 from syndiff.documents import check_object, read_object
 from syndiff.errors import SyndiffError
 from syndiff.evaluation import distribution as dist
-from syndiff.evaluation.statistics import bootstrap_mean
+from syndiff.evaluation.statistics import score_interval
 from syndiff.pipeline.provenance import open_synthetic
 from syndiff.studies.choices import Side
 from syndiff.studies.features import (
@@ -94,7 +94,7 @@ class Shift:
         classifier = None
         if min(len(real), len(new)) >= dist.LEAST:
             hits, groups = dist.told_apart(real, new, seed=self.seed)
-            classifier = asdict(bootstrap_mean([float(hit) for hit in hits], groups))
+            classifier = asdict(score_interval([float(hit) for hit in hits], groups))
         return {**{name: asdict(each) for name, each in against.items()}, "classifier": classifier}
 
 
