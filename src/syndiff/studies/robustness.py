@@ -186,11 +186,10 @@ def _compare(rows: Mapping[Change, Sequence[CaseRow]]) -> dict[str, Any]:
     scores: dict[str, Any] = {}
     for change, mine in rows.items():
         groups = [row.group for row in mine]
+        values = {name: [_value(row, name) for row in mine] for name in _METRICS}
         scores[str(change)] = {
-            name: vars(
-                (mean_interval if name == "false" else score_interval)([_value(row, name) for row in mine], groups)
-            )
-            for name in _METRICS
+            name: vars((mean_interval if name == "false" else score_interval)(found, groups))
+            for name, found in values.items()
         }
         control = control_of(change)
         if change == ORIGINAL or control not in rows:
