@@ -31,6 +31,12 @@ Mask = NDArray[np.bool_]
 Image = NDArray[np.uint8] | NDArray[np.uint16]
 
 ORIGINAL, PUT_BACK, PATCH, MOVED, REMOVED = "original", "put back", "patch elsewhere", "moved", "removed"
+_EVEN = 0.4
+"""Standard deviation of the logarithm of what lies around a smooth patch up to which it does not look like a lesion.
+
+Between a bright fold and the dark lumen a smooth transition is a bright hump, and to mark it is no mistake. Seen in the
+validation cases of CVC-ClinicDB: none up to 0.42, in most from 0.45 on.
+"""
 _WIDER = 0.1
 """What is cleared reaches so many radii further than what is painted into it: a lesion meets cleared tissue."""
 
@@ -93,6 +99,7 @@ class Instrument:
         A lesion is moved or shrunk where it is the only one and lies well in view with what is painted around it, and,
         where the inpainter copies lesions, surroundings there and at home are as alike as `rules.mismatch` says. To be
         moved, and for a patch, all that is cleared needs another place on the wall; a shrunk lesion is no speck.
+        Where the inpainter copies lesions, what surrounds a removed one, or a patch, is even (`_EVEN`).
         `seed` draws noise, grain and places tried.
 
         Raises SyndiffError where the inpainter gives values that are not finite.
@@ -120,6 +127,8 @@ class _Work:
         if change == ORIGINAL:
             return Altered(image, own, np.zeros_like(own))
         if change == REMOVED:
+            if not self._even(clearing):
+                return None
             return Altered(self._cleared()[1], np.zeros_like(own), clearing)
         if change == PUT_BACK or isinstance(change, Paler):
             factor = change.factor if isinstance(change, Paler) else 1.0
@@ -132,6 +141,8 @@ class _Work:
             return None
         if change == PATCH:
             there = _shifted(clearing, shift)
+            if not self._even(there):
+                return None
             _, patched = self._clear(there)
             return Altered(patched, own, there)
         if not self._single:
@@ -203,6 +214,15 @@ class _Work:
 
     def _painted_mask(self, lesion: Mask) -> Mask:
         return widened(lesion, self.frame.view, self.margin) if self.margin else lesion
+
+    def _even(self, mask: Mask) -> bool:
+        """Whether what lies around a mask, in view, is so even that a smooth patch there looks like no lesion."""
+        if not self.tool.inpainter.capabilities.copies:
+            return True
+        seen = self.frame.view
+        around = grown(mask) & ~mask & to_pixels(seen.inner, seen.step, mask.shape)
+        light = np.log(to_unit(self.frame.image)[around] + 0.05)
+        return len(light) > 0 and float(light.std(axis=0).mean()) <= _EVEN
 
     @property
     def _single(self) -> bool:

@@ -248,11 +248,12 @@ def _told(scores: Mapping[str, Any]) -> str:
 
 def _false_lesions(removed: Mapping[str, Any]) -> str:
     """Whether more is marked where a lesion was removed than where a patch of healthy wall was painted over."""
-    told = f"With its lesion removed a frame has {interval_text(removed['false'], 2)} false lesions"
+    false = removed["false"]
+    told = f"With its lesion removed a frame has {interval_text(false, 2)} false lesions ({false['cases']} frames)"
     difference = removed.get("difference", {}).get("false")
     if difference is None or difference["mean"] is None:
         return f"{told}; there is no control for it."
-    shown = interval_text(difference, 2, "+")
+    shown = f"{interval_text(difference, 2, '+')} over {difference['cases']} frames"
     p_value = difference.get("p_adjusted", difference.get("p_value"))
     chance = f", p = {p_text(p_value)}" if p_value is not None else ""
     if difference["low"] is None or difference["low"] <= 0 <= difference["high"]:
