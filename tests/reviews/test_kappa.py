@@ -58,6 +58,8 @@ def test_agreement_is_over_the_cases_that_all_decided_on() -> None:
     assert three is not None and three.method == "Fleiss'" and three.reviewers == ("ann", "ben", "cy")
     assert three.kappa.low is not None and three.kappa.low < three.kappa.mean < three.kappa.high  # type: ignore[operator]
     assert agreement(_reviewed([{"ann": "accept"}])) is None
+    cases = _reviewed([*both, {"ann": "accept", "ben": "reject"}, {"ann": "reject", "ben": "accept"}])
+    assert agreement(cases) == agreement(cases[::-1]), "whatever lists the cases, in whatever order"
 
 
 def test_the_interval_of_kappa_covers_the_truth() -> None:

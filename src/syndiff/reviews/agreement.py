@@ -88,9 +88,10 @@ def fleiss_kappa(cases: Sequence[Sequence[Hashable]]) -> float | None:
 def agreement(reviews: Sequence[CaseReview], *, seed: int = 0) -> Agreement | None:
     """The kappa of the reviewers' decisions with its bootstrap interval over cases; None with fewer than two of them.
 
-    Of the reviewers who decided on any case; those cases count that each of them decided on.
+    Of the reviewers who decided on any case; those cases count that each of them decided on. Their order does not.
     """
-    decided = [{each.reviewer: each.decision for each in case.opinions if each.decision} for case in reviews]
+    ordered = sorted(reviews, key=lambda case: (case.name, case.case, case.content))
+    decided = [{each.reviewer: each.decision for each in case.opinions if each.decision} for case in ordered]
     reviewers = tuple(sorted(set().union(*decided)))
     if len(reviewers) < 2:
         return None

@@ -148,6 +148,18 @@ def test_cases_are_reviewed_by_keys_alone_and_undone_after_a_reload(page: Any, s
     assert len(server.said("ann")) == 4  # whoever dictates or uses a screen reader can turn the keys off
 
 
+def test_what_was_passed_over_comes_again_at_the_end_of_the_list(page: Any, server: Server) -> None:
+    enter(page, server, "eve")
+    for number in range(6):
+        page.wait_for_selector(f"#name:has-text('c{number}')")
+        decide(page, "n" if number == 2 else "a")
+    page.wait_for_selector("#name:has-text('c2')")
+    decide(page, "a")
+    status(page, "Saved: c2: accepted")
+    assert "You have decided on 6 of 6." in page.inner_text("#far")
+    assert [case for case, _ in decided(server, "eve")] == ["c0", "c1", "c3", "c4", "c5", "c2"]
+
+
 def test_a_decision_that_the_server_did_not_take_is_kept_and_sent_again(page: Any, server: Server) -> None:
     enter(page, server, "ben")
     server.stop()

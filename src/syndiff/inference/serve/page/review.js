@@ -82,7 +82,7 @@
     find("view").textContent = "";
     panel = viewer.panel(found.url, told.name);
     find("view").appendChild(panel.svg);
-    var parts = window.SynDiff.apart(told.mask.path, told.placed);
+    var drawn = told.mine && told.mine.corrected, parts = S.apart(told.mask.path, drawn ? null : told.placed);
     viewer.fill(panel, { mask: { path: parts.mask }, wide: { path: parts.others } });
     find("legend").textContent = parts.others ? window.SynDiff.APART : "Yellow: contour of the mask.";
     viewer.draw();
@@ -180,7 +180,14 @@
       }
       var held = queue.held[item.caseId];
       if (held) { held.then(function (found) { found.told.mine = told.mine; }, function () {}); }
-      if (shown && shown.told.id === item.caseId) { shown.told.mine = told.mine; opinion(); }
+      if (shown && shown.told.id === item.caseId) {
+        shown.told.mine = told.mine;
+        opinion();
+        var still = queue.ids[queue.index] === item.caseId && find("state").value === "all";
+        if (still && item.content.kind !== "rate" && told.decided < told.cases) {
+          return list("Saved: " + item.label + "."); // the end of the list, but some cases are undecided: they come
+        }
+      }
     }
     say("Saved: " + item.label + ". " + (queue ? place() + "." : ""));
   }
