@@ -1,10 +1,11 @@
 """Shared fixtures: the phantom as a small dataset, the command line in this process, real data where it is at hand."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,17 @@ def _phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def phantom(_phantom: Path, tmp_path: Path) -> Path:
     """A private copy of a phantom of six sequences with three frames each, 96 x 112 pixels."""
     return Path(shutil.copytree(_phantom, tmp_path / "phantom"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A browser, one for all tests of pages in this process: Playwright's loop runs in it only once."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
 
 
 @dataclass(frozen=True)

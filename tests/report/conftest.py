@@ -178,18 +178,6 @@ def drawn(content: Content) -> dict[str, str]:
     return draw(content)
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """A browser without a network, shared by all tests of pages."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if (chromium := shutil.which("chromium")) is None:
-        pytest.skip("chromium is not installed")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
 def show(browser: Any) -> Iterator[Callable[..., Any]]:
     """Open a file in a window of a given width; in the end, no page may have complained or asked for another file."""
