@@ -184,7 +184,7 @@
         shown.told.mine = told.mine;
         opinion();
         var still = queue.ids[queue.index] === item.caseId && find("state").value === "all";
-        if (still && item.content.kind !== "rate" && told.decided < told.cases) {
+        if (still && item.content && item.content.kind !== "rate" && told.decided < told.cases) {
           return list("Saved: " + item.label + "."); // the end of the list, but some cases are undecided: they come
         }
       }
