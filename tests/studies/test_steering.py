@@ -58,15 +58,15 @@ def ask(syndiff, phantom: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_obedient_painter_is_seen_to_obey(ask) -> None:
-    outcome, out = ask(Obedient(deaf=False), "--count", 6)
+    outcome, out = ask(Obedient(deaf=False), "--count", 12)
     assert outcome.status == 0, outcome.err
     slots = json.loads((out / "steering.json").read_text())["slots"]
     assert slots.keys() == {"colour", "tone"}
     for found in slots.values():
         means = [row["measured"]["mean"] for row in found["words"].values()]
         assert means == sorted(means)
-        assert found["difference"]["low"] > 0.05
-        assert all(sum(row["called"].values()) == 6 for row in found["words"].values())
+        assert found["difference"]["low"] > 0.1
+        assert all(sum(row["called"].values()) == 12 for row in found["words"].values())
     assert 0.6 < slots["tone"]["difference"]["mean"] < np.log2(1.8 / 0.8)  # small lesions are all feather
     assert "| colour | redder than |" in outcome.out and (out / "steering.md").read_text() in outcome.out
     sheet = Image.open(out / "tone.png")
