@@ -34,22 +34,13 @@ def measure_gap(
     difference of Dice, synthetic - real, with its interval.
     """
     steps = settings.run.gap_steps
-    training = replace(
-        settings.training,
-        steps=steps,
-        warmup_steps=min(settings.training.warmup_steps, steps // 10),
-        validate_every=steps,
-        checkpoint_every=steps,
-        real_share=0.0,
-    )
-    short = replace(settings, training=training, model=replace(settings.model, kind=KINDS[REAL]))
     ids = [case.id for case in synthetic.cases]
     alone = load_cases([(synthetic, ids)], settings.model.image_size, progress=progress)
     tables = {}
     for name, cases, added in (("synthetic", alone, synthetic.root), ("real", train_cases, None)):
         run = out / name
-        best = train_segmenter(
-            run, short, Plan(steps=steps), split, cases, val_cases, synthetic=added, seed=seed, progress=progress
+        best = train_alone(
+            *(run, settings, split, cases, val_cases), added=added, steps=steps, seed=seed, progress=progress
         )
         predictor = SegmenterPredictor.load(best, name=name, seed=seed, tta=1)
         scores, provenance = run / "eval" / "val", {"weights": sha256(best / "model.safetensors"), "seed": seed}
@@ -68,3 +59,32 @@ def measure_gap(
     means = {name: read_summary(table.parent)["metrics"]["dice"] for name, table in tables.items()}
     cases_of = {"synthetic": len(alone), "real": len(train_cases)}
     write_json(out / "gap.json", {"steps": steps, "cases": cases_of, "dice": means, "difference": difference})
+
+
+def train_alone(
+    run: Path,
+    settings: Settings,
+    split: Split,
+    cases: CaseArrays,
+    val_cases: CaseArrays,
+    *,
+    added: Path | None,
+    steps: int,
+    seed: int,
+    progress: bool = True,
+) -> Path:
+    """Train a segmenter `steps` steps on `cases` alone, or go on; returns its last checkpoint, chosen by nothing.
+
+    `added`: the folder of the synthetic cases among them, None where all are real.
+    """
+    training = replace(
+        settings.training,
+        steps=steps,
+        warmup_steps=min(settings.training.warmup_steps, steps // 10),
+        validate_every=steps,
+        checkpoint_every=steps,
+        real_share=0.0,
+    )
+    short = replace(settings, training=training, model=replace(settings.model, kind=KINDS[REAL]))
+    plan = Plan(steps=steps)
+    return train_segmenter(run, short, plan, split, cases, val_cases, synthetic=added, seed=seed, progress=progress)
