@@ -4,7 +4,9 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError
 
+from fake_gpu import GPU, fake_gpu, to_fake_gpu
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
@@ -47,6 +49,21 @@ def test_a_painting_is_a_picture(model, request_):
     painted = paint(model, request_)
     assert painted.shape == (2, 3, 64, 64)
     assert painted.min() >= 0 and painted.max() <= 1
+
+
+@pytest.mark.parametrize("way", [{}, {"guidance_scale": 1}, {"strength": 0.5}, {"real_detail": True}], ids=str)
+def test_nothing_of_it_stays_behind_on_the_cpu_when_it_goes_to_a_gpu(request_, way):
+    model = initialise_inpainter(SETTINGS, VOCABULARY, 0).eval()
+    with fake_gpu():
+        to_fake_gpu(model)
+        there = {name: value if name == "captions" else value.to(GPU) for name, value in request_.items()}
+        begun = {"begun_bchw": there["image"]} if {"strength", "real_detail"} & {*way} else {}
+        asked = {"steps": 2, "guidance_scale": 2.0, **way, **begun}
+        without_mode = InpaintingModel.paint.__wrapped__  # inference mode asks the driver
+        painted = without_mode(model, *there.values(), **asked)
+        assert painted.device.type == "cuda"
+        with pytest.raises(FakeTensorDeviceMismatchError):  # what this test would see
+            without_mode(model, *{**there, "lesion": request_["lesion"]}.values(), **asked)
 
 
 @pytest.mark.parametrize("what", ["captions", "lesion", "noise"])

@@ -5,12 +5,15 @@ from typing import get_args
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError
 
+from fake_gpu import GPU, fake_gpu, to_fake_gpu
 from syndiff.errors import SyndiffError
 from syndiff.models.network import Batch, LossWeights
 from syndiff.models.segmenter import initialise
 from syndiff.models.settings import Kind, SegmenterSettings
 from syndiff.models.tensors import trainable_state
+from syndiff.training.loop import moved
 from tiny_pipelines import save_narrow_kl
 
 TINY = {"image_size": 32, "pretrained": False, "condition_channels": 8, "denoiser_channels": 8}
@@ -127,6 +130,18 @@ class TestSegmenter:
             image, noise = inputs(model, 32, 32)
             assert torch.equal(model.predict(image, noise, stage), model(image, noise))
         assert opened == (["encode", "denoise", "decode"] if model.draws == "noise" else ["network"])
+
+    def test_nothing_of_it_stays_behind_on_the_cpu_when_it_goes_to_a_gpu(self, model):
+        image, noise = inputs(model, 32, 32)
+        timestep = model.draw_timesteps(2, at_inference=0.5, generator=torch.Generator().manual_seed(0))
+        with fake_gpu():
+            to_fake_gpu(model)
+            batch = moved(Batch(image, (image[:, :1] > 0.5).float(), noise, timestep), GPU)
+            answers = [*model.answer(batch.image, batch.noise), *model.members(batch.image, [batch.noise], seed=0)]
+            answers += model.losses(batch, LossWeights(1.0, 0.5)).values()
+            assert {answer.device.type for answer in answers if answer.numel()} == {"cuda"}
+            with pytest.raises(FakeTensorDeviceMismatchError):  # what this test would see
+                model.answer(image, batch.noise)
 
     def test_where_its_weights_come_from_is_told(self, model, settings):
         sources = model.weight_sources(settings, autoencoder_here=True)
