@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help install demo test lint docs same lock clean
+.PHONY: help install demo test lint docs same faults lock clean
 
 help:
 	@echo "make demo     the whole pipeline on built-in images; the report is runs/demo/report.html"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint     style, types and floors only"
 	@echo "make docs     the documentation as a site: build/site/index.html"
 	@echo "make same     REV=<commit>: small jobs there and here give the same numbers (five minutes)"
+	@echo "make faults   kills, full disks, damaged files, strange input: is anything lost? (hours)"
 	@echo "make install  only make .venv"
 	@echo "make lock     rewrite requirements.lock from what .venv holds"
 	@echo "make clean    remove caches and build products; .venv and runs/ stay"
@@ -54,6 +55,10 @@ docs: $(INSTALLED)
 
 same: $(INSTALLED)
 	$(BIN)/python scripts/same.py $(REV)
+
+# Kills, full disks, clocks that jump, two processes, damaged files, strange input: see tests/faults.
+faults: $(INSTALLED)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python tests/faults --out results/faults/all.json
 
 lock:
 	(sed '/^#/!d' requirements.lock && $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//') > .lock

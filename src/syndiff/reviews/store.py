@@ -287,7 +287,7 @@ class ReviewStore:
         """SQLite's errors in a sentence that names the file."""
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter: a message that repeats damaged bytes
             code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
             if code == sqlite3.SQLITE_FULL:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path)) from error
