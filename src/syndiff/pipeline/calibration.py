@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
-from syndiff.data.readers import read_mask
 from syndiff.data.splits import Split
 from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
@@ -151,7 +150,7 @@ def _with_lesion(dataset: Dataset, group_of: Mapping[str, str]) -> int:
     """How many groups have a lesion in any frame; from masks alone, before minutes of prediction."""
     found: set[str] = set()
     for case, group in group_of.items():
-        if group not in found and read_mask(dataset[case].mask, dataset.mask_threshold).any():
+        if group not in found and dataset.masks_alone(dataset[case]).any():
             found.add(group)
     return len(found)
 
