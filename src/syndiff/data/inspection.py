@@ -166,13 +166,17 @@ class _Facts:
         return 0.5 < self.area < 1 and self.border > 0.5
 
 
-def open_checked(root: Path, *, progress: bool = True, whole: bool = False) -> Dataset:
+def open_checked(root: Path, *, progress: bool = True, whole: bool = False, one_class_for: str = "") -> Dataset:
     """Open a dataset folder and read every file of it once: the entrance of every verb that reads annotated cases.
 
     The notes of the inspection are logged, or its whole text. `progress` shows a bar on standard error.
+    `one_class_for` names what asks, where it takes one class only.
     Raises SyndiffError as `Dataset.open` does, and for the problems that the inspection found.
     """
     dataset = Dataset.open(root)
+    if one_class_for:
+        mend = f"Give a dataset of one class, or set mask_threshold to 0 in {root / 'dataset.json'} to make them one."
+        dataset.told_apart.refuse_several(one_class_for, mend)
     verdict = inspect(dataset, progress=progress)
     verdict.raise_for_problems()
     if whole:

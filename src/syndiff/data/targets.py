@@ -81,7 +81,12 @@ class Targets:
 
     def described(self) -> dict[str, Any]:
         """What a model's description says of them; nothing for a single foreground."""
-        return {KEY: {"classes": self.classes, "overlap": self.overlap}} if self.several else {}
+        return {KEY: self.told} if self.several else {}
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As dataset.json has them: classes by number, and whether they may overlap."""
+        return {"classes": self.classes, "overlap": self.overlap}
 
     @classmethod
     def of(cls, described: Mapping[str, Any], origin: object) -> "Targets":

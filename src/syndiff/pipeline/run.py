@@ -193,7 +193,7 @@ def _checked(
         check_inpainter(settings, split, dataset)
     if expanded(settings.gates.segmenter).resolve() not in {(out / arm).resolve() for arm in (CONTROL, REAL)}:
         check_gate_segmenter(settings, split, dataset)  # else it is trained before it judges
-    check_segmenters(settings, KINDS.values(), fetch=fetch)
+    check_segmenters(settings, KINDS.values(), fetch=fetch, targets=dataset.told_apart)
     if adapts:
         check_machine(settings.adapt)
         check_adaptation(dataset, split, grammar, settings.inpainter, fetch=fetch)
