@@ -1,6 +1,5 @@
 """Masks as files: 0 and 255 for one foreground, class numbers for several, a page for each where they may overlap."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from PIL import Image
 from syndiff.data.readers import read_mask_values, read_stored_pages
 from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError
-from syndiff.imaging import encode_png
+from syndiff.imaging import encode_pages, encode_png
 
 
 def mask_extension(targets: Targets) -> str:
@@ -24,12 +23,7 @@ def encode_masks(masks_khw: NDArray[np.bool_], targets: Targets) -> bytes:
         return encode_png(masks_khw[0])
     if not targets.overlap:
         return encode_png(Image.fromarray(targets.labels(masks_khw)))
-    import tifffile
-
-    content = io.BytesIO()
-    pages = masks_khw.astype(np.uint8) * np.uint8(255)
-    tifffile.imwrite(content, pages, photometric="minisblack", compression="zlib", metadata=None, software=False)
-    return content.getvalue()
+    return encode_pages(masks_khw.astype(np.uint8) * np.uint8(255))
 
 
 def read_masks(path: Path, targets: Targets) -> NDArray[np.bool_]:

@@ -64,6 +64,25 @@ class Prediction:
         """Masks KxHxW, one for each class of `targets`: `Targets.decide` says which pixels are whose."""
         return self.mask[None] if self.by_class is None else self.targets.decide(self.by_class)
 
+    def labels(self, where: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """The mask as numbers, HxW: 0 and 255 of one class, class numbers of several.
+
+        Raises SyndiffError where classes may overlap; `where` names what takes numbers only, and begins the sentence.
+        """
+        if self.targets.several and self.targets.overlap:
+            raise SyndiffError(
+                f"{where} takes one number for each pixel, but classes of this model may overlap ({self.targets}): "
+                "predict single pictures, which give a TIFF with a page for each class."
+            )
+        return self.targets.labels(self.masks)
+
+    def byte_labels(self, where: str) -> NDArray[np.uint8]:
+        """`labels`, of one byte each. Raises SyndiffError for class numbers above 255 too."""
+        labels = self.labels(where)
+        if labels.dtype != np.uint8:
+            raise SyndiffError(f"{where} takes numbers up to 255, found {self.targets}; renumber the classes.")
+        return labels.astype(np.uint8, copy=False)
+
     @classmethod
     def of(cls, probability_khw: NDArray[np.float32], targets: Targets, seconds: dict[str, float]) -> "Prediction":
         """The answer that probabilities KxHxW of the classes of `targets` stand for."""
