@@ -59,9 +59,8 @@ def answer(seed: int = 0, targets: Targets = EXCLUSIVE) -> Prediction:
 @pytest.mark.parametrize("targets", [EXCLUSIVE, OVERLAP], ids=["numbers", "pages"])
 def test_masks_tell_the_classes_apart(syndiff, tmp_path, targets: Targets) -> None:
     run, images = write_run(tmp_path / "run", targets), draw(tmp_path / "images")
-    outcome = syndiff(
-        "predict", "--run", run, "--images", images, "--out", tmp_path / "out", "--probability", "--overlay"
-    )
+    given = ("predict", "--run", run, "--images", images, "--out", tmp_path / "out")
+    outcome = syndiff(*given, "--probability", "--overlay")
     assert outcome.status == 0, outcome.err
     predictor, ending = load(run), ".tif" if targets.overlap else ".png"
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
