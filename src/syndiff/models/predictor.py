@@ -106,6 +106,23 @@ class Predictor(Protocol):
         """
 
 
+class OneClass:
+    """`Predictor` of one class, number `index` from 0, of a segmenter of several."""
+
+    def __init__(self, predictor: Predictor, index: int) -> None:
+        self.predictor, self.index = predictor, index
+
+    @property
+    def name(self) -> str:
+        """That of the segmenter."""
+        return self.predictor.name
+
+    def predict(self, image: NDArray, *, case_id: str) -> Prediction:
+        """The segmenter's answer for this class."""
+        answer = self.predictor.predict(image, case_id=case_id)
+        return Prediction(answer.masks[self.index], answer.probabilities[self.index], answer.seconds)
+
+
 class StageClock:
     """Seconds spent in the named stages of one prediction; a stage entered again adds up.
 
