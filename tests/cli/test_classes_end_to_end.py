@@ -25,7 +25,7 @@ def two(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_two_classes_run_to_the_report_and_predict(syndiff, two: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    done = syndiff("run", "--data", two, "--out", out, "--inpainter", "copy_paste", "--set", *TINY)
+    done = syndiff("run", "--data", two, "--out", out, "--set", *TINY, "synthesis.inpainter=copy_paste")
     assert done.status == 0, done.err
     assert json.loads((out / "synthetic" / "dataset.json").read_text())["classes"] == {"1": "polyp", "2": "instrument"}
     for arm in ("control", "real", "both"):

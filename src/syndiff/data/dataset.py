@@ -137,10 +137,7 @@ class Dataset:
     @functools.cached_property
     def told_apart(self) -> Targets:
         """The classes that a segmenter tells apart, with their numbers; one foreground where a threshold is set."""
-        classes = sorted(self.classes.items())
-        if self.mask_threshold is None and len(classes) > 1:
-            return Targets(tuple(name for _, name in classes), tuple(number for number, _ in classes), self.overlap)
-        return Targets((classes[0][1],)) if len(classes) == 1 else Targets()
+        return _told_apart(self.classes, self.mask_threshold, overlap=self.overlap)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -280,6 +277,19 @@ class Dataset:
         rows, classes = _hashed(cases), sorted(self.classes.items())
         read: list[Any] = [rows, (self.mask_threshold, classes, self.modality, *([True] if self.overlap else []))]
         return digest(read if captions is None else [*read, [captions[row[0]] for row in rows]])
+
+
+def targets_in(root: Path) -> Targets:
+    """What `Dataset.told_apart` is of a folder, from its dataset.json alone. Raises SyndiffError for a wrong one."""
+    told = _read_description(root / "dataset.json")
+    return _told_apart(told.get("classes", {}), told.get("mask_threshold"), overlap=told.get("overlap", False))
+
+
+def _told_apart(classes: Mapping[int, str], threshold: int | None, *, overlap: bool) -> Targets:
+    numbers = sorted(classes)
+    if threshold is None and len(numbers) > 1:
+        return Targets(tuple(classes[number] for number in numbers), tuple(numbers), overlap)
+    return Targets((classes[numbers[0]],)) if len(numbers) == 1 else Targets()
 
 
 def any_class(masks_khw: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -11,8 +11,9 @@ from markupsafe import Markup
 from PIL import Image
 
 from syndiff import __version__
+from syndiff.data.dataset import targets_in
 from syndiff.data.readers import read_image
-from syndiff.data.targets import KEY, Targets
+from syndiff.data.targets import Targets
 from syndiff.data.written_masks import mask_extension, read_masks
 from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
@@ -87,7 +88,7 @@ def build_synthesis_page(folder: Path) -> Path:
             measured=measured,
             filters=filters,
             likeness=_likeness(folder),
-            cards=_cards(folder, numbers, _targets(folder)),
+            cards=_cards(folder, numbers, targets_in(folder)),
         )
     )
     path = folder / PAGE
@@ -118,14 +119,6 @@ def _likeness(folder: Path) -> _Comparison | None:
         apart = "n/a" if each.distance is None else f"{each.distance:.2f}"
         rows.append((WORDS[name][0], real_said, new_said, apart, f"{each.chance:.2f}", f"{each.patients:.2f}"))
     return _Comparison(Markup(figure), tuple(rows), tuple(found.sentences), tuple(found.quarters))
-
-
-def _targets(folder: Path) -> Targets:
-    """The classes of the labels; one where dataset.json gives a threshold."""
-    told = read_object(folder / "dataset.json", {})
-    if told.get("mask_threshold") is not None or "overlap" not in told:
-        return Targets()
-    return Targets.of({KEY: told}, folder / "dataset.json")
 
 
 def _cards(folder: Path, numbers: Mapping[str, int], targets: Targets) -> Iterator[_SampleCard]:
