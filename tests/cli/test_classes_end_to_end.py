@@ -28,7 +28,7 @@ def test_two_classes_run_to_the_report_and_predict(syndiff, two: Path, tmp_path:
     done = syndiff("run", "--data", two, "--out", out, "--set", *TINY, "synthesis.inpainter=copy_paste")
     assert done.status == 0, done.err
     assert json.loads((out / "synthetic" / "dataset.json").read_text())["classes"] == {"1": "polyp", "2": "instrument"}
-    for arm in ("control", "real", "both"):
+    for arm in ("control", "real", "real+synthetic"):
         described = json.loads(next((out / arm / "checkpoints").glob("0*/model.json")).read_text())
         assert described["targets"]["classes"] == {"1": "polyp", "2": "instrument"}
         (table,) = (out / arm / "eval").glob("*/per_case.csv")
