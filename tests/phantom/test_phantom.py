@@ -225,3 +225,25 @@ def test_no_threshold_of_any_channel_finds_the_polyps(sample: list[Frame]) -> No
     frames = [channels(frame.image) for frame in sample]
     for name in frames[0]:
         assert best_threshold_dice([frame[name] for frame in frames], masks) < 0.6, name
+
+
+def test_with_instruments_there_are_two_classes_and_the_frames_below_are_the_same(tmp_path: Path) -> None:
+    size = {"groups": 4, "frames": 2, "height": 72, "width": 88}
+    write_phantom(tmp_path / "plain", **size)
+    write_phantom(tmp_path / "two", instruments=True, **size)
+    plain, two = Dataset.open(tmp_path / "plain"), Dataset.open(tmp_path / "two")
+    assert two.targets == ("polyp", "instrument")
+    seen = 0
+    for case in two.cases:
+        below, polyps = plain.load(plain[case.id])
+        image, (polyp, tool) = two.load_classes(case)
+        np.testing.assert_array_equal(polyp, polyps & ~tool)
+        around = binary_dilation(tool, iterations=2)
+        assert (image[~around] == below[~around]).all()
+        if tool.any():
+            seen += 1
+            rows, columns = np.nonzero(around)
+            assert label(tool)[1] == 1 and 0.005 < tool.mean() < 0.25
+            window = below.max(2) > 20  # black beyond what the endoscope shows
+            assert binary_dilation(~window, iterations=3)[around].any() or {0, 71} & {*rows} or {0, 87} & {*columns}
+    assert 2 <= seen < len(two.cases)

@@ -1,4 +1,4 @@
-"""`syndiff data ...`: inspect, split, caption and fetch datasets."""
+"""`syndiff data ...`: inspect, split, caption and fetch datasets, or render one."""
 
 import os
 from dataclasses import dataclass, field
@@ -89,6 +89,41 @@ class Fetch:
 
 
 @dataclass(kw_only=True)
+class Phantom:
+    """Render a colonoscopy with exact masks as a dataset folder, to try things on without any patient's picture."""
+
+    out: Path
+    """Dataset folder to write, new or empty."""
+    groups: int = 20
+    """Sequences, which are the groups."""
+    frames: int = 5
+    """Frames of each sequence."""
+    height: int = 288
+    """Height of a frame in pixels."""
+    width: int = 352
+    """Width of a frame in pixels."""
+    instruments: bool = False
+    """Two classes: a metal instrument over the picture in most sequences, beside the polyps."""
+    seed: int = 0
+    """Seed of everything."""
+
+    def run(self) -> None:
+        """Render."""
+        from syndiff.phantom import write_phantom
+
+        write_phantom(
+            self.out,
+            groups=self.groups,
+            frames=self.frames,
+            height=self.height,
+            width=self.width,
+            instruments=self.instruments,
+            seed=self.seed,
+        )
+        say(f"{self.groups * self.frames} cases written to {self.out}")
+
+
+@dataclass(kw_only=True)
 class CaptionVerb:
     """Describe every case in words that are measured on its image and mask, and write them as captions.csv."""
 
@@ -118,13 +153,14 @@ class CaptionVerb:
 
 @dataclass(kw_only=True)
 class Data:
-    """Datasets: inspect, split, caption, fetch."""
+    """Datasets: inspect, split, caption, fetch, render a phantom."""
 
     verb: (
         Annotated[Inspect, tyro.conf.subcommand("inspect")]
         | Annotated[SplitVerb, tyro.conf.subcommand("split")]
         | Annotated[CaptionVerb, tyro.conf.subcommand("caption")]
         | Annotated[Fetch, tyro.conf.subcommand("fetch")]
+        | Annotated[Phantom, tyro.conf.subcommand("phantom")]
     ) = field()
 
     def run(self) -> None:

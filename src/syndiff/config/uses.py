@@ -41,7 +41,7 @@ def without_diffusion(kind: str) -> Use:
     )
 
 
-_PROMPTED = ("synthesis.inpainter", "synthesis.prompts", "synthesis.model")
+_PROMPTED = ("synthesis.inpainter", "synthesis.paints", "synthesis.prompts", "synthesis.model")
 
 USES: dict[str, Use] = {
     "run": Use(but=("lora",)),

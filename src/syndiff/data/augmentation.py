@@ -22,8 +22,10 @@ class Augmentation(nn.Module):
         super().__init__()
         self.settings = settings or AugmentationSettings()
 
-    def forward(self, image_b3hw: Tensor, mask_b1hw: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+    def forward(self, image_b3hw: Tensor, mask_bkhw: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
         """Augment a batch of float images in [0, 1] with float masks in {0, 1}; shapes and ranges are kept.
+
+        Masks of classes that exclude each other (k > 1) still do so afterwards.
 
         All draws come from a CPU generator of `seed`: torch's global random state is neither read nor
         changed, and every device sees the same numbers. With everything switched off the very input is
@@ -35,12 +37,12 @@ class Augmentation(nn.Module):
         if self.settings.flips or self.settings.moves:
             matrix_b23 = self._draw_matrix(image_b3hw.shape, generator).to(image_b3hw)
             # Warped together, so image and mask cannot part; the mask then becomes binary again.
-            both = torch.cat([image_b3hw, mask_b1hw.to(image_b3hw)], dim=1)
+            both = torch.cat([image_b3hw, mask_bkhw.to(image_b3hw)], dim=1)
             size = (both.shape[2], both.shape[3])
             both = warp_affine(both, matrix_b23, size, mode="bilinear", padding_mode="zeros")
             image_b3hw = both[:, :3].clamp(0, 1)
-            mask_b1hw = (both[:, 3:] > 0.5).to(mask_b1hw)
-        return image_b3hw, mask_b1hw
+            mask_bkhw = (both[:, 3:] > 0.5).to(mask_bkhw)
+        return image_b3hw, mask_bkhw
 
     def _draw_matrix(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """Draw one matrix (b, 2, 3) per case, from input pixels to output pixels."""

@@ -11,8 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.listing import Listing, check_near_misses, check_pairs, check_root, check_text, is_text, some
-from syndiff.data.readers import StoredMask, distinct, foreground, image_content, read_image, read_stored_mask
+from syndiff.data.readers import (
+    StoredMask,
+    distinct,
+    foreground,
+    image_content,
+    read_image,
+    read_mask,
+    read_stored_mask,
+    read_stored_pages,
+)
 from syndiff.data.tables import read_table
+from syndiff.data.targets import Targets
 from syndiff.documents import WRITTEN_BY_HAND, digest, read_json
 from syndiff.errors import SyndiffError, did_you_mean, shown
 from syndiff.files import check_regular, sha256
@@ -23,9 +33,12 @@ DESCRIPTION_KEYS = frozenset({"images", "size", "groups", "reference", "notes", 
 MAX_NAME = 200
 """Bytes of a dataset's name, which becomes the name of a folder."""
 
+MAX_CLASSES = 32
+"""Classes that are told apart: each has a mask of its own in memory."""
+
 _CLASS_NUMBER = re.compile("0|[1-9][0-9]{0,4}")
 _TURNED = ", as after a quarter turn: one of the two bears an EXIF orientation that the other lacks"
-_KEYS = frozenset({"name", "modality", "classes", "mask_threshold", "licence"})
+_KEYS = frozenset({"name", "modality", "classes", "overlap", "mask_threshold", "licence"})
 
 
 @dataclass(frozen=True)
@@ -49,9 +62,10 @@ class Dataset:
     """A folder of `images/<case>.<ext>` and `masks/<case>.<ext>`, opened and found consistent.
 
     `classes` holds the foreground classes by index (empty when not declared); `mask_threshold` is the grey
-    value above which a mask is foreground, None when masks hold 0 and one other value. `modality` and
-    `licence` are empty when dataset.json does not give them. `cases` are sorted by id.
-    `ignored` are entries of images/ and masks/ that are no readable image files.
+    value above which a mask is foreground, None when masks hold 0 and the numbers of classes, or one other value.
+    `overlap`: whether classes may overlap, each with a page of its own in a mask. `modality` and `licence` are empty
+    when dataset.json does not give them. `cases` are sorted by id. `ignored` are entries of images/ and masks/ that are
+    no readable image files.
 
     >>> syndiff.Dataset.open("my-polyps").classes
     {1: 'polyp'}
@@ -65,6 +79,7 @@ class Dataset:
     licence: str
     cases: tuple[Case, ...]
     ignored: tuple[Path, ...] = ()
+    overlap: bool = False
 
     @classmethod
     def open(cls, root: Path | str) -> "Dataset":
@@ -73,7 +88,7 @@ class Dataset:
         >>> dataset = syndiff.Dataset.open("my-polyps")
         >>> image, mask = dataset.load(dataset.cases[0])  # HxWx3 uint8 or uint16, and HxW bool
 
-        Optional beside images/ and masks/: dataset.json (name, modality, classes, mask_threshold, licence),
+        Optional beside images/ and masks/: dataset.json (name, modality, classes, overlap, mask_threshold, licence),
         groups.csv (`case,group`) and captions.csv (`case,caption`), each naming every case once.
 
         Names of files and lines of tables that differ only in how Unicode encodes an accent are the same case.
@@ -81,7 +96,6 @@ class Dataset:
         Raises SyndiffError for a missing folder or image or mask, two files of one name, names that cannot be written
         everywhere, and tables or settings that do not fit or bear almost the right name.
         """
-        root = Path(root)
         root = Path(root)
         check_root(root)
         description = _read_description(root / "dataset.json")
@@ -102,6 +116,7 @@ class Dataset:
                 for case in sorted(images.files)
             ),
             ignored=(*images.others, *masks.others),
+            overlap=description.get("overlap", False),
         )
 
     @property
@@ -119,24 +134,79 @@ class Dataset:
             raise SyndiffError(f"{self.root} has no case {case_id!r}{did_you_mean(case_id, self._by_id)}.")
         return self._by_id[case_id]
 
+    @functools.cached_property
+    def told_apart(self) -> Targets:
+        """The classes that a segmenter tells apart, with their numbers; one foreground where a threshold is set."""
+        return _told_apart(self.classes, self.mask_threshold, overlap=self.overlap)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Their names, in the order of their numbers; of one foreground its class, else "foreground".
+
+        >>> syndiff.Dataset.open("my-polyps").targets
+        ('polyp',)
+        """
+        return self.told_apart.names
+
     def load(self, case: Case) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], NDArray[np.bool_]]:
-        """Read one case: image HxWx3 (`uint8` or `uint16`) and mask HxW (True is foreground).
+        """Read one case: image HxWx3 (`uint8` or `uint16`) and mask HxW (True is foreground, of any class).
 
         Raises SyndiffError for unreadable files, a mask of another size and unexpected mask values.
         """
+        image, masks = self.load_classes(case)
+        return image, any_class(masks)
+
+    def load_classes(self, case: Case) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], NDArray[np.bool_]]:
+        """As `load`, with masks KxHxW: one for each of `targets`.
+
+        >>> image, masks = dataset.load_classes(dataset.cases[0])
+        >>> len(masks) == len(dataset.targets)
+        True
+        """
         image = read_image(case.image)
-        return image, self.foreground(case, image, read_stored_mask(case.mask))
+        return image, self.class_masks(case, image, self.stored_masks(case))
 
-    def foreground(self, case: Case, image: NDArray, mask: StoredMask) -> NDArray[np.bool_]:
-        """Turn a case's stored `mask` into its foreground (HxW), checked against `image`.
+    def masks_alone(self, case: Case) -> NDArray[np.bool_]:
+        """The masks (KxHxW) of `load_classes` without a look at the image; of one foreground no value is refused."""
+        if not self.told_apart.several:
+            return read_mask(case.mask, self.mask_threshold)[None]
+        return self.class_masks(case, None, self.stored_masks(case))
 
-        With a threshold every value is allowed. Without one, 1-bit masks pass, and others may hold 0 and the
-        index of the one declared class, or, when no class is declared, 0 and any one other value.
+    def stored_masks(self, case: Case) -> tuple[StoredMask, ...]:
+        """What a case's mask file holds: one mask, or one for each class where they may overlap."""
+        return read_stored_pages(case.mask, self.targets) if self.overlap else (read_stored_mask(case.mask),)
+
+    def class_masks(self, case: Case, image: NDArray | None, stored: tuple[StoredMask, ...]) -> NDArray[np.bool_]:
+        """Turn a case's `stored` masks into KxHxW booleans, checked against `image` where one is given.
+
+        With a threshold every value is allowed. Without one, a mask may hold 0 and the numbers of the declared classes,
+        or, when no class is declared and on a page of one class, 0 and any one other value; 1-bit masks pass.
 
         Raises SyndiffError for another size than the image's, for other values, and where classes are declared but
         the palette's indices are no class numbers.
         """
+        for mask in stored:
+            self._check_size(case, image if image is not None else stored[0].values, mask.values)
+        if not self.told_apart.exclusive:
+            return np.stack([self._one_class(case, mask, page) for page, mask in enumerate(stored, 1)])
+        values = stored[0].values.astype(np.uint8) if stored[0].values.dtype == np.bool_ else stored[0].values
+        self._check_values(case, values, renumbered=stored[0].renumbered)
+        return values == np.array(self.told_apart.numbers)[:, None, None]
+
+    def _one_class(self, case: Case, mask: StoredMask, page: int) -> NDArray[np.bool_]:
+        """Mask (HxW) of the one foreground, or of the class that has this page."""
         values = mask.values
+        if self.overlap:
+            if values.dtype != np.bool_ and len(found := distinct(values)) > (2 if found[0] == 0 else 1):
+                raise SyndiffError(
+                    f"{case.mask}, page {page} ({self.targets[page - 1]}) holds {some(found)}; expected 0 for "
+                    "background and one other value for this class. Mend the mask."
+                )
+            return foreground(values, None)
+        self._check_values(case, values, renumbered=mask.renumbered)
+        return foreground(values, self.mask_threshold)
+
+    def _check_size(self, case: Case, image: NDArray, values: NDArray) -> None:
         if values.shape != image.shape[:2]:
             (mask_height, mask_width), (height, width) = values.shape, image.shape[:2]
             turned = (mask_height, mask_width) == (width, height)
@@ -144,25 +214,36 @@ class Dataset:
                 f"{case.mask} is {mask_width}x{mask_height} (width x height) but its image {case.image} is "
                 f"{width}x{height}{_TURNED if turned else ''}; export the mask at the size of its image."
             )
-        if self.classes and mask.renumbered:
+
+    def _check_values(self, case: Case, values: NDArray, *, renumbered: bool) -> None:
+        """Raise SyndiffError for values that are neither background nor a class."""
+        description = self.root / "dataset.json"
+        if self.classes and renumbered:
             raise SyndiffError(
                 f"{case.mask} has a colour palette whose black, the background, is not index 0, so its indices are not "
-                f"the class numbers that {self.root / 'dataset.json'} declares; save the mask as grey values: "
+                f"the class numbers that {description} declares; save the mask as grey values: "
                 f"{self._expected_values()}."
             )
-        if self.mask_threshold is None and values.dtype != np.bool_:
-            found = distinct(values)
-            allowed = {0, *self.classes} if self.classes else {0, max(found)}
-            unexpected = [value for value in found if value not in allowed]
-            if unexpected:
-                raise SyndiffError(
-                    f"{case.mask} holds {some(found)}; expected {self._expected_values()}. "
-                    f"Mend the mask, or set mask_threshold in {self.root / 'dataset.json'} (for example 127 "
-                    "for values from 0 to 255): greater values are foreground then."
-                )
-        return foreground(values, self.mask_threshold)
+        if self.mask_threshold is not None or values.dtype == np.bool_:
+            return
+        found = distinct(values)
+        allowed = {0, *self.classes} if self.classes else {0, max(found)}
+        if all(value in allowed for value in found):
+            return
+        if self.told_apart.several:
+            raise SyndiffError(
+                f"{case.mask} holds {some(found)}; expected {self._expected_values()}. Mend the mask, or name the "
+                f"class in {description}. To take all classes as one foreground, set mask_threshold to 0 there."
+            )
+        raise SyndiffError(
+            f"{case.mask} holds {some(found)}; expected {self._expected_values()}. "
+            f"Mend the mask, or set mask_threshold in {description} (for example 127 "
+            "for values from 0 to 255): greater values are foreground then."
+        )
 
     def _expected_values(self) -> str:
+        if self.told_apart.several:
+            return f"0 and the numbers of the classes that dataset.json declares ({some(self.told_apart.numbers)})"
         if self.classes:
             return f"0 and the class {some(self.classes)} that dataset.json declares"
         return "0 for background and one other value for foreground"
@@ -182,10 +263,11 @@ class Dataset:
         """SHA-256 (hexadecimal) over what decides on images, masks and groups.
 
         These are the sorted case ids with the bytes of image and mask and the group, and the settings that say which
-        mask values are foreground: mask_threshold and classes.
+        mask values are foreground: mask_threshold, classes and overlap.
         """
         rows, classes = sorted(_hashed(self.cases)), sorted(self.classes.items())
-        return digest({"cases": rows, "mask_threshold": self.mask_threshold, "classes": classes})
+        overlap = {"overlap": True} if self.overlap else {}
+        return digest({"cases": rows, "mask_threshold": self.mask_threshold, "classes": classes, **overlap})
 
     def fingerprint_of(self, cases: Iterable[Case], captions: Mapping[str, str] | None = None) -> str:
         """SHA-256 (hexadecimal) over all that is read of some cases, in their order: what was made from them.
@@ -193,8 +275,26 @@ class Dataset:
         Where captions are read too, give those of all cases, by id.
         """
         rows, classes = _hashed(cases), sorted(self.classes.items())
-        read: list[Any] = [rows, (self.mask_threshold, classes, self.modality)]
+        read: list[Any] = [rows, (self.mask_threshold, classes, self.modality, *([True] if self.overlap else []))]
         return digest(read if captions is None else [*read, [captions[row[0]] for row in rows]])
+
+
+def targets_in(root: Path) -> Targets:
+    """What `Dataset.told_apart` is of a folder, from its dataset.json alone. Raises SyndiffError for a wrong one."""
+    told = _read_description(root / "dataset.json")
+    return _told_apart(told.get("classes", {}), told.get("mask_threshold"), overlap=told.get("overlap", False))
+
+
+def _told_apart(classes: Mapping[int, str], threshold: int | None, *, overlap: bool) -> Targets:
+    numbers = sorted(classes)
+    if threshold is None and len(numbers) > 1:
+        return Targets(tuple(classes[number] for number in numbers), tuple(numbers), overlap)
+    return Targets((classes[numbers[0]],)) if len(numbers) == 1 else Targets()
+
+
+def any_class(masks_khw: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Foreground (HxW) of masks KxHxW: the only one itself, else all of them together."""
+    return masks_khw[0] if len(masks_khw) == 1 else np.logical_or.reduce(masks_khw)
 
 
 def _hashed(cases: Iterable[Case]) -> list[tuple[str, str, str, str | None]]:
@@ -231,13 +331,38 @@ def _read_description(path: Path) -> dict[str, Any]:
             "decimal point (mask values above it are foreground), or null."
         )
     classes = _parse_classes(path, description.get("classes", {}))
-    if len(classes) > 1 and threshold is None:
-        raise SyndiffError(
-            f"{path}: declares {len(classes)} foreground classes ({some(classes.values())}) "
-            "but this version segments one foreground; "
-            "set mask_threshold to 0 to take all classes as one, or declare one class."
-        )
+    _check_several(path, classes, description.get("overlap", False), threshold)
     return {**description, "classes": classes}
+
+
+def _check_several(path: Path, classes: dict[int, str], overlap: Any, threshold: int | None) -> None:
+    """Raise SyndiffError for classes that cannot be told apart, and for an `overlap` that says nothing."""
+    if type(overlap) is not bool:
+        raise SyndiffError(f"{path}: overlap is {shown(overlap)}; expected true or false, without quotes.")
+    if overlap and (len(classes) < 2 or threshold is not None):
+        why = f"declares {len(classes)} of them" if len(classes) < 2 else "sets mask_threshold, which makes them one"
+        raise SyndiffError(
+            f"{path}: overlap is true, which says that two or more classes may overlap, but it {why}. Leave out "
+            "overlap, or mend the other."
+        )
+    if len(classes) < 2 or threshold is not None:
+        return
+    if len(classes) > MAX_CLASSES:
+        raise SyndiffError(
+            f"{path}: declares {len(classes)} foreground classes, and {MAX_CLASSES} are told apart at most; leave out "
+            "or merge some, or set mask_threshold to 0 to take all as one."
+        )
+    for number, name in classes.items():
+        check_text(name, f"{path}: the class {number}")
+        if len(name.encode()) > MAX_NAME or name != name.strip():
+            raise SyndiffError(
+                f"{path}: the class {number} is called {shown(name)}; expected text of 1 to {MAX_NAME} bytes without "
+                "spaces around it, since results are told under it."
+            )
+        if twice := [other for other, its in classes.items() if its == name and other != number]:
+            raise SyndiffError(
+                f"{path}: the classes {number} and {twice[0]} are both called {name}; rename one of them."
+            )
 
 
 def _check_words(path: Path, key: str, value: Any) -> None:

@@ -5,14 +5,14 @@ import logging
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from syndiff.data.dataset import Case, Dataset
+from syndiff.data.dataset import Case, Dataset, any_class
 from syndiff.data.listing import printable
 from syndiff.data.masks import components
 from syndiff.data.parallel import in_threads
@@ -23,7 +23,6 @@ from syndiff.data.readers import (
     distinct,
     image_content,
     read_stored_image,
-    read_stored_mask,
 )
 from syndiff.errors import SyndiffError
 
@@ -37,6 +36,15 @@ log = logging.getLogger("syndiff")
 
 
 @dataclass(frozen=True)
+class ClassFound:
+    """What the masks of one class showed: `cases` have it, `area` and `lesions` are as in Inspection, of these."""
+
+    cases: int
+    area: tuple[float, ...]
+    lesions: dict[int, int]
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What reading every file of a dataset showed.
 
@@ -45,6 +53,7 @@ class Inspection:
     share of the image in [0, 1], over the masks that are not empty (empty tuple when all are); `lesions`
     counts cases by their number of connected (8-neighbour) foreground pieces. `empty_masks` are case ids.
     `problems` make the dataset unusable, `notes` are worth knowing. Unreadable cases are in `problems` only.
+    `classes` has the figures of each class where there are several; those of the whole are of any class then.
     """
 
     name: str
@@ -59,6 +68,7 @@ class Inspection:
     empty_masks: tuple[str, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    classes: dict[str, ClassFound] = field(default_factory=dict)
 
     @property
     def readable(self) -> int:
@@ -91,9 +101,14 @@ class Inspection:
             ),
             f"Sizes        {_most_common({f'{w}x{h}': n for (w, h), n in self.sizes.items()})}",
             f"Pixels       {_most_common(self.pixels)}",
-            f"Lesion area  {self._area_text()}",
-            f"Lesions      {self._lesions_text()}",
+            f"Lesion area  {_area_text(self.lesion_area)}",
+            f"Lesions      {_lesions_text(self.lesions)}",
             f"Empty masks  {len(self.empty_masks)}",
+            *(
+                f"Class {name}: in {found.cases} of {self.readable} cases; area {_area_text(found.area)}; lesions "
+                f"{_lesions_text(found.lesions)}"
+                for name, found in self.classes.items()
+            ),
         ]
         if self.notes:
             lines += ["Notes", *(f"  - {note}" for note in self.notes)]
@@ -111,17 +126,19 @@ class Inspection:
         members = sorted(self.groups.values())
         return f"{len(members)}, with {members[0]} to {members[-1]} cases (median {np.median(members):g})"
 
-    def _area_text(self) -> str:
-        if not self.lesion_area:
-            return "none"
-        low, five, _, half, _, ninety_five, high = map(_percent, self.lesion_area)
-        return f"median {half} of the image, from {low} to {high} (nine in ten: {five} to {ninety_five})"
 
-    def _lesions_text(self) -> str:
-        if not self.lesions:
-            return "none"
-        counts = sorted(Counter(self.lesions).elements())
-        return f"{counts[0]} to {counts[-1]} per case (median {np.median(counts):g}), {sum(counts)} in all"
+def _area_text(area: tuple[float, ...]) -> str:
+    if not area:
+        return "none"
+    low, five, _, half, _, ninety_five, high = map(_percent, area)
+    return f"median {half} of the image, from {low} to {high} (nine in ten: {five} to {ninety_five})"
+
+
+def _lesions_text(lesions: dict[int, int]) -> str:
+    if not lesions:
+        return "none"
+    counts = sorted(Counter(lesions).elements())
+    return f"{counts[0]} to {counts[-1]} per case (median {np.median(counts):g}), {sum(counts)} in all"
 
 
 @dataclass(frozen=True)
@@ -141,6 +158,7 @@ class _Facts:
     area: float
     border: float
     lesions: int
+    classes: tuple[tuple[float, int], ...]  # area and lesions of each, where there are several
 
     @property
     def looks_inverted(self) -> bool:
@@ -148,13 +166,17 @@ class _Facts:
         return 0.5 < self.area < 1 and self.border > 0.5
 
 
-def open_checked(root: Path, *, progress: bool = True, whole: bool = False) -> Dataset:
+def open_checked(root: Path, *, progress: bool = True, whole: bool = False, one_class_for: str = "") -> Dataset:
     """Open a dataset folder and read every file of it once: the entrance of every verb that reads annotated cases.
 
     The notes of the inspection are logged, or its whole text. `progress` shows a bar on standard error.
+    `one_class_for` names what asks, where it takes one class only.
     Raises SyndiffError as `Dataset.open` does, and for the problems that the inspection found.
     """
     dataset = Dataset.open(root)
+    if one_class_for:
+        mend = f"Give a dataset of one class, or set mask_threshold to 0 in {root / 'dataset.json'} to make them one."
+        dataset.told_apart.refuse_several(one_class_for, mend)
     verdict = inspect(dataset, progress=progress)
     verdict.raise_for_problems()
     if whole:
@@ -174,15 +196,14 @@ def inspect(dataset: Dataset, progress: bool = False) -> Inspection:
 
     def read(case: Case) -> _Facts | SyndiffError:
         try:
-            image, mask = read_stored_image(case.image), read_stored_mask(case.mask)
-            return _facts(case, image, mask, dataset.foreground(case, image.samples, mask))
+            image, stored = read_stored_image(case.image), dataset.stored_masks(case)
+            return _facts(case, image, stored, dataset.class_masks(case, image.samples, stored))
         except SyndiffError as error:
             return error
 
     read_cases = list(in_threads(read, dataset.cases, name="inspect", progress=progress))
     facts = [found for found in read_cases if isinstance(found, _Facts)]
     dataset.contents.update({fact.case.id: fact.content for fact in facts})
-    areas = [fact.area for fact in facts if fact.area > 0]
     return Inspection(
         name=dataset.name,
         root=dataset.root,
@@ -191,7 +212,7 @@ def inspect(dataset: Dataset, progress: bool = False) -> Inspection:
         groups=dict(Counter(str(case.group) for case in dataset.cases)) if dataset.has_groups else None,
         sizes=_count(facts, lambda fact: fact.size),
         pixels=_count(facts, _stored_as),
-        lesion_area=tuple(np.quantile(areas, AREA_QUANTILES).tolist()) if areas else (),
+        lesion_area=_quantiles(fact.area for fact in facts),
         lesions=_count(facts, lambda fact: fact.lesions),
         empty_masks=tuple(fact.case.id for fact in facts if fact.area == 0),
         problems=(
@@ -199,10 +220,26 @@ def inspect(dataset: Dataset, progress: bool = False) -> Inspection:
             *_set_problems(dataset, facts),
         ),
         notes=tuple(_notes(dataset, facts)),
+        classes={name: _class_found(facts, index) for index, name in enumerate(dataset.targets)}
+        if dataset.told_apart.several
+        else {},
     )
 
 
-def _facts(case: Case, image: StoredImage, mask: StoredMask, lesion: NDArray[np.bool_]) -> _Facts:
+def _class_found(facts: Sequence[_Facts], index: int) -> ClassFound:
+    found = [fact.classes[index] for fact in facts if fact.classes[index][0]]
+    counts = dict(Counter(lesions for _, lesions in found).most_common())
+    return ClassFound(len(found), _quantiles(area for area, _ in found), counts)
+
+
+def _quantiles(areas: Iterable[float]) -> tuple[float, ...]:
+    """`AREA_QUANTILES` of the areas above 0; empty when there are none."""
+    found = [area for area in areas if area > 0]
+    return tuple(np.quantile(found, AREA_QUANTILES).tolist()) if found else ()
+
+
+def _facts(case: Case, image: StoredImage, stored: tuple[StoredMask, ...], masks: NDArray[np.bool_]) -> _Facts:
+    lesion = any_class(masks)
     height, width = lesion.shape
     border = np.concatenate([lesion[0], lesion[-1], lesion[:, 0], lesion[:, -1]])
     return _Facts(
@@ -212,13 +249,14 @@ def _facts(case: Case, image: StoredImage, mask: StoredMask, lesion: NDArray[np.
         bits=8 * image.samples.itemsize,
         brightest=int(image.samples.max()),
         content=image_content(image.samples),
-        turned=(image.orientation, mask.orientation),
-        mask_values=tuple(distinct(mask.values)),
-        one_bit_mask=mask.values.dtype == np.bool_,
-        mask_content=hashlib.sha256(np.packbits(lesion).data).digest(),
+        turned=(image.orientation, stored[0].orientation),
+        mask_values=tuple(distinct(stored[0].values)),
+        one_bit_mask=stored[0].values.dtype == np.bool_,
+        mask_content=hashlib.sha256(np.packbits(masks).data).digest(),
         area=float(lesion.mean()),
         border=float(border.mean()),
         lesions=len(components(lesion)[1]),
+        classes=tuple((float(each.mean()), len(components(each)[1])) for each in masks) if len(masks) > 1 else (),
     )
 
 
@@ -234,7 +272,7 @@ def _set_problems(dataset: Dataset, facts: Sequence[_Facts]) -> list[str]:
             else "there is nothing to learn: check how the masks were exported."
         )
         problems.append(f"{dataset.root / 'masks'}: all masks are empty; {mend}")
-    if dataset.mask_threshold is None:
+    if dataset.mask_threshold is None and not dataset.told_apart.several:
         grey = (fact for fact in reversed(facts) if fact.area > 0 and not fact.one_bit_mask)
         first = {fact.mask_values[-1]: fact.case for fact in grey}
         if len(first) > 1:
@@ -315,7 +353,9 @@ def _image_notes(facts: Sequence[_Facts]) -> Iterable[str]:
 def _mask_notes(dataset: Dataset, facts: Sequence[_Facts]) -> Iterable[str]:
     if empty := [fact.case.id for fact in facts if fact.area == 0]:
         yield f"Empty masks: {_names(empty)}."
-    if grey := [fact.case.mask.name for fact in facts if len(fact.mask_values) > 2]:
+    if dataset.told_apart.several:
+        yield from _class_notes(dataset, facts)
+    elif grey := [fact.case.mask.name for fact in facts if len(fact.mask_values) > 2]:
         yield (
             f"{len(grey)} of {len(facts)} masks hold more than two values ({_names(grey)}); mask_threshold "
             f"{dataset.mask_threshold} decides which are foreground."
@@ -336,6 +376,17 @@ def _mask_notes(dataset: Dataset, facts: Sequence[_Facts]) -> Iterable[str]:
             yield f"Masks that cover nearly the whole image: {_names(large)}."
     if len(facts) > 1 and len({fact.mask_content for fact in facts}) == 1 and facts[0].area > 0:
         yield "All masks are identical: were they exported from different images?"
+
+
+def _class_notes(dataset: Dataset, facts: Sequence[_Facts]) -> Iterable[str]:
+    for index, name in enumerate(dataset.targets):
+        found = [fact for fact in facts if fact.classes[index][0]]
+        groups = {fact.case.group for fact in found} if dataset.has_groups else {fact.case.id for fact in found}
+        if not found:
+            yield f"The class {name} is in no mask, so nothing of it can be learnt: is it called for in dataset.json?"
+        elif len(groups) < 3:
+            of = "groups" if dataset.has_groups else "cases"
+            yield f"The class {name} is in {len(groups)} {of}; for training, validation and test it takes three."
 
 
 def _duplicates(facts: Sequence[_Facts]) -> Iterable[str]:

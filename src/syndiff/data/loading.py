@@ -1,7 +1,7 @@
 """All cases of a training run, read once, resized and kept in memory as bytes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -9,7 +9,8 @@ import torch
 from syndiff.data.dataset import Dataset
 from syndiff.data.parallel import in_threads
 from syndiff.data.readers import image_content
-from syndiff.data.resize import resize_image, resize_mask
+from syndiff.data.resize import resize_image, resize_masks
+from syndiff.data.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,13 @@ class CaseArrays:
     images: torch.Tensor
     """uint8, (n, 3, size, size), 0 to 255."""
     masks: torch.Tensor
-    """uint8, (n, 1, size, size), 0 or 1."""
+    """uint8, (n, K, size, size), 0 or 1: a mask for each class of `targets`."""
     source: torch.Tensor
     """int64, (n,): which of the sources each case is from, counted from 0."""
     contents: tuple[str, ...] = ()
     """What identifies each picture (`image_content`); empty for arrays that were never files."""
+    targets: Targets = field(default_factory=Targets)
+    """What the masks are of."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -33,26 +36,35 @@ class CaseArrays:
 def load_cases(sources: Sequence[tuple[Dataset, Sequence[str]]], size: int, progress: bool = False) -> CaseArrays:
     """Read the named cases of one or several datasets (real, synthetic) and resize them to `size` x `size`.
 
-    The order is that of `sources` and of the ids within each, however many threads read. Takes 4 * size^2
-    bytes a case (612 cases: 40 MB at 128 pixels, 160 MB at 256) plus one full-size image for each of at most
-    four threads. `progress` shows a bar on standard error. Raises SyndiffError for an unreadable file or an
-    unknown id.
+    The order is that of `sources` and of the ids within each, however many threads read. Takes (3 + K) * size^2
+    bytes a case (612 cases of one class: 40 MB at 128 pixels, 160 MB at 256) plus one full-size image for each of at
+    most four threads. `progress` shows a bar on standard error. Raises SyndiffError for an unreadable file, an
+    unknown id, and datasets whose classes differ.
     """
+    datasets = [dataset for dataset, _ in sources]
+    targets = datasets[0].told_apart
+    for other in datasets[1:]:
+        targets.check_same(other.told_apart, str(datasets[0].root), str(other.root))
     jobs = [(dataset, dataset[case_id]) for dataset, ids in sources for case_id in ids]
     source = torch.repeat_interleave(torch.arange(len(sources)), torch.tensor([len(ids) for _, ids in sources]))
     images = np.empty((len(jobs), 3, size, size), np.uint8)
-    masks = np.empty((len(jobs), 1, size, size), np.uint8)
+    masks = np.empty((len(jobs), targets.count, size, size), np.uint8)
     contents = [""] * len(jobs)
 
     def read(index: int) -> None:
         dataset, case = jobs[index]
-        image, mask = dataset.load(case)
+        image, classes = dataset.load_classes(case)
         contents[index] = image_content(image)
         images[index] = resize_image(image, size).transpose(2, 0, 1)
-        masks[index, 0] = resize_mask(mask, size)
+        masks[index] = resize_masks(classes, size, exclusive=targets.exclusive)
 
     for _ in in_threads(read, range(len(jobs)), name="reading", progress=progress):
         pass
     return CaseArrays(
-        tuple(case.id for _, case in jobs), torch.from_numpy(images), torch.from_numpy(masks), source, tuple(contents)
+        tuple(case.id for _, case in jobs),
+        torch.from_numpy(images),
+        torch.from_numpy(masks),
+        source,
+        tuple(contents),
+        targets,
     )

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageFile
 
-from syndiff.data.decoding import Decoded, array, decode, decode_pages, deep_samples, unsupported
+from syndiff.data.decoding import Decoded, array, count_pages, decode, decode_pages, deep_samples, unsupported
 from syndiff.errors import SyndiffError
 
 IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
@@ -90,7 +90,24 @@ def read_stored_mask(path: Path) -> StoredMask:
     Raises SyndiffError as `read_stored_image` does, for coloured pixels, for a shape that lies in the transparency,
     and where the background cannot be told.
     """
-    decoded = decode(path, _mask_samples)
+    return _stored_mask(decode(path, _mask_samples), path)
+
+
+def read_stored_pages(path: Path, classes: Sequence[str]) -> tuple[StoredMask, ...]:
+    """Read a TIFF of one mask for each of the `classes`, in their order, each as `read_stored_mask` does.
+
+    Raises SyndiffError as that does, and for another number of pages.
+    """
+    found = count_pages(path)
+    if found != len(classes):
+        raise SyndiffError(
+            f"{path} has {found} page{'' if found == 1 else 's'}; expected a TIFF of {len(classes)} pages, one mask "
+            f"for each class in this order: {', '.join(classes)}. Export it again, or mend classes in dataset.json."
+        )
+    return tuple(_stored_mask(decoded, path) for decoded in decode_pages(path, _mask_samples))
+
+
+def _stored_mask(decoded: Decoded, path: Path) -> StoredMask:
     if decoded.palette is not None:
         values, renumbered = _from_palette(decoded.samples, decoded.palette, path)
     else:

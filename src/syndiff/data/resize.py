@@ -28,6 +28,17 @@ def resize_mask(mask_hw: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
     return np.asarray(grey.resize((size, size), _BILINEAR)) >= 128
 
 
+def resize_masks(masks_khw: NDArray[np.bool_], size: int, *, exclusive: bool) -> NDArray[np.bool_]:
+    """`resize_mask` of masks (K, H, W) of several classes: (K, size, size).
+
+    Where classes are `exclusive`, a pixel that two of them halve goes to the first.
+    """
+    resized = np.stack([resize_mask(mask, size) for mask in masks_khw])
+    if exclusive:
+        resized[1:] &= ~np.logical_or.accumulate(resized)[:-1]
+    return resized
+
+
 def resize_to(
     image_hwc: NDArray[np.uint8] | NDArray[np.uint16], mask_hw: NDArray[np.bool_], largest: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

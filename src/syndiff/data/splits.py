@@ -1,7 +1,7 @@
 """Which cases train, validate and test: drawn once, written to one JSON, read by everything after.
 
-`group`       whole groups (patients, videos) on one side, balanced in cases and in lesion area; the default
-              where groups are known.
+`group`       whole groups (patients, videos) on one side, balanced in cases and in the area of each class, each
+              class on every side where groups allow it; the default where groups are known.
 `random`      single cases, for datasets without groups. It cannot rule out that frames of one patient lie on
               both sides; where groups are known, they do, and the split is marked leaky.
 `random-488`  the 488/62/62 random split of CVC-ClinicDB's 612 frames that many papers report on; leaky, since
@@ -11,6 +11,7 @@
 """
 
 import dataclasses
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,6 @@ import numpy as np
 
 from syndiff.data.dataset import Dataset
 from syndiff.data.listing import nfc
-from syndiff.data.readers import read_mask
 from syndiff.documents import digest, read_json, read_text
 from syndiff.errors import SyndiffError
 from syndiff.files import check_regular, write_json
@@ -42,6 +42,7 @@ _KINDS: dict[str, type] = {
 }
 _CANDIDATES = 4096
 _GOOD_DEVIATION = 0.02
+log = logging.getLogger("syndiff")
 
 
 @dataclass(frozen=True)
@@ -133,10 +134,10 @@ class Split:
             raise SyndiffError(
                 f"the split was made for {self.dataset} with fingerprint {self.fingerprint[:12]}, but "
                 f"{dataset.root} has {found[:12]}: images, masks, groups, or the settings of masks in dataset.json "
-                "(mask_threshold, classes) have changed since, or an earlier version, which did not look at these "
-                "settings, made the split. Restore them, or make it anew: the same method and seed divide the same "
-                f"cases alike (`syndiff data split --data {dataset.root} --method {self.method} --seed {self.seed} "
-                "--out FILE`)."
+                "(mask_threshold, classes, overlap) have changed since, or an earlier version, which did not look at "
+                "these settings, made the split. Restore them, or make it anew: the same method and seed divide the "
+                f"same cases alike (`syndiff data split --data {dataset.root} --method {self.method} --seed "
+                f"{self.seed} --out FILE`)."
             )
 
     def _placed(self) -> Iterable[tuple[str, str]]:
@@ -177,6 +178,8 @@ def make_split(dataset: Dataset, *, method: str = "auto", seed: int = 0) -> Spli
         sides = train, val, sorted(test)
     else:
         raise SyndiffError(f"split method {method} is unknown. Use one of auto, {', '.join(METHODS)}.")
+    if dataset.told_apart.several:
+        _tell_absent(dataset, sides)
     return Split(
         method=method,
         seed=seed,
@@ -200,9 +203,10 @@ def _by_case(
 def _by_group(dataset: Dataset, generator: np.random.Generator) -> tuple[list[str], list[str], list[str]]:
     """Send every group to a side at random, many times, and keep a well-balanced outcome.
 
-    Balance is the largest deviation of any side's share of cases or of lesion area from `SHARES`. Taking the
-    first candidate that is good enough, rather than the best, keeps different seeds different. Lesion area is
-    counted as a fraction of each image, so large images do not dominate.
+    Balance is the largest deviation of any side's share of cases or of the area of a class from `SHARES`. Taking the
+    first candidate that is good enough, rather than the best, keeps different seeds different. Area is
+    counted as a fraction of each image, so large images do not dominate. Of several classes, the candidates count that
+    leave the fewest of them away from a side.
     """
     if not dataset.has_groups:
         raise SyndiffError(
@@ -218,10 +222,10 @@ def _by_group(dataset: Dataset, generator: np.random.Generator) -> tuple[list[st
             "Add cases of more patients, or split by the method random, which may leak."
         )
     index = {group: position for position, group in enumerate(groups)}
-    # Row 0: cases, row 1: lesion area, both as shares of the whole; a column per group.
-    weights = np.zeros((2, len(groups)))
+    # Row 0: cases, then the area of each class, all as shares of the whole; a column per group.
+    weights = np.zeros((1 + len(dataset.targets), len(groups)))
     for case in dataset.cases:
-        weights[:, index[group_of[case.id]]] += 1, read_mask(case.mask, dataset.mask_threshold).mean()
+        weights[:, index[group_of[case.id]]] += 1, *(mask.mean() for mask in dataset.masks_alone(case))
     weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
 
     candidates = min(_CANDIDATES, max(16, 4_000_000 // len(groups)))  # bounds the memory at 100 MB or so
@@ -230,10 +234,11 @@ def _by_group(dataset: Dataset, generator: np.random.Generator) -> tuple[list[st
     openers = generator.permuted(np.tile(np.arange(len(groups)), (candidates, 1)), axis=1)[:, :3]
     np.put_along_axis(assigned, openers, np.arange(3)[None], axis=1)
     shares = np.stack([(assigned == side) @ weights.T for side in range(3)], axis=1)
-    if weights[1].any():
-        deviation = np.abs(shares - np.array(SHARES)[None, :, None]).max(axis=(1, 2))
-    else:  # nothing annotated: only the cases can be balanced
-        deviation = np.abs(shares[:, :, 0] - np.array(SHARES)).max(axis=1)
+    annotated = weights.any(axis=1)  # of a class that no mask has, nothing can be balanced
+    deviation = np.abs(shares - np.array(SHARES)[None, :, None])[:, :, annotated].max(axis=(1, 2))
+    if dataset.told_apart.several:
+        absent = (shares[:, :, annotated] == 0).sum(axis=(1, 2))
+        deviation = np.where(absent == absent.min(), deviation, np.inf)
     good = np.flatnonzero(deviation <= max(_GOOD_DEVIATION, 1.1 * deviation.min()))
     side_of = assigned[good[0]]
 
@@ -241,6 +246,20 @@ def _by_group(dataset: Dataset, generator: np.random.Generator) -> tuple[list[st
     for case in dataset.cases:
         sides[side_of[index[group_of[case.id]]]].append(case.id)
     return sides
+
+
+def _tell_absent(dataset: Dataset, sides: Iterable[Iterable[str]]) -> None:
+    """Warn of each class that a side has no case of."""
+    for side, ids in zip(_SIDES, sides, strict=True):
+        found = np.zeros(len(dataset.targets), bool)
+        for case_id in ids:
+            found |= dataset.masks_alone(dataset[case_id]).any(axis=(1, 2))
+        for name, there in zip(dataset.targets, found, strict=True):
+            if not there:
+                log.warning(
+                    f"The {side} cases of the split hold no {name}: it is in too few groups, or this split is none by "
+                    f"group. Scores of {name} say nothing there; add cases of more patients that show it."
+                )
 
 
 def _pranet_test(dataset: Dataset) -> set[str]:

@@ -1,4 +1,8 @@
-"""A predictor against the annotations of chosen cases: one row per case, a summary, and paired comparison."""
+"""A predictor against the annotations of chosen cases: one row per case, a summary, and paired comparison.
+
+Of several classes, per_case.csv has a line for each class of a case, told by its last column; a case counts with the
+mean over its classes (`metrics.mean_metrics`), and the summary has the figures of each class beside.
+"""
 
 import csv
 import hashlib
@@ -7,16 +11,17 @@ import json
 import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from syndiff.data.dataset import Dataset
+from syndiff.data.written_masks import encode_masks, mask_extension
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.metrics import CaseMetrics, case_metrics, overlap
+from syndiff.evaluation.metrics import CaseMetrics, case_metrics, mean_metrics, overlap
 from syndiff.evaluation.statistics import (
     DIFFERENCE_METHOD,
     METHOD,
@@ -27,7 +32,6 @@ from syndiff.evaluation.statistics import (
     score_interval,
 )
 from syndiff.files import claimed, sha256, write_bytes, write_json
-from syndiff.imaging import encode_png
 from syndiff.models.predictor import Predictor
 
 KIND = "an evaluation"
@@ -35,17 +39,21 @@ METRICS = ("dice", "iou", "precision", "recall", "hd95", "nsd")
 COMPARED = ("dice", "iou", "hd95")
 _AGAIN = "Delete this file, and make it again with `syndiff evaluate`."
 _SETTINGS: dict[str, Any] = {"confidence": 0.95, "resamples": 10_000, "seed": 0}
-_COLUMNS = ("case", "group", *(field.name for field in fields(CaseMetrics)), "seconds")
+_COLUMNS = ("case", "group", *(each.name for each in fields(CaseMetrics)), "seconds")
 _DISAGREEMENT = "disagreement"
-"""The last column, of a table in which a case has one."""
+"""A column at the end of a table in which a case has one."""
+_CLASS = "class"
+"""The last column, of a table of several classes."""
+_TABLES = tuple((*_COLUMNS, *d, *c) for d in ((), (_DISAGREEMENT,)) for c in ((), (_CLASS,)))
 _OPTIONAL = {"precision", "recall", "hd95", "nsd", _DISAGREEMENT}
-_COUNTS = {field.name for field in fields(CaseMetrics) if field.type is int}
+_COUNTS = {each.name for each in fields(CaseMetrics) if each.type is int}
 
 
 @dataclass(frozen=True)
 class CaseRow:
-    """One line of per_case.csv.
+    """A case in per_case.csv: one line, or one for each of several classes.
 
+    metrics: the mean over classes where there are several. classes: then those of each, by its name; else empty.
     seconds: wall time of the whole prediction, without warm-up. disagreement: of its test-time views, 0 to 1
     (`Prediction.disagreement`); None for a single view.
     """
@@ -55,6 +63,7 @@ class CaseRow:
     metrics: CaseMetrics
     seconds: float
     disagreement: float | None = None
+    classes: Mapping[str, CaseMetrics] = field(default_factory=dict)
 
 
 def evaluate(
@@ -72,7 +81,8 @@ def evaluate(
     """Predict each case at its original size, compare, and write the results into the folder `out`.
 
     Writes per_case.csv, summary.json (last, with the SHA-256 of per_case.csv: see `finished`) and,
-    with `keep_predictions`, the predicted masks as masks/<case>.png (0 and 255). Nothing is written before
+    with `keep_predictions`, the predicted masks as masks/<case>.png (0 and 255; class numbers of several classes, and
+    masks/<case>.tif with a page for each where they may overlap). Nothing is written before
     the last case is done. Returns the summary.
 
     tolerance: of the NSD, in pixels of the original image.
@@ -80,7 +90,8 @@ def evaluate(
     provenance: what else the figures depend on (weights, seed); stored, so that a later call can tell.
 
     Raises SyndiffError when there is no case or one is listed twice, for a tolerance that is negative or not finite,
-    and when `out` is in use or holds something else than an evaluation.
+    for a predictor of other classes than the dataset's, and when `out` is in use or holds something else than an
+    evaluation.
     """
     if not case_ids:
         raise SyndiffError(f"There is no case of {dataset.name} to evaluate; check the split.")
@@ -89,19 +100,22 @@ def evaluate(
     if not 0 <= tolerance < math.inf:
         raise SyndiffError(f"tolerance is {tolerance}; expected a number of pixels, 0 or more.")
     with claimed(out, KIND, known=_is_evaluation):
-        rows: list[CaseRow] = []
+        rows, targets = list[CaseRow](), dataset.told_apart
         pictures: dict[str, bytes] = {}
         for case_id in tqdm(case_ids, desc=f"evaluate {predictor.name}", unit="case", disable=not progress):
             case = dataset[case_id]
-            image, target = dataset.load(case)
+            image, target = dataset.load_classes(case)
             start = time.perf_counter()
             prediction = predictor.predict(image, case_id=case.id)
             seconds = time.perf_counter() - start
-            assert prediction.mask.shape == target.shape, f"{predictor.name} changed the size of {case.id}"
-            metrics = case_metrics(prediction.mask, target, tolerance=tolerance)
-            rows.append(CaseRow(case.id, case.group, metrics, seconds, prediction.disagreement))
+            targets.check_same(prediction.targets, str(dataset.root), f"the model {predictor.name}")
+            found = prediction.masks
+            assert found.shape == target.shape, f"{predictor.name} changed the size of {case.id}"
+            metrics = [case_metrics(*each, tolerance=tolerance) for each in zip(found, target, strict=True)]
+            by_class = dict(zip(targets.names, metrics, strict=True)) if targets.several else {}
+            rows.append(CaseRow(case.id, case.group, mean_metrics(metrics), seconds, prediction.disagreement, by_class))
             if keep_predictions:
-                pictures[case.id] = encode_png(prediction.mask)
+                pictures[case.id] = encode_masks(found, targets)
 
         summary = {
             "predictor": predictor.name,
@@ -114,7 +128,7 @@ def evaluate(
             "per_case": hashlib.sha256(table := per_case_table(rows)).hexdigest(),
         }
         for case_id, picture in pictures.items():
-            write_bytes(out / "masks" / f"{case_id}.png", picture)
+            write_bytes(out / "masks" / f"{case_id}{mask_extension(targets)}", picture)
         write_bytes(out / "per_case.csv", table)
         write_json(out / "summary.json", summary)
         return summary
@@ -142,14 +156,17 @@ def finished(out: Path, cases: Sequence[str], **expected: Any) -> bool:
 
 
 def _is_evaluation(out: Path) -> bool:
-    """Whether a folder holds a table of the columns that are written here."""
+    """Whether a folder holds a table that begins with the columns that are written here."""
     table = out / "per_case.csv"
     return table.is_file() and table.read_bytes().startswith(",".join(_COLUMNS).encode())
 
 
 def _hash_of_masks(folder: Path, cases: Sequence[str]) -> str | None:
-    paths = [folder / f"{case}.png" for case in cases]
-    return _joint_hash(path.read_bytes() for path in paths) if all(path.is_file() for path in paths) else None
+    for extension in (".png", ".tif"):  # the latter of classes that may overlap
+        paths = [folder / f"{case}{extension}" for case in cases]
+        if all(path.is_file() for path in paths):
+            return _joint_hash(path.read_bytes() for path in paths)
+    return None
 
 
 def _joint_hash(contents: Iterable[bytes]) -> str:
@@ -171,7 +188,16 @@ def scores_of(summary: Mapping[str, Any], out: Path) -> dict[str, Interval]:
 
 
 def summarize(rows: Sequence[CaseRow]) -> dict[str, Any]:
-    """The part of summary.json that follows from the rows: means with intervals, pooled overlap, counts."""
+    """The part of summary.json that follows from the rows: means with intervals, pooled overlap, counts.
+
+    Of several classes the same again for each, by its name.
+    """
+    classes = {name: _figures(_of_class(rows, name)) for name in _classes(rows)}
+    sizes = _size(rows, {"method": METHOD, "confidence": _SETTINGS["confidence"]})
+    return {**sizes, **_figures(rows), **({"classes": classes} if classes else {})}
+
+
+def _figures(rows: Sequence[CaseRow]) -> dict[str, Any]:
     groups = _groups(rows)
     every = [row.metrics for row in rows]
     pooled = overlap(
@@ -180,7 +206,6 @@ def summarize(rows: Sequence[CaseRow]) -> dict[str, Any]:
         sum(metrics.annotated for metrics in every),
     )
     return {
-        **_size(rows, {"method": METHOD, "confidence": _SETTINGS["confidence"]}),
         "metrics": {
             name: asdict(metric_interval(name, [getattr(metrics, name) for metrics in every], groups))
             for name in METRICS
@@ -215,17 +240,40 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
         )
     theirs = [by_case[row.case] for row in ours]
     for a, b in zip(ours, theirs, strict=True):
-        if (a.group, a.metrics.annotated) != (b.group, b.metrics.annotated):
+        if _annotation(a) != _annotation(b):
             raise SyndiffError(
                 f"{first} and {second} disagree on the group or the annotation of case {a.case}; "
                 "the dataset changed between the two evaluations. Evaluate both models again."
             )
+    classes = {
+        name: {"metrics": _differences(_of_class(ours, name), _of_class(theirs, name))} for name in _classes(ours)
+    }
     return {
         "first": str(first),
         "second": str(second),
         **_size(ours, {"method": DIFFERENCE_METHOD, **_SETTINGS}),
-        "metrics": {name: asdict(_difference(ours, theirs, name)) for name in COMPARED},
+        "metrics": _differences(ours, theirs),
+        **({"classes": classes} if classes else {}),
     }
+
+
+def _classes(rows: Sequence[CaseRow]) -> list[str]:
+    """The names of several classes; empty for one."""
+    return list(rows[0].classes) if rows else []
+
+
+def _of_class(rows: Sequence[CaseRow], name: str) -> list[CaseRow]:
+    """The rows as they were if there were only this class."""
+    return [replace(row, metrics=row.classes[name], classes={}) for row in rows]
+
+
+def _annotation(row: CaseRow) -> object:
+    """What must be the same in two tables of the same cases."""
+    return row.group, row.metrics.annotated, {name: metrics.annotated for name, metrics in row.classes.items()}
+
+
+def _differences(ours: Sequence[CaseRow], theirs: Sequence[CaseRow]) -> dict[str, Any]:
+    return {name: asdict(_difference(ours, theirs, name)) for name in COMPARED}
 
 
 def _difference(ours: Sequence[CaseRow], theirs: Sequence[CaseRow], name: str) -> Difference:
@@ -245,31 +293,43 @@ def side_by_side(tables: Sequence[Sequence[CaseRow]], name: str) -> list[list[fl
 
     HD95 is not applicable to a case without a lesion while nothing is marked. Beside a table that does mark something
     there, and pays the image's diagonal for it, it is 0, what agreement costs: were the case left out, marking what is
-    not there would cost nothing.
+    not there would cost nothing. Of several classes this is done for each, and then the mean over them is taken.
     """
+    if classes := _classes(tables[0]):
+        parts = [side_by_side([_of_class(rows, each) for rows in tables], name) for each in classes]
+        return [[_mean(case) for case in zip(*columns, strict=True)] for columns in zip(*parts, strict=True)]
     values = [[getattr(row.metrics, name) for row in rows] for rows in tables]
     judged = [any(value is not None for value in case) for case in zip(*values, strict=True)]
     return [[0.0 if j and v is None else v for v, j in zip(column, judged, strict=True)] for column in values]
 
 
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
 def per_case_table(rows: Sequence[CaseRow]) -> bytes:
     """The content of per_case.csv: a line for each case; an empty cell means not applicable (or no group).
 
-    The column `disagreement` is there where a case has one: a table of single views is what it was without it.
+    The column `disagreement` is there where a case has one: a table of single views is what it was without it. So is
+    the column `class` where there are several: a case has a line for each then.
     """
     text = io.StringIO()
     more = (_DISAGREEMENT,) if any(row.disagreement is not None for row in rows) else ()
-    writer = csv.DictWriter(text, (*_COLUMNS, *more), lineterminator="\n", extrasaction="ignore")
+    columns = (*_COLUMNS, *more, *((_CLASS,) if _classes(rows) else ()))
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for row in rows:
-        writer.writerow({**vars(row), **vars(row.metrics)})
+        for name, metrics in row.classes.items() or [("", row.metrics)]:
+            writer.writerow({**vars(row), **vars(metrics), _CLASS: name})
     return text.getvalue().encode()
 
 
 def read_per_case(path: Path) -> list[CaseRow]:
-    """Read a per_case.csv back, exactly as written.
+    """Read a per_case.csv back, exactly as written: a row for each case.
 
-    Raises SyndiffError when the file is missing, has other columns, a value that is not a number, or a case twice.
+    Raises SyndiffError when the file is missing, has other columns, a value that is not a number, or a case twice, and
+    where cases have other classes than the first.
     """
     if not path.is_file():
         raise SyndiffError(f"{path} does not exist; evaluate the model first.")
@@ -278,28 +338,33 @@ def read_per_case(path: Path) -> list[CaseRow]:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.reader(file, strict=True)
             columns = tuple(next(reader, ()))
-            if columns not in (_COLUMNS, (*_COLUMNS, _DISAGREEMENT)):
+            if columns not in _TABLES:
                 raise SyndiffError(f"{path} has other columns than {','.join(_COLUMNS)}; evaluate the model again.")
             for cells in reader:
                 row = _row(f"{path}, line {reader.line_num}", columns, cells)
-                if row.case in rows:
+                earlier = rows.get(row.case, row)
+                if earlier is not row and not row.classes.keys() - earlier.classes.keys():
                     raise SyndiffError(f"{path}: case {row.case} stands there twice; evaluate again.")
-                rows[row.case] = row
+                rows[row.case] = replace(row, classes={**earlier.classes, **row.classes})
     except (UnicodeDecodeError, csv.Error) as error:
         raise SyndiffError(f"{path} is no UTF-8 CSV file ({error}); evaluate the model again.") from None
-    return list(rows.values())
+    found = [replace(row, metrics=mean_metrics([*row.classes.values()] or [row.metrics])) for row in rows.values()]
+    if other := next((row.case for row in found if list(row.classes) != _classes(found)), None):
+        raise SyndiffError(f"{path}: case {other} has other classes than the first case; evaluate again.")
+    return found
 
 
 def _row(where: str, columns: Sequence[str], cells: Sequence[str]) -> CaseRow:
     try:
-        line = {_DISAGREEMENT: "", **dict(zip(columns, cells, strict=True))}
-        metrics = {field.name: _value(field.name, line[field.name]) for field in fields(CaseMetrics)}
+        line = {_DISAGREEMENT: "", _CLASS: "", **dict(zip(columns, cells, strict=True))}
+        metrics = CaseMetrics(**{each.name: _value(each.name, line[each.name]) for each in fields(CaseMetrics)})
         seconds, disagreement = (_value(name, line[name]) for name in ("seconds", _DISAGREEMENT))
     except ValueError:
         raise SyndiffError(
             f"{where}, holds other cells than its columns, or a value that is no number; evaluate again."
         ) from None
-    return CaseRow(line["case"], line["group"] or None, CaseMetrics(**metrics), seconds, disagreement)
+    classes = {line[_CLASS]: metrics} if _CLASS in columns else {}
+    return CaseRow(line["case"], line["group"] or None, metrics, seconds, disagreement, classes)
 
 
 def _value(column: str, cell: str) -> Any:

@@ -17,7 +17,9 @@ NSD             not applicable     0                      0
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,6 +98,21 @@ def case_metrics(prediction: Mask, target: Mask, *, tolerance: float = 2.0) -> C
         predicted=predicted,
         annotated=annotated,
     )
+
+
+def mean_metrics(classes: Sequence[CaseMetrics]) -> CaseMetrics:
+    """Those of several classes of one case as one: the mean of each score over the classes it is applicable to.
+
+    Counts of lesions and pixels are summed.
+    """
+    if len(classes) == 1:
+        return classes[0]
+    together: dict[str, Any] = {}
+    for field in fields(CaseMetrics):
+        values = [value for each in classes if (value := getattr(each, field.name)) is not None]
+        whole = sum(values)
+        together[field.name] = whole if field.type is int else whole / len(values) if values else None
+    return CaseMetrics(**together)
 
 
 def overlap(intersection: int, predicted: int, annotated: int) -> tuple[float, float] | None:

@@ -23,7 +23,7 @@ class ExportEngine:
 
     def __init__(self, name: ExportEngineName, card: ExportCard, run: _Run) -> None:
         self.name, self.card, self._run = name, card, run
-        self.noise_shape = card.noise_shape
+        self.noise_shape, self.targets = card.noise_shape, card.told_apart
 
     def clock(self) -> StageClock:
         """A clock of the CPU."""
@@ -42,7 +42,7 @@ class ExportEngine:
             raise SyndiffError(f"{self.card.name}: this export starts from its own noise only, not from a timestep.")
         with clock.stage("network"):
             probability, clean = self._run(inputs)
-        return Answer(probability, clean)
+        return Answer(probability if self.targets.several else probability[:, None], clean)
 
 
 def export_engine(name: ExportEngineName, folder: Path, card: ExportCard, cores: int | None = None) -> ExportEngine:

@@ -25,7 +25,7 @@ from syndiff.inference.load import EXPORT, checkpoint_of
 from syndiff.inference.quantisation import in_words, quantise
 from syndiff.models.calibration import KEY as CALIBRATION
 from syndiff.models.folding import fold_batch_norms
-from syndiff.models.network import SegmentationNetwork
+from syndiff.models.network import SegmentationNetwork, probabilities
 from syndiff.models.noise import case_noise
 from syndiff.models.prediction import TorchEngine, chosen_settings, load_segmenter
 from syndiff.models.settings import SegmenterSettings
@@ -66,7 +66,10 @@ class Exported:
 
 
 class _Whole(nn.Module):
-    """Squares as a camera gives them to probabilities and clean latents: the graph's one function."""
+    """Squares as a camera gives them to probabilities and clean latents: the graph's one function.
+
+    Probabilities are (b, h, w) of one class and (b, K, h, w) of several.
+    """
 
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
@@ -77,7 +80,8 @@ class _Whole(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         noise = image.new_empty(image.shape[0], 0, 0, 0, dtype=torch.float32) if latent is None else latent
         logits, clean = self.network.answer(image.permute(0, 3, 1, 2).float() / 255, noise, timestep_b=timestep)
-        return logits.sigmoid()[:, 0], clean
+        targets = self.network.targets
+        return probabilities(logits, targets) if targets.several else logits.sigmoid()[:, 0], clean
 
 
 def export(
@@ -150,6 +154,7 @@ def _card(
     if (run / "split.json").is_file():
         split = Split.read(run / "split.json")
         provenance["split"] = {name: getattr(split, name) for name in ("dataset", "fingerprint", "method", "seed")}
+    targets = network.targets
     return ExportCard(
         name=run.name,
         kind=settings.kind,
@@ -160,6 +165,8 @@ def _card(
         steps=settings.inference_steps if diffusion else 1,
         schedule=schedule if diffusion else None,
         tta=settings.inference_tta,
+        classes=targets.names if targets.several else ("lesion",),
+        targets=targets.told if targets.several else None,
         calibration=described.get(CALIBRATION),
         provenance=provenance,
     )
@@ -210,7 +217,7 @@ def _difference(network: SegmentationNetwork, card: ExportCard, folder: Path) ->
                 f"The exported graph does not take {batch} images ({str(error).splitlines()[0]}). Nothing was written; "
                 "this version of torch or onnxruntime cannot export the model."
             ) from None
-        worst = max(worst, float(np.abs(mine.probability_bhw - other.probability_bhw).max()))
+        worst = max(worst, float(np.abs(mine.probability_bkhw - other.probability_bkhw).max()))
     if not worst <= TOLERANCE:
         raise SyndiffError(
             f"The exported graph does not answer as torch does: a probability differs by {worst:.1e}, expected at most "

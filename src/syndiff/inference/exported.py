@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from syndiff import __version__
 from syndiff.bounds import Bounds, Length
+from syndiff.data.dataset import MAX_CLASSES
+from syndiff.data.targets import KEY, Targets
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import sha256, write_json
@@ -43,6 +45,8 @@ class ExportCard:
         network without noise.
     timestep, steps: of the denoising; timestep is null for a network without noise.
     tta: views whose mean is the answer. calibration: the guarantee of `syndiff calibrate`, or null.
+    classes: their names. targets: of several classes, which values stand for them in masks, and whether they may
+        overlap (`Targets.told`); left out for one.
     provenance: the checkpoint's weights (SHA-256) and step, its validation Dice, dataset and split.
     cost: of int8, measured: mean validation Dice in float32 and in int8, and on how many cases; null otherwise.
     """
@@ -56,7 +60,8 @@ class ExportCard:
     steps: Annotated[int, Bounds(1, 100_000)]
     schedule: Schedule | None
     tta: Annotated[int, Bounds(1, 8)]
-    classes: Annotated[tuple[str, ...], Length(1, 1)] = ("lesion",)
+    classes: Annotated[tuple[str, ...], Length(1, MAX_CLASSES)] = ("lesion",)
+    targets: dict | None = None
     calibration: dict | None = None
     provenance: dict = field(default_factory=dict)
     cost: dict | None = None
@@ -65,10 +70,19 @@ class ExportCard:
         last = None if self.schedule is None else self.schedule.timesteps - 1
         if (self.timestep is None) != (last is None) or (self.timestep or 0) > (last or 0):
             raise SyndiffError(f"timestep is {self.timestep}, but the schedule's last one {last}.")
+        if self.told_apart.several != (len(self.classes) > 1) or (
+            self.targets is not None and self.told_apart.names != self.classes
+        ):
+            raise SyndiffError(f"classes is {self.classes}, but targets {shown(self.targets)}.")
         if self.tta not in VIEWS:
             raise SyndiffError(f"tta is {self.tta}, expected 1, 2, 4 or 8.")
         if (self.kind == "diffusion") != (last is not None):
             raise SyndiffError(f"kind is {self.kind}, but timestep {self.timestep}.")
+
+    @property
+    def told_apart(self) -> Targets:
+        """The classes that the graph tells apart."""
+        return Targets() if self.targets is None else Targets.of({KEY: self.targets}, "model")
 
     @property
     def weights(self) -> str:
@@ -83,7 +97,8 @@ class ExportCard:
     def write(self, folder: Path) -> None:
         """Write export.json beside the finished graph, whose SHA-256 it holds."""
         content = {"format": FORMAT, "syndiff": __version__, "onnx_sha256": sha256(folder / GRAPH)}
-        write_json(folder / DESCRIPTION, {**content, "model": asdict(self), **_RULES})
+        model = {name: value for name, value in asdict(self).items() if name != "targets" or value is not None}
+        write_json(folder / DESCRIPTION, {**content, "model": model, **_RULES})
 
 
 _RULES = {"preprocessing": PREPROCESSING, "views": VIEW_ORDER, "noise": NOISE, "postprocessing": POSTPROCESSING}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from syndiff.data.targets import KEY as TARGETS
 from syndiff.documents import OWN, check_object, differences, read_objects
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import append_json, drop_cut_line, sha256
@@ -69,6 +70,11 @@ class Journal:
     def names(self) -> dict[str, str]:
         """What the outputs of each source are called."""
         return {source: made.name for source, made in self._made.items()}
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of several classes that the masks tell apart; none of one."""
+        return list(self._origin.get(TARGETS, {}).get("classes", {}).values())
 
     @property
     def is_empty(self) -> bool:

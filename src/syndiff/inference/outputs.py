@@ -14,10 +14,10 @@ from PIL import Image
 from syndiff.data.listing import is_text
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256, write_bytes
-from syndiff.imaging import as_shown, encode_jpeg, encode_png
+from syndiff.imaging import as_shown, encode_jpeg, encode_pages, encode_png
 from syndiff.inference.formats.base import Frame, Source
 from syndiff.inference.journal import Journal, Made
-from syndiff.inference.overlay import MASK_COLOUR, WIDE_COLOUR, draw_contours
+from syndiff.inference.overlay import draw_answer
 from syndiff.inference.table import figures
 from syndiff.models.predictor import Prediction
 
@@ -93,8 +93,11 @@ class Output:
             return  # its contours are drawn by its writer
         name = f"{self._name}/{frame.name}" if frame.name else self._name
         if "probability" in self._extras:
-            deep = np.rint(answer.probability * np.float32(65535)).astype(np.uint16)
-            self._write(f"{name}.probability.png", encode_png(Image.fromarray(deep)))
+            deep = np.rint(answer.probabilities * np.float32(65535)).astype(np.uint16)
+            if answer.targets.several:
+                self._write(f"{name}.probability.tif", encode_pages(deep))
+            else:
+                self._write(f"{name}.probability.png", encode_png(Image.fromarray(deep[0])))
         if "overlay" in self._extras:
             drawn = overlay(frame.image, answer)
             if max(drawn.shape) <= _JPEG_SIDE:
@@ -130,8 +133,5 @@ def _whole(path: Path) -> str:
 
 
 def overlay(image: NDArray, answer: Prediction) -> NDArray[np.uint8]:
-    """A picture (HxWx3, 8 or 16 bits) in 8 bits with the contours of its mask and of the wide one, if there is one."""
-    drawn = as_shown(image)
-    if answer.wide is not None:
-        drawn = draw_contours(drawn, answer.wide, WIDE_COLOUR)
-    return draw_contours(drawn, answer.mask, MASK_COLOUR)
+    """A picture (HxWx3, 8 or 16 bits) in 8 bits with the contours that `draw_answer` draws."""
+    return draw_answer(as_shown(image), answer)

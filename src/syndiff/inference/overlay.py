@@ -3,11 +3,26 @@
 import numpy as np
 from numpy.typing import NDArray
 
-MASK_COLOUR = (255, 210, 31)
+from syndiff.imaging import class_colour, draw_legend
+from syndiff.models.predictor import Prediction
+
+MASK_COLOUR = class_colour(0)
 """Yellow: of the mask. With any colour vision it is told from `WIDE_COLOUR`, and both from mucosa."""
 
 WIDE_COLOUR = (86, 180, 233)
-"""Sky blue (Okabe and Ito): of the wide contour."""
+"""Sky blue (Okabe and Ito): of the wide contour, which a model of several classes has not."""
+
+
+def draw_answer(image: NDArray[np.uint8], answer: Prediction) -> NDArray[np.uint8]:
+    """A copy of `image` (HxWx3) with the contours of an answer to it: of its mask and of the wide one, if there is one.
+
+    Of several classes each has its own colour, and a legend says whose it is.
+    """
+    if answer.wide is not None:
+        image = draw_contours(image, answer.wide, WIDE_COLOUR)
+    for index, mask in enumerate(answer.masks):
+        image = draw_contours(image, mask, class_colour(index))
+    return draw_legend(image, answer.targets.names) if answer.targets.several else image
 
 
 def draw_contours(

@@ -78,6 +78,9 @@ def predict(
     `probability` adds <name>.probability.png (65535 is 1), `overlay` <name>.overlay.jpg with contours. predictions.csv
     has a row for every frame.
 
+    Of a model of several classes the masks hold class numbers; where classes may overlap, a picture gives <name>.tif
+    with a page for each class. <name>.probability.tif has a page for each, and contours have a colour for each.
+
     A video gives <name>.mp4 with contours and <name>.masks.mkv; its answers are averaged over `smooth` seconds.
 
     `run`, `engine`, `timestep`, `steps`, `tta` and `seed` are those of `load`. The same call goes on where it stopped:
@@ -205,4 +208,5 @@ def _origin(run: Path, predictor: SquarePredictor, options: Options) -> dict[str
         settings = {name: own[name] if value is None else value for name, value in chosen.items()}
         made = {"weights": sha256(checkpoint / WEIGHTS), "step": described["step"]}
     wide = {} if predictor.wide_threshold is None else {"wide_threshold": predictor.wide_threshold}
-    return {**made, "engine": engine, **settings, "tta": predictor.tta, "seed": options.seed, **wide}
+    targets = predictor.engine.targets.described()
+    return {**made, "engine": engine, **settings, "tta": predictor.tta, "seed": options.seed, **wide, **targets}

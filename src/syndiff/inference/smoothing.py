@@ -68,18 +68,21 @@ class Smoothing:
 
     def _next(self) -> tuple[Frame, Prediction]:
         frame, answer, kept = self._waiting.popleft()
-        self._sum = answer.probability + np.float32(kept) * self._sum if kept else answer.probability
+        own = answer.probabilities
+        self._sum = own + np.float32(kept) * self._sum if kept else own
         self._weight = 1 + kept * self._weight
         later, weight = np.zeros(1, np.float32), 0.0
         for each in reversed(self._waiting):
-            later = np.float32(each.kept) * (each.answer.probability + later)
+            later = np.float32(each.kept) * (each.answer.probabilities + later)
             weight = each.kept * (1 + weight)
         if self._weight + weight == 1:
             return frame, answer
         probability = np.minimum((self._sum + later) / np.float32(self._weight + weight), np.float32(1))
-        mask = probability > np.float32(0.5)
-        wide = None if answer.wide is None else answer.wide | mask
-        return frame, replace(answer, mask=mask, probability=probability, wide=wide)
+        found = Prediction.of(probability, answer.targets, answer.seconds)
+        wide = None if answer.wide is None else answer.wide | found.mask
+        return frame, replace(
+            answer, mask=found.mask, probability=found.probability, by_class=found.by_class, wide=wide
+        )
 
 
 class _Waiting(NamedTuple):

@@ -259,7 +259,7 @@ def _pass_on(event: Read | End | Present | Failed, answer: Future[Prediction] | 
         event.job.given_up = True
         writing.put(Failed(event.job, str(error)))
     else:
-        size = event.frame.image.nbytes + found.probability.nbytes + found.mask.nbytes
+        size = event.frame.image.nbytes + found.probabilities.nbytes + found.mask.nbytes
         writing.put(replace(event, answer=found), size)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from syndiff.data.masks import count_components
 from syndiff.data.readers import read_mask
@@ -32,20 +33,26 @@ _COLUMNS = {
 }
 """Columns between the source and the output, and what the journal's rows call them."""
 
+_OF_CLASS = {"area_pixels": "area", "lesions": "lesions", "mean_probability": "mean_probability"}
+"""The same for each of several classes, whose name comes first: "polyp: lesions"."""
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def figures(frame: Frame, answer: Prediction) -> dict[str, Any]:
-    """The row of a frame, for the journal; what is not known is left out."""
+    """The row of a frame, for the journal; what is not known is left out.
+
+    Of several classes the area and its mean probability are those of any, the lesions of all together.
+    """
     mask = answer.mask
     area = int(np.count_nonzero(mask))
-    row: dict[str, Any] = {
-        "frame": frame.name,
-        "width": mask.shape[1],
-        "height": mask.shape[0],
-        "area": area,
-        "lesions": count_components(mask),
-    }
+    row: dict[str, Any] = {"frame": frame.name, "width": mask.shape[1], "height": mask.shape[0], "area": area}
+    if answer.targets.several:
+        found = zip(answer.targets.names, answer.masks, answer.probabilities, strict=True)
+        row["classes"] = {name: _of_class(mask, probability) for name, mask, probability in found}
+        row["lesions"] = sum(each["lesions"] for each in row["classes"].values())
+    else:
+        row["lesions"] = count_components(mask)
     if frame.seconds is not None:
         row["seconds"] = round(frame.seconds, 6)
     if frame.spacing is not None:
@@ -56,6 +63,14 @@ def figures(frame: Frame, answer: Prediction) -> dict[str, Any]:
         row["disagreement"] = round(answer.disagreement, 6)
     if answer.wide is not None:
         row["wide_area"] = int(np.count_nonzero(answer.wide))
+    return row
+
+
+def _of_class(mask: NDArray[np.bool_], probability: NDArray[np.float32]) -> dict[str, Any]:
+    area = int(np.count_nonzero(mask))
+    row: dict[str, Any] = {"area": area, "lesions": count_components(mask)}
+    if area:
+        row["mean_probability"] = round(float(probability[mask].mean(dtype=np.float64)), 6)
     return row
 
 
@@ -98,10 +113,13 @@ class Table:
         return digest.hexdigest()
 
     def _lines(self) -> Iterator[bytes]:
-        yield _line(["source", *_COLUMNS, "output"])
+        classes = self._journal.classes
+        more = [f"{name}: {column}" for name in classes for column in _OF_CLASS]
+        yield _line(["source", *_COLUMNS, *map(_text, more), "output"])
         for source, made, row in self._journal.rows():
             values = [row.get(key) for key in _COLUMNS.values()]
-            yield _line([_text(source), _text(str(values[0] or "")), *values[1:], _text(_output(made, row))])
+            own = [row.get("classes", {}).get(name, {}).get(key) for name in classes for key in _OF_CLASS.values()]
+            yield _line([_text(source), _text(str(values[0] or "")), *values[1:], *own, _text(_output(made, row))])
 
 
 def _output(made: Made, row: dict[str, Any]) -> str:

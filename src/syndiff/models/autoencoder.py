@@ -1,7 +1,7 @@
 """One interface to every autoencoder: the two shipped ones, KL-f8, TAESD and TAEF2, from a folder or the hub."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ class Autoencoder(nn.Module):
         """Scaled latent -> image (b, 3, 8h, 8w), nominally in [-1, 1]."""
         return self.codec.decode(latent_bchw / self.scaling_factor)
 
-    def measure_scaling(self, masks_n1hw: Tensor, *, batch_size: int = 4) -> float:
+    def measure_scaling(self, masks_nkhw: Tensor, *, batch_size: int = 4) -> float:
         """One over the standard deviation of the raw latents of these masks in {0, 1} (any dtype), to five digits.
 
         Latents scaled by it have unit variance over the masks (not zero mean, which the noise does not need). Five
@@ -116,24 +116,43 @@ class Autoencoder(nn.Module):
         total, squares, count = 0.0, 0.0, 0
         device = next(self.parameters()).device
         with torch.inference_mode():
-            for part in masks_n1hw.split(batch_size):
+            for part in masks_nkhw.split(batch_size):
                 latent = (self.encode_mask(part.to(device).float()) / self.scaling_factor).double()
                 total, squares = total + latent.sum().item(), squares + latent.square().sum().item()
                 count += latent.numel()
         variance = squares / count - (total / count) ** 2
         return float(f"{variance**-0.5:.5g}")
 
-    def encode_mask(self, mask_b1hw: Tensor) -> Tensor:
-        """Latent of a mask in {0, 1}, presented as three equal channels in {-1, +1} (SDSeg)."""
-        return self.encode((mask_b1hw * 2 - 1).expand(-1, 3, -1, -1))
+    def encode_mask(self, mask_bkhw: Tensor) -> Tensor:
+        """Latents of masks in {0, 1}, each presented as three equal channels in {-1, +1} (SDSeg).
 
-    def decode_mask(self, latent_bchw: Tensor, *, clamp: bool = False) -> Tensor:
-        """Mask score (b, 1, 8h, 8w), nominally in [-1, 1]: the mean of the three channels; above 0 is foreground.
-
-        With `clamp` each channel is brought into [-1, 1] first, so that no single one outvotes the others.
+        Those of the k masks of a case stand one behind the other: (b, k latent_channels, h/8, w/8).
         """
-        decoded = self.decode(latent_bchw)
-        return (decoded.clamp(-1, 1) if clamp else decoded).mean(1, keepdim=True)
+        return _apart(
+            lambda mask_n1hw: self.encode((mask_n1hw * 2 - 1).expand(-1, 3, -1, -1)), mask_bkhw, mask_bkhw.shape[1]
+        )
+
+    def decode_mask(self, latent_bchw: Tensor, count: int = 1, *, clamp: bool = False) -> Tensor:
+        """Scores (b, count, 8h, 8w) of the masks whose latents `encode_mask` gives, nominally in [-1, 1].
+
+        A score is the mean of the three channels; above 0 is foreground. With `clamp` each channel is brought into
+        [-1, 1] first, so that no single one outvotes the others.
+        """
+
+        def score(latent_nchw: Tensor) -> Tensor:
+            decoded = self.decode(latent_nchw)
+            return (decoded.clamp(-1, 1) if clamp else decoded).mean(1, keepdim=True)
+
+        return _apart(score, latent_bchw, count)
+
+
+def _apart(function: Callable[[Tensor], Tensor], x_bchw: Tensor, count: int) -> Tensor:
+    """`function` on each of `count` equal parts of the channels, as cases of one batch; results are joined again."""
+    if count == 1:
+        return function(x_bchw)
+    _, channels, height, width = x_bchw.shape
+    parts = function(x_bchw.reshape(-1, channels // count, height, width))
+    return parts.reshape(-1, count * parts.shape[1], *parts.shape[2:])
 
 
 def load_autoencoder(source: str = "compact", *, revision: str | None = None) -> Autoencoder:

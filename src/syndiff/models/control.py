@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError
 from syndiff.models.encoder import conv_norm_relu, imagenet_source, make_backbone
 from syndiff.models.network import (
@@ -86,7 +87,7 @@ class PlainNetwork(SegmentationNetwork):
 
     def losses(self, batch: Batch, weights: LossWeights) -> dict[str, Tensor]:
         """The only loss there is, so without a weight."""
-        return {"mask": mask_loss(self.logits(batch.image), batch.mask)}
+        return {"mask": mask_loss(self.logits(batch.image), batch.mask, self.targets)}
 
     def parts(self) -> dict[str, nn.Module]:
         """One part."""
@@ -103,9 +104,9 @@ class ControlUNet(PlainNetwork):
 
     kind = "control"
 
-    def __init__(self, *, pretrained: bool, dropout: float = 0.0) -> None:
+    def __init__(self, *, pretrained: bool, dropout: float = 0.0, targets: Targets | None = None) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.targets, self.dropout = targets or Targets(), nn.Dropout(dropout)
         backbone = make_backbone(pretrained=pretrained)
         self.backbone = backbone
         *skips, inputs = backbone.channels
@@ -113,7 +114,7 @@ class ControlUNet(PlainNetwork):
         for skip, outputs in zip(reversed(skips), (128, 64, 48, 32), strict=True):
             self.levels.append(nn.Sequential(conv_norm_relu(inputs + skip, outputs), conv_norm_relu(outputs, outputs)))
             inputs = outputs
-        self.head = nn.Conv2d(inputs, 1, 3, padding=1)
+        self.head = nn.Conv2d(inputs, self.targets.count, 3, padding=1)
 
     def logits(self, image_bchw: Tensor) -> Tensor:
         """Mask logits at the size of the input."""

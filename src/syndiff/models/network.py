@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from syndiff.data.targets import Targets
 from syndiff.models.settings import SegmenterSettings
 
 Stage = Callable[[str], AbstractContextManager[None]]
@@ -18,7 +19,7 @@ Stage = Callable[[str], AbstractContextManager[None]]
 
 
 class Batch(NamedTuple):
-    """What one step sees: images (b, 3, h, w) in [0, 1], masks (b, 1, h, w) in {0, 1}, and the step's randomness."""
+    """What one step sees: images (b, 3, h, w) in [0, 1], masks (b, K, h, w) in {0, 1}, and the step's randomness."""
 
     image: Tensor
     mask: Tensor
@@ -47,18 +48,55 @@ def untimed(stage: str) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def mask_loss(logits: Tensor, mask: Tensor) -> Tensor:
-    """Binary cross-entropy plus soft Dice loss (1 - Dice, averaged over cases); both (b, 1, h, w)."""
-    logits = logits.float()
-    probability = logits.sigmoid()
-    shared = (probability * mask).sum((1, 2, 3))
-    total = (probability + mask).sum((1, 2, 3))
+def probabilities(logits_bkhw: Tensor, targets: Targets) -> Tensor:
+    """Probabilities (b, K, h, w) of logits: the softmax over background (logit 0) and classes that exclude each other.
+
+    The sigmoid of each where classes may overlap, and of a single one, which is the same as that softmax.
+    """
+    if not targets.exclusive:
+        return logits_bkhw.sigmoid()
+    return _with_background(logits_bkhw).softmax(1)[:, 1:]
+
+
+def mask_loss(logits: Tensor, mask: Tensor, targets: Targets | None = None) -> Tensor:
+    """Cross-entropy plus soft Dice loss (1 - Dice, averaged over cases and classes); both (b, K, h, w).
+
+    The cross-entropy is binary, averaged over classes; of background and classes where these exclude each other. By
+    default there is one class.
+    """
+    targets, logits = targets or Targets(), logits.float()
+    probability = probabilities(logits, targets)
+    shared = (probability * mask).sum((2, 3))
+    total = (probability + mask).sum((2, 3))
     dice = (2 * shared + 1) / (total + 1)  # one pixel of smoothing: two empty masks agree
+    if targets.exclusive:
+        index = (mask * torch.arange(1, targets.count + 1, device=mask.device)[:, None, None]).sum(1).long()
+        return F.cross_entropy(_with_background(logits), index) + 1 - dice.mean()
     return F.binary_cross_entropy_with_logits(logits, mask) + 1 - dice.mean()
 
 
+def decided(logits_bkhw: Tensor, targets: Targets) -> Tensor:
+    """Masks (b, K, h, w), `Targets.decide` on logits: above 0, and the highest where classes exclude each other."""
+    chosen = logits_bkhw > 0
+    if targets.exclusive:
+        highest = F.one_hot(logits_bkhw.argmax(1), targets.count).movedim(-1, 1)
+        chosen = chosen & highest.bool()
+    return chosen
+
+
+def _with_background(logits_bkhw: Tensor) -> Tensor:
+    """Logits (b, 1 + K, h, w), the background's being 0."""
+    return torch.cat([torch.zeros_like(logits_bkhw[:, :1]), logits_bkhw], 1)
+
+
 class SegmentationNetwork(nn.Module, ABC):
-    """Images (b, 3, h, w) in [0, 1], sides multiples of 32, and noise -> mask logits (b, 1, h, w)."""
+    """Images (b, 3, h, w) in [0, 1], sides multiples of 32, and noise -> mask logits (b, K, h, w).
+
+    Attributes:
+        targets: the K classes that it tells apart.
+    """
+
+    targets: Targets = Targets()
 
     # How it answers
 
@@ -125,7 +163,7 @@ class SegmentationNetwork(nn.Module, ABC):
         Raises SyndiffError for a network that should have such blocks but has none.
         """
 
-    def measure_latents(self, masks_n1hw: Tensor) -> None:
+    def measure_latents(self, masks_nkhw: Tensor) -> None:
         """Scale the latents by those of the training masks in {0, 1} (any dtype), where its settings ask for it."""
 
     # What it tells of itself

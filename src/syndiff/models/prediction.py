@@ -13,11 +13,12 @@ from torch import Tensor
 from syndiff import __version__
 from syndiff.data.loading import CaseArrays
 from syndiff.data.resize import resize_image, restore_probability
+from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError, shown
 from syndiff.models.calibration import inference_settings, wide_threshold
 from syndiff.models.folding import fold_batch_norms
 from syndiff.models.hardware import channels_last, default_device
-from syndiff.models.network import SegmentationNetwork
+from syndiff.models.network import SegmentationNetwork, decided, probabilities
 from syndiff.models.noise import case_noise, case_seed
 from syndiff.models.predictor import Answer, SquarePredictor, StageClock, check_answer
 from syndiff.models.segmenter import initialise, without_initial_weights
@@ -31,7 +32,10 @@ _POSTPROCESSING = {"restore": "bilinear", "threshold": 0.5}
 def model_description(
     settings: SegmenterSettings, model: SegmentationNetwork, *, step: int, val_dice: float | None
 ) -> dict[str, Any]:
-    """The JSON beside the weights: all that rebuilds the model and its pre- and post-processing."""
+    """The JSON beside the weights: all that rebuilds the model and its pre- and post-processing.
+
+    `Targets.described` is part of it: nothing for a single foreground.
+    """
     return {
         "format": 1,
         "syndiff": __version__,
@@ -41,6 +45,7 @@ def model_description(
         "step": step,
         "val_dice": val_dice,
         "parameters": sum(value.numel() for value in model.parameters() if value.requires_grad),
+        **model.targets.described(),
         **model.description(),
     }
 
@@ -79,7 +84,8 @@ def load_segmenter(
     if settings.kind != "diffusion" and (timestep is not None or steps is not None):
         raise SyndiffError(f"{checkpoint}: a {settings.kind} has no timesteps; leave out --timestep and --steps.")
     settings = chosen_settings(settings, timestep=timestep, steps=steps, tta=tta)
-    model = initialise(without_initial_weights(settings), 0)
+    targets = Targets.of(described, checkpoint / DESCRIPTION)
+    model = initialise(without_initial_weights(settings), 0, targets)
     model.take_description(checkpoint, described)
     load_weights(model, checkpoint, described)
     return model.eval(), described
@@ -93,7 +99,7 @@ class TorchEngine:
     def __init__(self, model: SegmentationNetwork, image_size: int, *, device: torch.device | None = None) -> None:
         self.device = device or default_device()
         self.model = channels_last(fold_batch_norms(model)).to(self.device)
-        self.noise_shape = self.model.noise_shape(image_size, image_size)
+        self.noise_shape, self.targets = self.model.noise_shape(image_size, image_size), model.targets
 
     def clock(self) -> StageClock:
         """A clock that waits for the kernels of this device."""
@@ -109,7 +115,8 @@ class TorchEngine:
             timestep_b = None if timestep is None else torch.full((len(image),), timestep, device=self.device)
         logits, clean = self.model.answer(image, latent, clock.stage, timestep_b)
         with clock.stage("postprocess"):
-            return Answer(logits.float().sigmoid()[:, 0].cpu().numpy(), clean.float().cpu().numpy())
+            answer = probabilities(logits.float(), self.targets)
+            return Answer(answer.cpu().numpy(), clean.float().cpu().numpy())
 
     def to_unit(self, image_bhwc: NDArray[np.uint8]) -> Tensor:
         """Images (b, 3, h, w) in [0, 1] on the device, channels last."""
@@ -171,8 +178,11 @@ class SegmenterPredictor(SquarePredictor):
         """Several answers for one image (HxWx3): probabilities (draws * tta, H, W), every draw in every view.
 
         A draw is what the network `draws`: a noise, the first that of `predict`, or a dropout mask, where a single draw
-        is the answer without dropout. All are those of (seed, case_id).
+        is the answer without dropout. All are those of (seed, case_id). Raises SyndiffError for several classes.
         """
+        self.engine.targets.refuse_several(
+            f"Several answers of {self.name}", "Only one answer of such a model is known: `predict`."
+        )
         views = self.engine.to_unit(make_views(resize_image(image, self.image_size), tta))
         noises = self.engine.to_device(self._noise(case_id, draws * tta)).split(tta)
         answers = self.model.members(views, noises, seed=case_seed(self.seed, case_id))
@@ -187,7 +197,8 @@ class SegmenterPredictor(SquarePredictor):
 def mean_dice(model: SegmentationNetwork, cases: CaseArrays, *, batch_size: int, seed: int = 0) -> float:
     """Mean per-case Dice at the model's resolution: the figure that selects a checkpoint on validation cases.
 
-    An empty prediction of an empty mask counts 1. Leaves the model in evaluation mode.
+    Of several classes a case has the mean of theirs. An empty prediction of an empty mask counts 1. Leaves the model in
+    evaluation mode.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -199,8 +210,8 @@ def mean_dice(model: SegmentationNetwork, cases: CaseArrays, *, batch_size: int,
         noise = np.concatenate([case_noise(shape, seed=seed, case_id=case_id) for case_id in cases.ids[part]])
         logits = model(image, torch.from_numpy(noise).to(device))
         check_answer(f"No score for the validation cases from {cases.ids[start]} on", logits.float().cpu().numpy())
-        predicted, target = logits > 0, cases.masks[part].to(device).bool()
-        shared = (predicted & target).sum((1, 2, 3)).cpu().double()
-        total = (predicted.sum((1, 2, 3)) + target.sum((1, 2, 3))).cpu().double()
-        scores.append(torch.where(total > 0, 2 * shared / total.clamp(min=1), torch.ones_like(total)))
+        predicted, target = decided(logits, model.targets), cases.masks[part].to(device).bool()
+        shared = (predicted & target).sum((2, 3)).cpu().double()
+        total = (predicted.sum((2, 3)) + target.sum((2, 3))).cpu().double()
+        scores.append(torch.where(total > 0, 2 * shared / total.clamp(min=1), torch.ones_like(total)).mean(1))
     return torch.cat(scores).mean().item()

@@ -3,15 +3,17 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.data.dataset import any_class
 from syndiff.data.readers import read_image
 from syndiff.data.resize import resize_image, restore_probability
+from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError, shown
 from syndiff.models.noise import case_noise
 from syndiff.models.tta import disagreement, make_views, undo_views
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
 class Prediction:
     """A segmenter's answer for one image, at the size of that image.
 
-    mask: HxW bool, True = lesion.
-    probability: HxW float32 in [0, 1].
+    mask: HxW bool, True = lesion, of any class.
+    probability: HxW float32 in [0, 1], of any class.
     seconds: wall time of each stage in the order the stages ran, for example
         preprocess, encode, denoise, decode, postprocess.
     wide: HxW bool, the wide contour of a calibrated model (`syndiff calibrate`), which holds the mask; None for any
@@ -33,7 +35,9 @@ class Prediction:
     disagreement: of the views of test-time augmentation, 1 - their mean Dice, in [0, 1]; None for a single view.
     latents: the clean mask latents (views, c, h', w') that the network estimated, without any value for a network
         without latents; the next frame of a video may start from them.
-    views: the probabilities (views, h', w') of each view of test-time augmentation, upright, at the model's own size.
+    views: the probabilities (views, h', w') of each view of test-time augmentation, upright, at the model's own size;
+        of any class.
+    targets: the K classes that the segmenter tells apart. by_class: of several, the probabilities KxHxW; None of one.
 
     >>> answer = syndiff.load("runs/mine").predict(image)
     >>> bool(0 <= answer.probability.min() <= answer.probability.max() <= 1)
@@ -47,6 +51,44 @@ class Prediction:
     disagreement: float | None = None
     latents: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0, 0), np.float32), repr=False)
     views: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0), np.float32), repr=False)
+    targets: Targets = field(default_factory=Targets)
+    by_class: NDArray[np.float32] | None = field(default=None, repr=False)
+
+    @property
+    def probabilities(self) -> NDArray[np.float32]:
+        """Probabilities KxHxW, one map for each class of `targets`."""
+        return self.probability[None] if self.by_class is None else self.by_class
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """Masks KxHxW, one for each class of `targets`: `Targets.decide` says which pixels are whose."""
+        return self.mask[None] if self.by_class is None else self.targets.decide(self.by_class)
+
+    def labels(self, where: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """The mask as numbers, HxW: 0 and 255 of one class, class numbers of several.
+
+        Raises SyndiffError where classes may overlap; `where` names what takes numbers only, and begins the sentence.
+        """
+        if self.targets.several and self.targets.overlap:
+            raise SyndiffError(
+                f"{where} takes one number for each pixel, but classes of this model may overlap ({self.targets}): "
+                "predict single pictures, which give a TIFF with a page for each class."
+            )
+        return self.targets.labels(self.masks)
+
+    def byte_labels(self, where: str) -> NDArray[np.uint8]:
+        """`labels`, of one byte each. Raises SyndiffError for class numbers above 255 too."""
+        labels = self.labels(where)
+        if labels.dtype != np.uint8:
+            raise SyndiffError(f"{where} takes numbers up to 255, found {self.targets}; renumber the classes.")
+        return labels.astype(np.uint8, copy=False)
+
+    @classmethod
+    def of(cls, probability_khw: NDArray[np.float32], targets: Targets, seconds: dict[str, float]) -> "Prediction":
+        """The answer that probabilities KxHxW of the classes of `targets` stand for."""
+        several = probability_khw if targets.several else None
+        mask = any_class(targets.decide(probability_khw))
+        return cls(mask, targets.foreground(probability_khw), seconds, targets=targets, by_class=several)
 
 
 class Predictor(Protocol):
@@ -62,6 +104,23 @@ class Predictor(Protocol):
         Any noise is seeded by (the predictor's seed, `case_id`): a case gets the same answer whatever
         was predicted before it.
         """
+
+
+class OneClass:
+    """`Predictor` of one class, number `index` from 0, of a segmenter of several."""
+
+    def __init__(self, predictor: Predictor, index: int) -> None:
+        self.predictor, self.index = predictor, index
+
+    @property
+    def name(self) -> str:
+        """That of the segmenter."""
+        return self.predictor.name
+
+    def predict(self, image: NDArray, *, case_id: str) -> Prediction:
+        """The segmenter's answer for this class."""
+        answer = self.predictor.predict(image, case_id=case_id)
+        return Prediction(answer.masks[self.index], answer.probabilities[self.index], answer.seconds)
 
 
 class StageClock:
@@ -92,9 +151,9 @@ class StageClock:
 
 
 class Answer(NamedTuple):
-    """What a network computes: probabilities (b, h, w), and the clean latents (b, c, h', w') behind them."""
+    """What a network computes: probabilities (b, K, h, w), and the clean latents (b, c, h', w') behind them."""
 
-    probability_bhw: NDArray[np.float32]
+    probability_bkhw: NDArray[np.float32]
     latent_bchw: NDArray[np.float32]
 
 
@@ -111,6 +170,10 @@ class Engine(Protocol):
     @property
     def name(self) -> str:
         """ "torch", "onnx" or "openvino"."""
+
+    @property
+    def targets(self) -> Targets:
+        """The K classes that the network tells apart."""
 
     @property
     def noise_shape(self) -> tuple[int, int, int]:
@@ -172,22 +235,24 @@ class SquarePredictor:
         answer = self.engine.segment(views, begin.latent_bchw, None if start is None else start.timestep, clock)
         # 3. Back to the image's own size; the threshold comes last.
         with clock.stage("postprocess"):
-            check_answer(f"{self.name} does not answer for {case_id}", answer.probability_bhw)
-            small = undo_views(answer.probability_bhw)
-            probability = restore_probability(small.mean(0, dtype=np.float32), *image.shape[:2])
-            mask = probability > np.float32(0.5)
+            check_answer(f"{self.name} does not answer for {case_id}", answer.probability_bkhw)
+            targets, small = self.engine.targets, undo_views(answer.probability_bkhw)
+            mean = small.mean(0, dtype=np.float32)
+            found = Prediction.of(
+                np.stack([restore_probability(each, *image.shape[:2]) for each in mean]), targets, clock.seconds
+            )
             wide = None
             if self.wide_threshold is not None and start is None:  # it was calibrated on answers that start from noise
-                wide = mask | (probability > np.float32(self.wide_threshold))
-        return Prediction(
-            mask=mask,
-            probability=probability,
-            seconds=clock.seconds,
-            wide=wide,
-            disagreement=disagreement(small) if self.tta > 1 else None,
-            latents=answer.latent_bchw,
-            views=small,
-        )
+                wide = found.mask | (found.probability > np.float32(self.wide_threshold))
+            return replace(
+                found,
+                wide=wide,
+                disagreement=float(np.mean([disagreement(each) for each in small.swapaxes(0, 1)]))
+                if self.tta > 1
+                else None,
+                latents=answer.latent_bchw,
+                views=np.stack([targets.foreground(view) for view in small]),
+            )
 
     def _noise(self, case_id: str, count: int) -> NDArray[np.float32]:
         return case_noise(self.engine.noise_shape, seed=self.seed, case_id=case_id, count=count)

@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from syndiff.data.targets import Targets
 from syndiff.diffusion.objectives import make_objective
 from syndiff.diffusion.samplers import ddim
 from syndiff.diffusion.schedule import NoiseSchedule
@@ -37,11 +38,17 @@ MASK_LOGIT_SCALE = 5.0
 
 
 class DiffusionSegmenter(SegmentationNetwork):
-    """p(mask | image) by denoising a mask latent: z_c = tau(image), z~_0 from (noise, z_c), mask = D(z~_0)."""
+    """p(mask | image) by denoising a mask latent: z_c = tau(image), z~_0 from (noise, z_c), mask = D(z~_0).
 
-    def __init__(self, settings: SegmenterSettings, autoencoder: Autoencoder | None = None) -> None:
+    Of K classes the latents are denoised jointly, as one latent with K times the channels; the frozen autoencoder
+    encodes and decodes each as a mask of its own.
+    """
+
+    def __init__(
+        self, settings: SegmenterSettings, autoencoder: Autoencoder | None = None, targets: Targets | None = None
+    ) -> None:
         super().__init__()
-        self.settings = settings
+        self.settings, self.targets = settings, targets or Targets()
         self.autoencoder = autoencoder or load_autoencoder(
             settings.autoencoder, revision=settings.autoencoder_revision or None
         )
@@ -55,16 +62,18 @@ class DiffusionSegmenter(SegmentationNetwork):
             settings.objective, self.schedule, latent_weight=settings.latent_weight, norm=settings.norm
         )
         self.encoder = _build_encoder(settings, self.autoencoder)
-        self.denoiser = _build_denoiser(settings, self.autoencoder.latent_channels)
+        self.latent_channels = self.targets.count * self.autoencoder.latent_channels
+        self.denoiser = _build_denoiser(settings, self.latent_channels, self.targets)
         # A linear read-out of z_c, used in training only: it tells the encoder about the mask without the long way
         # through denoiser and decoder.
         self.guide = nn.Sequential(
-            nn.Conv2d(settings.condition_channels, DOWNSAMPLING**2, 1), nn.PixelShuffle(DOWNSAMPLING)
+            nn.Conv2d(settings.condition_channels, self.targets.count * DOWNSAMPLING**2, 1),
+            nn.PixelShuffle(DOWNSAMPLING),
         )
 
     def noise_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """Shape (c, h/8, w/8) of the latent noise for images of this size."""
-        return self.autoencoder.latent_channels, height // DOWNSAMPLING, width // DOWNSAMPLING
+        """Shape (K c, h/8, w/8) of the latent noise for images of this size."""
+        return self.latent_channels, height // DOWNSAMPLING, width // DOWNSAMPLING
 
     def denoise(self, condition_bchw: Tensor, noise_bchw: Tensor, timestep_b: Tensor | None = None) -> Tensor:
         """z~_0 for a condition z_c and Gaussian noise: one pass, or `inference_steps` of DDIM.
@@ -84,14 +93,14 @@ class DiffusionSegmenter(SegmentationNetwork):
         )
 
     def decode_logits(self, latent_bchw: Tensor) -> Tensor:
-        """Mask logits (b, 1, 8h, 8w) of a mask latent, through the frozen decoder."""
+        """Mask logits (b, K, 8h, 8w) of the latents of K masks, through the frozen decoder."""
         clamp = self.settings.inference_clamp and not self.training
-        return self.autoencoder.decode_mask(latent_bchw, clamp=clamp) * MASK_LOGIT_SCALE
+        return self.autoencoder.decode_mask(latent_bchw, self.targets.count, clamp=clamp) * MASK_LOGIT_SCALE
 
     def answer(
         self, image_bchw: Tensor, latent_bchw: Tensor, stage: Stage = untimed, timestep_b: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Mask logits (b, 1, h, w) and z~_0 for images in [0, 1] and noise, or z_t, in three stages."""
+        """Mask logits (b, K, h, w) and z~_0 for images in [0, 1] and noise, or z_t, in three stages."""
         with stage("encode"):
             condition = self.encoder(image_bchw)
         with stage("denoise"):
@@ -135,9 +144,9 @@ class DiffusionSegmenter(SegmentationNetwork):
         estimate = self.objective.estimate(output, noisy, batch.timestep)
         losses = self.objective.losses(estimate, clean, batch.noise, batch.timestep)
         if weights.mask:
-            losses["mask"] = weights.mask * mask_loss(self.decode_logits(estimate.clean), batch.mask)
+            losses["mask"] = weights.mask * mask_loss(self.decode_logits(estimate.clean), batch.mask, self.targets)
         if weights.guide:
-            losses["guide"] = weights.guide * mask_loss(self.guide(condition), batch.mask)
+            losses["guide"] = weights.guide * mask_loss(self.guide(condition), batch.mask, self.targets)
         return losses
 
     def freeze_unused(self, weights: LossWeights) -> None:
@@ -157,11 +166,11 @@ class DiffusionSegmenter(SegmentationNetwork):
                 "the denoiser compact; leave it out."
             )
 
-    def measure_latents(self, masks_n1hw: Tensor) -> None:
+    def measure_latents(self, masks_nkhw: Tensor) -> None:
         """Give the autoencoder the scaling of these masks' latents, with latent_scaling "measured"."""
         if self.settings.latent_scaling == "measured":
             autoencoder = self.autoencoder.to(default_device())
-            autoencoder.scaling_factor = autoencoder.measure_scaling(masks_n1hw)
+            autoencoder.scaling_factor = autoencoder.measure_scaling(masks_nkhw)
 
     def parts(self) -> dict[str, nn.Module]:
         """Autoencoder, vision encoder and denoiser, and the read-out where it is trained."""
@@ -179,6 +188,7 @@ class DiffusionSegmenter(SegmentationNetwork):
         if settings.encoder == "autoencoder":
             encoder = "those of the autoencoder" if settings.pretrained else "random"
         denoiser = WeightSource("denoiser", "random")
+        _check_latents(settings, self.targets)
         if settings.denoiser_weights:
             weights = UNetWeights(
                 settings.denoiser_weights, revision=settings.denoiser_weights_revision or None, fetch=False
@@ -216,7 +226,10 @@ def _build_encoder(settings: SegmenterSettings, autoencoder: Autoencoder) -> Vis
     )
 
 
-def _build_denoiser(settings: SegmenterSettings, latent_channels: int) -> CompactDenoiser | UNetDenoiser:
+def _build_denoiser(
+    settings: SegmenterSettings, latent_channels: int, targets: Targets
+) -> CompactDenoiser | UNetDenoiser:
+    _check_latents(settings, targets)
     if settings.denoiser == "compact":
         return CompactDenoiser(
             latent_channels=latent_channels,
@@ -239,6 +252,13 @@ def _build_denoiser(settings: SegmenterSettings, latent_channels: int) -> Compac
     return denoiser
 
 
+def _check_latents(settings: SegmenterSettings, targets: Targets) -> None:
+    """Raise SyndiffError for initial weights of a denoiser of one latent where there are several classes."""
+    if settings.denoiser_weights:
+        mend = "Such a U-Net denoises one latent: start from random weights, or merge the classes."
+        targets.refuse_several("model.denoiser_weights", mend)
+
+
 def without_initial_weights(settings: SegmenterSettings) -> SegmenterSettings:
     """The same network, not started from anybody's weights: they are replaced, or only the shapes are wanted."""
     return replace(
@@ -246,23 +266,27 @@ def without_initial_weights(settings: SegmenterSettings) -> SegmenterSettings:
     )
 
 
-def build_segmenter(settings: SegmenterSettings, autoencoder: Autoencoder | None = None) -> SegmentationNetwork:
+def build_segmenter(
+    settings: SegmenterSettings, autoencoder: Autoencoder | None = None, targets: Targets | None = None
+) -> SegmentationNetwork:
     """The network that `settings` describe, freshly initialised (draws from the global torch generator).
 
-    `autoencoder` stands in for the one that they name, for a network that has one.
+    `autoencoder` stands in for the one that they name, for a network that has one. It tells `targets` apart, by default
+    one foreground.
     """
+    targets = targets or Targets()
     if settings.kind == "diffusion":
-        return DiffusionSegmenter(settings, autoencoder)
+        return DiffusionSegmenter(settings, autoencoder, targets)
     if settings.kind == "control":
-        return ControlUNet(pretrained=settings.pretrained, dropout=settings.control_dropout)
-    return MonaiNetwork(settings.kind)
+        return ControlUNet(pretrained=settings.pretrained, dropout=settings.control_dropout, targets=targets)
+    return MonaiNetwork(settings.kind, targets)
 
 
-def initialise(settings: SegmenterSettings, seed: int) -> SegmentationNetwork:
+def initialise(settings: SegmenterSettings, seed: int, targets: Targets | None = None) -> SegmentationNetwork:
     """`build_segmenter` with its own seed, channels last for speed; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return channels_last(build_segmenter(settings))
+        return channels_last(build_segmenter(settings, targets=targets))
 
 
 def _at(source: str, revision: str) -> str:

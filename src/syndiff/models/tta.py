@@ -22,10 +22,10 @@ def make_views(image_hwc: NDArray[T], count: int) -> NDArray[T]:
 
 
 def undo_views(view_bhw: NDArray[T]) -> NDArray[T]:
-    """Turn maps (b, h, w) of the views that `make_views` made back to the orientation of the image."""
+    """Turn maps (b, ..., h, w) of the views that `make_views` made back to the orientation of the image."""
     maps = []
     for view, (turns, mirrored) in zip(view_bhw, _ORDER, strict=False):
-        maps.append(np.rot90(view[:, ::-1] if mirrored else view, -turns))
+        maps.append(np.rot90(view[..., ::-1] if mirrored else view, -turns, axes=(-2, -1)))
     return np.stack(maps)
 
 

@@ -22,11 +22,15 @@ MOST = 0.2  # that all polyps of a frame may cover
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture: `image` HxWx3 uint8 RGB, `mask` HxW True on the visible polyps, and a sentence about them."""
+    """One picture: `image` HxWx3 uint8 RGB, `mask` HxW True on the visible polyps, and a sentence about them.
+
+    `window` (HxW) is what the endoscope shows of the frame.
+    """
 
     image: NDArray[np.uint8]
     mask: NDArray[np.bool_]
     caption: str
+    window: NDArray[np.bool_]
 
 
 def render_sequence(seed: int, group: int, frames: int, height: int, width: int) -> list[Frame]:
@@ -39,8 +43,9 @@ def render_sequence(seed: int, group: int, frames: int, height: int, width: int)
     for index in range(frames):
         own = np.random.default_rng([seed, group, index + 1])
         image, owner, shiny = photograph(scene, endoscope, *motion.pose(index), own)
-        caption = describe(scene.lesions, owner, shiny, endoscope.window > 0.5)
-        sequence.append(Frame(image, owner > 0, caption))
+        window = endoscope.window > 0.5
+        caption = describe(scene.lesions, owner, shiny, window)
+        sequence.append(Frame(image, owner > 0, caption, window))
     return sequence
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from syndiff.config.loading import settings_or_default
 from syndiff.config.settings import Settings, in_full
 from syndiff.config.uses import check_use
+from syndiff.data.class_view import class_of
 from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.masks import components, without_specks
@@ -174,8 +175,12 @@ def _ready(
     check_use(
         settings, f"adapt --inpainter {chosen.inpainter}", "adapt while adapt.minutes is above 0" if timed else None
     )
-    dataset = open_checked(Path(data), progress=progress)
-    return dataset, find_split(dataset, given, out, dry=dry), Grammar.for_dataset(dataset, chosen.prompts)
+    whole = open_checked(Path(data), progress=progress)
+    split = find_split(whole, given, out, dry=dry)
+    dataset = class_of(whole, split.train, chosen.paints)
+    if dataset is not whole:
+        log.info(f"the inpainter learns the class {dataset.targets[0]}")
+    return dataset, split, Grammar.for_dataset(dataset, chosen.prompts)
 
 
 def _start(settings: Settings, split: Split) -> Start | None:

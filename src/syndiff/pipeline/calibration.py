@@ -9,7 +9,6 @@ from tqdm import tqdm
 
 from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
-from syndiff.data.readers import read_mask
 from syndiff.data.splits import Split
 from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
@@ -61,6 +60,9 @@ def calibrate(
         raise SyndiffError("--coverage and --confidence have no effect with --average; leave them out.")
     goal = Goal(miss) if average else Goal(miss, _or(coverage, 0.9), _or(confidence, 0.9))
     run, dataset = Path(run), open_checked(Path(data), progress=progress)
+    dataset.told_apart.refuse_several(
+        "syndiff calibrate", "A guarantee for one of several classes is not known yet; use a model of that class alone."
+    )
     best_checkpoint(run)  # or a sentence, before anything else is asked of the folder
     split = Split.read(run / "split.json")
     cases = calibration_cases(run, split, dataset, external=external)
@@ -71,6 +73,7 @@ def calibrate(
         model, described = load_segmenter(checkpoint, timestep=timestep, steps=steps, tta=tta)
         inference = inference_settings(described["model"], timestep=timestep, steps=steps, tta=tta)
         views = inference["tta"] or 1
+        model.targets.refuse_several(f"{run}: syndiff calibrate", "Calibrate a model of one class.")
         predictor = SegmenterPredictor(model, described["model"]["image_size"], name=run.name, seed=seed, tta=views)
         frames = frame_curves(predictor, dataset, group_of, progress=progress)
         calibration = _calibration(
@@ -151,7 +154,7 @@ def _with_lesion(dataset: Dataset, group_of: Mapping[str, str]) -> int:
     """How many groups have a lesion in any frame; from masks alone, before minutes of prediction."""
     found: set[str] = set()
     for case, group in group_of.items():
-        if group not in found and read_mask(dataset[case].mask, dataset.mask_threshold).any():
+        if group not in found and dataset.masks_alone(dataset[case]).any():
             found.add(group)
     return len(found)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from syndiff.config.settings import Settings
 from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
+from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import autoencoder_shapes, load_autoencoder
 from syndiff.models.caption_encoder import check_caption_length
@@ -25,10 +26,13 @@ from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.training.inpainting_crops import has_lesion
 
 
-def check_segmenters(settings: Settings, kinds: Iterable[Kind], *, fetch: bool) -> None:
-    """Raise SyndiffError for a segmenter of these kinds that cannot be made or trained on this machine."""
+def check_segmenters(settings: Settings, kinds: Iterable[Kind], *, fetch: bool, targets: Targets | None = None) -> None:
+    """Raise SyndiffError for a segmenter of these kinds that cannot be made or trained on this machine.
+
+    It tells `targets` apart, by default one foreground.
+    """
     for kind in dict.fromkeys(kinds):
-        check_training(replace(settings.model, kind=kind), settings.training)
+        check_training(replace(settings.model, kind=kind), settings.training, targets)
         if kind == "diffusion":
             _check_autoencoder(settings.model.autoencoder, settings.model.autoencoder_revision, fetch=fetch)
 

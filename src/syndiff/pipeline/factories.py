@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from syndiff.config.settings import Settings
+from syndiff.data.class_view import ClassView
 from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
 from syndiff.files import expanded, sha256
 from syndiff.models.prediction import SegmenterPredictor
+from syndiff.models.predictor import OneClass
 from syndiff.synthesis.gates.panel import Gates, InpaintedArea, Segmenter
 from syndiff.synthesis.gates.reviewed import Reviewed
 from syndiff.synthesis.inpainters.base import Inpainter
@@ -64,8 +66,11 @@ def make_gates(
         return None
     can, judge = inpainter.capabilities, None
     if segmenter is not None:
+        predictor = SegmenterPredictor.load(segmenter, name=Path(settings.gates.segmenter).name)
+        whole = dataset.every if isinstance(dataset, ClassView) else dataset
+        whole.told_apart.check_same(predictor.engine.targets, str(whole.root), f"gates.segmenter={segmenter}")
         judge = Segmenter(
-            predictor=SegmenterPredictor.load(segmenter, name=Path(settings.gates.segmenter).name),
+            predictor=OneClass(predictor, dataset.index) if isinstance(dataset, ClassView) else predictor,
             fingerprint=sha256(segmenter / "model.safetensors"),
         )
     return Gates.calibrate(

@@ -13,6 +13,7 @@ import torch
 from syndiff.config.loading import settings_or_default
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
+from syndiff.data.class_view import class_of
 from syndiff.data.contact_sheet import dataset_sheet
 from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
@@ -177,35 +178,40 @@ def _checked(
         inpainter.describe()  # looks for its weights now, not after two trainings
     stage(1, "inspect", str(data))
     dataset = open_checked(data, whole=True, progress=progress)
-    grammar = Grammar.for_dataset(dataset, settings.synthesis.prompts)
+    split = stored_split(dataset, out / "split.json", method=split_method, seed=seed)
+    painted = class_of(dataset, split.train, settings.synthesis.paints)
+    grammar = Grammar.for_dataset(painted, settings.synthesis.prompts)
     if inpainter:
         check_prompts(grammar, inpainter)
-    split = stored_split(dataset, out / "split.json", method=split_method, seed=seed)
     config = settings.recorded()
     if settings.run.minutes:
         del config["training"]["steps"]  # plan.json has the steps
     config = {"data": str(data), "split": split_method, "seed": seed, **config}
-    job = _Job(out, dataset, split, settings, grammar, inpainter, seed, progress, config)
+    job = _Job(out, dataset, painted, split, settings, grammar, inpainter, seed, progress, config)
     job.check_folder()
     check_elsewhere(settings, split, dataset)
-    check_synthesis(dataset, split, settings, inpainter, seed=seed)
+    check_synthesis(painted, split, settings, inpainter, seed=seed)
     if not adapts:
         check_inpainter(settings, split, dataset)
     if expanded(settings.gates.segmenter).resolve() not in {(out / arm).resolve() for arm in (CONTROL, REAL)}:
         check_gate_segmenter(settings, split, dataset)  # else it is trained before it judges
-    check_segmenters(settings, KINDS.values(), fetch=fetch)
+    check_segmenters(settings, KINDS.values(), fetch=fetch, targets=dataset.told_apart)
     if adapts:
         check_machine(settings.adapt)
-        check_adaptation(dataset, split, grammar, settings.inpainter, fetch=fetch)
+        check_adaptation(painted, split, grammar, settings.inpainter, fetch=fetch)
     return job
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One `run` and its stages. Without an `inpainter` one is taught the training cases first."""
+    """One `run` and its stages. Without an `inpainter` one is taught the training cases first.
+
+    `painted` is the dataset as the inpainter sees it: with the class alone that is painted, where there are several.
+    """
 
     out: Path
     dataset: Dataset
+    painted: Dataset
     split: Split
     settings: Settings
     grammar: Grammar
@@ -258,7 +264,7 @@ class _Job:
         settings, out = self.settings, self.out / INPAINTER
         stage(5, "adapt", asked(settings.adapt.steps, settings.adapt.minutes))
         adapt_compact(
-            self.dataset,
+            self.painted,
             self.split,
             out,
             grammar=self.grammar,
@@ -275,7 +281,7 @@ class _Job:
         stage(6, "synthesize", f"{self.count} cases with {settings.synthesis.inpainter}")
         segmenter = check_gate_segmenter(settings, self.split, self.dataset)
         summary = synthesize_cases(
-            self.dataset,
+            self.painted,
             self.split.train,
             inpainter,
             out,
@@ -284,7 +290,7 @@ class _Job:
             least=0,
             seed=self.seed,
             grammar=self.grammar,
-            gates=make_gates(settings, inpainter, self.dataset, self.split, out, segmenter, progress=self.progress),
+            gates=make_gates(settings, inpainter, self.painted, self.split, out, segmenter, progress=self.progress),
             progress=self.progress,
         )
         log.info(f"{summary}\n{summary.table}\nto browse them: {build_synthesis_page(out)}")

@@ -30,7 +30,7 @@ STAGES = (
         lambda run: (run / "plan.json").is_file() or (run / CONTROL / "config.yaml").is_file(),
     ),
     Stage(
-        ("inpainter", "adapt", "synthesis.inpainter", "synthesis.model", "synthesis.prompts"),
+        ("inpainter", "adapt", *(f"synthesis.{name}" for name in ("inpainter", "paints", "model", "prompts"))),
         lambda run: (run / INPAINTER / "config.yaml").is_file(),
     ),
     Stage(SYNTHESIS, _accepted),

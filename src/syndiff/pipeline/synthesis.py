@@ -7,6 +7,7 @@ from pathlib import Path
 from syndiff.config.loading import settings_or_default
 from syndiff.config.settings import Settings
 from syndiff.config.uses import check_use
+from syndiff.data.class_view import class_of
 from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split
@@ -30,6 +31,7 @@ from syndiff.synthesis.finish import SynthesisSummary
 from syndiff.synthesis.gates.reviewed import Reviewed, told
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.checks import check_parts
+from syndiff.synthesis.manifest import SynthesisFolder
 from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.shards import WHOLE, Shard, merge_shards
 
@@ -149,6 +151,8 @@ def merge(
     """
     folders, out = [Path(shard) for shard in shards], Path(out)
     dataset = open_checked(Path(data), progress=progress)
+    painted = (sample.settings.get("paints", "") for sample in SynthesisFolder(folders[0])) if folders else iter("")
+    dataset = class_of(dataset, (), str(next(painted, "")))
     check_shards(folders, dataset)
     summary = merge_shards(folders, out, dataset, count=count, least=0, backgrounds=backgrounds)
     if (kept := folders[0] / FILE).is_file():
@@ -183,7 +187,10 @@ def _ready(
     dry: bool = False,
     progress: bool = True,
 ) -> tuple[Dataset, Split, Inpainter, Path | None]:
-    """What a synthesis works with, the segmenter of its gate at the end, once nothing can be refused any more."""
+    """What a synthesis works with, the segmenter of its gate at the end, once nothing can be refused any more.
+
+    Of a dataset of several classes it is the view of the one that is painted.
+    """
     check_use(settings, "synthesize", None if own is None else "synthesize with an inpainter of your own")
     if own is not None:
         check_parts(own)
@@ -195,5 +202,8 @@ def _ready(
     else:
         check_inpainter(settings, split, dataset)
     check_elsewhere(settings, split, dataset)
-    check_synthesis(dataset, split, settings, inpainter, seed=seed)
-    return dataset, split, inpainter, check_gate_segmenter(settings, split, dataset)
+    painted = class_of(dataset, split.train, settings.synthesis.paints)
+    if painted is not dataset:
+        log.info(f"lesions of the class {painted.targets[0]} are painted")
+    check_synthesis(painted, split, settings, inpainter, seed=seed)
+    return painted, split, inpainter, check_gate_segmenter(settings, split, dataset)

@@ -83,7 +83,9 @@ def train_segmenter(
     those cases, on which the run must not be judged.
     """
     training = replace(settings.training, steps=plan.steps)
-    check_training(settings.model, training)  # what it would be refused for comes before the folder
+    check_training(
+        settings.model, training, train_cases.targets
+    )  # what it would be refused for comes before the folder
     elsewhere = sorted(datasets_behind(synthetic) - {split.dataset}) if synthetic else []
     plain = replace(settings, training=training).recorded()
     if plan.minutes:
@@ -184,7 +186,7 @@ def train(
     if heeded:
         sources = heeded.sources
         log.info(str(heeded))
-    check_segmenters(settings, [settings.model.kind], fetch=True)
+    check_segmenters(settings, [settings.model.kind], fetch=True, targets=dataset.told_apart)
     size = settings.model.image_size
     best = train_segmenter(
         out,
@@ -211,10 +213,10 @@ def plan_training(
     reviews: Path | None = None,
 ) -> str:
     """What `train` would do, take and fetch, in words; nothing is written or downloaded."""
-    _, found, sources = _sources(data, split, out, synthetic, settings, dry=True)
+    dataset, found, sources = _sources(data, split, out, synthetic, settings, dry=True)
     heeded = heed(reviews, sources) if reviews else None
     cases = sum(len(ids) for _, ids in (heeded.sources if heeded else sources))
-    plan = training_plan(settings.model, settings.training, cases)
+    plan = training_plan(settings.model, settings.training, cases, dataset.told_apart)
     told = f"{heeded}\n" if heeded else ""
     return f"{found}\n{told}{cases} cases to train on\n{plan}\n\nnothing was written or downloaded"
 

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 
+from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import autoencoder_shapes
 from syndiff.models.hardware import has_fast_bf16, memory_bytes
@@ -18,14 +19,16 @@ MOST_KEPT = 10_000
 """Numbers that no network here keeps for a pixel of its batch: 500 are usual, 2,800 the most with 4,096 channels."""
 
 
-def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: int) -> str:
+def training_plan(
+    model: SegmenterSettings, training: TrainingSettings, cases: int, targets: Targets | None = None
+) -> str:
     """Steps, parameters by part, memory (an estimate), and the weights that are here or would be fetched.
 
     Raises SyndiffError for settings that a training would refuse: parts that do not fit each other, initial weights of
     another shape, a precision that the GPU lacks.
     """
     warning = check_precision(training.precision)
-    bf16, objective, parts, weights = _shaped(model, training)
+    bf16, objective, parts, weights = _shaped(model, training, targets)
     memory = count_memory(model, training, objective, bf16=bf16)
     images = training.steps * training.batch_size
     shares = "the whole batch in one" if training.accumulation == 1 else f"the batch in {training.accumulation} parts"
@@ -50,14 +53,14 @@ def training_plan(model: SegmenterSettings, training: TrainingSettings, cases: i
     return "\n".join([*lines, *(["", warning] if warning else [])])
 
 
-def check_training(model: SegmenterSettings, training: TrainingSettings) -> None:
+def check_training(model: SegmenterSettings, training: TrainingSettings, targets: Targets | None = None) -> None:
     """Raise SyndiffError for what `training_plan` refuses, and for a training that this machine cannot hold.
 
     Nothing is allocated, fetched or written. A batch that several processes share is not judged by its size.
     """
     check_machine(training)
     there = memory_bytes()
-    needed = _needed(model, training, there or 0)
+    needed = _needed(model, training, there or 0, targets)
     if there is not None and this_process().num_processes == 1 and needed > there:
         raise SyndiffError(
             f"the training of the kind {model.kind} would take about {needed / GIB:,.0f} GiB of memory, and this "
@@ -68,25 +71,25 @@ def check_training(model: SegmenterSettings, training: TrainingSettings) -> None
 
 
 @lru_cache
-def _needed(model: SegmenterSettings, training: TrainingSettings, there: int) -> int:
+def _needed(model: SegmenterSettings, training: TrainingSettings, there: int, targets: Targets | None) -> int:
     """Bytes of a training; found once, though every cell of a study and every arm asks.
 
     Where even `MOST_KEPT` numbers for every pixel of a batch leave the memory `there` unfilled, that many: counting
     them takes seconds.
     """
-    bf16, objective, parts, _ = _shaped(model, training)
+    bf16, objective, parts, _ = _shaped(model, training, targets)
     pixels = training.batch_size // training.accumulation * model.image_size**2
     ceiling = 4 * MOST_KEPT * pixels + 24 * sum(part.parameters for part in parts)
     return ceiling if ceiling <= there else count_memory(model, training, objective, bf16=bf16).total
 
 
 def _shaped(
-    model: SegmenterSettings, training: TrainingSettings
+    model: SegmenterSettings, training: TrainingSettings, targets: Targets | None
 ) -> tuple[bool, SegmentationObjective, list[Part], list[str]]:
     """Whether it computes in bf16, what is trained, its parts, and where their weights come from."""
     bf16 = training.precision == "bf16" or (training.precision == "auto" and has_fast_bf16())
     autoencoder, here = autoencoder_shapes(model.autoencoder, revision=model.autoencoder_revision or None)
-    objective, parts = training_shapes(model, training, autoencoder)
+    objective, parts = training_shapes(model, training, autoencoder, targets)
     return bf16, objective, parts, _weights(objective.model.weight_sources(model, autoencoder_here=here))
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.dataset import Dataset
-from syndiff.data.readers import read_mask
 from syndiff.data.splits import Split
+from syndiff.data.targets import Targets
+from syndiff.data.written_masks import mask_extension, read_masks
 from syndiff.documents import OWN, Kinds, check_object, read_object, read_objects, read_yaml, rebuild
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow, compare, read_per_case, scores_of
@@ -79,12 +80,21 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class ClassResults:
+    """Scores by metric, and counts, of one of several classes, as in `ArmResults`."""
+
+    scores: dict[str, Interval]
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
 class ArmResults:
     """One trained segmenter judged on the test cases.
 
     scores: by metric (dice iou precision recall hd95 nsd). pooled: Dice and IoU over all pixels.
     counts: lesions, missed_lesions, false_lesions and further numbers of summary.json.
-    masks: folder of the predicted masks `<case>.png`.
+    masks: folder of the predicted masks `<case>.png`. targets: what they tell apart.
+    classes: of several, the scores and counts of each by its name; the others are means over classes, or sums, then.
     settings: the arm's config.yaml, flat (`training.batch_size` -> "16").
     provenance: weights (SHA-256), step and seed that the scores are of; empty in folders of early versions.
     """
@@ -101,13 +111,15 @@ class ArmResults:
     training: Training
     settings: dict[str, str]
     provenance: dict[str, Any]
+    targets: Targets = field(default_factory=Targets)
+    classes: dict[str, ClassResults] = field(default_factory=dict)
 
     def predicted(self, case: str) -> NDArray[np.bool_]:
-        """The mask (HxW) that was predicted of a test case. Raises SyndiffError where it is missing."""
-        path = self.masks / f"{case}.png"
+        """The masks (KxHxW) that were predicted of a test case. Raises SyndiffError where they are missing."""
+        path = self.masks / f"{case}{mask_extension(self.targets)}"
         if not path.is_file():
             raise SyndiffError(f"{path} does not exist. Make it with `syndiff evaluate`.")
-        return read_mask(path, 127)
+        return read_masks(path, self.targets)
 
 
 @dataclass(frozen=True)
@@ -207,7 +219,7 @@ def read_content(run: Path, dataset: Dataset) -> Content:
     if BOTH in folders and not (run / SYNTHETIC).is_dir():
         raise SyndiffError(f"{run / SYNTHETIC} does not exist. Make it with `syndiff synthesize` or `syndiff run`.")
     tables = {name: _evaluation(folder, split) for name, folder in folders.items()}
-    arms = {name: _read_arm(name, folder, tables[name]) for name, folder in folders.items()}
+    arms = {name: _read_arm(name, folder, tables[name], dataset.told_apart) for name, folder in folders.items()}
     taught = run / INPAINTER
     return Content(
         run=run,
@@ -254,7 +266,7 @@ def _evaluation(folder: Path, split: Split) -> Path:
     )
 
 
-def _read_arm(name: str, folder: Path, evaluation: Path) -> ArmResults:
+def _read_arm(name: str, folder: Path, evaluation: Path, targets: Targets) -> ArmResults:
     path = evaluation / "summary.json"
     summary = read_object(path, {"masks": (str, type(None)), "tolerance": float}, mend=_AGAIN)
     if summary["masks"] is None:
@@ -272,7 +284,18 @@ def _read_arm(name: str, folder: Path, evaluation: Path) -> ArmResults:
         training=_read_training(_made(folder / "metrics.jsonl", "train")),
         settings=_read_settings(_made(folder / "config.yaml", "train")),
         provenance=_part(path, summary, "provenance", {}) if "provenance" in summary else {},
+        targets=targets,
+        classes=_read_classes(path, summary, targets) if targets.several else {},
     )
+
+
+def _read_classes(path: Path, summary: Mapping[str, Any], targets: Targets) -> dict[str, ClassResults]:
+    """The scores and counts of each of several classes."""
+    told = _part(path, summary, "classes", dict.fromkeys(targets.names, dict))
+    return {
+        name: ClassResults(scores_of(told[name], path.parent), _part(path, told[name], "counts", _COUNTS))
+        for name in targets.names
+    }
 
 
 def _read_timing(path: Path) -> Timing:

@@ -64,12 +64,12 @@ def _cases(content: Content, side: int) -> Iterator[dict[str, Any]]:
     """Each test case as the page's script reads it."""
     rows = {arm.name: {row.case: row for row in arm.rows} for arm in content.arms.values()}
     for row in content.main.rows:
-        image, target = content.dataset.load(content.dataset[row.case])
+        image, target = content.dataset.load_classes(content.dataset[row.case])
         encoded, width, height = figures.jpeg(image, side, _QUALITY)
         yield {
             "id": row.case,
             "group": row.group,
-            "size": row.metrics.annotated / target.size,
+            "size": row.metrics.annotated / target[0].size,
             "lesions": row.metrics.lesions,
             "width": width,
             "height": height,

@@ -217,7 +217,10 @@ def jpeg(image: NDArray, side: int = LONGEST_SIDE, quality: int = 88) -> tuple[b
 
 
 def contour_path(mask: NDArray[np.bool_]) -> str:
-    """The boundary of a mask (HxW) as SVG path data, in the pixels of its `picture`; empty for an empty mask."""
+    """The boundary of a mask (HxW) as SVG path data, in the pixels of its `picture`; empty for an empty mask.
+
+    Of the masks of several classes (KxHxW) those of all, one behind the other.
+    """
     return "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line) + "Z" for line in _contours(mask, LONGEST_SIDE))
 
 
@@ -235,7 +238,12 @@ def short_contour_path(mask: NDArray[np.bool_], side: int) -> str:
 
 
 def _contours(mask: NDArray[np.bool_], side: int) -> list[NDArray]:
-    """The boundary of a mask (HxW) at most `side` pixels a side: for each closed line its points (Nx2, x and y)."""
+    """The boundary of a mask (HxW) at most `side` pixels a side: for each closed line its points (Nx2, x and y).
+
+    Of several masks (KxHxW) the lines of each.
+    """
+    if mask.ndim == 3:
+        return [line for each in mask for line in _contours(each, side)]
     shown = Image.fromarray(mask).convert("L").resize(_shown_size(mask, side), Image.Resampling.BOX)
     framed = np.pad(np.asarray(shown, dtype=np.float32) / 255, 1)  # closes contours at the image border
     lines = contourpy.contour_generator(z=framed, name="serial").lines(0.5)

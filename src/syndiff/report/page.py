@@ -115,7 +115,7 @@ def _few_per_group(rows: Sequence[CaseRow]) -> list[CaseRow]:
 
 
 def _card(content: Content, row: CaseRow) -> Card:
-    image, target = content.dataset.load(content.dataset[row.case])
+    image, target = content.dataset.load_classes(content.dataset[row.case])
     panels = []
     for arm in content.arms.values():
         dice = next(other.metrics.dice for other in arm.rows if other.case == row.case)
@@ -131,7 +131,7 @@ def _samples(content: Content) -> list[Card]:
     every, cards = content.synthesis.samples, []
     for index in range(min(_SAMPLES_SHOWN, len(every))):
         sample = every[index * len(every) // min(_SAMPLES_SHOWN, len(every))]
-        image, mask = content.synthesis.dataset.load(content.synthesis.dataset[sample.id])
+        image, mask = content.synthesis.dataset.load_classes(content.synthesis.dataset[sample.id])
         picture, width, height = figures.picture(image)
         cards.append(
             Card(sample.id, None, picture, width, height, figures.contour_path(mask), prompt=sample.told or "")

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
 from syndiff import __version__
+from syndiff.data.dataset import targets_in
 from syndiff.data.readers import read_image
+from syndiff.data.targets import Targets
+from syndiff.data.written_masks import mask_extension, read_masks
 from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.files import write_bytes, write_parts
+from syndiff.imaging import class_colour, encode_png
 from syndiff.report.figures import jpeg, likeness_plot
 from syndiff.report.page import environment
 from syndiff.synthesis.likeness import WORDS, Likeness, lesions_of
@@ -83,7 +88,7 @@ def build_synthesis_page(folder: Path) -> Path:
             measured=measured,
             filters=filters,
             likeness=_likeness(folder),
-            cards=_cards(folder, numbers),
+            cards=_cards(folder, numbers, targets_in(folder)),
         )
     )
     path = folder / PAGE
@@ -116,9 +121,9 @@ def _likeness(folder: Path) -> _Comparison | None:
     return _Comparison(Markup(figure), tuple(rows), tuple(found.sentences), tuple(found.quarters))
 
 
-def _cards(folder: Path, numbers: Mapping[str, int]) -> Iterator[_SampleCard]:
+def _cards(folder: Path, numbers: Mapping[str, int], targets: Targets) -> Iterator[_SampleCard]:
     for sample in read_manifest(folder / "manifest.jsonl"):
-        picture = _picture(folder, sample) if sample.source_case else {}
+        picture = _picture(folder, sample, targets) if sample.source_case else {}
         yield _SampleCard(
             id=sample.id,
             reason=sample.reason,
@@ -145,7 +150,7 @@ def _words(value: Any) -> str:
     return "not measured" if value is None else str(value)
 
 
-def _picture(folder: Path, sample: Sample) -> dict[str, Any]:
+def _picture(folder: Path, sample: Sample, targets: Targets) -> dict[str, Any]:
     """Where a sample's picture, what is shown of it and its mask lie, and the picture's size."""
     part = Path() if sample.accepted else Path("rejected")
     names = [part / "images" / f"{sample.id}{extension}" for extension in (".png", ".tif")]
@@ -159,7 +164,13 @@ def _picture(folder: Path, sample: Sample) -> dict[str, Any]:
             write_bytes(folder / shown, jpeg(read_image(folder / image))[0])
     with Image.open(folder / shown) as opened:
         width, height = opened.size
-    mask = part / "masks" / f"{sample.id}.png"
+    mask = part / "masks" / f"{sample.id}{mask_extension(targets)}"
+    if targets.several:  # numbers and pages of classes are nothing to look at
+        masks, mask = read_masks(folder / mask, targets), Path(_PREVIEWS, f"{sample.id}.mask.png")
+        coloured = np.zeros((*masks.shape[1:], 3), np.uint8)
+        for index, each in enumerate(masks):
+            coloured[each] = class_colour(index)
+        write_bytes(folder / mask, encode_png(coloured))
     return {
         "image": image.as_posix(),
         "shown": shown.as_posix(),

@@ -1,6 +1,6 @@
 """What the numbers say, in words: the verdict, the main table in three dresses, and the limits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from syndiff.evaluation.statistics import DISTANCE_GROUPS, ENOUGH_CASES, Interval, holm
@@ -42,7 +42,8 @@ def main_table(content: Content) -> list[Row]:
         return lambda arm: TableCell(number(arm.scores[metric].mean, digits), bounds(arm.scores[metric], digits))
 
     return [
-        row("Dice", score("dice")),
+        row("Dice, mean over classes" if arms[0].classes else "Dice", score("dice")),
+        *_class_rows(arms),
         row("IoU", score("iou")),
         row("Precision", score("precision")),
         row("Recall", score("recall")),
@@ -63,6 +64,21 @@ def main_table(content: Content) -> list[Row]:
         row("Training images seen", lambda arm: TableCell(f"{arm.training.images:,}")),
         row("Training minutes", lambda arm: TableCell(f"{arm.training.seconds / 60:.1f}")),
     ]
+
+
+def _class_rows(arms: Sequence[ArmResults]) -> Iterator[Row]:
+    """Dice, distance and missed lesions of each of several classes."""
+
+    def of(name: str, metric: str, digits: int) -> tuple[TableCell, ...]:
+        found = [arm.classes[name].scores[metric] for arm in arms]
+        return tuple(TableCell(number(each.mean, digits), bounds(each, digits)) for each in found)
+
+    for name in arms[0].classes:
+        yield Row(f"Dice of {name}", of(name, "dice", 3))
+        yield Row(f"HD95 of {name}, pixels", of(name, "hd95", 1))
+        counts = [arm.classes[name].counts for arm in arms]
+        cells = (TableCell(str(each["missed_lesions"]), f"of {each['lesions']}") for each in counts)
+        yield Row(f"Missed lesions of {name}", tuple(cells))
 
 
 def difference_table(content: Content) -> list[Row]:

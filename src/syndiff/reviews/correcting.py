@@ -23,22 +23,29 @@ class Corrected(Dataset):
 
     @classmethod
     def of(cls, dataset: Dataset, corrections: Mapping[str, Path]) -> "Corrected":
-        """`dataset` with these masks: PNG files in which everything above 0 is foreground."""
+        """`dataset` with these masks: PNG files in which everything above 0 is foreground.
+
+        Raises SyndiffError for a dataset of several classes.
+        """
+        if corrections:
+            dataset.told_apart.refuse_several(
+                "A corrected mask", f"Leave out the reviews of {dataset.root}: corrections do not say which class."
+            )
         known = {item.name: getattr(dataset, item.name) for item in fields(Dataset)}
         return cls(**known, corrections=corrections)
 
-    def load(self, case: Case) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], NDArray[np.bool_]]:
-        """Image and mask as `Dataset.load` has them, the mask corrected where it was.
+    def load_classes(self, case: Case) -> tuple[NDArray[np.uint8] | NDArray[np.uint16], NDArray[np.bool_]]:
+        """Image and masks as `Dataset.load_classes` has them, the mask corrected where it was.
 
         Raises SyndiffError as that does, and for a corrected mask of another size than the picture's.
         """
         path = self.corrections.get(case.id)
         if path is None:
-            return super().load(case)
+            return super().load_classes(case)
         image, mask = read_image(case.image), read_mask_values(path) > 0
         if mask.shape != image.shape[:2]:
             raise SyndiffError(
                 f"{path}, the corrected mask of {case.id}, is {mask.shape[1]}x{mask.shape[0]} (width x height), but "
                 f"{case.image} is {image.shape[1]}x{image.shape[0]}; correct it again."
             )
-        return image, mask
+        return image, mask[None]

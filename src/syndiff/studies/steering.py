@@ -101,7 +101,8 @@ def cells(study: Path, data: Path, split_file: Path, settings: Settings, *, coun
     Raises SyndiffError for an inpainter that does not paint from text or may have seen held-out cases, and for a pack
     without such a slot.
     """
-    dataset, split = open_checked(data), Split.read(split_file)
+    dataset = open_checked(data, one_class_for="syndiff study steering")
+    split = Split.read(split_file)
     split.check(dataset)
     inpainter = make_inpainter(settings)
     check_inpainter(settings, split, dataset)

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.data.class_view import written_with
 from syndiff.data.dataset import Dataset
 from syndiff.data.tables import table_bytes, write_table
+from syndiff.data.targets import Targets
+from syndiff.data.written_masks import encode_masks, mask_extension
 from syndiff.documents import Kinds, check_object, read_objects
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import append_json, claimed, drop_cut_line, keep_earlier, write_bytes, write_json
@@ -112,10 +115,11 @@ _QUARTERS = range(1, 5)
 
 @dataclass(frozen=True)
 class Pictures:
-    """A sample's image (HxWx3, uint8 or uint16) and label (HxW)."""
+    """A sample's image (HxWx3, uint8 or uint16) and labels (KxHxW) of the classes of `targets`."""
 
     image: NDArray[np.uint8] | NDArray[np.uint16]
-    label: NDArray[np.bool_]
+    labels: NDArray[np.bool_]
+    targets: Targets = field(default_factory=Targets)
 
 
 class SynthesisFolder:
@@ -170,7 +174,11 @@ class SynthesisFolder:
         if pictures:
             folder = self.root if sample.accepted else self.root / "rejected"
             content, extension = encode_exactly(pictures.image)
-            write_bytes(folder / "masks" / f"{sample.id}.png", encode_exactly(pictures.label)[0])
+            if pictures.targets.several:
+                label, ending = encode_masks(pictures.labels, pictures.targets), mask_extension(pictures.targets)
+            else:
+                label, ending = encode_exactly(pictures.labels[0])
+            write_bytes(folder / "masks" / f"{sample.id}{ending}", label)
             write_bytes(folder / "images" / f"{sample.id}{extension}", content)
         self._record(sample)
 
@@ -194,6 +202,11 @@ class SynthesisFolder:
         images = (self.root if sample.accepted else self.root / "rejected") / "images"
         return next((p for p in (images / f"{sample.id}{e}" for e in (".png", ".tif")) if p.is_file()), None)
 
+    def label(self, sample: Sample) -> Path | None:
+        """Where a sample's label lies, below masks/ or rejected/masks/; None when it has none."""
+        masks = (self.root if sample.accepted else self.root / "rejected") / "masks"
+        return next((p for p in (masks / f"{sample.id}{e}" for e in (".png", ".tif")) if p.is_file()), None)
+
     def _record(self, sample: Sample) -> None:
         left_out = [name for name in _OPTIONAL if not getattr(sample, name)]
         append_json(self.manifest, {name: value for name, value in vars(sample).items() if name not in left_out})
@@ -207,8 +220,7 @@ class SynthesisFolder:
         """Raise SyndiffError where a sample that was painted has lost its picture or its label."""
         if sample.source_case is None:
             return
-        label = (self.root if sample.accepted else self.root / "rejected") / "masks" / f"{sample.id}.png"
-        if self.picture(sample) is None or not label.is_file():
+        if self.picture(sample) is None or self.label(sample) is None:
             raise SyndiffError(
                 f"{self.root} has no longer the picture or the label of {sample.id}, which its manifest lists; restore "
                 "it, or synthesize into another folder."
@@ -228,11 +240,12 @@ class SynthesisFolder:
         """Write groups.csv (when groups are known), captions.csv and, last, dataset.json."""
         for column, rows in self._tables().items():
             write_table(self.root / f"{column}s.csv", column, rows)
+        targets = written_with(origin)
+        classes = {str(index): name for index, name in origin.classes.items()}
         description = {
             "name": f"{origin.name} (synthetic, {inpainter})",
             "modality": origin.modality,
-            "classes": {str(index): name for index, name in origin.classes.items()},
-            "mask_threshold": 127,
+            **(targets.told if targets.several else {"classes": classes, "mask_threshold": 127}),
             "licence": origin.licence,
             "notes": f"made from {origin.name} by syndiff synthesize; manifest.jsonl tells how, case by case",
         }

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from syndiff.bounds import Bounds, Section
 from syndiff.errors import SyndiffError
 
-_TOLD_OTHERWISE = ("inpainter", "share", "backgrounds", "lesions", "model", "revision", "prompts")
+_TOLD_OTHERWISE = ("inpainter", "share", "paints", "backgrounds", "lesions", "model", "revision", "prompts")
 """Settings that name what a manifest identifies by its content, and the share, which is the caller's."""
 
 
@@ -18,6 +18,8 @@ class SynthesisSettings(Section):
         inpainter: "compact" and "sdxl" paint a lesion from text; "copy_paste" blends a real training lesion into
             another training frame, the control.
         share: synthetic cases as a fraction of the real training cases; the paper's best ratio is 0.2.
+        paints: which class of a dataset of several is painted, by its name; empty: the one that most training cases
+            have. The other classes stay where they are, and new lesions keep clear of them.
         feather: pixels over which inpainted pixels fade in, inside the mask.
         grain: give inpainted pixels as much grain as their surroundings have, where they have less.
         background_lesion: what becomes of the lesions that a frame has already. "keep": they stay, the new label is
@@ -40,6 +42,7 @@ class SynthesisSettings(Section):
 
     inpainter: Literal["compact", "copy_paste", "sdxl"] = "compact"
     share: Annotated[float, Bounds(0, 100, above=True)] = 0.2
+    paints: str = ""
     feather: Annotated[float, Bounds(0, 1000)] = 3.0
     grain: bool = True
     background_lesion: Literal["keep", "remove", "restyle", "replace"] = "keep"

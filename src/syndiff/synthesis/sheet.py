@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
+from syndiff.data.class_view import ClassView, written_with
 from syndiff.data.readers import read_image, read_mask
+from syndiff.data.written_masks import read_masks
 from syndiff.files import write_bytes
 from syndiff.imaging import encode_png
 from syndiff.synthesis.manifest import Sample, SynthesisFolder
@@ -54,7 +56,7 @@ def _row(folder: SynthesisFolder, album: Album, sample: Sample) -> Image.Image:
     source = frame.image
     picture = folder.picture(sample)
     assert picture is not None
-    result, label = read_image(picture), read_mask(folder.root / "masks" / f"{sample.id}.png", 127)
+    result, label = read_image(picture), _label(folder, album, sample)
     # often 10 or 12 bits in 16: shown by the frame's own brightest value
     white = 255 if source.dtype == np.uint8 else max(1, int(source.max()))
     change = np.minimum(np.maximum(result, source) - np.minimum(result, source), white // 3) * 3
@@ -73,6 +75,15 @@ def _row(folder: SynthesisFolder, album: Album, sample: Sample) -> Image.Image:
         words = words[: -max(2, len(words) // 20)].rstrip("… ") + "…"
     ImageDraw.Draw(row).text((4, tiles[0].height + _LABEL / 2), words, fill="black", font=font, anchor="lm")
     return row
+
+
+def _label(folder: SynthesisFolder, album: Album, sample: Sample) -> NDArray[np.bool_]:
+    """The new label (HxW) of the class that was painted."""
+    path, dataset = folder.label(sample), album.dataset
+    assert path is not None
+    if isinstance(dataset, ClassView):
+        return read_masks(path, written_with(dataset))[dataset.index]
+    return read_mask(path, 127)
 
 
 def _tile(values: NDArray, white: int, label: NDArray[np.bool_] | None) -> Image.Image:

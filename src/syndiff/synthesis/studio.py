@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.data.class_view import ClassView, written_with
 from syndiff.data.dataset import Dataset
 from syndiff.data.readers import image_content, read_image
 from syndiff.data.seen import Seen
@@ -83,6 +84,7 @@ class Studio:
             rules=rules,
         )
         self.album = self.places.album
+        self._own = {case.id for case in self.album.cases}
         self.dataset, self.inpainter, self.synthesis, self.seed = dataset, inpainter, synthesis, seed
         self.grammar, self.gates = grammar, gates
         backend = described(inpainter)
@@ -92,6 +94,7 @@ class Studio:
             "lesions": self._lender(),
             "backgrounds": dataset.fingerprint_of(self.album.backgrounds) if synthesis.backgrounds else None,
             **synthesis.recorded(),
+            **({"paints": dataset.targets[0]} if isinstance(dataset, ClassView) else {}),
             "placement": {
                 name: value
                 for name, value in asdict(rules).items()
@@ -278,7 +281,14 @@ class Studio:
             ],
             versions=self.versions,
         )
-        return sample, Pictures(image, placement.label)
+        return sample, self._pictures(image, placement)
+
+    def _pictures(self, image: Image, placement: Placement) -> Pictures:
+        """What is kept of a sample: of several classes, the label with those of the other classes."""
+        if not isinstance(self.dataset, ClassView):
+            return Pictures(image, placement.label[None])
+        own = placement.background if placement.background.id in self._own else None
+        return Pictures(image, self.dataset.merged(own, placement.label), written_with(self.dataset))
 
     def _unplaced(self, index: int) -> Sample:
         return Sample(

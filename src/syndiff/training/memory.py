@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from syndiff.data.targets import Targets
 from syndiff.models.autoencoder import Autoencoder
 from syndiff.models.network import Batch
 from syndiff.models.segmenter import build_segmenter, without_initial_weights
@@ -57,14 +58,14 @@ class Memory:
 
 
 def training_shapes(
-    settings: SegmenterSettings, training: TrainingSettings, autoencoder: Autoencoder
+    settings: SegmenterSettings, training: TrainingSettings, autoencoder: Autoencoder, targets: Targets | None = None
 ) -> tuple[SegmentationObjective, list[Part]]:
     """The network and its losses on the meta device, as training has them, and its parts.
 
     `autoencoder` may be one of shapes alone (`autoencoder_shapes`).
     """
     with torch.device("meta"):
-        model = build_segmenter(without_initial_weights(settings), autoencoder).to("meta")
+        model = build_segmenter(without_initial_weights(settings), autoencoder, targets).to("meta")
     objective = SegmentationObjective(model, training)
     return objective, [_part(name, part) for name, part in model.parts().items()]
 
@@ -102,7 +103,7 @@ def _kept(
         count = training.batch_size // training.accumulation
         batch = Batch(
             torch.empty(count, 3, size, size),
-            torch.empty(count, 1, size, size),
+            torch.empty(count, model.targets.count, size, size),
             torch.empty(count, *model.noise_shape(size, size)),
             torch.zeros(count, dtype=torch.long),
         )

@@ -43,7 +43,7 @@ class SegmentationTask:
         self.model_settings, self.settings, self.seed = model_settings, settings, seed
         self.about = dict(about or {})
         self.train_cases, self.val_cases = train_cases, val_cases
-        self.model = initialise(model_settings, seed)
+        self.model = initialise(model_settings, seed, train_cases.targets)
         self.model.measure_latents(train_cases.masks)
         self.objective = SegmentationObjective(self.model, settings)
         self.augment = Augmentation(augmentation)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from syndiff.imaging import encode_png
+from syndiff.data.written_masks import encode_masks, mask_extension
 from syndiff.inference.formats.base import Frame, Writer
 from syndiff.inference.formats.dicom_seg import NoSegmentation, segmentation
 from syndiff.inference.formats.staging import Staging
@@ -26,15 +26,18 @@ class DicomWriter(Writer):
 
     def add(self, frame: Frame, answer: Prediction) -> None:
         inside = f"{self._name}/{frame.name}" if frame.name else self._name
-        self._staging.put(self._folder / f"{inside}.png", encode_png(answer.mask))
+        mask = f"{inside}{mask_extension(answer.targets)}"
+        self._staging.put(self._folder / mask, encode_masks(answer.masks, answer.targets))
         try:
             if self._source.frame_count > 1:
                 if self._remarks:
                     return
                 raise NoSegmentation("it has several frames, and a SEG is made for single frames only")
+            if answer.targets.several:
+                raise NoSegmentation("the model has several classes, which DICOM's own terms are not known for")
             content = segmentation(self._source.header, answer.mask, self._folder)
         except NoSegmentation as error:
-            self._remarks.append(f"{self._source.path}: no DICOM SEG was written, since {error}. Its PNG is complete.")
+            self._remarks.append(f"{self._source.path}: no DICOM SEG was written, since {error}. Its mask is complete.")
         else:
             self._staging.put(self._folder / f"{self._name}.seg.dcm", content)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syndiff.data.decoding import MAX_BYTES, MAX_PIXELS
+from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError
 from syndiff.inference.formats.base import Frame, Source, Writer
 from syndiff.inference.formats.nifti_display import Display, NoNumbers, turn_of
@@ -120,7 +121,10 @@ class NiftiSource(Source):
 
 
 class NiftiWriter(Writer):
-    """NAME.nii.gz: 0 and 1 in uint8, with the shape, affine and codes of its source, written slice by slice."""
+    """NAME.nii.gz: 0 and 1, or the numbers of several classes, in uint8; shape, affine and codes are its source's.
+
+    It is written slice by slice.
+    """
 
     def __init__(self, source: NiftiSource, folder: Path, name: str) -> None:
         self._source = source
@@ -135,8 +139,9 @@ class NiftiWriter(Writer):
             # no name and no time, so that the same mask has the same bytes
             packed = gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0)
             self._file = cast(BinaryIO, self._context.enter_context(packed))
-            self._file.write(_mask_header(self._source.header))
-        self._file.write(self._source.turn.stored(answer.mask).astype(np.uint8).tobytes(order="F"))
+            self._file.write(_mask_header(self._source.header, answer.targets))
+        labels = answer.byte_labels(str(self._path)) if answer.targets.several else answer.mask
+        self._file.write(self._source.turn.stored(labels).astype(np.uint8).tobytes(order="F"))
 
     def finish(self) -> list[Path]:
         self._context.close()
@@ -212,14 +217,17 @@ def _checked_type(path: Path, kind: np.dtype[Any]) -> np.dtype[Any]:
     raise SyndiffError(f"{path} holds voxels of type {kind}; real numbers or RGB were expected.")
 
 
-def _mask_header(source: "Nifti1Header") -> bytes:
+def _mask_header(source: "Nifti1Header", targets: Targets) -> bytes:
     """The bytes before the voxels of a mask that lies as `source` does."""
     header = type(source)(endianness="<")
     for name in _PLACE:
         header[name] = source[name]
     header.set_data_dtype(np.uint8)
-    header["scl_slope"], header["scl_inter"], header["cal_min"], header["cal_max"] = 1, 0, 0, 1
-    header["descrip"] = b"SynDiff mask: 1 is lesion"
+    highest = max(targets.numbers) if targets.several else 1
+    header["scl_slope"], header["scl_inter"], header["cal_min"], header["cal_max"] = 1, 0, 0, highest
+    names = ", ".join(f"{number} {name}" for number, name in targets.classes.items())
+    told = f"SynDiff mask: {names if targets.several else '1 is lesion'}"
+    header["descrip"] = told.encode("ascii", "replace")[:79]
     header["magic"] = b"n+1" if header["sizeof_hdr"] == 348 else b"n+2\0\r\n\x1a\n"
     start = len(header.binaryblock) + 4
     header["vox_offset"] = start

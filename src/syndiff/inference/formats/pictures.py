@@ -4,12 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from syndiff.data.decoding import count_pages
 from syndiff.data.readers import IMAGE_EXTENSIONS, read_image, read_pages
+from syndiff.data.written_masks import encode_masks, mask_extension
 from syndiff.files import GrowingFile, write_bytes
-from syndiff.imaging import encode_png
 from syndiff.inference.formats.base import Frame, Source, Writer
 from syndiff.models.predictor import Prediction
 
@@ -47,16 +45,20 @@ class PictureSource(Source):
             yield Frame(image, name=f"{number:04d}")
 
     def writer(self, folder: Path, name: str) -> Writer:
-        """`name`.png for one page, `name`.tif for several: 0 background, 255 lesion."""
+        """`name`.png for one page, `name`.tif for several: 0 background, 255 lesion, or the numbers of several classes.
+
+        Where classes may overlap, `name`.tif with a page for each, of a file of one page.
+        """
         return _PngWriter(folder, name) if self._pages == 1 else _StackWriter(folder, name, self._pages)
 
 
 class _PngWriter(Writer):
     def __init__(self, folder: Path, name: str) -> None:
-        self._path, self._content = folder / f"{name}.png", b""
+        self._path, self._content = folder / name, b""
 
     def add(self, frame: Frame, answer: Prediction) -> None:
-        self._content = encode_png(answer.mask)
+        self._path = self._path.with_name(f"{self._path.name}{mask_extension(answer.targets)}")
+        self._content = encode_masks(answer.masks, answer.targets)
 
     def finish(self) -> list[Path]:
         write_bytes(self._path, self._content)
@@ -75,12 +77,12 @@ class _StackWriter(Writer):
         self._tiff: TiffWriter | None = None
 
     def add(self, frame: Frame, answer: Prediction) -> None:
+        page = answer.labels(f"{self._path}, the masks of several pages,")
         if self._tiff is None:
             from tifffile import TiffWriter
 
             self._growing = GrowingFile(self._path)
-            self._tiff = TiffWriter(self._growing.file, bigtiff=answer.mask.size * self._pages > _BIG)
-        page = answer.mask.astype(np.uint8) * np.uint8(255)
+            self._tiff = TiffWriter(self._growing.file, bigtiff=page.nbytes * self._pages > _BIG)
         self._tiff.write(page, photometric="minisblack", compression="zlib", contiguous=False, metadata=None)
 
     def finish(self) -> list[Path]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from syndiff.errors import SyndiffError
 from syndiff.files import GrowingFile
 from syndiff.inference.formats.base import Frame, Writer
-from syndiff.inference.overlay import MASK_COLOUR, WIDE_COLOUR, draw_contours
+from syndiff.inference.overlay import draw_answer
 from syndiff.models.predictor import Prediction
 
 if TYPE_CHECKING:
@@ -59,11 +59,8 @@ class VideoWriter(Writer):
         if not self._tracks:
             self._open(frame)
         self._interlaced |= frame.interlaced
-        shown = frame.image
-        if answer.wide is not None:
-            shown = draw_contours(shown, answer.wide, WIDE_COLOUR)
-        shown = draw_contours(shown, answer.mask, MASK_COLOUR)
-        for track, picture in zip(self._tracks, (_even(shown), answer.mask * np.uint8(255)), strict=True):
+        labels = answer.byte_labels(f"{self._masks}, the masks of a video,")
+        for track, picture in zip(self._tracks, (_even(draw_answer(frame.image, answer)), labels), strict=True):
             track.add(picture, frame)
 
     def finish(self) -> list[Path]:

@@ -132,7 +132,7 @@ class BrowseView:
     def _open(self, one: Collection, case: BrowseCase) -> dict[str, Any]:
         masks = [case.mask] if case.prediction is None else [case.mask, case.prediction]
         try:
-            found = self._decoder.case(case.image, masks, case.threshold)
+            found = self._decoder.case(case.image, masks, case.threshold, case.targets)
         except SyndiffError as error:
             raise _without_paths(error, case) from None
         return {

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from syndiff.data.dataset import Case, Dataset
+from syndiff.data.dataset import Case, Dataset, targets_in
 from syndiff.data.listing import natural
 from syndiff.data.seen import Seen
+from syndiff.data.targets import Targets
+from syndiff.data.written_masks import mask_extension
 from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import read_per_case
@@ -35,6 +37,7 @@ class BrowseCase:
     reason: why the gates rejected a synthetic case; "" for any other. source: the real frame it was painted into.
     placed: where (x, y) a synthetic lesion was put into a frame that may show others; None: not told.
     prediction: the mask that a run predicted. threshold: the grey value above which the mask is foreground.
+    targets: what both tell apart.
     """
 
     name: str
@@ -47,6 +50,7 @@ class BrowseCase:
     placed: tuple[float, float] | None = None
     prediction: Path | None = None
     threshold: int | None = None
+    targets: Targets = field(default_factory=Targets)
 
     @property
     def text(self) -> str:
@@ -201,9 +205,16 @@ def collections_of(root: Path, data: Dataset | None) -> list[Collection]:
 
 def _of_dataset(dataset: Dataset) -> Iterator[BrowseCase]:
     for case in dataset.cases:
-        facts = {"group": case.group or "", "caption": case.caption or ""}
+        facts = {"group": case.group or "", "caption": case.caption or "", "classes": _named(dataset.told_apart)}
         facts = {name: value for name, value in facts.items() if value}
-        yield BrowseCase(case.id, case.image, case.mask, facts, threshold=dataset.mask_threshold)
+        yield BrowseCase(
+            case.id, case.image, case.mask, facts, threshold=dataset.mask_threshold, targets=dataset.told_apart
+        )
+
+
+def _named(targets: Targets) -> str:
+    """What the contours show, where that is more than one class."""
+    return str(targets) if targets.several else ""
 
 
 def _synthetic(root: Path, data: Dataset | None) -> Iterator[BrowseCase]:
@@ -213,6 +224,7 @@ def _synthetic(root: Path, data: Dataset | None) -> Iterator[BrowseCase]:
     """
     cases = {} if data is None else {case.id: case for case in data.cases}
     samples = list(read_manifest(root / _MANIFEST, drop_cut=True))  # before the pictures, which were written before it
+    targets = targets_in(root)
     there = {part: set(_names(root / part / "images")) for part in ("", "rejected")}
     for sample in samples:
         part = "" if sample.accepted else "rejected"
@@ -223,12 +235,13 @@ def _synthetic(root: Path, data: Dataset | None) -> Iterator[BrowseCase]:
         yield BrowseCase(
             sample.id,
             folder / "images" / name,
-            folder / "masks" / f"{sample.id}.png",
-            _told(sample),
+            folder / "masks" / f"{sample.id}{mask_extension(targets)}",
+            _told(sample, targets),
             {gate: score for gate, score in sample.gates.items() if score is not None},
             "" if sample.accepted else sample.reason or "rejected",
             cases.get(sample.source_case or ""),
             _placed(sample),
+            targets=targets,
         )
 
 
@@ -237,7 +250,7 @@ def _placed(sample: Sample) -> tuple[float, float] | None:
     return (at["column"], at["row"]) if {"column", "row"} <= at.keys() else None
 
 
-def _told(sample: Sample) -> dict[str, str]:
+def _told(sample: Sample, targets: Targets) -> dict[str, str]:
     facts = {
         "prompt": sample.prompt,
         "caption": sample.caption,
@@ -247,6 +260,8 @@ def _told(sample: Sample) -> dict[str, str]:
         "shape of": sample.mask_source,
         "group": sample.group,
         "inpainter": sample.backend["name"],
+        "painted": sample.settings.get("paints"),
+        "classes": _named(targets),
     }
     return {name: str(value) for name, value in facts.items() if value not in (None, "")}
 
@@ -267,10 +282,17 @@ def _of_run(root: Path, data: Dataset | None) -> Iterator[BrowseCase]:
                 case, metrics = data[row.case], asdict(row.metrics)
                 scores = {name: metrics[name] for name in _SCORES if metrics[name] is not None}
                 scores |= {} if row.disagreement is None else {"disagreement": row.disagreement}
-                masks = summary.with_name("masks") / f"{row.case}.png"
-                facts = {} if row.group is None else {"group": row.group}
+                masks = summary.with_name("masks") / f"{row.case}{mask_extension(data.told_apart)}"
+                facts = {"group": row.group or "", "classes": _named(data.told_apart)}
                 yield BrowseCase(
-                    case.id, case.image, case.mask, facts, scores, prediction=masks, threshold=data.mask_threshold
+                    case.id,
+                    case.image,
+                    case.mask,
+                    {name: value for name, value in facts.items() if value},
+                    scores,
+                    prediction=masks,
+                    threshold=data.mask_threshold,
+                    targets=data.told_apart,
                 )
             return
     there = f"of {', '.join(names)} with other images, masks or groups" if names else "none: run syndiff evaluate first"

@@ -18,6 +18,8 @@ from PIL import Image
 
 from syndiff.data.dataset import Case, Dataset
 from syndiff.data.readers import distinct, image_content, read_image, read_mask, read_stored_mask
+from syndiff.data.targets import Targets
+from syndiff.data.written_masks import read_masks
 from syndiff.errors import SyndiffError
 from syndiff.imaging import as_shown, encode_jpeg, encode_png
 from syndiff.inference.formats.opening import format_of, open_source
@@ -103,12 +105,15 @@ class Decoder:
         """A JPEG of the middle frame for the eye, no side longer than `side`. Raises SyndiffError as `read` does."""
         return self._ask(_jpeg, path, side)
 
-    def case(self, image: Path, masks: Sequence[Path], threshold: int | None) -> "DecodedCase":
+    def case(
+        self, image: Path, masks: Sequence[Path], threshold: int | None, targets: Targets | None = None
+    ) -> "DecodedCase":
         """Size and content of an image, and the contours of its masks; what is above `threshold`, or 0, is foreground.
 
-        Raises SyndiffError as `read` does, and for a mask of another size.
+        Of masks of several classes, `targets`, the contours are those of each. Raises SyndiffError as `read` does, and
+        for a mask of another size.
         """
-        return self._ask(_case, image, tuple(masks), threshold)
+        return self._ask(_case, image, tuple(masks), threshold, targets or Targets())
 
     def reviewed(self, dataset: Dataset, case: Case, mask: Path | None = None) -> "ReviewedCase":
         """A case as a reviewer sees it; the contour is that of the corrected `mask` (0 is background) if one is given.
@@ -229,18 +234,18 @@ def _jpeg(path: Path, side: int) -> bytes:
     return encode_jpeg(shrunk(_read(path, None).image, side))
 
 
-def _case(path: Path, masks: tuple[Path, ...], threshold: int | None) -> DecodedCase:
+def _case(path: Path, masks: tuple[Path, ...], threshold: int | None, targets: Targets) -> DecodedCase:
     image = read_image(path)
     height, width = image.shape[:2]
     contours = []
     for each in masks:
-        mask = read_mask(each, threshold)
-        if mask.shape != (height, width):
+        found = read_masks(each, targets) if targets.several else read_mask(each, threshold)[None]
+        if found.shape[1:] != (height, width):
             raise SyndiffError(
-                f"{each.name} is {mask.shape[1]}x{mask.shape[0]} (width x height), but its image {width}x{height}; "
+                f"{each.name} is {found.shape[2]}x{found.shape[1]} (width x height), but its image {width}x{height}; "
                 "it belongs to another image."
             )
-        contours.append(svg_path(mask))
+        contours.append("".join(svg_path(mask) for mask in found))
     return DecodedCase(width, height, image_content(image), tuple(contours))
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from syndiff.data.masks import count_components
+from syndiff.data.written_masks import encode_masks
 from syndiff.imaging import encode_png
 from syndiff.inference.serve.contours import svg_path
 from syndiff.models.predictor import Prediction
@@ -25,13 +26,18 @@ def answer_content(answer: Prediction) -> dict[str, Any]:
     mask, wide: `path` (SVG, in pixels of the image), `lesions` and `share` of the frame; wide is null without a
     guarantee. probability: a PNG at the model's own size, to be stretched over the image. disagreement: `score` and
     such a PNG of the standard deviation over the views, 0 to 0.5; null for a single view. seconds: by stage. png: the
-    mask with the pixels that `syndiff predict` writes, in base64.
+    mask with the pixels that `syndiff predict` writes, in base64; null where classes may overlap, whose pages are tiff.
+
+    classes: of several classes, name, number and what `mask` has of each; the rest is of any class then.
     """
     doubt = None
     if answer.disagreement is not None:
         spread = answer.views.std(0) / _FULL_DOUBT
         doubt = {"score": answer.disagreement, "image": _map(spread, _CIVIDIS)}
-    height, width = answer.mask.shape
+    (height, width), targets = answer.mask.shape, answer.targets
+    named = zip(targets.names, targets.numbers, answer.masks, strict=True)
+    paged = targets.several and targets.overlap
+    png = None if paged else _png(answer)
     return {
         "width": width,
         "height": height,
@@ -40,8 +46,17 @@ def answer_content(answer: Prediction) -> dict[str, Any]:
         "probability": _map(answer.views.mean(0), _VIRIDIS),
         "disagreement": doubt,
         "seconds": answer.seconds,
-        "png": base64.b64encode(encode_png(answer.mask, compress_level=1, compress_type=zlib.Z_RLE)).decode(),
+        "png": png,
+        "tiff": base64.b64encode(encode_masks(answer.masks, targets)).decode() if paged else None,
+        "classes": [{"name": name, "number": number, **_contour(mask)} for name, number, mask in named]
+        if targets.several
+        else [],
     }
+
+
+def _png(answer: Prediction) -> str:
+    labels = Image.fromarray(answer.labels("A PNG"))
+    return base64.b64encode(encode_png(labels, compress_level=1, compress_type=zlib.Z_RLE)).decode()
 
 
 def _contour(mask: NDArray[np.bool_]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import errno
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
+from syndiff.data.dataset import targets_in
 from syndiff.errors import SyndiffError
 from syndiff.inference.serve.collections import Collection
 from syndiff.inference.serve.decoding import Decoder
@@ -17,7 +18,11 @@ from syndiff.reviews.store import ReviewStore, Unavailable
 
 
 def check_reviewable(collections: Sequence[Collection]) -> None:
-    """Raise SyndiffError where nothing of `collections` can be reviewed."""
+    """Raise SyndiffError where nothing of `collections` can be reviewed, and for cases of several classes."""
+    for each in collections:
+        if each.kind != "run":
+            mend = "A review says nothing of single classes yet: leave out --reviews to look at them."
+            targets_in(each.root).refuse_several(f"A review of {each.root}", mend)
     if all(each.kind == "run" for each in collections):
         raise SyndiffError(
             "--reviews has no effect: nothing of --browse can be reviewed. Give a dataset or a synthetic dataset; the "

@@ -56,7 +56,7 @@ class Baselines(Scored, Configured):
 
         for kind in self.kinds:
             if kind in BASELINES:
-                BASELINES[kind]()  # a library that is missing shows here, not after hours of training
+                BASELINES[kind](1)  # a library that is missing shows here, not after hours of training
         dataset = open_checked(self.data)
         check_segmenters(settings, self._arms, fetch=not self.dry_run)
         config = settings.recorded()

@@ -70,7 +70,7 @@ class LowData(Scored, Configured):
 
         sources = chosen_sources(self.sources, {"elsewhere": self.elsewhere, "others": self.others})
         self._check(settings, sources)
-        dataset = open_checked(self.data)
+        dataset = open_checked(self.data, one_class_for="syndiff study low-data")
         whole = stored_split(dataset, self.out / "whole_split.json", method="auto", seed=self.seed)
         split = few_groups(dataset, whole, self.groups, self.seed)
         folders = Folders(self.elsewhere, self.others)

@@ -66,7 +66,8 @@ class Prompts(Scored, Configured):
         from syndiff.studies.training import Training
         from syndiff.training.planning import Plan
 
-        dataset, split = open_checked(self.data), Split.read(self.split)
+        dataset = open_checked(self.data, one_class_for="syndiff study prompts")
+        split = Split.read(self.split)
         split.check(dataset)
         made = settings_of_set(settings, {}, gated=False)
         check_set(dataset, split, made, seed=self.seed, adapts=False, fetch=not self.dry_run)

@@ -75,7 +75,7 @@ class Ratio(Scored, Configured):
         from syndiff.studies.training import Training, training_rate
         from syndiff.training.planning import Plan
 
-        dataset = open_checked(self.data)
+        dataset = open_checked(self.data, one_class_for="syndiff study ratio")
         split = whole = stored_split(dataset, self.out / "whole_split.json", method=self.split_method, seed=self.seed)
         if self.groups is not None:
             split = few_groups(dataset, whole, self.groups, self.seed)

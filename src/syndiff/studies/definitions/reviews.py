@@ -61,7 +61,7 @@ class Reviews(Study, Configured):
         name, copied, timed = self.uses()
         timed_now = compact and settings.adapt.minutes > 0
         check_use(settings, name, None if compact else copied, timed if timed_now else None, uses=self.uses())
-        dataset = open_checked(self.data)
+        dataset = open_checked(self.data, one_class_for="syndiff study reviews")
         split = stored_split(dataset, self.out / "split.json", method="auto", seed=self.seed)
         Script.learn(self.rule, dataset, split)
         first = Reviewing(self.out, self.data, settings, split, self.rule, self.count, self.seed, 1, True)

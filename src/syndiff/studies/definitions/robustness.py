@@ -63,7 +63,8 @@ class Robustness(Scored, Configured):
                 raise SyndiffError(
                     f"{option} {' '.join(map(str, shares))}: expected shares from 0.1 to below 1, each once."
                 )
-        dataset, runs = open_checked(self.data), runs_of(self.runs)
+        dataset = open_checked(self.data, one_class_for="syndiff study robustness")
+        runs = runs_of(self.runs)
         split = same_split(self.runs, dataset)
         inpainter, grammar = make_inpainter(settings), Grammar.for_dataset(dataset, settings.synthesis.prompts)
         check_prompts(grammar, inpainter)

@@ -45,7 +45,7 @@ class Shift(Scored):
         from syndiff.data.splits import Split
         from syndiff.studies.shift import cells, parts_of_ratio, parts_of_sets
 
-        dataset = open_checked(self.data)
+        dataset = open_checked(self.data, one_class_for="syndiff study shift")
         split = Split.read(self.ratio / "split.json" if self.ratio else self.split or Path())
         split.check(dataset)
         if self.ratio:

@@ -34,7 +34,7 @@ class Steps(Scored):
         from syndiff.studies.scoring import Scoring, diffusion_settings, runs_of, same_split, scoring_rate
         from syndiff.studies.steps import PARTS, Difficulty, Timing
 
-        dataset = open_checked(self.data)
+        dataset = open_checked(self.data, one_class_for="syndiff study steps")
         runs = runs_of(self.runs)
         split = same_split(self.runs, dataset)
         cases = getattr(split, self.side)

@@ -60,7 +60,7 @@ class Transfer(Study, Configured):
                 f"study transfer: found {len(self.data)} dataset and repeats={self.repeats}; expected two folders or "
                 "more at --data, and 1 repeat or more."
             )
-        datasets = [open_checked(folder) for folder in self.data]
+        datasets = [open_checked(folder, one_class_for="syndiff study transfer") for folder in self.data]
         check_apart(datasets)
         check_segmenters(settings, ["diffusion"], fetch=not self.dry_run)
         paths = {dataset.name: f"splits/{folder_name(dataset.name)}.json" for dataset in datasets}

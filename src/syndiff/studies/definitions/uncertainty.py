@@ -39,7 +39,7 @@ class Uncertainty(Scored):
         from syndiff.studies.scoring import runs_of, same_split
         from syndiff.studies.uncertainty import WAYS, Answers
 
-        dataset = open_checked(self.data)
+        dataset = open_checked(self.data, one_class_for="syndiff study uncertainty")
         runs = runs_of(self.runs)
         split = same_split(self.runs, dataset)
         cells = []

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 from tqdm import tqdm
 
+from syndiff.data.class_view import ClassView
 from syndiff.data.dataset import Case, Dataset
 from syndiff.data.masks import components, without_specks
 from syndiff.documents import check_object, read_object, rebuild
@@ -93,6 +94,7 @@ class Gates:
         area = area or InpaintedArea()
         text = TextImage(expanded(settings.text_model)) if settings.text_model else None
         calibrated_on = {
+            **({"paints": dataset.targets[0]} if isinstance(dataset, ClassView) else {}),
             "cases": len(cases),
             "fingerprint": dataset.fingerprint_of(cases),
             "checks": list(settings.checks),

@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.data.class_view import ClassView
 from syndiff.data.dataset import Case, Dataset
 from syndiff.data.masks import components, without_specks
 from syndiff.data.readers import read_image, read_mask
@@ -27,13 +28,19 @@ _MEASURED = 200  # cases whose lesions say how large, where and how far cut off 
 class LoadedCase:
     """A decoded case: image HxWx3, the mask of its own lesions HxW.
 
-    `crop` says which part of the file it is (top, left, height, width), where it is not all of it.
+    `crop` says which part of the file it is (top, left, height, width), where it is not all of it. `others` (HxW) are
+    the pixels of other classes, which stay as they are; None where there are none.
     """
 
     case: Case
     image: NDArray[np.uint8] | NDArray[np.uint16]
     own: NDArray[np.bool_]
     crop: tuple[int, int, int, int] | None = None
+    others: NDArray[np.bool_] | None = None
+
+    def without_others(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """`mask` (HxW) where no other class is."""
+        return mask if self.others is None else mask & ~self.others
 
     @cached_property
     def view(self) -> FieldOfView:
@@ -43,7 +50,7 @@ class LoadedCase:
     @property
     def nbytes(self) -> int:
         """What it holds in memory."""
-        return self.image.nbytes + self.own.nbytes
+        return self.image.nbytes + self.own.nbytes + (0 if self.others is None else self.others.nbytes)
 
 
 class _Sized(Protocol):
@@ -164,9 +171,9 @@ class Album:
     def _load(self, case: Case) -> LoadedCase:
         if case.id.startswith(LENT):
             assert self.lender is not None
-            return LoadedCase(case, *self.lender.load(case))
+            return _loaded(self.lender, case)
         if not case.id.startswith(FOREIGN):
-            return LoadedCase(case, *self.dataset.load(case))
+            return _loaded(self.dataset, case)
         self._check_free(case)
         whole = read_image(case.image)
         rows, columns = view_box(whole)
@@ -183,4 +190,9 @@ class Album:
 
     def _cut_out(self, case: Case) -> tuple[Lesion, ...]:
         frame = self.frame(case)
-        return cut_out(case, frame.image, frame.own, frame.view)
+        return cut_out(case, frame.image, frame.own, frame.view, frame.others)
+
+
+def _loaded(dataset: Dataset, case: Case) -> LoadedCase:
+    others = dataset.others(case) if isinstance(dataset, ClassView) else None
+    return LoadedCase(case, *dataset.load(case), others=others)

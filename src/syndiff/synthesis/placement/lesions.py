@@ -27,7 +27,7 @@ class Lesion:
     case: Case
     image: NDArray[np.uint8] | NDArray[np.uint16]
     mask: NDArray[np.bool_]
-    foreign: NDArray[np.bool_]  # other lesions, and what lies outside the field of view
+    foreign: NDArray[np.bool_]  # other lesions and classes, and what lies outside the field of view
     diagonal: float
 
     @cached_property
@@ -53,9 +53,16 @@ class Lesion:
 
 
 def cut_out(
-    case: Case, image: NDArray[np.uint8] | NDArray[np.uint16], mask: NDArray[np.bool_], seen: FieldOfView
+    case: Case,
+    image: NDArray[np.uint8] | NDArray[np.uint16],
+    mask: NDArray[np.bool_],
+    seen: FieldOfView,
+    others: NDArray[np.bool_] | None = None,
 ) -> tuple[Lesion, ...]:
-    """Return the lesions of a frame that are no specks and not cut off by the edge of the frame or of the view."""
+    """Return the lesions of a frame that are no specks and not cut off by the edge of the frame or of the view.
+
+    Those that pixels of `others` (HxW), another class, hide in part are left out.
+    """
     labels, areas = components(mask)
     field = to_pixels(seen.inner, seen.step, mask.shape)
     boxes = ndimage.find_objects(labels)
@@ -64,6 +71,8 @@ def cut_out(
         rows, columns = boxes[label - 1]
         if not field[rows, columns][labels[rows, columns] == label].all():
             continue
+        if others is not None and others[rows, columns][labels[rows, columns] == label].any():
+            continue
         pad = 4 + max(rows.stop - rows.start, columns.stop - columns.start) // 3
         crop = (
             slice(max(rows.start - pad, 0), rows.stop + pad),
@@ -71,6 +80,8 @@ def cut_out(
         )
         lesion = labels[crop] == label
         foreign = (mask[crop] & ~lesion) | ~field[crop]
+        if others is not None:
+            foreign |= others[crop]
         found.append(Lesion(case, image[crop].copy(), lesion, foreign, float(np.hypot(*mask.shape))))
     return tuple(found)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from syndiff.data.class_view import ClassView
 from syndiff.data.dataset import Case, Dataset
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.placement.album import Album
@@ -49,7 +50,7 @@ class Places:
             dataset,
             cases,
             lesion_free(Path(settings.backgrounds)) if settings.backgrounds else (),
-            open_lender(Path(settings.lesions)) if settings.lesions else None,
+            _of_same_class(open_lender(Path(settings.lesions)), dataset) if settings.lesions else None,
         )
         self.seed, self.margin, self.at_once, self.rules = seed, margin, at_once, rules
         self.background_lesion = settings.background_lesion
@@ -104,6 +105,11 @@ class Places:
         """Case number `index` of an endless sequence in which each one comes once before one comes again."""
         turn, place = divmod(index, len(cases))
         return cases[_shuffled(len(cases), self.seed, turn)[place]]
+
+
+def _of_same_class(lender: Dataset, dataset: Dataset) -> Dataset:
+    """The dataset that lends lesions, of several classes only with the one that is painted."""
+    return ClassView.of(lender, dataset.targets[0]) if lender.told_apart.several else lender
 
 
 @lru_cache(maxsize=8)

@@ -104,7 +104,7 @@ def place(
     tried = 0
     for background in _frames(album, first, rng, rules.frames(target), fits):
         frame = album.frame(background)
-        removal = _removed(frame.own, frame.view) if own != "keep" and frame.own.any() else None
+        removal = _removed(frame.own, frame) if own != "keep" and frame.own.any() else None
         replaced = largest_component(frame.own) if own == "replace" and removal is not None else None
         ground = Ground(frame, frame.own if removal is None else removal, replaced, cut=target.edge > 0)
         for mismatch, draw in search(album, frame, ground, target, rng, margin, rules, lenders):
@@ -133,8 +133,8 @@ def _at_once(placement: Placement, frame: LoadedCase, replaced: NDArray[np.bool_
     others = frame.own & ~replaced
     return replace(
         placement,
-        inpaint_mask=placement.inpaint_mask | _removed(replaced, frame.view),
-        removal_mask=_removed(others, frame.view) if others.any() else None,
+        inpaint_mask=placement.inpaint_mask | _removed(replaced, frame),
+        removal_mask=_removed(others, frame) if others.any() else None,
     )
 
 
@@ -154,7 +154,7 @@ def restyle(
             view=frame.view,
             label=frame.own,
             lesion_mask=frame.own,
-            inpaint_mask=widened(frame.own, frame.view, margin) if margin else frame.own,
+            inpaint_mask=frame.without_others(widened(frame.own, frame.view, margin) if margin else frame.own),
             donor=partial(to_unit, frame.image),
             row=row,
             column=column,
@@ -166,9 +166,9 @@ def restyle(
     return None
 
 
-def _removed(mask: NDArray[np.bool_], seen: FieldOfView) -> NDArray[np.bool_]:
+def _removed(mask: NDArray[np.bool_], frame: LoadedCase) -> NDArray[np.bool_]:
     """What to paint over so that lesions (HxW) vanish: they and a band around, for their rims and shadows."""
-    return widened(mask, seen, 0.25, least=4.0)
+    return frame.without_others(widened(mask, frame.view, 0.25, least=4.0))
 
 
 def widened(mask: NDArray[np.bool_], seen: FieldOfView, margin: float, least: float = 2.0) -> NDArray[np.bool_]:

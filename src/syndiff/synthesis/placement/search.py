@@ -59,8 +59,9 @@ class Draw:
 class Ground:
     """A frame as the search sees it: cells that a lesion must not touch, that it may cover in part, that hide it.
 
-    `occupied` (HxW) are lesions that stay, `replaced` (HxW) the one that the new lesion is to hide. With `cut` it lies
-    at the edge of the view and may reach beyond; else it is whole and keeps a distance from the edge.
+    `occupied` (HxW) are lesions that stay, `replaced` (HxW) the one that the new lesion is to hide; other classes of
+    the frame are kept clear of. With `cut` it lies at the edge of the view and may reach beyond; else it is whole and
+    keeps a distance from the edge.
     """
 
     def __init__(
@@ -69,6 +70,9 @@ class Ground:
         seen = frame.view
         taken = any_in_cells(occupied, seen.step)
         apart = np.zeros_like(taken) if replaced is not None else taken
+        if frame.others is not None:
+            in_the_way = any_in_cells(frame.others, seen.step)
+            apart, taken = apart | in_the_way, taken & ~in_the_way
         gap = max(2, round(0.01 * float(np.hypot(*occupied.shape)))) / seen.step
         beyond = False if cut else ~seen.field
         # the frame's edge is one of the view

@@ -138,6 +138,11 @@
     var list = element("dl");
     fact(list, "Found", words);
     fact(list, "Area", percent(answer.mask.share) + " of the frame");
+    answer.classes.forEach(function (one, index) {
+      var key = element("i", { "class": "key class-" + index % 8 });
+      fact(list, one.name, (one.lesions === 1 ? "1 lesion, " : one.lesions + " lesions, ") + percent(one.share));
+      list.lastChild.previousSibling.insertBefore(key, list.lastChild.previousSibling.firstChild);
+    });
     if (answer.wide) { fact(list, "Wide contour", percent(answer.wide.share) + " of the frame"); }
     if (answer.disagreement) { fact(list, "Disagreement", answer.disagreement.score.toFixed(2) + " (0 to 1)"); }
     facts.appendChild(list);
@@ -177,9 +182,10 @@
 
   function download(model, answer) {
     var stem = held.name.replace(/\.(nii\.gz|[A-Za-z0-9]{2,5})$/, "") || "mask";
-    var link = element("a", { "class": "button", href: "data:image/png;base64," + answer.png,
-      download: stem + (wanted().length > 1 ? "." + model.name.replace(/[^\w.-]+/g, "-") : "") + ".png" });
-    link.textContent = "Download the mask (PNG)";
+    var content = answer.png ? "data:image/png;base64," + answer.png : "data:image/tiff;base64," + answer.tiff;
+    var link = element("a", { "class": "button", href: content, download: stem +
+      (wanted().length > 1 ? "." + model.name.replace(/[^\w.-]+/g, "-") : "") + (answer.png ? ".png" : ".tif") });
+    link.textContent = "Download the mask (" + (answer.png ? "PNG)" : "TIFF, a page for each class)");
     return link;
   }
 

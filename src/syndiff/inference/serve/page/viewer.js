@@ -53,12 +53,14 @@
   /* Draw an answer of the server into a panel. */
   Viewer.prototype.fill = function (panel, answer) {
     ["mask", "wide"].forEach(function (name) {
-      var group = panel.groups[name];
+      var group = panel.groups[name], several = name === "mask" && answer.classes && answer.classes.length;
       group.textContent = "";
-      if (answer[name] && answer[name].path) {
-        group.appendChild(element("path", { "class": "under", d: answer[name].path }, SVG));
-        group.appendChild(element("path", { "class": "line", d: answer[name].path }, SVG));
-      }
+      (several ? answer.classes : [answer[name]]).forEach(function (one, index) {
+        if (one && one.path) {
+          group.appendChild(element("path", { "class": "under", d: one.path }, SVG));
+          group.appendChild(element("path", { "class": several ? "line class-" + index % 8 : "line", d: one.path }, SVG));
+        }
+      });
     });
     var maps = { probability: answer.probability, disagreement: answer.disagreement && answer.disagreement.image };
     Object.keys(maps).forEach(function (name) {
