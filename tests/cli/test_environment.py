@@ -78,6 +78,8 @@ def here(tmp_path, monkeypatch):
         "data import --from coco PATH --out new",
         "data import --from masks phantom --masks PATH --out new",
         "data import --from masks phantom --out PATH",
+        "data export --to coco --data PATH --out new",
+        "data export --to nnunet --data phantom --out PATH",
         "train --data phantom --split PATH --out new",
         "settings --config PATH",
         "merge PATH --data phantom --out new --count 1",

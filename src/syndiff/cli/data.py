@@ -1,4 +1,4 @@
-"""`syndiff data ...`: inspect, split, caption, fetch and import datasets."""
+"""`syndiff data ...`: inspect, split, caption, fetch, import and export datasets."""
 
 import os
 from dataclasses import dataclass, field, fields
@@ -168,8 +168,29 @@ class Import:
 
 
 @dataclass(kw_only=True)
+class ExportVerb:
+    """Write a dataset in the layout of another tool."""
+
+    data: Path
+    """Dataset folder."""
+    to: Literal["nnunet", "coco"]
+    """nnU-Net's raw layout, or COCO instances."""
+    out: Path
+    """Folder to write."""
+
+    def run(self) -> None:
+        """Check, write, say what to know."""
+        from syndiff.data.exporting import export_dataset
+        from syndiff.data.inspection import open_checked
+
+        dataset = open_checked(self.data)
+        notes = export_dataset(dataset, self.out, self.to, progress=True)
+        say("\n".join([f"{len(dataset.cases)} cases written to {self.out}", *(f"  - {note}" for note in notes)]))
+
+
+@dataclass(kw_only=True)
 class Data:
-    """Datasets: inspect, split, caption, fetch, import."""
+    """Datasets: inspect, split, caption, fetch, import, export."""
 
     verb: (
         Annotated[Inspect, tyro.conf.subcommand("inspect")]
@@ -177,6 +198,7 @@ class Data:
         | Annotated[CaptionVerb, tyro.conf.subcommand("caption")]
         | Annotated[Fetch, tyro.conf.subcommand("fetch")]
         | Annotated[Import, tyro.conf.subcommand("import")]
+        | Annotated[ExportVerb, tyro.conf.subcommand("export")]
     ) = field()
 
     def run(self) -> None:
