@@ -101,6 +101,11 @@ def test_pictures_elsewhere_and_in_folders(source: Path, tmp_path: Path) -> None
         ({"images": [{"id": 1, "file_name": "http://x.org/a.png", "width": 2, "height": 2}]}, "is an address"),
         ({"images": [{"id": 1, "file_name": "a\nb.png", "width": 2, "height": 2}]}, "a line break"),
         ({"images": [{"id": 1, "file_name": "\ud800.png", "width": 2, "height": 2}]}, r"\\ud800.png, is no UTF-8"),
+        ({"images": [{"id": 1, "file_name": "é" * 130, "width": 2, "height": 2}]}, "longer than the name of any file"),
+        (
+            {"images": [{"id": 1, "file_name": "a/" * 1001, "width": 2, "height": 2}]},
+            "longer than the name of any file",
+        ),
         ({"images": [{"id": 1, "file_name": " ", "width": 2, "height": 2}]}, "expected a file name"),
         ({"images": [CONTENT["images"][0]] * 2}, "the id 10 stands twice"),
         ({"images": [CONTENT["images"][0], {**CONTENT["images"][0], "id": 11}]}, "is annotated twice"),

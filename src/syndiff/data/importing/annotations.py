@@ -16,6 +16,9 @@ EXPORT_AGAIN = "Export it again from the tool that made it."
 FOREGROUND = "foreground"
 """The label of what has no name."""
 
+MAX_PATH = 2000
+"""Bytes of a path within the folder of the pictures."""
+
 _SHOWN = 3
 
 
@@ -117,6 +120,10 @@ def inside(name: Any, origin: str) -> PurePosixPath:
             parts.pop()
         elif part not in ("", "."):
             parts.append(part)
+    if any(len(part.encode()) > 255 for part in parts) or len(path.encode()) > MAX_PATH:
+        raise SyndiffError(
+            f"{origin}: {shown(name)} is longer than the name of any file; export the annotations again."
+        )
     return PurePosixPath(*parts)
 
 
