@@ -122,6 +122,8 @@ def test_wrong_shapes_are_refused(source: Path, tmp_path: Path, shapes: str, wor
         ("<annotations>", "is no valid XML"),
         ("<annotations><image id='0'", "is no valid XML"),
         ("{}", "is no valid XML"),
+        ("<?xml version='1.0' encoding='utf-9'?><annotations/>", "is no valid XML .unknown encoding"),
+        ("<?xml version='1.0' encoding='big5'?><annotations/>", "is no valid XML .multi-byte encodings"),
         ("<annotation><filename>a</filename></annotation>", "holds no pictures"),
         (f"{HEAD}<track id='0' label='polyp'></track></annotations>", "is of CVAT for video"),
         ('<!DOCTYPE a [<!ENTITY b "bb"><!ENTITY c "&b;&b;">]><annotations>&c;</annotations>', "has a document type"),

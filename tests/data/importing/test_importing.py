@@ -147,6 +147,14 @@ def test_names_that_no_case_can_have(tmp_path: Path, names: tuple[str, ...], wor
         imported(source, tmp_path / "out", "coco")
 
 
+def test_an_accent_may_be_encoded_in_another_way(tmp_path: Path) -> None:
+    """As macOS writes names: the annotation has one character where the file has two."""
+    source = coco(tmp_path / "s", ("\xe9.png", "polyp", [1, 1, 3, 3]))
+    (tmp_path / "s" / "\xe9.png").rename(tmp_path / "s" / "e\u0301.png")
+    imported(source, tmp_path / "out", "coco")
+    assert list(drawn(tmp_path / "out")) == ["\xe9"]
+
+
 def turned(path: Path, orientation: int, width: int = 12, height: int = 10) -> Path:
     exif = Image.Exif()
     exif[0x112] = orientation

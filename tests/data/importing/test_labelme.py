@@ -137,6 +137,12 @@ def test_wrong_shapes_are_refused(source: Path, tmp_path: Path, wrong: dict[str,
         imported(source, tmp_path / "out", "labelme")
 
 
+def test_two_files_of_one_picture_are_refused(source: Path, tmp_path: Path) -> None:
+    written(source / "second reader.json", CONTENT)
+    with pytest.raises(SyndiffError, match=r"a\.png is annotated twice \(.*a\.json; .*second reader\.json\)"):
+        imported(source, tmp_path / "out", "labelme")
+
+
 def test_wrong_files_are_refused(source: Path, tmp_path: Path) -> None:
     change(source, imageWidth=None)
     with pytest.raises(SyndiffError, match="its size is None x 10"):

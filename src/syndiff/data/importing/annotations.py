@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from syndiff.data.importing.shapes import Region, Shape
-from syndiff.data.listing import check_text
+from syndiff.data.listing import check_text, nfc
 from syndiff.data.readers import IMAGE_EXTENSIONS
 from syndiff.errors import SyndiffError, shown
 
@@ -141,16 +141,26 @@ def picture_root(given: Path | None, beside: Path, names: Iterable[PurePosixPath
     return next((root for root in near if any((root / name).is_file() for name in several[:100])), beside)
 
 
+def as_stored(path: Path) -> Path:
+    """`path`, or the file beside it whose name differs only in how Unicode encodes an accent, as macOS writes names."""
+    if path.is_file() or path.name.isascii() or not path.parent.is_dir():
+        return path
+    alike = (other for other in path.parent.iterdir() if nfc(other.name) == nfc(path.name))
+    return next(alike, path)
+
+
 def check_once(items: Iterable[Item]) -> None:
     """Raise SyndiffError where two items are one picture."""
-    first: dict[str, str] = {}
+    first: dict[object, str] = {}
     for item in items:
-        if item.name in first:
-            raise SyndiffError(
-                f"{item.name} is annotated twice ({first[item.name]}; {item.origin}), and which one holds cannot be "
-                "told; remove one of them or merge them in the tool."
-            )
-        first[item.name] = item.origin
+        for key in (item.name, item.image):
+            if key in first:
+                twice = key if isinstance(key, Path) else item.name
+                raise SyndiffError(
+                    f"{twice} is annotated twice ({first[key]}; {item.origin}), and which one holds cannot be told; "
+                    "remove one of them or merge them in the tool."
+                )
+        first |= {item.name: item.origin, item.image: item.origin}
 
 
 def pictures(folder: Path) -> list[PurePosixPath]:

@@ -109,7 +109,9 @@ def _parse(file: Path) -> tuple[list[_Picture], list[str]]:
     try:
         with file.open("rb") as opened:
             parser.ParseFile(opened)
-    except expat.ExpatError as error:
+    except SyndiffError:
+        raise
+    except (expat.ExpatError, LookupError, ValueError) as error:  # the latter two of encodings that are not known
         raise SyndiffError(f"{file} is no valid XML ({error}). {EXPORT_AGAIN}") from None
     if not pictures:
         raise SyndiffError(

@@ -22,6 +22,7 @@ from syndiff.data.importing.annotations import (
     EXPORT_AGAIN,
     Annotations,
     Item,
+    as_stored,
     inside,
     pictures,
     shape_item,
@@ -94,7 +95,7 @@ def _image(file: Path, root: Path, content: dict[str, Any], settings: ImportSett
         if data is None:
             raise
         path = root  # labelme names the picture elsewhere on its machine, but brings it along
-    if path.is_file() or data is None:
+    if data is None or as_stored(path).is_file():
         return path
     if not isinstance(data, str):
         raise SyndiffError(f"{file}: imageData is {shown(data)}, expected the picture as base64 text. {EXPORT_AGAIN}")

@@ -218,7 +218,8 @@ def _binary(file: Path, values: NDArray, threshold: int | None, found: Annotatio
             return values > SMEARED
     raise SyndiffError(
         f"{file} holds {some(several)}; expected 0 and one other value. Where the values are classes, name them: "
-        "--classes 1=polyp,2=instrument; where they are shades of grey, --threshold 127 takes the brighter ones."
+        "--classes 1=polyp,2=instrument; where they number single lesions, --threshold 0 joins them; where they are "
+        "shades of grey, --threshold 127 takes the brighter ones."
     )
 
 

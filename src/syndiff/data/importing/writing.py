@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from syndiff.data.decoding import MAX_PIXELS, upright
-from syndiff.data.importing.annotations import Annotations, Item
+from syndiff.data.importing.annotations import Annotations, Item, as_stored
 from syndiff.data.importing.choosing import Choice, choose
 from syndiff.data.importing.naming import case_names, groups_by_pattern, groups_from_table, short_paths
 from syndiff.data.importing.report import Report
@@ -106,7 +106,7 @@ def _picture(item: Item) -> tuple[Path | bytes, str, StoredImage]:
                 return item.image, suffix, read_stored_image(Path(file.name))
             except SyndiffError as error:
                 raise SyndiffError(str(error).replace(file.name, f"{item.origin}: the picture inside it")) from None
-    files = item.image if isinstance(item.image, tuple) else (item.image,)
+    files = [as_stored(path) for path in (item.image if isinstance(item.image, tuple) else (item.image,))]
     for path in files:
         if not path.is_file():
             raise SyndiffError(f"{item.origin}: its picture {path} does not exist; put it there, or give --images.")
