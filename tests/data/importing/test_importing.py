@@ -4,6 +4,7 @@ import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from PIL import Image
 
 from annotated import box, drawn, imported, mask_file, picture, written
 from conftest import Outcome
-from syndiff.data.importing import writing
+from syndiff.cli.data import Import
+from syndiff.data.importing import READERS, writing
+from syndiff.data.importing.settings import Format
 from syndiff.data.inspection import open_checked
 from syndiff.errors import SyndiffError
 from syndiff.files import check_new_folder
@@ -242,6 +245,10 @@ def test_a_folder_in_use_is_not_written_into(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(SyndiffError, match="exists already"):
         imported(source, tmp_path / "link", "coco")
+
+
+def test_the_command_line_knows_every_format() -> None:
+    assert get_args(get_type_hints(Import)["format"]) == get_args(Format) == tuple(READERS)
 
 
 def test_the_command_line(tmp_path: Path, syndiff: Callable[..., Outcome]) -> None:
