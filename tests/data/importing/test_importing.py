@@ -85,11 +85,20 @@ def test_labels_are_chosen_merged_and_ordered(tmp_path: Path) -> None:
         ("=polyp", "has the entry '=polyp'"),
         ("polyp=", "has the entry 'polyp='"),
         ("polyp=a\tb", "control character"),
+        (f"polyp={'a' * 201}", "has a name of 201 bytes, expected 200 at most"),
     ],
 )
 def test_wrong_choices_are_refused(tmp_path: Path, classes: str, words: str) -> None:
     with pytest.raises(SyndiffError, match=words):
         imported(coco(tmp_path / "s", *TWO), tmp_path / "out", "coco", classes=classes)
+
+
+def test_more_labels_than_classes_are_told_apart(tmp_path: Path) -> None:
+    several = [("a.png", f"label {number}", [0, 0, 2, 2]) for number in range(33)]
+    with pytest.raises(SyndiffError, match="There are 33 labels, more than the 32"):
+        imported(coco(tmp_path / "s", *several), tmp_path / "out", "coco")
+    report = imported(tmp_path / "s" / "coco.json", tmp_path / "out", "coco", classes="label 3,label 7=label 3")
+    assert report.left["drawn under the label 'label 9', which --classes does not name"] == 1
 
 
 def test_groups_from_the_names(tmp_path: Path) -> None:

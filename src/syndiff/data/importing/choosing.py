@@ -4,12 +4,10 @@ import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from syndiff.data.dataset import MAX_CLASSES, MAX_NAME
 from syndiff.data.importing.annotations import Annotations
 from syndiff.data.listing import check_text, some
 from syndiff.errors import SyndiffError, did_you_mean, shown
-
-MAX_CLASSES = 255
-"""What the numbers of an 8-bit mask can tell apart."""
 
 
 @dataclass(frozen=True)
@@ -32,20 +30,30 @@ def choose(text: str, found: Annotations) -> Choice:
         pairs = [(label, label) for label in found.labels]
     else:
         known = None if found.labels is None else {*found.labels, *found.declared}
-        pairs = [_pair(entry, known) for entry in next(csv.reader([text], skipinitialspace=True))]
+        pairs = [_pair(entry, known) for entry in _entries(text)]
     numbers: dict[str, int] = {}
     classes: dict[str, int] = {}
     for label, name in pairs:
         if label in numbers:
             raise SyndiffError(f"--classes names the label {label!r} twice; a label belongs to one class.")
         check_text(name, "the name of a class")
+        if len(name.encode()) > MAX_NAME:
+            raise SyndiffError(
+                f"The class {shown(name)} has a name of {len(name.encode())} bytes, expected {MAX_NAME} at most; give "
+                "it a shorter one with --classes label=class."
+            )
         numbers[label] = classes.setdefault(name, len(classes) + 1)
     if len(classes) > MAX_CLASSES:
         raise SyndiffError(
-            f"There are {len(classes)} labels, more than the {MAX_CLASSES} classes that a mask can tell apart; choose "
+            f"There are {len(classes)} labels, more than the {MAX_CLASSES} that are told apart; choose "
             "or merge some with --classes, such as --classes polyp,adenoma=polyp."
         )
     return Choice({number: name for name, number in classes.items()}, numbers)
+
+
+def _entries(text: str) -> list[str]:
+    check_text(text, "--classes")
+    return next(csv.reader([text], skipinitialspace=True))
 
 
 def _pair(entry: str, known: set[str] | None) -> tuple[str, str]:
