@@ -16,6 +16,7 @@ import os
 import platform
 import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -221,6 +222,26 @@ def sweep(folder: Path) -> None:
         with contextlib.suppress(OSError), path.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()
+
+
+def check_new_folder(out: Path) -> None:
+    """Raise SyndiffError unless `out` does not exist yet, or is an empty folder."""
+    if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
+        raise SyndiffError(f"{out} exists already and is not an empty folder. Choose another --out or remove it.")
+
+
+@contextlib.contextmanager
+def folder_beside(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out`; folders made for it go with it unless `out` is there in the end."""
+    made = [path for path in out.parents if not path.exists()]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".syndiff-") as temporary:
+            yield Path(temporary)
+    finally:
+        with contextlib.suppress(OSError):  # not empty: `out` was made, or somebody else wrote there
+            for path in made:
+                path.rmdir()
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""`syndiff data ...`: inspect, split, caption and fetch datasets, or render one."""
+"""`syndiff data ...`: inspect, split, caption, fetch, import and export datasets, or render one."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -152,8 +152,80 @@ class CaptionVerb:
 
 
 @dataclass(kw_only=True)
+class Import:
+    """Bring annotations of another tool into the project's layout, and say what was taken and what was left."""
+
+    source: Annotated[Path, tyro.conf.Positional]
+    """The tool's file, or the folder that holds it; for masks the folder of the pictures."""
+    format: Annotated[Literal["nnunet", "coco", "labelme", "cvat", "via", "masks"], tyro.conf.arg(name="from")]
+    """What the annotations are; masks are pictures of masks."""
+    out: Path
+    """Dataset folder to write."""
+    images: Path | None = None
+    """Folder under which the pictures lie, where they do not lie beside the annotations."""
+    classes: str = ""
+    """Labels to take, as polyp,adenoma=polyp: the second joins the first's class. All labels unless given."""
+    flatten: bool = False
+    """Let what is drawn last cover what lies under it, so that classes exclude each other."""
+    group_pattern: str = ""
+    """Regular expression that fits the whole name; its brackets hold the patient or video, as in '(\\d+)_.*'."""
+    groups: str = ""
+    """CSV and its column with the patient or video, as patients.csv:patient; its first column names the pictures."""
+    label_attribute: str = ""
+    """VIA: the attribute of regions that is the label."""
+    masks: Path | None = None
+    """Masks: folder that holds them, where it is another than the pictures'."""
+    mask_suffix: tuple[str, ...] = ()
+    """Masks: what their names have after the picture's, as _mask, or _tool=instrument for masks of one label."""
+    colours: tuple[str, ...] = ()
+    """Masks: what colours mean, as 255,0,0=polyp 0,255,0=instrument; black is background."""
+    threshold: int | None = None
+    """Masks: the grey value above which they are foreground."""
+    exif: Literal["auto", "turned", "stored"] = "auto"
+    """Which picture was annotated where EXIF turns it: as shown, or as stored; auto goes by the size that is stated."""
+    skip: bool = False
+    """Leave out cases that cannot be taken, and name them, instead of refusing all."""
+    dry_run: bool = False
+    """Read and draw everything and print the report, but write nothing."""
+
+    def run(self) -> None:
+        """Read, draw, write, report."""
+        from syndiff.data.importing import ImportSettings, import_dataset
+
+        names = {item.name for item in fields(ImportSettings)}
+        settings = ImportSettings(**{name: value for name, value in vars(self).items() if name in names})
+        report = import_dataset(self.source, self.out, settings, dry_run=self.dry_run, progress=True)
+        say(report.text())
+        if self.dry_run:
+            say("Nothing was written (--dry-run).")
+        else:
+            say(f"Written to {self.out}; look at it: syndiff data inspect --data {self.out} --out sheet.png")
+
+
+@dataclass(kw_only=True)
+class ExportVerb:
+    """Write a dataset in the layout of another tool."""
+
+    data: Path
+    """Dataset folder."""
+    to: Literal["nnunet", "coco"]
+    """nnU-Net's raw layout, or COCO instances."""
+    out: Path
+    """Folder to write."""
+
+    def run(self) -> None:
+        """Check, write, say what to know."""
+        from syndiff.data.exporting import export_dataset
+        from syndiff.data.inspection import open_checked
+
+        dataset = open_checked(self.data)
+        notes = export_dataset(dataset, self.out, self.to, progress=True)
+        say("\n".join([f"{len(dataset.cases)} cases written to {self.out}", *(f"  - {note}" for note in notes)]))
+
+
+@dataclass(kw_only=True)
 class Data:
-    """Datasets: inspect, split, caption, fetch, render a phantom."""
+    """Datasets: inspect, split, caption, fetch, import, export, render a phantom."""
 
     verb: (
         Annotated[Inspect, tyro.conf.subcommand("inspect")]
@@ -161,6 +233,8 @@ class Data:
         | Annotated[CaptionVerb, tyro.conf.subcommand("caption")]
         | Annotated[Fetch, tyro.conf.subcommand("fetch")]
         | Annotated[Phantom, tyro.conf.subcommand("phantom")]
+        | Annotated[Import, tyro.conf.subcommand("import")]
+        | Annotated[ExportVerb, tyro.conf.subcommand("export")]
     ) = field()
 
     def run(self) -> None:

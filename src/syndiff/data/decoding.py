@@ -123,7 +123,7 @@ def _decoded(picture: ImageFile.ImageFile, path: Path, take: Callable[[ImageFile
     # asked after decoding: Pillow turns a TIFF upright while it decodes it, and drops the tag then
     left = picture.getexif().get(_ORIENTATION)
     return Decoded(
-        samples=_upright(samples, left),
+        samples=upright(samples, left),
         mode=picture.mode,
         orientation=next((told for told in _TURNED if told in (tagged, left)), 1),
         step=step,
@@ -180,7 +180,7 @@ def _rawmode(picture: ImageFile.ImageFile) -> str:
     return raw if isinstance(raw, str) else ""
 
 
-def _upright(samples: NDArray, orientation: object) -> NDArray:
+def upright(samples: NDArray, orientation: object) -> NDArray:
     """Undo an EXIF/TIFF orientation (1 to 8; anything else means upright) on HxW or HxWxC."""
     if orientation in (5, 6, 7, 8):
         samples = samples.swapaxes(0, 1)

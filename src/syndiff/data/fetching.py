@@ -10,7 +10,6 @@ import hashlib
 import http.client
 import itertools
 import re
-import tempfile
 import urllib.request
 import zipfile
 from bisect import bisect_left
@@ -28,7 +27,7 @@ from syndiff.data.dataset import Dataset
 from syndiff.data.readers import read_image, read_mask_values
 from syndiff.documents import read_json
 from syndiff.errors import SyndiffError, shown
-from syndiff.files import write_json, write_text
+from syndiff.files import check_new_folder, folder_beside, write_json, write_text
 
 MAX_FILE_BYTES = 10_000_000
 """Largest picture that is taken from an archive, unpacked."""
@@ -148,9 +147,8 @@ def fetch(
             f"{source.title} ({source.page}) comes with these terms: {source.terms} "
             "If you accept them, run the same command with --accept-licence."
         )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SyndiffError(f"{out} exists already and is not an empty folder. Choose another --out or remove it.")
-    with _folder_beside(out) as temporary:
+    check_new_folder(out)
+    with folder_beside(out) as temporary:
         if archive is None:
             archive = temporary / "download.zip"
             _download(source, archive, progress)
@@ -163,20 +161,6 @@ def fetch(
             out.rmdir()
         made.rename(out)
     return Dataset.open(out)
-
-
-@contextlib.contextmanager
-def _folder_beside(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out`; folders made for it go with it unless `out` is there in the end."""
-    made = [path for path in out.parents if not path.exists()]
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=".syndiff-") as temporary:
-            yield Path(temporary)
-    finally:
-        with contextlib.suppress(OSError):  # not empty: `out` was made, or somebody else wrote there
-            for path in made:
-                path.rmdir()
 
 
 def pixel_checksum(pixels: NDArray[Any]) -> str:

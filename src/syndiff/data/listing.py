@@ -30,8 +30,11 @@ def some(items: Iterable[object], limit: int = 5) -> str:
 
 
 def printable(name: str) -> str:
-    """A file name as text that can be written anywhere: bytes that are no UTF-8 as \\xf3."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A file name as text that can be written anywhere: bytes that are no UTF-8 as \\xf3, halves of characters too."""
+    try:
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # from JSON, which may hold what no file name can
+        return name.encode("utf-8", "backslashreplace").decode()
 
 
 def natural(name: str) -> tuple[tuple[str | int, ...], str]:
