@@ -264,6 +264,7 @@ def test_a_loss_that_is_not_finite_names_the_step(syndiff, phantom, split_file, 
         ("model.objective=noise+latent", "zero_terminal_snr"),
         ("model.inference_timestep=1000", "999"),
         ("model.autoencoder=/nowhere/kl-f8", "/nowhere/kl-f8"),
+        ("model.encoder=pvt_v2_b2", "timm:pvt_v2_b2"),
         ("synthesis.model=somewhere", "no effect"),
         ("nonsense", "section.name=value"),
         ("run.minutes=3", "no effect"),
@@ -282,6 +283,7 @@ def test_a_wrong_setting_is_explained(setting, word, syndiff, phantom, split_fil
     [
         *(("control", idle) for idle in ("model.objective=v", "model.autoencoder=compact", "training.mask_weight=2")),
         *(("control", idle) for idle in ("training.inference_share=0.5", "training.ema_encoder=false")),
+        ("control", "model.encoder=autoencoder"),
         *(("unet", idle) for idle in ("training.backbone_lr_scale=1", "model.pretrained=false")),
     ],
 )
