@@ -1,6 +1,7 @@
 """Each mistake a user can make gets one sentence that names the mend, status 2, and nothing half-written."""
 
 import csv
+import importlib.util
 import json
 import resource
 import sys
@@ -308,6 +309,10 @@ def test_no_network_is_one_sentence(syndiff, phantom, split_file, tmp_path, monk
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "nothing fetched yet"))
     command = ["train", "--data", phantom, "--split", split_file, "--out", tmp_path / "run", *TINY]
+    if importlib.util.find_spec("timm"):
+        outcome = syndiff(*command, "model.encoder=timm:test_vit")
+        assert outcome.status == 2 and "model.encoder_weights timm/test_vit.r160_in1k" in outcome.err
+        assert "hf download" in outcome.err and not (tmp_path / "run").exists()
     outcome = syndiff(*command, "model.autoencoder=stabilityai/sd-vae-ft-mse")
     assert outcome.status == 2
     assert "stabilityai/sd-vae-ft-mse" in outcome.err and "Without a network" in outcome.err

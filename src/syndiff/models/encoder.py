@@ -32,8 +32,8 @@ def make_backbone(settings: SegmenterSettings) -> Backbone:
     return timm_backbone(settings)
 
 
-def backbone_source(settings: SegmenterSettings) -> WeightSource:
-    """Where the weights of `make_backbone` come from; nothing is fetched.
+def backbone_source(settings: SegmenterSettings, *, fetch: bool = False) -> WeightSource:
+    """Where the weights of `make_backbone` come from; with `fetch` off nothing is fetched.
 
     Raises SyndiffError as `make_backbone` does; for weights only where they are on this machine.
     """
@@ -42,7 +42,7 @@ def backbone_source(settings: SegmenterSettings) -> WeightSource:
         return WeightSource("vision encoder", "random" if path is None else "ImageNet, installed")
     from syndiff.models.timm_encoder import timm_source
 
-    return timm_source(settings)
+    return timm_source(settings, fetch=fetch)
 
 
 def make_lite(name: str = "efficientnet-lite0", *, pretrained: bool) -> EfficientNetLite:

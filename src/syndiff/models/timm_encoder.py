@@ -82,8 +82,8 @@ def timm_backbone(settings: SegmenterSettings) -> TimmBackbone:
     return _build(name, shapes, find(settings, name, fetch=True) if settings.pretrained else None)
 
 
-def timm_source(settings: SegmenterSettings) -> WeightSource:
-    """Where `timm_backbone` takes its weights from; nothing is fetched.
+def timm_source(settings: SegmenterSettings, *, fetch: bool) -> WeightSource:
+    """Where `timm_backbone` takes its weights from; with `fetch` off nothing is fetched.
 
     Raises SyndiffError as `timm_backbone` does; for weights only where they are on this machine.
     """
@@ -91,7 +91,7 @@ def timm_source(settings: SegmenterSettings) -> WeightSource:
     shapes = _shapes(name, settings.image_size)
     if not settings.pretrained:
         return WeightSource("vision encoder", "random")
-    found = find(settings, name, fetch=False)
+    found = find(settings, name, fetch=fetch)
     if found is not None:
         _build(name, shapes, found, device="meta")
     revision = settings.encoder_weights_revision
