@@ -22,6 +22,7 @@ help:
 
 install: $(INSTALLED)
 
+# timm comes alone: it asks for torchvision, whose binary must match torch's and which nothing here needs.
 # --no-compile: most files are never imported, and compiling all of them takes longer than the rest of the installation
 $(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; \
@@ -29,8 +30,10 @@ $(INSTALLED): requirements.lock pyproject.toml
 		". Name a newer one: make PYTHON=python3.12 $(or $(MAKECMDGOALS),install)")'
 	$(PYTHON) -m venv .venv
 	index=$$($(BIN)/python scripts/torch_index.py) && \
-		$(BIN)/python -m pip install --disable-pip-version-check --no-compile --requirement requirements.lock $$index
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+		grep -v '^timm=' requirements.lock | \
+		$(BIN)/python -m pip install --disable-pip-version-check --no-compile --requirement /dev/stdin $$index
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation \
+		$$(grep '^timm=' requirements.lock) --editable .
 	@touch $@
 
 demo: $(INSTALLED)

@@ -1,6 +1,7 @@
 """Each mistake a user can make gets one sentence that names the mend, status 2, and nothing half-written."""
 
 import csv
+import importlib.util
 import json
 import resource
 import sys
@@ -264,6 +265,7 @@ def test_a_loss_that_is_not_finite_names_the_step(syndiff, phantom, split_file, 
         ("model.objective=noise+latent", "zero_terminal_snr"),
         ("model.inference_timestep=1000", "999"),
         ("model.autoencoder=/nowhere/kl-f8", "/nowhere/kl-f8"),
+        ("model.encoder=pvt_v2_b2", "timm:pvt_v2_b2"),
         ("synthesis.model=somewhere", "no effect"),
         ("nonsense", "section.name=value"),
         ("run.minutes=3", "no effect"),
@@ -282,6 +284,7 @@ def test_a_wrong_setting_is_explained(setting, word, syndiff, phantom, split_fil
     [
         *(("control", idle) for idle in ("model.objective=v", "model.autoencoder=compact", "training.mask_weight=2")),
         *(("control", idle) for idle in ("training.inference_share=0.5", "training.ema_encoder=false")),
+        ("control", "model.encoder=autoencoder"),
         *(("unet", idle) for idle in ("training.backbone_lr_scale=1", "model.pretrained=false")),
     ],
 )
@@ -306,6 +309,10 @@ def test_no_network_is_one_sentence(syndiff, phantom, split_file, tmp_path, monk
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "nothing fetched yet"))
     command = ["train", "--data", phantom, "--split", split_file, "--out", tmp_path / "run", *TINY]
+    if importlib.util.find_spec("timm"):
+        outcome = syndiff(*command, "model.encoder=timm:test_vit")
+        assert outcome.status == 2 and "model.encoder_weights timm/test_vit.r160_in1k" in outcome.err
+        assert "hf download" in outcome.err and not (tmp_path / "run").exists()
     outcome = syndiff(*command, "model.autoencoder=stabilityai/sd-vae-ft-mse")
     assert outcome.status == 2
     assert "stabilityai/sd-vae-ft-mse" in outcome.err and "Without a network" in outcome.err

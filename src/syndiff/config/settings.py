@@ -15,7 +15,7 @@ from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.settings import AdaptSettings, LoraSettings, Minutes, TrainingSettings
 
 _PLACES = (
-    *("model.autoencoder", "model.denoiser_weights", "inpainter.autoencoder"),
+    *("model.encoder_weights", "model.autoencoder", "model.denoiser_weights", "inpainter.autoencoder"),
     *("synthesis.model", "synthesis.backgrounds", "synthesis.lesions"),
     *("gates.segmenter", "gates.text_model", "sdxl.loras"),
 )

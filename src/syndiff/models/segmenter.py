@@ -18,7 +18,7 @@ from syndiff.models.autoencoder import Autoencoder, check_same_autoencoder, load
 from syndiff.models.baselines import MonaiNetwork
 from syndiff.models.control import ControlUNet
 from syndiff.models.denoiser import CompactDenoiser
-from syndiff.models.encoder import AutoencoderEncoder, VisionEncoder, imagenet_source
+from syndiff.models.encoder import AutoencoderEncoder, VisionEncoder, backbone_source, make_backbone
 from syndiff.models.hardware import channels_last, default_device
 from syndiff.models.network import (
     Batch,
@@ -162,8 +162,8 @@ class DiffusionSegmenter(SegmentationNetwork):
         changed = [part.checkpoint_gradients(function) for part in (self.encoder, self.denoiser)]
         if not any(changed):
             raise SyndiffError(
-                "training setting gradient_checkpointing: true has no effect with the encoder efficientnet-lite0 and "
-                "the denoiser compact; leave it out."
+                f"training setting gradient_checkpointing: true has no effect with the encoder {self.settings.encoder} "
+                "and the denoiser compact; leave it out."
             )
 
     def measure_latents(self, masks_nkhw: Tensor) -> None:
@@ -184,9 +184,11 @@ class DiffusionSegmenter(SegmentationNetwork):
         if not autoencoder_here:
             size = 4e-9 * sum(parameter.numel() for parameter in self.autoencoder.parameters())
             autoencoder += f", about {size:.2f} GB if it is KL-f8"
-        encoder = imagenet_source(pretrained=settings.pretrained)
         if settings.encoder == "autoencoder":
-            encoder = "those of the autoencoder" if settings.pretrained else "random"
+            copied = "those of the autoencoder" if settings.pretrained else "random"
+            encoder = WeightSource("vision encoder", copied)
+        else:
+            encoder = backbone_source(settings)
         denoiser = WeightSource("denoiser", "random")
         _check_latents(settings, self.targets)
         if settings.denoiser_weights:
@@ -199,7 +201,7 @@ class DiffusionSegmenter(SegmentationNetwork):
             denoiser = WeightSource("denoiser", source, fetched=weights.folder is None)
         return [
             WeightSource("autoencoder", autoencoder, fetched=not autoencoder_here),
-            WeightSource("vision encoder", encoder),
+            encoder,
             denoiser,
         ]
 
@@ -216,8 +218,8 @@ class DiffusionSegmenter(SegmentationNetwork):
 
 
 def _build_encoder(settings: SegmenterSettings, autoencoder: Autoencoder) -> VisionEncoder | AutoencoderEncoder:
-    if settings.encoder == "efficientnet-lite0":
-        return VisionEncoder(channels=settings.condition_channels, pretrained=settings.pretrained)
+    if settings.encoder != "autoencoder":
+        return VisionEncoder(make_backbone(settings), channels=settings.condition_channels)
     return AutoencoderEncoder(
         autoencoder,
         channels=settings.condition_channels,
@@ -262,7 +264,13 @@ def _check_latents(settings: SegmenterSettings, targets: Targets) -> None:
 def without_initial_weights(settings: SegmenterSettings) -> SegmenterSettings:
     """The same network, not started from anybody's weights: they are replaced, or only the shapes are wanted."""
     return replace(
-        settings, pretrained=False, denoiser_weights="", denoiser_weights_revision="", denoiser_extra_inputs="zero"
+        settings,
+        pretrained=False,
+        encoder_weights="",
+        encoder_weights_revision="",
+        denoiser_weights="",
+        denoiser_weights_revision="",
+        denoiser_extra_inputs="zero",
     )
 
 
@@ -278,7 +286,7 @@ def build_segmenter(
     if settings.kind == "diffusion":
         return DiffusionSegmenter(settings, autoencoder, targets)
     if settings.kind == "control":
-        return ControlUNet(pretrained=settings.pretrained, dropout=settings.control_dropout, targets=targets)
+        return ControlUNet(make_backbone(settings), dropout=settings.control_dropout, targets=targets)
     return MonaiNetwork(settings.kind, targets)
 
 

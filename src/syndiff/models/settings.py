@@ -1,10 +1,11 @@
 """What a segmenter and what a compact inpainter is; how they are trained belongs to the settings of training."""
 
+import re
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from syndiff.bounds import Bounds, Length, Section, ShareBelowOne
-from syndiff.errors import SyndiffError
+from syndiff.errors import SyndiffError, did_you_mean
 
 DOWNSAMPLING = 8
 """Pixels along the side of the square that one latent pixel stands for; every autoencoder here has it."""
@@ -54,6 +55,8 @@ BaselineKind = Literal["unet", "attention-unet", "segresnet"]
 Kind = Literal["diffusion", "control", BaselineKind]
 _Multiplier = Annotated[int, Bounds(1, 64)]
 _Downsampling = Annotated[int, Bounds(1, 128)]
+ENCODERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "autoencoder")
+"""Vision encoders beside timm's."""
 VIEWS = (1, 2, 4, 8)
 """1: the image itself; 2: with its mirror image; 4: both flips; 8: all flips and quarter turns of a square."""
 
@@ -67,12 +70,18 @@ class SegmenterSettings(Section):
             "unet", "attention-unet" and "segresnet", from random weights, to compare with.
         image_size: side in pixels that images are resized to; for the U-Net a multiple of 8 times its coarsest
             downsampling (128 for the paper's).
-        encoder: the vision encoder tau_theta: "efficientnet-lite0", or "autoencoder", the paper's trainable copy of the
-            frozen autoencoder's own encoder with a 1x1 convolution (an AutoencoderKL only).
+        encoder: the vision encoder tau_theta: "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"; a
+            network of timm, such as "timm:pvt_v2_b2"; or "autoencoder", the paper's trainable copy of the frozen
+            autoencoder's own encoder with a 1x1 convolution (an AutoencoderKL only). The control has the same, but
+            efficientnet-lite0 beside "autoencoder".
+        encoder_weights: folder, file of safetensors or hub id that a network of timm starts from; empty: those that
+            timm names, from the hub.
+        encoder_weights_revision: commit of that hub repository; empty for a folder or the newest one.
         encoder_dropout: dropout in the residual blocks of that copy; SDSeg has 0.2.
         control_dropout: dropout in the control's decoder, for several answers to one image (`study uncertainty`).
-        pretrained: start the vision encoder from ImageNet weights where their package is installed, or the copy from
-            the autoencoder's weights.
+        pretrained: start the vision encoder from pretrained weights: an EfficientNet from ImageNet's, whose package
+            must be installed (Lite0 starts from random ones where it is not), a network of timm from
+            `encoder_weights`, the copy from the autoencoder's weights.
         autoencoder: "compact"; "mask", which knows nothing but masks and is seven times as fast; a folder, or a hub id
             (AutoencoderKL, AutoencoderTiny, TAEF2).
         autoencoder_revision: commit of the hub repository; empty for a folder or the newest one.
@@ -105,10 +114,14 @@ class SegmenterSettings(Section):
     """
 
     section = "model"
+    later: ClassVar[tuple[str, ...]] = ("encoder_weights", "encoder_weights_revision")
+    """Settings that a model.json of an earlier version lacks; their defaults are what that version did."""
 
     kind: Kind = "diffusion"
     image_size: Annotated[int, Bounds(32, 2048, multiple=32)] = 128
-    encoder: Literal["efficientnet-lite0", "autoencoder"] = "efficientnet-lite0"
+    encoder: str = "efficientnet-lite0"
+    encoder_weights: str = ""
+    encoder_weights_revision: str = ""
     encoder_dropout: ShareBelowOne = 0.0
     control_dropout: ShareBelowOne = 0.0
     pretrained: bool = True
@@ -141,6 +154,9 @@ class SegmenterSettings(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check_order("beta_start", "beta_end", apart=True)
+        if self.encoder not in ENCODERS and not re.fullmatch(r"timm:\w+(\.\w+)?", self.encoder):
+            known = f"one of {', '.join(ENCODERS)}, or a network of timm, such as timm:pvt_v2_b2"
+            raise self.refuse("encoder", known + did_you_mean(self.encoder, ENCODERS))
         start = self.first_timestep
         expected = {
             "image_size": (self.image_size % self._grain == 0, f"a multiple of {self._grain} with this U-Net"),
@@ -154,8 +170,15 @@ class SegmenterSettings(Section):
                 raise self.refuse(name, words)
         if self.kind == "diffusion":  # what it is compared with has its settings
             self._refuse_what_does_not_fit()
+        if self.kind in ("diffusion", "control"):
+            self._refuse_idle_weights()
         if self.kind in get_args(BaselineKind) and self.control_dropout:
             raise SyndiffError(f"model.control_dropout: it has no effect with kind {self.kind}; leave it out.")
+
+    @property
+    def backbone(self) -> str:
+        """The encoder of the control, and of the segmenter unless that is the copy of the autoencoder's."""
+        return "efficientnet-lite0" if self.encoder == "autoencoder" else self.encoder
 
     @property
     def _grain(self) -> int:
@@ -186,7 +209,7 @@ class SegmenterSettings(Section):
             )
         usual: dict[str, Any] = {item.name: item.default for item in fields(self)}
         needs = {
-            "encoder_dropout": (self.encoder == "autoencoder", "the encoder efficientnet-lite0"),
+            "encoder_dropout": (self.encoder == "autoencoder", f"the encoder {self.encoder}"),
             "control_dropout": (False, "kind diffusion"),
             **{
                 name: (self.denoiser == "unet", "the denoiser compact")
@@ -198,7 +221,19 @@ class SegmenterSettings(Section):
         }
         for name, (used, beside) in needs.items():
             if not used and getattr(self, name) != usual[name]:
-                raise SyndiffError(f"model.{name}: {getattr(self, name)} has no effect with {beside}; leave it out.")
+                raise self._idle(name, beside)
+
+    def _refuse_idle_weights(self) -> None:
+        """Raise SyndiffError for weights of an encoder that does not start from any."""
+        for name in ("encoder_weights", "encoder_weights_revision"):
+            if getattr(self, name):
+                if not self.encoder.startswith("timm:"):
+                    raise self._idle(name, f"the encoder {self.encoder}, only with a network of timm (timm:NAME)")
+                if not self.pretrained:
+                    raise self._idle(name, "model.pretrained=false")
+
+    def _idle(self, name: str, beside: str) -> SyndiffError:
+        return SyndiffError(f"model.{name}: {getattr(self, name)} has no effect with {beside}; leave it out.")
 
     @property
     def coarse_size(self) -> int:

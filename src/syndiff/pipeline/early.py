@@ -15,6 +15,7 @@ from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import autoencoder_shapes, load_autoencoder
 from syndiff.models.caption_encoder import check_caption_length
+from syndiff.models.encoder import backbone_source
 from syndiff.models.settings import InpaintingSettings, Kind
 from syndiff.pipeline.training_plan import check_training
 from syndiff.synthesis.gates.text_image import TextImage
@@ -33,6 +34,8 @@ def check_segmenters(settings: Settings, kinds: Iterable[Kind], *, fetch: bool, 
     """
     for kind in dict.fromkeys(kinds):
         check_training(replace(settings.model, kind=kind), settings.training, targets)
+        if fetch and kind in ("diffusion", "control"):
+            backbone_source(settings.model, fetch=True)
         if kind == "diffusion":
             _check_autoencoder(settings.model.autoencoder, settings.model.autoencoder_revision, fetch=fetch)
 

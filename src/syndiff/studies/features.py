@@ -22,8 +22,8 @@ from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256, write_bytes, write_json
 from syndiff.models.autoencoder import Autoencoder, autoencoder_shapes, load_autoencoder
-from syndiff.models.efficientnet import EfficientNetLite0, imagenet_weights_file
-from syndiff.models.encoder import make_backbone
+from syndiff.models.efficientnet import EfficientNetLite, EfficientNetLite0, imagenet_weights_file
+from syndiff.models.encoder import make_lite
 from syndiff.models.hardware import default_device
 from syndiff.synthesis.gates import statistics
 from syndiff.synthesis.gates.region import GateInput, Region
@@ -69,10 +69,10 @@ class Networks:
         found.backbone()
         return found
 
-    def backbone(self) -> EfficientNetLite0:
+    def backbone(self) -> EfficientNetLite:
         """The encoder, ready to use. Raises SyndiffError for a run whose encoder is another."""
         if self.run is None:
-            return make_backbone(pretrained=True).eval()
+            return make_lite(pretrained=True).eval()
         from syndiff.models.prediction import load_segmenter
 
         network = load_segmenter(best_checkpoint(self.run))[0].backbone_part
@@ -190,7 +190,7 @@ def _encoded(encode: Any, crops: Sequence[Tensor]) -> NDArray[np.float64]:
     return torch.cat(rows).double().cpu().numpy()
 
 
-def _means(backbone: EfficientNetLite0, images_bchw: Tensor) -> Tensor:
+def _means(backbone: EfficientNetLite, images_bchw: Tensor) -> Tensor:
     device = default_device()
     return backbone.to(device)(images_bchw.to(device))[-1].mean(dim=(2, 3))
 

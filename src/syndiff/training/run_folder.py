@@ -20,7 +20,8 @@ from syndiff.files import claimed, write_json, write_text
 from syndiff.renamed import settings_now
 
 _LIBRARIES = (
-    *("accelerate", "diffusers", "kornia", "numpy", "peft", "pillow", "safetensors", "scipy", "torch", "transformers"),
+    *("accelerate", "diffusers", "kornia", "numpy", "peft", "pillow", "safetensors", "scipy"),
+    *("timm", "torch", "transformers"),
 )
 
 CONFIG = "config.yaml"

@@ -108,7 +108,13 @@ def _changes(axis: Axis, settings: "Settings") -> dict[str, dict[str, Any]]:
     noise = {"model.objective": "noise+latent", "model.zero_terminal_snr": False}
     changes: dict[Axis, dict[str, dict[str, Any]]] = {
         "encoder": {"encoder frozen": {"training.backbone_lr_scale": 0.0}},
-        "pretraining": {"encoder from random weights": {"model.pretrained": False}},
+        "pretraining": {
+            "encoder from random weights": {
+                "model.pretrained": False,
+                "model.encoder_weights": "",
+                "model.encoder_weights_revision": "",
+            }
+        },
         "objective": {
             "objective z0": {"model.objective": "z0"},
             "objective v": {"model.objective": "v"},
