@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import syndiff as package
+from syndiff.training.checkpoints import best_checkpoint
 
 TINY = ["model.image_size=32", "training.coarse_share=0", "training.batch_size=4", "model.denoiser_channels=16"]
 TINY += ["model.condition_channels=16", "training.validate_every=3", "training.checkpoint_every=3"]
@@ -29,7 +30,7 @@ def test_two_classes_run_to_the_report_and_predict(syndiff, two: Path, tmp_path:
     assert done.status == 0, done.err
     assert json.loads((out / "synthetic" / "dataset.json").read_text())["classes"] == {"1": "polyp", "2": "instrument"}
     for arm in ("control", "real", "real+synthetic"):
-        described = json.loads(next((out / arm / "checkpoints").glob("0*/model.json")).read_text())
+        described = json.loads((best_checkpoint(out / arm) / "model.json").read_text())
         assert described["targets"]["classes"] == {"1": "polyp", "2": "instrument"}
         (table,) = (out / arm / "eval").glob("*/per_case.csv")
         with table.open(newline="") as file:
