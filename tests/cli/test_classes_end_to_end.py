@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import syndiff as package
+from syndiff.training.checkpoints import best_checkpoint
 
 TINY = ["model.image_size=32", "training.coarse_share=0", "training.batch_size=4", "model.denoiser_channels=16"]
 TINY += ["model.condition_channels=16", "training.validate_every=3", "training.checkpoint_every=3"]
@@ -29,7 +30,7 @@ def test_two_classes_run_to_the_report_and_predict(syndiff, two: Path, tmp_path:
     assert done.status == 0, done.err
     assert json.loads((out / "synthetic" / "dataset.json").read_text())["classes"] == {"1": "polyp", "2": "instrument"}
     for arm in ("control", "real", "real+synthetic"):
-        described = json.loads(next((out / arm / "checkpoints").glob("0*/model.json")).read_text())
+        described = json.loads((best_checkpoint(out / arm) / "model.json").read_text())
         assert described["targets"]["classes"] == {"1": "polyp", "2": "instrument"}
         (table,) = (out / arm / "eval").glob("*/per_case.csv")
         with table.open(newline="") as file:
@@ -42,6 +43,8 @@ def test_two_classes_run_to_the_report_and_predict(syndiff, two: Path, tmp_path:
     done = syndiff("predict", "--run", out / "real", "--images", two / "images", "--out", tmp_path / "masks")
     assert done.status == 0, done.err
     assert all(set(np.unique(np.asarray(Image.open(path)))) <= {0, 1, 2} for path in (tmp_path / "masks").glob("*.png"))
+    told = str(package.evaluate(out / "real", two, progress=False))
+    assert "means over classes" in told and "\ninstrument\n  dice" in told
     refused = syndiff("calibrate", "--run", out / "real", "--data", two, "--average")
     assert refused.status == 2 and "syndiff calibrate takes one class, but here are 2 classes" in refused.err
 

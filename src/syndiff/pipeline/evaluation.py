@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ log = logging.getLogger("syndiff")
 class Evaluation:
     """The scores of a run on a dataset, each a mean over `cases` images with its 95 % interval.
 
-    `scores` are dice, iou, precision, recall, hd95 and nsd. `out` holds per_case.csv, summary.json, timing.json and the
-    predicted masks.
+    `scores` are dice, iou, precision, recall, hd95 and nsd; of several classes a case has the mean over them, and
+    `classes` has the scores of each. `out` holds per_case.csv, summary.json, timing.json and the predicted masks.
 
     >>> dice = syndiff.evaluate("runs/mine", "my-polyps").scores["dice"]
     >>> 0 <= dice.mean <= 1
@@ -38,13 +38,19 @@ class Evaluation:
     dataset: str
     cases: int
     scores: Mapping[str, Interval]
+    classes: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"{self.cases} cases of {self.dataset}"]
-        for name, score in self.scores.items():
-            interval = "" if score.low is None else f" [{score.low:.3f}, {score.high:.3f}]"
-            lines.append(f"{name:10} {'n/a' if score.mean is None else format(score.mean, '.3f')}{interval}")
+        lines = [f"{self.cases} cases of {self.dataset}{', means over classes' if self.classes else ''}"]
+        lines += map(_line, self.scores, self.scores.values())
+        for name, scores in self.classes.items():
+            lines += [name, *(f"  {_line(metric, score)}" for metric, score in scores.items())]
         return "\n".join([*lines, f"Written to {self.out}"])
+
+
+def _line(name: str, score: Interval) -> str:
+    interval = "" if score.low is None else f" [{score.low:.3f}, {score.high:.3f}]"
+    return f"{name:10} {'n/a' if score.mean is None else format(score.mean, '.3f')}{interval}"
 
 
 def evaluate(
@@ -79,7 +85,8 @@ def evaluate(
         [run], dataset, cases, dataset_fingerprint=files, tolerance=tolerance, seed=seed, progress=progress
     )
     out = run / "eval" / folder_name(dataset.name)
-    return Evaluation(out, dataset.name, len(cases), scores_of(summary, out))
+    classes = {name: scores_of(summary["classes"][name], out) for name in summary.get("classes", {})}
+    return Evaluation(out, dataset.name, len(cases), scores_of(summary, out), classes)
 
 
 def evaluate_runs(

@@ -177,6 +177,11 @@ def limits(content: Content) -> list[str]:
     if content.gap is not None:
         found.append(_about_the_gap(content.gap))
     found += _about_the_model(content.main)
+    if content.main.classes:
+        found.append(
+            f"A case counts with the mean over its classes ({', '.join(content.main.classes)}), lesions are summed. "
+            "Contours are those of all classes, each with its own line; they do not say which is whose."
+        )
     if content.main.counts["empty_targets"]:
         found.append(
             f"{content.main.counts['empty_targets']} test cases have no annotated lesion. Their Dice is 1 when "

@@ -115,10 +115,11 @@ _QUARTERS = range(1, 5)
 
 @dataclass(frozen=True)
 class Pictures:
-    """A sample's image (HxWx3, uint8 or uint16) and labels (KxHxW) of the classes of `targets`."""
+    """A sample's image (HxWx3, uint8 or uint16) and label (HxW); of several classes, `targets`, all labels (KxHxW)."""
 
     image: NDArray[np.uint8] | NDArray[np.uint16]
-    labels: NDArray[np.bool_]
+    label: NDArray[np.bool_]
+    every: NDArray[np.bool_] | None = None
     targets: Targets = field(default_factory=Targets)
 
 
@@ -174,10 +175,10 @@ class SynthesisFolder:
         if pictures:
             folder = self.root if sample.accepted else self.root / "rejected"
             content, extension = encode_exactly(pictures.image)
-            if pictures.targets.several:
-                label, ending = encode_masks(pictures.labels, pictures.targets), mask_extension(pictures.targets)
+            if pictures.every is None:
+                label, ending = encode_exactly(pictures.label)
             else:
-                label, ending = encode_exactly(pictures.labels[0])
+                label, ending = encode_masks(pictures.every, pictures.targets), mask_extension(pictures.targets)
             write_bytes(folder / "masks" / f"{sample.id}{ending}", label)
             write_bytes(folder / "images" / f"{sample.id}{extension}", content)
         self._record(sample)

@@ -286,9 +286,10 @@ class Studio:
     def _pictures(self, image: Image, placement: Placement) -> Pictures:
         """What is kept of a sample: of several classes, the label with those of the other classes."""
         if not isinstance(self.dataset, ClassView):
-            return Pictures(image, placement.label[None])
+            return Pictures(image, placement.label)
         own = placement.background if placement.background.id in self._own else None
-        return Pictures(image, self.dataset.merged(own, placement.label), written_with(self.dataset))
+        every = self.dataset.merged(own, placement.label)
+        return Pictures(image, placement.label, every, written_with(self.dataset))
 
     def _unplaced(self, index: int) -> Sample:
         return Sample(
