@@ -8,6 +8,8 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 GPU = torch.device("cuda", 0)
@@ -26,33 +28,37 @@ def fake_gpu() -> Iterator[None]:
         with (
             FakeTensorMode(allow_non_fake_inputs=True),
             torch.no_grad(),
-            mock.patch.multiple(Tensor, **_SAID_OTHERWISE),
+            mock.patch.object(Tensor, "contiguous", _contiguous),
+            mock.patch.object(functional, "_in_projection_packed", _in_projection),
+            _Operators(),
         ):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
 
 
-def _item(tensor: Tensor, index: Any) -> Tensor:
-    """`tensor[index]`, whose shape is found on the CPU."""
-    if tensor.device.type != "cuda":
-        return _ITEM(tensor, index)
-    index = tree_map(lambda part: part.cpu() if isinstance(part, Tensor) else part, index)
-    found = _ITEM(torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype), index)
-    return torch.empty_strided(found.shape, found.stride(), dtype=found.dtype, device=tensor.device)
+class _Operators(TorchFunctionMode):
+    """Square brackets and ~, which ask the driver even here; the shape of what brackets give is found on the CPU."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__invert__:
+            return torch.bitwise_not(*args)
+        if func is not Tensor.__getitem__ or args[0].device.type != "cuda":
+            return func(*args, **(kwargs or {}))
+        tensor, index = args
+        index = tree_map(lambda part: part.cpu() if isinstance(part, Tensor) else part, index)
+        found = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)[index]
+        return torch.empty_strided(found.shape, found.stride(), dtype=found.dtype, device=tensor.device)
 
 
 def _contiguous(tensor: Tensor, *, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
+    """`Tensor.contiguous`, which asks the driver too."""
     return torch.clone(tensor, memory_format=memory_format)
 
 
-def _invert(tensor: Tensor) -> Tensor:
-    return torch.bitwise_not(tensor)
-
-
-_ITEM = Tensor.__getitem__
-_SAID_OTHERWISE = {"__getitem__": _item, "__invert__": _invert, "contiguous": _contiguous}
-"""What asks the driver even here."""
+def _in_projection(query: Tensor, key: Tensor, value: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+    """Query, key and value of self-attention without square brackets, where `_Operators` is not asked."""
+    return tuple(_contiguous(part) for part in functional.linear(query, weight, bias).chunk(3, -1))
 
 
 def to_fake_gpu(module: nn.Module) -> nn.Module:

@@ -94,11 +94,13 @@ def check_object(origin: Path | str, content: Any, kinds: Kinds, *, mend: str = 
 def rebuild(kind: type[T], content: Any, origin: Path | str, *, mend: str = OWN) -> T:
     """The dataclass `kind` again, from the object that JSON made of it; lists become tuples where it has tuples.
 
-    Raises SyndiffError, naming `origin`, for a key that is missing or unknown, a value of another type than the field
-    has, and values that `kind` itself refuses.
+    Fields that `kind` names in `later` may be missing: an earlier version had none of them and did what their defaults
+    do. Raises SyndiffError, naming `origin`, for another key that is missing or unknown, a value of another type than
+    the field has, and values that `kind` itself refuses.
     """
     check_object(origin, content, {}, mend=mend)
     known = kinds_of(kind)
+    content = {**{name: getattr(kind, name) for name in getattr(kind, "later", ())}, **content}
     for name in (*known, *content):
         if name not in content or name not in known:
             what = f"lacks {name!r}" if name in known else f"holds {shown(name)}, which this version does not know"

@@ -168,7 +168,7 @@ def test_other_labels_are_neither_scored_nor_trained_on_under_the_old_split(synd
     (phantom / "dataset.json").write_text(json.dumps({**described, "mask_threshold": 254}))
     for command in (["evaluate", "--run", run], ["train", "--split", split_file, "--out", tmp_path / "new", *TINY]):
         outcome = syndiff(*command, "--data", phantom)
-        assert outcome.status == 2 and "(mask_threshold, classes) have changed" in outcome.err, outcome.err
+        assert outcome.status == 2 and "(mask_threshold, classes, overlap) have changed" in outcome.err, outcome.err
 
 
 def convert_to(mode: str) -> Callable[[Path], None]:

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from syndiff import __version__
 from syndiff.bounds import Bounds, Length
@@ -50,6 +50,9 @@ class ExportCard:
     provenance: the checkpoint's weights (SHA-256) and step, its validation Dice, dataset and split.
     cost: of int8, measured: mean validation Dice in float32 and in int8, and on how many cases; null otherwise.
     """
+
+    # What an export.json of an earlier version lacks: see `syndiff.documents.rebuild`.
+    later: ClassVar[tuple[str, ...]] = ("targets",)
 
     name: str
     kind: Kind

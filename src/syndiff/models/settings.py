@@ -114,8 +114,8 @@ class SegmenterSettings(Section):
     """
 
     section = "model"
+    # What a model.json of an earlier version lacks: see `syndiff.documents.rebuild`.
     later: ClassVar[tuple[str, ...]] = ("encoder_weights", "encoder_weights_revision")
-    """Settings that a model.json of an earlier version lacks; their defaults are what that version did."""
 
     kind: Kind = "diffusion"
     image_size: Annotated[int, Bounds(32, 2048, multiple=32)] = 128

@@ -43,10 +43,7 @@ def settings_of(folder: Path, described: Mapping[str, Any], kind: type[T], *, wh
     origin = f"{folder / DESCRIPTION} does not describe {what} of this version: model"
     writer = described.get("syndiff")
     mend = f"It was written by syndiff {writer if isinstance(writer, str) else 'unknown'}, this is {__version__}."
-    content = described.get("model")
-    if isinstance(content, Mapping):  # what later versions added did not change what earlier ones did
-        content = {**{name: getattr(kind, name) for name in getattr(kind, "later", ())}, **content}
-    return rebuild(kind, content, origin, mend=mend)
+    return rebuild(kind, described.get("model"), origin, mend=mend)
 
 
 def load_weights(model: "nn.Module", folder: Path, described: Mapping[str, Any]) -> None:
