@@ -44,12 +44,16 @@ def nothing_may(_: str) -> bool:
 def claimed_run(run: Path, verb: str) -> Iterator[None]:
     """Hold the run folder of `syndiff <verb>` while the context lasts, against all but the processes of one training.
 
-    Raises SyndiffError for a folder in use, and for one that another verb or somebody else made.
+    Of these the main one claims it before any of them goes on. Raises SyndiffError for a folder in use, and for one
+    that another verb or somebody else made.
     """
-    if not this_process().is_main_process:
+    process = this_process()
+    if not process.is_main_process:
+        process.wait_for_everyone()
         yield
         return
     with claimed(run, f"a run folder of `syndiff {verb}`", known=lambda folder: (folder / CONFIG).is_file()):
+        process.wait_for_everyone()
         yield
 
 
