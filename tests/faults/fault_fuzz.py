@@ -11,14 +11,13 @@ import signal
 import time
 import traceback
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
-import pytest
 from fault_jobs import Base
 from PIL import Image
 
@@ -37,6 +36,9 @@ STRANGE += [
     b"!!python/object:os.system",
     b"\x00\x00\x00\x80",
 ]
+
+FORMATS = ("dicom", "nifti", "video")
+"""Readers whose libraries are extras."""
 
 Reader = Callable[[Path], Any]
 
@@ -135,29 +137,29 @@ def _reviews(path: Path) -> Path:
 
 
 def _formats(folder: Path) -> dict[str, tuple[list[Path], Reader]]:
-    """DICOM, NIfTI and video, where their libraries are installed."""
+    """DICOM, NIfTI and video, each where its library is installed."""
     folder.mkdir(exist_ok=True)
     from syndiff.inference.formats.opening import open_source
 
     def frames(path: Path) -> int:
         return sum(1 for _ in open_source(path).frames())
 
-    found: dict[str, tuple[list[Path], Reader]] = {}
     samples = np.random.default_rng(0).integers(0, 256, (16, 12), np.uint8)
-    try:
+    found: dict[str, tuple[list[Path], Reader]] = {}
+    if find_spec("pydicom"):
         from dicoms import write_dicom
 
         found["dicom"] = ([write_dicom(folder / "one.dcm", samples)], frames)
+    if find_spec("nibabel"):
         import nibabel
 
         nibabel.save(nibabel.Nifti1Image(samples[..., None], np.eye(4)), folder / "one.nii")
         found["nifti"] = ([folder / "one.nii"], frames)
+    if find_spec("av"):
         from videos import pictures, write_video
 
         write_video(folder / "one.mp4", pictures(4))
         found["video"] = ([folder / "one.mp4"], frames)
-    except (ImportError, pytest.skip.Exception):  # an extra that is not installed
-        pass
     return found
 
 
@@ -234,7 +236,8 @@ def _work(name: str, base: Base, scratch: Path, seconds: float, seed: int, repor
 def fuzz(base: Base, scratch: Path, *, seconds: float, seed: int) -> tuple[dict[str, Any], list[str]]:
     """Every reader for its part of `seconds`, in a process of its own: inputs by reader, and what went wrong."""
     names = [name for name, (files, _) in targets(base, scratch).items() if files]
-    done, wrong = Counter[str](), list[str]()
+    done: dict[str, Any] = {name: "its library is not installed" for name in FORMATS if name not in names}
+    wrong = list[str]()
     for name in names:
         report = scratch / f"fuzz-{name}.json"
         arguments = (name, base, scratch, seconds / len(names), seed, report)
@@ -250,4 +253,4 @@ def fuzz(base: Base, scratch: Path, *, seconds: float, seed: int) -> tuple[dict[
                 FOUND.mkdir(exist_ok=True)
                 shutil.copyfile(path, FOUND / f"{name}-{seed}-crash{path.suffix}")
             wrong.append(ended)
-    return dict(done), wrong
+    return done, wrong

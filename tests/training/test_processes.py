@@ -41,6 +41,11 @@ def test_two_processes_train_one_model_and_share_its_batch(
     statuses, said = launch(forked, tmp_path / "odd", [*train, "training.batch_size=3"])
     assert statuses == {2} and "3 and cannot be divided among 2 processes; make it a multiple of 2" in said
     assert not run.exists(), "the folder is free for the batch that fits"
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "mine.txt").write_text("somebody's")
+    elsewhere = [tmp_path / "notes" if word == run else word for word in train]
+    statuses, said = launch(forked, tmp_path / "strange", [*elsewhere, "training.batch_size=4"])
+    assert statuses == {2} and said.count("mine.txt") == 2, "what one may not claim, the other does not wait for"
     statuses, said = launch(forked, tmp_path / "even", [*train, "training.batch_size=4"])
     assert statuses == {0}, said
     journal = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

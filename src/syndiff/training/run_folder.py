@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from syndiff import __version__
 from syndiff.documents import OWN, check_object, dump_yaml, read_yaml
@@ -44,16 +45,21 @@ def nothing_may(_: str) -> bool:
 def claimed_run(run: Path, verb: str) -> Iterator[None]:
     """Hold the run folder of `syndiff <verb>` while the context lasts, against all but the processes of one training.
 
-    Of these the main one claims it before any of them goes on. Raises SyndiffError for a folder in use, and for one
-    that another verb or somebody else made.
+    Of these the main one claims it before any of them goes on; where it may not, none does. Raises SyndiffError for a
+    folder in use, and for one that another verb or somebody else made.
     """
-    process = this_process()
-    if not process.is_main_process:
-        process.wait_for_everyone()
-        yield
-        return
-    with claimed(run, f"a run folder of `syndiff {verb}`", known=lambda folder: (folder / CONFIG).is_file()):
-        process.wait_for_everyone()
+    with contextlib.ExitStack() as stack:
+        refused: list[str | None] = [None]
+        if this_process().is_main_process:
+            try:
+                made = claimed(
+                    run, f"a run folder of `syndiff {verb}`", known=lambda folder: (folder / CONFIG).is_file()
+                )
+                stack.enter_context(made)
+            except SyndiffError as error:
+                refused = [str(error)]
+        if reason := broadcast_object_list(refused)[0]:
+            raise SyndiffError(reason)
         yield
 
 
