@@ -116,8 +116,8 @@ JOBS = {
         Job(
             "run",
             lambda base, out: [
-                *("run", "--data", base.data, "--out", out, "--inpainter", "copy_paste"),
-                *("--set", *TRAIN, "run.minutes=0", "synthesis.share=0.5", "gates.mode=report"),
+                *("run", "--data", base.data, "--out", out, "--set", *TRAIN, "synthesis.inpainter=copy_paste"),
+                *("run.minutes=0", "synthesis.share=0.5", "gates.mode=report"),
             ],
         ),
     )
