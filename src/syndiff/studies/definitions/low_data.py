@@ -99,7 +99,7 @@ class LowData(Scored, Configured):
         return Grid(
             tuple(arm.cell() for arm in arms),
             config,
-            grows=("study.shares", "study.sources"),
+            grows=("study.shares", "study.sources", "study.elsewhere", "study.others"),
             splits={"whole_split.json": whole, "split.json": split},
             shared=(*own, *sets),
             rate=lambda: training_rate(arms[:1]),
