@@ -6,8 +6,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from syndiff.training.checkpoints import best_checkpoint
+from syndiff.training.checkpoints import best_checkpoint, find_checkpoint
+from tiny_pipelines import save_narrow_kl
 
 TINY = (
     *("model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16", "training.coarse_share=0"),
@@ -46,10 +49,26 @@ def test_two_processes_train_one_model_and_share_its_batch(
     elsewhere = [tmp_path / "notes" if word == run else word for word in train]
     statuses, said = launch(forked, tmp_path / "strange", [*elsewhere, "training.batch_size=4"])
     assert statuses == {2} and said.count("mine.txt") == 2, "what one may not claim, the other does not wait for"
-    statuses, said = launch(forked, tmp_path / "even", [*train, "training.batch_size=4"])
+    encoder = (
+        "model.encoder=autoencoder",
+        "model.encoder_dropout=0",
+        f"model.autoencoder={save_narrow_kl(tmp_path / 'kl')}",
+    )
+    whole = [*train, *encoder, "training.batch_size=4"]  # no statistics of a batch, which parts of it would change
+    statuses, said = launch(forked, tmp_path / "even", [*whole, "training.accumulation=2"])
     assert statuses == {0}, said
     journal = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in journal if "val_dice" in line] == [2, 4], "each process wrote its own lines"
     assert [line["images"] for line in journal if "images" in line] == [16]
+    alone = tmp_path / "alone"
+    assert syndiff(*(alone if word == run else word for word in whole)).status == 0
+    losses = [
+        json.loads(line)["losses"] for line in (alone / "metrics.jsonl").read_text().splitlines() if "losses" in line
+    ]
+    assert [line["losses"] for line in journal if "losses" in line] == [
+        pytest.approx(each, rel=1e-4) for each in losses
+    ]
+    shared, one = (load_file(find_checkpoint(each, "last") / "model.safetensors") for each in (run, alone))
+    assert all(torch.allclose(shared[name], one[name], atol=1e-5) for name in one)
     described = json.loads((best_checkpoint(run) / "model.json").read_text())
     assert described["val_dice"] == max(line["val_dice"] for line in journal if "val_dice" in line)

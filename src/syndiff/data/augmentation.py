@@ -22,20 +22,23 @@ class Augmentation(nn.Module):
         super().__init__()
         self.settings = settings or AugmentationSettings()
 
-    def forward(self, image_b3hw: Tensor, mask_bkhw: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, image_b3hw: Tensor, mask_bkhw: Tensor, *, seed: int, process: int = 0, processes: int = 1
+    ) -> tuple[Tensor, Tensor]:
         """Augment a batch of float images in [0, 1] with float masks in {0, 1}; shapes and ranges are kept.
 
         Masks of classes that exclude each other (k > 1) still do so afterwards.
 
         All draws come from a CPU generator of `seed`: torch's global random state is neither read nor
-        changed, and every device sees the same numbers. With everything switched off the very input is
-        returned.
+        changed, and every device sees the same numbers. Where several processes share a batch, the cases are every
+        `processes`-th from `process` on, and each changes as it would in one process. With everything switched off the
+        very input is returned.
         """
-        generator = torch.Generator().manual_seed(seed)
+        draws = _Draws(seed, len(image_b3hw), process, processes)
         if self.settings.recolours:
-            image_b3hw = self._recolour(image_b3hw, generator)
+            image_b3hw = self._recolour(image_b3hw, draws)
         if self.settings.flips or self.settings.moves:
-            matrix_b23 = self._draw_matrix(image_b3hw.shape, generator).to(image_b3hw)
+            matrix_b23 = self._draw_matrix(image_b3hw.shape, draws).to(image_b3hw)
             # Warped together, so image and mask cannot part; the mask then becomes binary again.
             both = torch.cat([image_b3hw, mask_bkhw.to(image_b3hw)], dim=1)
             size = (both.shape[2], both.shape[3])
@@ -44,30 +47,29 @@ class Augmentation(nn.Module):
             mask_bkhw = (both[:, 3:] > 0.5).to(mask_bkhw)
         return image_b3hw, mask_bkhw
 
-    def _draw_matrix(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+    def _draw_matrix(self, shape: torch.Size, draws: "_Draws") -> Tensor:
         """Draw one matrix (b, 2, 3) per case, from input pixels to output pixels."""
         batch, _, height, width = shape
-        chosen = _coin(batch, self.settings.probability, generator)
-        angle = _symmetric(batch, self.settings.rotation, generator) * chosen
+        chosen = draws.coin(self.settings.probability)
+        angle = draws.symmetric(self.settings.rotation) * chosen
         low, high = (math.log(bound) for bound in self.settings.scale)
-        zoom = torch.exp((low + (high - low) * torch.rand(batch, generator=generator)) * chosen)
-        shift = torch.stack([_symmetric(batch, self.settings.translate, generator) * chosen for _ in range(2)], 1)
+        zoom = torch.exp((low + (high - low) * draws.uniform()) * chosen)
+        shift = torch.stack([draws.symmetric(self.settings.translate) * chosen for _ in range(2)], 1)
         mirror = torch.ones(batch, 2)
         if self.settings.flips:
-            mirror -= 2 * torch.stack([_coin(batch, 0.5, generator) for _ in range(2)], 1)
+            mirror -= 2 * torch.stack([draws.coin(0.5) for _ in range(2)], 1)
         sides = torch.tensor([width, height], dtype=torch.float32)
         centre = ((sides - 1) / 2).expand(batch, 2)
         # A negative magnification along an axis is a mirror: flips ride along in the same matrix.
         return get_affine_matrix2d(shift * sides, centre, zoom[:, None] * mirror, angle)[:, :2]
 
-    def _recolour(self, image_b3hw: Tensor, generator: torch.Generator) -> Tensor:
+    def _recolour(self, image_b3hw: Tensor, draws: "_Draws") -> Tensor:
         """Apply one drawn linear map of RGB per case; the mean grey is the fixed point of the contrast."""
-        batch = len(image_b3hw)
-        chosen = _coin(batch, self.settings.probability, generator)
+        chosen = draws.coin(self.settings.probability)
         brightness, contrast, saturation = (
-            (1 + _symmetric(batch, self.settings.colour, generator) * chosen)[:, None, None] for _ in range(3)
+            (1 + draws.symmetric(self.settings.colour) * chosen)[:, None, None] for _ in range(3)
         )
-        hue = torch.deg2rad(_symmetric(batch, self.settings.hue, generator) * chosen)
+        hue = torch.deg2rad(draws.symmetric(self.settings.hue) * chosen)
         matrix_b33 = saturation * _hue_rotation(hue) + (1 - saturation) * _GREY
         matrix_b33 = (brightness * contrast * matrix_b33).to(image_b3hw)
         grey_b11 = (_GREY[0].to(image_b3hw) @ image_b3hw.flatten(2).mean(2).T)[:, None, None]
@@ -93,11 +95,21 @@ def _hue_rotation(angle_b: Tensor) -> Tensor:
     return torch.linalg.inv(_YIQ) @ turn @ _YIQ
 
 
-def _symmetric(batch: int, bound: float, generator: torch.Generator) -> Tensor:
-    """Draw `batch` numbers uniformly from [-bound, bound]."""
-    return (2 * torch.rand(batch, generator=generator) - 1) * bound
+class _Draws:
+    """Numbers for each case of this process, out of those that are drawn for the whole batch."""
 
+    def __init__(self, seed: int, count: int, process: int, processes: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.whole, self.own = count * processes, slice(process, None, processes)
 
-def _coin(batch: int, probability: float, generator: torch.Generator) -> Tensor:
-    """Draw `batch` ones (with `probability`) and zeros."""
-    return (torch.rand(batch, generator=generator) < probability).float()
+    def uniform(self) -> Tensor:
+        """From [0, 1)."""
+        return torch.rand(self.whole, generator=self.generator)[self.own]
+
+    def symmetric(self, bound: float) -> Tensor:
+        """From [-bound, bound)."""
+        return (2 * self.uniform() - 1) * bound
+
+    def coin(self, probability: float) -> Tensor:
+        """Ones (with `probability`) and zeros."""
+        return (self.uniform() < probability).float()

@@ -95,9 +95,10 @@ class InpaintingTask:
 
     def batch(self, step: int, *, process: int, processes: int) -> InpaintingBatch:
         """Crops of the step, each with its own noise and timestep."""
-        indices = case_indices(len(self.train), self.settings.batch_size, self.seed, step)[process::processes]
-        entropy = (derived_seed(self.seed, step, 0, process),)
-        return self._draw(self.train, indices, entropy, caption_dropout=self.settings.caption_dropout)
+        indices = case_indices(len(self.train), self.settings.batch_size, self.seed, step)
+        entropy = (derived_seed(self.seed, step, 0),)
+        whole = self._draw(self.train, indices, entropy, caption_dropout=self.settings.caption_dropout)
+        return InpaintingBatch(*(value[process::processes] for value in whole))
 
     @torch.inference_mode()
     def validate(self) -> Validation:

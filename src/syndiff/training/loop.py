@@ -280,7 +280,8 @@ def backpropagate(
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Leave the clipped gradient of one batch in the parameters; returns losses, their sum and the norm.
 
-    A batch of several parts (`settings.accumulation`) has the mean of their losses and of their gradients.
+    A batch of several parts (`settings.accumulation`), or of several processes, has the mean of their losses and of
+    their gradients.
     """
     parts: list[dict[str, Tensor]] = []
     for part in split_batch(batch, settings.accumulation):
@@ -291,7 +292,8 @@ def backpropagate(
             optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
         parts.append({name: value.detach() for name, value in weighted.items()})
-    losses = {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
+    own = torch.stack([torch.stack([part[name] for part in parts]).sum() for name in parts[0]])
+    losses = dict(zip(parts[0], accelerator.reduce(own, "mean"), strict=True))
     norm = accelerator.clip_grad_norm_(objective.parameters(), settings.grad_clip)
     return losses, torch.stack(list(losses.values())).sum(), norm
 
@@ -351,8 +353,11 @@ def case_indices(cases: int, batch_size: int, seed: int, step: int) -> list[int]
     return [int(orders[i // cases][i % cases]) for i in wanted]
 
 
-def derived_seed(seed: int, step: int, purpose: int, process: int) -> int:
-    """One of the independent seeds of a step: the same numbers after a resume."""
+def derived_seed(seed: int, step: int, purpose: int, process: int = 0) -> int:
+    """One of the independent seeds of a step: the same numbers after a resume.
+
+    What processes share is drawn with the seed of the first, so that a training does not depend on how many there are.
+    """
     return int(np.random.SeedSequence([seed, step, purpose, process]).generate_state(1)[0])
 
 

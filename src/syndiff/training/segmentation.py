@@ -79,21 +79,23 @@ class SegmentationTask:
         """Augmented cases with their noise and timesteps."""
         cases = self.train_cases
         drawn = torch.arange(len(cases)) if step < self.mixed_steps else self.real
-        order = case_indices(len(drawn), self.settings.batch_size, self.seed, step)[process::processes]
-        indices = drawn[order]
+        count, own = self.settings.batch_size, slice(process, None, processes)
+        indices = drawn[case_indices(len(drawn), count, self.seed, step)[own]]
         image, mask = self.augment(
             cases.images[indices].float() / 255,
             cases.masks[indices].float(),
-            seed=derived_seed(self.seed, step, 0, process),
+            seed=derived_seed(self.seed, step, 0),
+            process=process,
+            processes=processes,
         )
         size = self.model_settings.image_size
         if step < self.coarse_steps:
             size = self.model_settings.coarse_size
             image, mask = (F.interpolate(x, size=(size, size), mode="bilinear", antialias=True) for x in (image, mask))
             mask = (mask > 0.5).float()
-        generator = torch.Generator().manual_seed(derived_seed(self.seed, step, 1, process))
-        noise, timestep = draw_randomness(self.model, len(indices), size, self.settings.inference_share, generator)
-        return Batch(image.contiguous(memory_format=torch.channels_last), mask, noise, timestep)
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, step, 1))
+        noise, timestep = draw_randomness(self.model, count, size, self.settings.inference_share, generator)
+        return Batch(image.contiguous(memory_format=torch.channels_last), mask, noise[own], timestep[own])
 
     def validate(self) -> Validation:
         """Mean Dice on the validation cases at the model's resolution, one view an image."""
