@@ -12,7 +12,8 @@
   it has not learned from. What a model of synthetic cases finds far better there than a model of real ones holds a
   shortcut.
 
-No test case is read. What was done is kept in --study / instruments, and not done again.
+No test case is read. What was done is kept in --study / instruments, and not done again. `gap` needs the synthetic sets
+alone, and may be measured while the arms are being trained.
 """
 
 import argparse
@@ -141,18 +142,18 @@ def main() -> None:
     for name in ("--study", "--data", "--others", "--others-split", "--lesion-free", "--out"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--gap-steps", type=int, default=320)
-    parser.add_argument("--no-gap", action="store_true", help="the arms alone")
+    parser.add_argument("--parts", nargs="+", choices=("arms", "gap"), default=["arms", "gap"])
     options = parser.parse_args()
     split = Split.read(options.study / "split.json")
     settings = load_settings(config=options.study / "cells" / REAL / "0" / "config.yaml")
     result: dict[str, Any] = {
         "command": shlex.join(["python", *sys.argv]),
         "environment": environment(),
-        "arms": score_arms(options, split),
-        **({} if options.no_gap else {"gap": measure_gaps(options, settings, split)}),
+        **({"arms": score_arms(options, split)} if "arms" in options.parts else {}),
+        **({"gap": measure_gaps(options, settings, split)} if "gap" in options.parts else {}),
     }
-    print(json.dumps(result["arms"]["lesion_free"], indent=2))
     write_json(options.out, result)
+    print(json.dumps(result, indent=2))
 
 
 if __name__ == "__main__":
