@@ -10,6 +10,7 @@ from torch import Tensor
 from syndiff.data.augmentation import Augmentation
 from syndiff.data.loading import CaseArrays
 from syndiff.data.settings import AugmentationSettings
+from syndiff.data.zoom import draw_cases
 from syndiff.models.network import Batch
 from syndiff.models.prediction import mean_dice, model_description
 from syndiff.models.segmenter import initialise
@@ -81,11 +82,8 @@ class SegmentationTask:
         drawn = torch.arange(len(cases)) if step < self.mixed_steps else self.real
         order = case_indices(len(drawn), self.settings.batch_size, self.seed, step)[process::processes]
         indices = drawn[order]
-        image, mask = self.augment(
-            cases.images[indices].float() / 255,
-            cases.masks[indices].float(),
-            seed=derived_seed(self.seed, step, 0, process),
-        )
+        image, mask = draw_cases(cases, indices, self.augment.settings, seed=derived_seed(self.seed, step, 3, process))
+        image, mask = self.augment(image, mask, seed=derived_seed(self.seed, step, 0, process))
         size = self.model_settings.image_size
         if step < self.coarse_steps:
             size = self.model_settings.coarse_size
