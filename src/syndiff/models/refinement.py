@@ -6,7 +6,7 @@ the frame has. Crops have the frame's proportions, so that a lesion is squeezed 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError, shown
 from syndiff.models.settings import Refine
 
+T = TypeVar("T", bound=np.generic)
 Maps = NDArray[np.float32]
 Look = Callable[[Sequence[NDArray], bool], list[Maps]]
 """Probabilities (K, s, s) of parts (h, w, 3) of a frame; with True each in all views of the predictor, else in one."""
@@ -53,15 +54,39 @@ class Refinement:
         """Probabilities (K, H, W) of the `image` (H, W, 3), better than those of the first look, `frame_khw`.
 
         `square_kss` are the same at the network's own size. A crop counts where it shows some of what was suspected
-        there: a second look that sees nothing takes nothing away, and one may find what was only suspected. With
-        `tiles`, where nothing is found, tiles are searched in a single view each, and what they find counts where a
-        crop around it shows it too.
+        there: a second look that sees nothing takes nothing away, and one may find what was only suspected. Pieces that
+        touch nothing suspected are not taken: zoomed in, a network sees more than there is. With `tiles`, where nothing
+        is found, tiles are searched in a single view each, and what they find counts where a crop around it shows it
+        too.
         """
-        crops = self._looked_at(image, self._suspects(targets.foreground(square_kss), self.suspected), look, targets)
+        crops = self._looked_at(image, square_kss, self.suspected, look, targets)
         if tiles and not crops and not targets.decide(square_kss).any():
-            mosaic = self._mosaic(image, square_kss, look)
-            crops = self._looked_at(image, self._suspects(targets.foreground(mosaic), 0.5), look, targets)
+            crops = self._looked_at(image, self._mosaic(image, square_kss, look), 0.5, look, targets)
         return merged(frame_khw, crops, self.margin)
+
+    def _looked_at(
+        self, image: NDArray, first_kss: Maps, threshold: float, look: Look, targets: Targets
+    ) -> list[tuple[Box, Maps]]:
+        """Boxes of the frame and what a second look says there, where it shows what was suspected above a threshold."""
+        suspected = targets.foreground(first_kss)
+        places = []
+        for suspect in self._suspects(suspected, threshold):
+            place = crop_box(suspect, self.context, round(len(suspect) / self.max_zoom))
+            if len(suspect) >= self.min_zoom * place.height:
+                places.append((suspect, place, place.scaled(suspect.shape, image.shape[:2])))
+        if not places:
+            return []
+        crops = []
+        answers = look([image[box.slices] for _, _, box in places], True)
+        for (suspect, place, box), answer in zip(places, answers, strict=True):
+            side, shown = answer.shape[-1], any_class(targets.decide(answer))
+            if (shown & _stretched(suspect[place.slices], side)).any():
+                pieces, _ = components(shown)
+                known = pieces[_stretched(suspected[place.slices] > np.float32(threshold), side)]
+                first = _stretched(first_kss[:, *place.slices], side)
+                stray = shown & ~np.isin(pieces, known)
+                crops.append((box, np.where(stray, np.minimum(answer, first), answer)))
+        return crops
 
     def _suspects(self, probability_ss: Maps, threshold: float) -> list[NDArray[np.bool_]]:
         """What may be a lesion (s, s): pieces above the threshold, those whose boxes overlap taken as one."""
@@ -71,25 +96,6 @@ class Refinement:
         evidence = np.where(areas < self.smallest, 0, np.bincount(labels.ravel(), probability_ss.ravel())[1:])
         strongest = 1 + np.argsort(-evidence, kind="stable")[: self.crops]
         return _joined([labels == label for label in strongest if evidence[label - 1]])
-
-    def _looked_at(
-        self, image: NDArray, suspects: Sequence[NDArray[np.bool_]], look: Look, targets: Targets
-    ) -> list[tuple[Box, Maps]]:
-        """Boxes of the frame and what a second look says of them, where it shows what was suspected."""
-        seen = []
-        for suspect in suspects:
-            side = len(suspect)
-            box = crop_box(suspect, self.context, round(side / self.max_zoom))
-            if side >= self.min_zoom * box.height:
-                seen.append((suspect[box.slices], box.scaled(suspect.shape, image.shape[:2])))
-        if not seen:
-            return []
-        answers = look([image[box.slices] for _, box in seen], True)
-        return [
-            (box, answer)
-            for (part, box), answer in zip(seen, answers, strict=True)
-            if (any_class(targets.decide(answer)) & _stretched(part, answer.shape[-1])).any()
-        ]
 
     def _mosaic(self, image: NDArray, square_kss: Maps, look: Look) -> Maps:
         """Probabilities (K, 2s, 2s) of four overlapping tiles in the corners of the frame."""
@@ -160,7 +166,7 @@ def _overlap(one: Box, other: Box) -> bool:
     return down and one.left < other.left + other.width and other.left < one.left + one.width
 
 
-def _stretched(part: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
-    """A square mask resized to (side, side) by its nearest pixels."""
-    at = (np.arange(side) * len(part)) // side
-    return part[np.ix_(at, at)]
+def _stretched(part: NDArray[T], side: int) -> NDArray[T]:
+    """Square maps (..., s, s) resized to (..., side, side) by their nearest pixels."""
+    at = (np.arange(side) * part.shape[-1]) // side
+    return part[..., at[:, None], at]
