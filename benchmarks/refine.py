@@ -28,6 +28,7 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
 from syndiff.data.dataset import Dataset
@@ -53,7 +54,7 @@ Mask = NDArray[np.bool_]
 def looks(options: argparse.Namespace) -> dict[str, Any]:
     """Scores and seconds of each look at every case."""
     dataset = Dataset.open(options.data)
-    ids = _cases(dataset, options)
+    ids = _cases(dataset, options, options.side)
     checkpoint, chosen = checkpoint_of(options.run), _refinement(options.set)
     predictors = {}
     for name in ("none", *(each for each in options.looks if each != "none")):
@@ -98,8 +99,7 @@ def looks(options: argparse.Namespace) -> dict[str, Any]:
 def ceiling(options: argparse.Namespace) -> dict[str, Any]:
     """Scores of the annotations themselves after the way to the network's size, through the autoencoder, and back."""
     dataset, chosen = Dataset.open(options.data), _refinement(options.set)
-    step = max(1, len(dataset.cases) // options.cases) if options.cases else 1
-    ids = [case.id for case in dataset.cases[::step]][: options.cases]
+    ids = _cases(dataset, options, "all")
     autoencoder = load_autoencoder(options.autoencoder)
     ways: dict[str, Callable[[Mask], Maps]] = {
         "resized": lambda mask: _resized(mask, options.size),
@@ -187,12 +187,14 @@ def _values(metrics: Sequence[CaseMetrics], name: str) -> list[float | None]:
     return [getattr(each, name) for each in metrics]
 
 
-def _cases(dataset: Dataset, options: argparse.Namespace) -> list[str]:
-    """The cases of the side; of --cases only so many, evenly spread."""
-    if options.side == "all":
+def _cases(dataset: Dataset, options: argparse.Namespace, side: str) -> list[str]:
+    """The cases of the side that are large enough; of --cases only so many, evenly spread."""
+    if side == "all":
         ids = [case.id for case in dataset.cases]
     else:
-        ids = list(getattr(Split.read(options.split or options.run / "split.json"), options.side))
+        ids = list(getattr(Split.read(options.split or options.run / "split.json"), side))
+    if options.longer_side:
+        ids = [case_id for case_id in ids if max(Image.open(dataset[case_id].image).size) >= options.longer_side]
     return ids[:: max(1, len(ids) // options.cases)][: options.cases] if options.cases else ids
 
 
@@ -234,6 +236,7 @@ def main() -> None:
     parser.add_argument("--autoencoder", default="mask")
     parser.add_argument("--size", type=int, default=192)
     parser.add_argument("--cases", type=int, help="evenly spread cases instead of all")
+    parser.add_argument("--longer-side", type=int, help="only frames whose longer side has so many pixels at least")
     parser.add_argument("--tolerance", type=float, default=2.0)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syndiff.data.boxes import Box
+from syndiff.data.masks import count_components
 from syndiff.data.resize import resize_image
 from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError
@@ -179,6 +180,37 @@ def test_what_only_tiles_show_does_not_count():
     assert not predictor(network, "tiles").predict(image).mask.any() and looks == [1, 4, 1]
 
 
+@pytest.mark.parametrize(("found", "counts"), [(0.9, False), (0.4, True)])
+def test_what_was_found_is_not_replaced_by_something_quite_different(found, counts):
+    first = np.zeros((1, SIDE, SIDE), np.float32)
+    first[0, 20:36, 20:36] = found
+    speck = np.zeros((1, SIDE, SIDE), np.float32)
+    speck[0, 30:36, 30:36] = 1
+
+    def look(parts, in_all_views):
+        return [speck] * len(parts)
+
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    refined = Refinement().refine(image, first, first, look, Targets(), tiles=False)
+    assert np.array_equal(refined, first) is not counts
+    assert (refined > 0.5).any()
+
+
+def test_a_piece_that_touches_nothing_suspected_does_not_count():
+    first = np.zeros((1, SIDE, SIDE), np.float32)
+    first[0, 24:36, 24:36] = 0.8
+    more = np.zeros((1, SIDE, SIDE), np.float32)
+    more[0, 20:44, 20:44] = 1
+    more[0, 4:9, 4:9] = 1
+
+    def look(parts, in_all_views):
+        return [more] * len(parts)
+
+    image = np.zeros((SIDE, SIDE, 3), np.uint8)
+    refined = Refinement().refine(image, first, first, look, Targets(), tiles=False)
+    assert refined.max() == 1 and count_components(refined[0] > 0.5) == 1
+
+
 def test_several_crops_are_one_batch_in_all_views():
     mask = disc(300, 400, at=(0.2, 0.2), radius=0.1) | disc(300, 400, at=(0.75, 0.8), radius=0.1)
     network, looks = sees_only(1, 2)
@@ -218,7 +250,9 @@ def test_classes_keep_excluding_each_other():
     def look(parts, in_all_views):
         return [np.stack([np.eye(SIDE), 1 - np.eye(SIDE)]).astype(np.float32) for _ in parts]
 
-    refined = Refinement().refine(np.zeros((100, 100, 3), np.uint8), both, both, look, targets, tiles=False)
+    refined = Refinement(context=1.6, agreement=0.0).refine(
+        np.zeros((100, 100, 3), np.uint8), both, both, look, targets, tiles=False
+    )
     assert not np.array_equal(refined, both) and refined.sum(0).max() <= 1 + 1e-6
 
 

@@ -14,8 +14,8 @@ from syndiff.data.settings import AugmentationSettings
 
 _ANYWHERE = 0.25
 """Share of the crops that lie anywhere: the network must know mucosa close by, and lesions that a crop cuts."""
-_CONTEXT = (1.2, 2.4)
-"""Side of a crop around a lesion, in sides of its box; a second look takes 1.6."""
+_CONTEXT = (1.3, 3.2)
+"""Side of a crop around a lesion, in sides of its box; a second look takes 2.6."""
 
 
 def draw_cases(
