@@ -67,6 +67,9 @@ def load_cases(
 
     for _ in in_threads(read, range(len(jobs)), name="reading", progress=progress):
         pass
-    ids, tensors = tuple(case.id for _, case in jobs), [map(torch.from_numpy, each) for each in (images, masks)]
-    whole, *finer = (CaseArrays(ids, *each, source, tuple(contents), targets) for each in zip(*tensors, strict=True))
+    ids = tuple(case.id for _, case in jobs)
+    whole, *finer = (
+        CaseArrays(ids, torch.from_numpy(pictures), torch.from_numpy(labels), source, tuple(contents), targets)
+        for pictures, labels in zip(images, masks, strict=True)
+    )
     return replace(whole, fine=finer[0]) if finer else whole

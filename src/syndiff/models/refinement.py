@@ -93,7 +93,7 @@ class Refinement:
     def _agree(self, first: NDArray[np.bool_], second: NDArray[np.bool_]) -> bool:
         """Whether the second look may replace the first; where that found nothing, there is nothing to agree with."""
         together = np.count_nonzero(first) + np.count_nonzero(second)
-        return not first.any() or 2 * np.count_nonzero(first & second) >= self.agreement * together
+        return not first.any() or bool(2 * np.count_nonzero(first & second) >= self.agreement * together)
 
     def _suspects(self, probability_ss: Maps, threshold: float) -> list[NDArray[np.bool_]]:
         """What may be a lesion (s, s): pieces above the threshold, those whose boxes overlap taken as one."""
