@@ -27,7 +27,7 @@ Look = Callable[[Sequence[NDArray], bool], list[Maps]]
 
 @dataclass(frozen=True, kw_only=True)
 class Refinement:
-    """Where a second look is taken, and how it counts; values found on validation frames of CVC-ClinicDB.
+    """Where a second look is taken, and how it counts; results/refine.md says how the values were found.
 
     context: side of a crop, in sides of the box of what is looked at.
     min_zoom: a crop that would be magnified less is not looked at: the lesion fills the frame.
