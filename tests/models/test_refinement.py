@@ -14,6 +14,7 @@ from syndiff.errors import SyndiffError
 from syndiff.evaluation.metrics import case_metrics
 from syndiff.models.control import PlainNetwork
 from syndiff.models.prediction import SegmenterPredictor
+from syndiff.models.predictor import Start
 from syndiff.models.refinement import Refinement, merged
 
 SIDE = 64
@@ -261,3 +262,5 @@ def test_wrong_words_and_what_does_not_go_together_are_refused():
         predictor(Bright(), "yes")
     with pytest.raises(SyndiffError, match="first look; load it with refine none"):
         predictor(Bright(), "lesions").members(picture(np.zeros((9, 9), bool)), case_id="a", draws=1, tta=1)
+    with pytest.raises(SyndiffError, match="begins with noise, not with latents; leave out start"):
+        predictor(Bright(), "lesions").predict(picture(np.zeros((9, 9), bool)), start=Start(np.zeros((1, 0, 0, 0)), 5))
