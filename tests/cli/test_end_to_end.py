@@ -140,6 +140,10 @@ def test_single_verbs_split_train_evaluate_predict(syndiff, phantom, tmp_path):
     assert summary.stat().st_mtime_ns == kept, "the same evaluation was made twice"
     assert syndiff("evaluate", "--run", run, "--data", phantom, "--tolerance", 5).status == 0
     assert json.loads(summary.read_text())["tolerance"] == 5
+    refined = syndiff("evaluate", "--run", run, "--data", phantom, "--refine", "tiles")
+    assert refined.status == 0 and "lesions missed" in refined.out and "ms an image" in refined.out
+    assert json.loads(summary.read_text())["provenance"]["refine"] == "tiles"
+    assert "refine" in json.loads(summary.with_name("timing.json").read_text())["milliseconds"]["stages"]
     judge_elsewhere(syndiff, run, phantom, tmp_path / "elsewhere")
     real = tmp_path / "real"
     assert syndiff("train", "--data", phantom, "--split", split, "--out", real, *TINY).status == 0

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syndiff.data.crops import Box, crop_box, cut, paste
+from syndiff.data.boxes import Box, crop_box
+from syndiff.data.crops import cut, paste
 
 
 @given(st.data())

@@ -86,6 +86,9 @@ def test_summary_holds_what_the_cases_say(dataset: Dataset, tmp_path: Path) -> N
         "empty_targets": 1,
     }
     assert summary["masks"] is None
+    row = summary["sizes"].pop("5 to 15 %")  # 100 of 1,200 pixels; the empty frame has no size
+    assert summary["sizes"] == {} and row["cases"] == row["lesions"] == 5 and row["missed_lesions"] == 0
+    assert row["dice"] == pytest.approx(np.mean([2 * (100 - 10 * n) / (200 - 10 * n) for n in range(5)]))
     assert sorted(path.name for path in (tmp_path / "eval").iterdir()) == [
         ".syndiff.json",
         "per_case.csv",

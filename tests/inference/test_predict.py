@@ -110,7 +110,9 @@ def test_a_kill_between_a_mask_and_its_line_costs_nothing(predict, tmp_path):
             assert contents(masks) == whole
 
 
-@pytest.mark.parametrize("more", [["--seed", 1], ["--tta", 2], ["--steps", 2], ["--timestep", 50]])
+@pytest.mark.parametrize(
+    "more", [["--seed", 1], ["--tta", 2], ["--steps", 2], ["--timestep", 50], ["--refine", "lesions"]]
+)
 def test_other_settings_are_refused_with_both_values(predict, tmp_path, more):
     predict()
     before = contents(tmp_path / "masks")
@@ -358,6 +360,7 @@ def test_an_empty_variable_of_the_shell_is_refused(syndiff, run, images, tmp_pat
         ({"seed": 1.5}, "seed is 1.5"),
         ({"tta": True}, "tta is True"),
         ({"tta": 3}, "1, 2, 4 or 8"),
+        ({"refine": "yes"}, "refine is 'yes'; expected none, lesions, tiles"),
     ],
 )
 def test_what_python_gives_wrong_is_told(run, images, tmp_path, wrong, words):

@@ -91,6 +91,8 @@ def test_it_is_used_for_its_weights_and_settings_alone(caplog: pytest.LogCapture
         assert found(tta=1) is None
         assert "calibrated with tta 8 (now 1)" in caplog.text and "no wide contour is drawn" in caplog.text
         assert found(timestep=50) is None and found(steps=None) is None
+        second = wide_threshold(stored(), "model.json", weights="a" * 64, inference=SETTINGS, refined=True)
+        assert second is None and "calibrated with refine none (now a second look)" in caplog.text
     with pytest.raises(SyndiffError, match="is of the weights"):
         wide_threshold(stored(), "model.json", weights="b" * 64, inference=SETTINGS)
 

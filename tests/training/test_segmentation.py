@@ -66,6 +66,23 @@ def test_a_coarse_batch_shows_the_same_cases() -> None:
     assert torch.allclose(coarse.mask.mean((1, 2, 3)), fine.mask.mean((1, 2, 3)), atol=0.03)
 
 
+def test_zoomed_cases_change_nothing_else_of_a_step() -> None:
+    cases = replace(bright_squares(5, 0, size=96), fine=bright_squares(5, 0, size=192))
+    off = AugmentationSettings.none()
+    whole, again, zoomed = (
+        SegmentationTask(MODEL, TRAINING, augmentation, train_cases=each, seed=0).batch(3, process=0, processes=1)
+        for augmentation, each in (
+            (off, bright_squares(5, 0, size=96)),
+            (off, cases),
+            (replace(off, zoom=2.0, zoom_share=1.0), cases),
+        )
+    )
+    assert torch.equal(whole.image, again.image) and torch.equal(whole.mask, again.mask)
+    assert zoomed.image.shape == whole.image.shape and not torch.equal(zoomed.image, whole.image)
+    assert torch.equal(zoomed.noise, whole.noise) and torch.equal(zoomed.timestep, whole.timestep)
+    assert set(zoomed.mask.unique().tolist()) <= {0.0, 1.0}
+
+
 def test_a_model_that_cannot_be_smaller_refuses_a_coarse_beginning() -> None:
     with pytest.raises(SyndiffError, match=r"no effect at image_size 32.* set training\.coarse_share to 0"):
         load_settings("compact", None, ["model.image_size=32"])

@@ -9,6 +9,7 @@ import tyro
 
 from syndiff.cli.common import Configured, say
 from syndiff.inference.options import SMOOTH_SECONDS, EngineName
+from syndiff.models.settings import Refine
 
 
 @dataclass(kw_only=True)
@@ -76,12 +77,21 @@ class Evaluate:
     """Pixels within which two surfaces agree."""
     external: bool = False
     """Judge on all cases of a dataset that the run did not learn from, such as another centre's."""
+    refine: Refine = "none"
+    """With a second look at lesions, as `syndiff predict --refine`."""
 
     def run(self) -> None:
         """Evaluate and print the summary."""
         from syndiff.pipeline.evaluation import evaluate
 
-        found = evaluate(self.run_folder, self.data, external=self.external, tolerance=self.tolerance, seed=self.seed)
+        found = evaluate(
+            self.run_folder,
+            self.data,
+            external=self.external,
+            tolerance=self.tolerance,
+            seed=self.seed,
+            refine=self.refine,
+        )
         say(str(found))
 
 
@@ -169,6 +179,9 @@ class Predict:
     """Flips and quarter turns to average, 1, 2, 4 or 8; the default is the model's own. 1 is the fastest."""
     seed: int = 0
     """Seed of the noise."""
+    refine: Refine = "none"
+    """lesions: a second look at a zoomed crop around each lesion found or suspected, for contours on large images.
+    tiles: as lesions, and where nothing is found four parts of the image are searched."""
     smooth: float = SMOOTH_SECONDS
     """Seconds over which the answers to a video are averaged, so that masks do not flicker; 0: each frame alone."""
 
@@ -185,6 +198,7 @@ class Predict:
             steps=self.steps,
             tta=self.tta,
             seed=self.seed,
+            refine=self.refine,
             smooth=self.smooth,
             probability=self.probability,
             overlay=self.overlay,

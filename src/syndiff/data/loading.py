@@ -1,7 +1,7 @@
 """All cases of a training run, read once, resized and kept in memory as bytes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -28,18 +28,23 @@ class CaseArrays:
     """What identifies each picture (`image_content`); empty for arrays that were never files."""
     targets: Targets = field(default_factory=Targets)
     """What the masks are of."""
+    fine: "CaseArrays | None" = None
+    """The same cases at a multiple of the size, where crops of them are wanted."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
-def load_cases(sources: Sequence[tuple[Dataset, Sequence[str]]], size: int, progress: bool = False) -> CaseArrays:
+def load_cases(
+    sources: Sequence[tuple[Dataset, Sequence[str]]], size: int, *, detail: int = 1, progress: bool = False
+) -> CaseArrays:
     """Read the named cases of one or several datasets (real, synthetic) and resize them to `size` x `size`.
 
     The order is that of `sources` and of the ids within each, however many threads read. Takes (3 + K) * size^2
     bytes a case (612 cases of one class: 40 MB at 128 pixels, 160 MB at 256) plus one full-size image for each of at
-    most four threads. `progress` shows a bar on standard error. Raises SyndiffError for an unreadable file, an
-    unknown id, and datasets whose classes differ.
+    most four threads. With a `detail` above 1 they are kept at so many times the size as well (`CaseArrays.fine`).
+    `progress` shows a bar on standard error. Raises SyndiffError for an unreadable file, an unknown id, and datasets
+    whose classes differ.
     """
     datasets = [dataset for dataset, _ in sources]
     targets = datasets[0].told_apart
@@ -47,24 +52,24 @@ def load_cases(sources: Sequence[tuple[Dataset, Sequence[str]]], size: int, prog
         targets.check_same(other.told_apart, str(datasets[0].root), str(other.root))
     jobs = [(dataset, dataset[case_id]) for dataset, ids in sources for case_id in ids]
     source = torch.repeat_interleave(torch.arange(len(sources)), torch.tensor([len(ids) for _, ids in sources]))
-    images = np.empty((len(jobs), 3, size, size), np.uint8)
-    masks = np.empty((len(jobs), targets.count, size, size), np.uint8)
+    sizes = [size] if detail == 1 else [size, detail * size]
+    images = [np.empty((len(jobs), 3, side, side), np.uint8) for side in sizes]
+    masks = [np.empty((len(jobs), targets.count, side, side), np.uint8) for side in sizes]
     contents = [""] * len(jobs)
 
     def read(index: int) -> None:
         dataset, case = jobs[index]
         image, classes = dataset.load_classes(case)
         contents[index] = image_content(image)
-        images[index] = resize_image(image, size).transpose(2, 0, 1)
-        masks[index] = resize_masks(classes, size, exclusive=targets.exclusive)
+        for side, pictures, labels in zip(sizes, images, masks, strict=True):
+            pictures[index] = resize_image(image, side).transpose(2, 0, 1)
+            labels[index] = resize_masks(classes, side, exclusive=targets.exclusive)
 
     for _ in in_threads(read, range(len(jobs)), name="reading", progress=progress):
         pass
-    return CaseArrays(
-        tuple(case.id for _, case in jobs),
-        torch.from_numpy(images),
-        torch.from_numpy(masks),
-        source,
-        tuple(contents),
-        targets,
+    ids = tuple(case.id for _, case in jobs)
+    whole, *finer = (
+        CaseArrays(ids, torch.from_numpy(pictures), torch.from_numpy(labels), source, tuple(contents), targets)
+        for pictures, labels in zip(images, masks, strict=True)
     )
+    return replace(whole, fine=finer[0]) if finer else whole

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from syndiff.bounds import Bounds, Section, Share, ShareBelowOne
+from syndiff.errors import SyndiffError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +27,20 @@ class AugmentationSettings(Section):
     """Largest rotation of the hue in degrees, either way."""
     probability: Annotated[float, Bounds(0, 1, above=True)] = 0.9
     """Share of cases that are rotated, scaled and shifted, and, drawn apart, that are recoloured."""
+    zoom: Annotated[float, Bounds(1, 8)] = 1.0
+    """Largest magnification of a crop, around a lesion or anywhere, that stands in for the whole image, so that the
+    network learns what `predict --refine` shows it; 1: never. Training images are then kept at twice the model's size
+    too: five times the memory."""
+    zoom_share: Annotated[float, Bounds(0, 1, above=True)] = 0.5
+    """Share of cases that are zoomed into, where `zoom` is above 1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.zoom == 1 and self.zoom_share != type(self).zoom_share:
+            raise SyndiffError(
+                f"augmentation.zoom_share is {self.zoom_share} and has no effect with zoom 1; leave it out, or set "
+                "augmentation.zoom to the largest magnification."
+            )
         if self.scale[0] > self.scale[1]:
             raise self.refuse("scale", "the smaller magnification first")
 
@@ -41,6 +53,11 @@ class AugmentationSettings(Section):
     def moves(self) -> bool:
         """Whether anything but a flip can move a pixel."""
         return self.rotation > 0 or self.translate > 0 or any(bound != 1 for bound in self.scale)
+
+    @property
+    def detail(self) -> int:
+        """How many times the model's size the images are kept at beside it, for crops; 1: they are not."""
+        return 2 if self.zoom > 1 else 1
 
     @property
     def recolours(self) -> bool:

@@ -17,11 +17,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from syndiff.data.dataset import Dataset
+from syndiff.data.dataset import Dataset, any_class
 from syndiff.data.written_masks import encode_masks, mask_extension
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.metrics import CaseMetrics, case_metrics, mean_metrics, overlap
+from syndiff.evaluation.sizes import Sized, SizeScores, by_size
 from syndiff.evaluation.statistics import (
     DIFFERENCE_METHOD,
     METHOD,
@@ -100,7 +101,7 @@ def evaluate(
     if not 0 <= tolerance < math.inf:
         raise SyndiffError(f"tolerance is {tolerance}; expected a number of pixels, 0 or more.")
     with claimed(out, KIND, known=_is_evaluation):
-        rows, targets = list[CaseRow](), dataset.told_apart
+        rows, targets, sized = list[CaseRow](), dataset.told_apart, list[Sized]()
         pictures: dict[str, bytes] = {}
         for case_id in tqdm(case_ids, desc=f"evaluate {predictor.name}", unit="case", disable=not progress):
             case = dataset[case_id]
@@ -113,7 +114,9 @@ def evaluate(
             assert found.shape == target.shape, f"{predictor.name} changed the size of {case.id}"
             metrics = [case_metrics(*each, tolerance=tolerance) for each in zip(found, target, strict=True)]
             by_class = dict(zip(targets.names, metrics, strict=True)) if targets.several else {}
-            rows.append(CaseRow(case.id, case.group, mean_metrics(metrics), seconds, prediction.disagreement, by_class))
+            mean = mean_metrics(metrics)
+            rows.append(CaseRow(case.id, case.group, mean, seconds, prediction.disagreement, by_class))
+            sized.append(Sized(mean, float(any_class(target).mean())))
             if keep_predictions:
                 pictures[case.id] = encode_masks(found, targets)
 
@@ -121,6 +124,7 @@ def evaluate(
             "predictor": predictor.name,
             "dataset": {"name": dataset.name, "fingerprint": fingerprint or dataset.fingerprint()},
             **summarize(rows),
+            "sizes": {name: asdict(scores) for name, scores in by_size(sized).items()},
             "tolerance": tolerance,
             "masks": "masks" if keep_predictions else None,
             "masks_sha256": _joint_hash(pictures.values()) if keep_predictions else None,
@@ -185,6 +189,16 @@ def scores_of(summary: Mapping[str, Any], out: Path) -> dict[str, Interval]:
     check_object(path, summary, {"metrics": dict}, mend=_AGAIN)
     metrics = check_object(f"{path}: metrics", summary["metrics"], dict.fromkeys(METRICS, dict), mend=_AGAIN)
     return {name: rebuild(Interval, metrics[name], f"{path}: metrics.{name}", mend=_AGAIN) for name in METRICS}
+
+
+def sizes_of(summary: Mapping[str, Any], out: Path) -> dict[str, SizeScores]:
+    """The scores by size of lesion in the `summary` of the evaluation in `out`; an earlier version has none.
+
+    Raises SyndiffError for damage.
+    """
+    path = out / "summary.json"
+    sizes = check_object(path, {"sizes": {}, **summary}, {"sizes": dict}, mend=_AGAIN)["sizes"]
+    return {name: rebuild(SizeScores, told, f"{path}: sizes.{name}", mend=_AGAIN) for name, told in sizes.items()}
 
 
 def summarize(rows: Sequence[CaseRow]) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from syndiff.inference.options import EngineName, Options
 from syndiff.models.calibration import KEY as CALIBRATION
 from syndiff.models.calibration import inference_settings, wide_threshold
 from syndiff.models.predictor import SquarePredictor
-from syndiff.models.settings import VIEWS
+from syndiff.models.refinement import check_refine
+from syndiff.models.settings import VIEWS, Refine
 from syndiff.models.stored import DESCRIPTION, WEIGHTS, read_description
 from syndiff.training.checkpoints import best_checkpoint
 
@@ -34,6 +35,7 @@ def load(
     timestep: int | None = None,
     steps: int | None = None,
     tta: int | None = None,
+    refine: Refine = "none",
 ) -> SquarePredictor:
     """A trained segmenter, ready to predict single images.
 
@@ -42,9 +44,11 @@ def load(
     kept in the run's folder `export`. "auto" is torch where there is a GPU, else ONNX Runtime where an export of these
     weights is at hand, else torch. `timestep`, `steps` and `tta` replace the model's own; the first two need torch.
     `seed` is that of the noise.
+    `refine` gives lesions a second look at zoomed crops of the image: "lesions" those that the first look finds or
+    suspects; "tiles" also searches four overlapping parts of an image in which nothing is found.
 
-    Raises SyndiffError for a folder without a model, damaged weights, a damaged export, and for a timestep or a number
-    of steps or of test-time views that the model does not have.
+    Raises SyndiffError for a folder without a model, damaged weights, a damaged export, and for a timestep, a number of
+    steps or of test-time views, or a second look that there is not.
 
     >>> segmenter = syndiff.load("runs/mine")
     >>> mask = segmenter.predict(image).mask  # image: HxWx3 uint8 or uint16; mask: HxW bool
@@ -53,7 +57,7 @@ def load(
     """
     if not isinstance(run, str | Path) or not str(run):
         raise SyndiffError(f"The model is {shown(run)}; give the folder of a run, a checkpoint or an export.")
-    options = Options(engine=engine, seed=seed, timestep=timestep, steps=steps, tta=tta)
+    options = Options(engine=engine, seed=seed, timestep=timestep, steps=steps, tta=tta, refine=refine)
     return load_for(Path(run), options, workers=1)[0]
 
 
@@ -70,7 +74,13 @@ def load_for(run: Path, options: Options, workers: int) -> tuple[SquarePredictor
 
         checkpoint = checkpoint_of(run)
         predictor: SquarePredictor = SegmenterPredictor.load(
-            checkpoint, name=run.name, seed=options.seed, timestep=timestep, steps=steps, tta=tta
+            checkpoint,
+            name=run.name,
+            seed=options.seed,
+            timestep=timestep,
+            steps=steps,
+            tta=tta,
+            refine=options.refine,
         )
         return predictor, 1
     folder = run if is_export(run) else export_at_hand(run) or _make_export(run)
@@ -92,7 +102,8 @@ def load_for(run: Path, options: Options, workers: int) -> tuple[SquarePredictor
         name=card.name,
         seed=options.seed,
         tta=tta,
-        wide_threshold=_wide_threshold(run, folder, card, tta),
+        wide_threshold=_wide_threshold(run, folder, card, tta, refined=options.refine != "none"),
+        refine=options.refine,
     )
     return predictor, workers
 
@@ -107,6 +118,7 @@ def _check(run: Path, options: Options) -> None:
         value = getattr(options, name)
         if value is not None and type(value) is not int:
             raise SyndiffError(f"{name} is {shown(value)}; expected a whole number.")
+    check_refine(options.refine)
     if options.tta is not None and options.tta not in VIEWS:
         raise SyndiffError(f"tta is {options.tta}; expected 1, 2, 4 or 8 views.")
     if (run / GRAPH).is_file() and not is_export(run):
@@ -169,7 +181,7 @@ def _own_settings(run: Path) -> dict[str, int | None]:
     return inference_settings(read_description(checkpoint_of(run), {"model": dict})["model"])
 
 
-def _wide_threshold(run: Path, folder: Path, card: ExportCard, tta: int) -> float | None:
+def _wide_threshold(run: Path, folder: Path, card: ExportCard, tta: int, *, refined: bool) -> float | None:
     """That of the run, which may have been calibrated after it was exported, else that of the export."""
     if is_export(run):
         origin = folder / EXPORT_DESCRIPTION
@@ -179,7 +191,7 @@ def _wide_threshold(run: Path, folder: Path, card: ExportCard, tta: int) -> floa
         described = read_object(origin, {})
     steps = None if card.timestep is None else card.steps
     inference = {"timestep": card.timestep, "steps": steps, "tta": tta}
-    return wide_threshold(described, origin, weights=card.weights, inference=inference)
+    return wide_threshold(described, origin, weights=card.weights, inference=inference, refined=refined)
 
 
 def _weights(checkpoint: Path) -> str:

@@ -21,6 +21,7 @@ from syndiff.inference.smoothing import Smoothing
 from syndiff.inference.stream import Outcome, Segment, Work, predict_all
 from syndiff.inference.table import Table
 from syndiff.models.predictor import Prediction, SquarePredictor
+from syndiff.models.settings import Refine
 from syndiff.models.stored import WEIGHTS, read_description
 
 
@@ -66,6 +67,7 @@ def predict(
     steps: int | None = None,
     tta: int | None = None,
     seed: int = 0,
+    refine: Refine = "none",
     smooth: float = SMOOTH_SECONDS,
     probability: bool = False,
     overlay: bool = False,
@@ -83,10 +85,10 @@ def predict(
 
     A video gives <name>.mp4 with contours and <name>.masks.mkv; its answers are averaged over `smooth` seconds.
 
-    `run`, `engine`, `timestep`, `steps`, `tta` and `seed` are those of `load`. The same call goes on where it stopped:
-    a source is predicted again only where an output is missing or the source has changed, and an output that was
-    changed since is never replaced. A file that cannot be read does not keep the others from being predicted; it is
-    named in `problems`.
+    `run`, `engine`, `timestep`, `steps`, `tta`, `seed` and `refine` are those of `load`. The same call goes on where it
+    stopped: a source is predicted again only where an output is missing or the source has changed, and an output that
+    was changed since is never replaced. A file that cannot be read does not keep the others from being predicted; it
+    is named in `problems`.
 
     Raises SyndiffError where there are no images, a run without a model, and an `out` that holds other files or masks
     of another run or other settings; OSError where nothing can be written any more, such as on a full disk.
@@ -101,6 +103,7 @@ def predict(
         steps=steps,
         tta=tta,
         seed=seed,
+        refine=refine,
         smooth=smooth,
         probability=probability,
         overlay=overlay,
@@ -204,9 +207,11 @@ def _origin(run: Path, predictor: SquarePredictor, options: Options) -> dict[str
         checkpoint = checkpoint_of(run)
         described = read_description(checkpoint, {"model": dict, "step": int})
         own = {name: described["model"].get(f"inference_{name}") for name in ("timestep", "steps")}
-        chosen = {"timestep": options.timestep, "steps": options.steps}
-        settings = {name: own[name] if value is None else value for name, value in chosen.items()}
+        given = {"timestep": options.timestep, "steps": options.steps}
+        settings = {name: own[name] if value is None else value for name, value in given.items()}
         made = {"weights": sha256(checkpoint / WEIGHTS), "step": described["step"]}
     wide = {} if predictor.wide_threshold is None else {"wide_threshold": predictor.wide_threshold}
+    look = {} if options.refine == "none" else {"refine": options.refine}
     targets = predictor.engine.targets.described()
-    return {**made, "engine": engine, **settings, "tta": predictor.tta, "seed": options.seed, **wide, **targets}
+    chosen = {**settings, "tta": predictor.tta, "seed": options.seed, **look}
+    return {**made, "engine": engine, **chosen, **wide, **targets}

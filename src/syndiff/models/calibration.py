@@ -145,12 +145,18 @@ def inference_settings(
 
 
 def wide_threshold(
-    described: Mapping[str, Any], origin: Path | str, *, weights: str | None, inference: Mapping[str, int | None]
+    described: Mapping[str, Any],
+    origin: Path | str,
+    *,
+    weights: str | None,
+    inference: Mapping[str, int | None],
+    refined: bool = False,
 ) -> float | None:
     """The threshold of the wide contour for a prediction, from a model's description that was read from `origin`.
 
     `weights` is the SHA-256 of the weights that are used, None where it is not known; `inference` the settings that
-    `inference_settings` gives. None where the model was not calibrated, or for other settings: then a warning says so.
+    `inference_settings` gives. None where the model was not calibrated, or for other settings or without the second
+    look that makes it `refined`: then a warning says so.
 
     Raises SyndiffError for a damaged calibration, and for one of other weights.
     """
@@ -163,9 +169,10 @@ def wide_threshold(
             f"{_MEND}"
         )
     other = [name for name, value in inference.items() if getattr(calibration, name) != value]
-    if not other:
+    if not other and not refined:
         return calibration.threshold
-    found = ", ".join(f"{name} {getattr(calibration, name)} (now {inference[name]})" for name in other)
+    changed = [f"{name} {getattr(calibration, name)} (now {inference[name]})" for name in other]
+    found = ", ".join([*changed, *(["refine none (now a second look)"] if refined else [])])
     log.warning(
         f"{origin} was calibrated with {found}: its guarantee does not hold here, and no wide contour is drawn. Use "
         "the settings of the calibration, or run `syndiff calibrate` with these."

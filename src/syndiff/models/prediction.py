@@ -22,7 +22,7 @@ from syndiff.models.network import SegmentationNetwork, decided, probabilities
 from syndiff.models.noise import case_noise, case_seed
 from syndiff.models.predictor import Answer, SquarePredictor, StageClock, check_answer
 from syndiff.models.segmenter import initialise, without_initial_weights
-from syndiff.models.settings import SegmenterSettings
+from syndiff.models.settings import Refine, SegmenterSettings
 from syndiff.models.stored import DESCRIPTION, load_weights, read_description, settings_of
 from syndiff.models.tta import make_views, undo_views
 
@@ -143,9 +143,12 @@ class SegmenterPredictor(SquarePredictor):
         tta: int = 1,
         device: torch.device | None = None,
         wide_threshold: float | None = None,
+        refine: Refine = "none",
     ) -> None:
         engine = TorchEngine(model, image_size, device=device)
-        super().__init__(engine, image_size, name=name, seed=seed, tta=tta, wide_threshold=wide_threshold)
+        super().__init__(
+            engine, image_size, name=name, seed=seed, tta=tta, wide_threshold=wide_threshold, refine=refine
+        )
         self.model = engine.model
 
     @classmethod
@@ -158,6 +161,7 @@ class SegmenterPredictor(SquarePredictor):
         timestep: int | None = None,
         steps: int | None = None,
         tta: int | None = None,
+        refine: Refine = "none",
     ) -> "SegmenterPredictor":
         """The predictor of a checkpoint folder, with the wide contour of one that was calibrated for these settings."""
         model, described = load_segmenter(checkpoint, timestep=timestep, steps=steps, tta=tta)
@@ -169,8 +173,13 @@ class SegmenterPredictor(SquarePredictor):
             seed=seed,
             tta=inference["tta"] or 1,
             wide_threshold=wide_threshold(
-                described, checkpoint / DESCRIPTION, weights=described.get("sha256"), inference=inference
+                described,
+                checkpoint / DESCRIPTION,
+                weights=described.get("sha256"),
+                inference=inference,
+                refined=refine != "none",
             ),
+            refine=refine,
         )
 
     @torch.inference_mode()
@@ -178,8 +187,11 @@ class SegmenterPredictor(SquarePredictor):
         """Several answers for one image (HxWx3): probabilities (draws * tta, H, W), every draw in every view.
 
         A draw is what the network `draws`: a noise, the first that of `predict`, or a dropout mask, where a single draw
-        is the answer without dropout. All are those of (seed, case_id). Raises SyndiffError for several classes.
+        is the answer without dropout. All are those of (seed, case_id). Raises SyndiffError for several classes, and
+        where there is a second look.
         """
+        if self.refine != "none":
+            raise SyndiffError(f"Several answers of {self.name} are those of a first look; load it with refine none.")
         self.engine.targets.refuse_several(
             f"Several answers of {self.name}", "Only one answer of such a model is known: `predict`."
         )

@@ -1,7 +1,7 @@
 """What every segmenter looks like from outside: an image in, a mask and the seconds of the stages out. No torch."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,8 @@ from syndiff.data.resize import resize_image, restore_probability
 from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError, shown
 from syndiff.models.noise import case_noise
+from syndiff.models.refinement import Look, Refinement, check_refine
+from syndiff.models.settings import Refine
 from syndiff.models.tta import disagreement, make_views, undo_views
 
 if TYPE_CHECKING:
@@ -29,10 +31,11 @@ class Prediction:
     mask: HxW bool, True = lesion, of any class.
     probability: HxW float32 in [0, 1], of any class.
     seconds: wall time of each stage in the order the stages ran, for example
-        preprocess, encode, denoise, decode, postprocess.
+        preprocess, encode, denoise, decode, postprocess, and refine, all of a second look.
     wide: HxW bool, the wide contour of a calibrated model (`syndiff calibrate`), which holds the mask; None for any
         other, and where the answer started from another one's latents.
-    disagreement: of the views of test-time augmentation, 1 - their mean Dice, in [0, 1]; None for a single view.
+    disagreement: of the views of test-time augmentation, 1 - their mean Dice, in [0, 1]; None for a single view. As
+        `latents` and `views` it is that of the first look, at the whole frame.
     latents: the clean mask latents (views, c, h', w') that the network estimated, without any value for a network
         without latents; the next frame of a video may start from them.
     views: the probabilities (views, h', w') of each view of test-time augmentation, upright, at the model's own size;
@@ -196,7 +199,12 @@ class SquarePredictor:
     """`Predictor` of any engine: resize to the model's square, segment its views, back to the image's own size.
 
     wide_threshold: the probability above which a pixel belongs to the wide contour; None without a guarantee.
+    refine: whether lesions get a second look at zoomed crops of the image; `refinement` says where and how.
+
+    Raises SyndiffError for a `refine` that there is not.
     """
+
+    refinement = Refinement()
 
     def __init__(
         self,
@@ -207,9 +215,11 @@ class SquarePredictor:
         seed: int = 0,
         tta: int = 1,
         wide_threshold: float | None = None,
+        refine: Refine = "none",
     ) -> None:
         self.engine, self.image_size = engine, image_size
         self.name, self.seed, self.tta, self.wide_threshold = name, seed, tta, wide_threshold
+        self.refine = check_refine(refine)
 
     def predict(
         self, image: NDArray | Path | str, *, case_id: str | None = None, start: Start | None = None
@@ -219,12 +229,14 @@ class SquarePredictor:
         The noise is seeded by (seed, case_id); by default that is the file's name without its suffix, and "" for an
         array. `start` is for videos: latents to start from in place of the noise.
 
-        Raises SyndiffError for an array of another shape or type, a file that cannot be read, and where the network
-        computes no finite numbers.
+        Raises SyndiffError for an array of another shape or type, a file that cannot be read, a `start` together with a
+        second look, and where the network computes no finite numbers.
         """
         if isinstance(image, str | Path):
             case_id, image = Path(image).stem if case_id is None else case_id, read_image(Path(image))
         check_image(image)
+        if start is not None and self.refine != "none":
+            raise SyndiffError(f"{self.name}: a second look begins with noise, not with latents; leave out start.")
         case_id = case_id or ""
         clock = self.engine.clock()
         # 1. To the model's square, its views, and the noise it begins with.
@@ -233,14 +245,19 @@ class SquarePredictor:
             begin = start or Start(self._noise(case_id, self.tta), -1)
         # 2. The network, in the stages the timing table shows.
         answer = self.engine.segment(views, begin.latent_bchw, None if start is None else start.timestep, clock)
-        # 3. Back to the image's own size; the threshold comes last.
+        # 3. Back to the image's own size.
         with clock.stage("postprocess"):
-            check_answer(f"{self.name} does not answer for {case_id}", answer.probability_bkhw)
-            targets, small = self.engine.targets, undo_views(answer.probability_bkhw)
+            targets, small = self.engine.targets, self._upright(answer.probability_bkhw, case_id)
             mean = small.mean(0, dtype=np.float32)
-            found = Prediction.of(
-                np.stack([restore_probability(each, *image.shape[:2]) for each in mean]), targets, clock.seconds
-            )
+            probability = np.stack([restore_probability(each, *image.shape[:2]) for each in mean])
+        # 4. A second look at what was found, where it is asked for.
+        if self.refine != "none":
+            with clock.stage("refine"):
+                look, tiles = self._look(begin.latent_bchw, case_id), self.refine == "tiles"
+                probability = self.refinement.refine(image, probability, mean, look, targets, tiles=tiles)
+        # 5. The threshold comes last.
+        with clock.stage("postprocess"):
+            found = Prediction.of(probability, targets, clock.seconds)
             wide = None
             if self.wide_threshold is not None and start is None:  # it was calibrated on answers that start from noise
                 wide = found.mask | (found.probability > np.float32(self.wide_threshold))
@@ -253,6 +270,24 @@ class SquarePredictor:
                 latents=answer.latent_bchw,
                 views=np.stack([targets.foreground(view) for view in small]),
             )
+
+    def _look(self, noise_bchw: NDArray[np.float32], case_id: str) -> Look:
+        """Segments several parts of an image in one batch, each with the noise of the image."""
+
+        def look(parts: Sequence[NDArray], in_all_views: bool) -> list[NDArray[np.float32]]:
+            count = self.tta if in_all_views else 1
+            views = np.concatenate([make_views(resize_image(part, self.image_size), count) for part in parts])
+            noise = np.concatenate([noise_bchw[:count]] * len(parts))
+            answer = self.engine.segment(views, noise, None, self.engine.clock())
+            each = answer.probability_bkhw.reshape(len(parts), count, *answer.probability_bkhw.shape[1:])
+            return [self._upright(one, case_id).mean(0, dtype=np.float32) for one in each]
+
+        return look
+
+    def _upright(self, probability_bkhw: NDArray[np.float32], case_id: str) -> NDArray[np.float32]:
+        """The probabilities of the views of one square, checked and turned back."""
+        check_answer(f"{self.name} does not answer for {case_id}", probability_bkhw)
+        return undo_views(probability_bkhw)
 
     def _noise(self, case_id: str, count: int) -> NDArray[np.float32]:
         return case_noise(self.engine.noise_shape, seed=self.seed, case_id=case_id, count=count)

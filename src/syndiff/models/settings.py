@@ -59,6 +59,9 @@ ENCODERS = ("efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "a
 """Vision encoders beside timm's."""
 VIEWS = (1, 2, 4, 8)
 """1: the image itself; 2: with its mirror image; 4: both flips; 8: all flips and quarter turns of a square."""
+Refine = Literal["none", "lesions", "tiles"]
+"""none: one look at the whole frame. lesions: a second one at a crop around each lesion that the first one finds or
+suspects. tiles: where that finds nothing, four overlapping parts of the frame are searched as well."""
 
 
 @dataclass(frozen=True, kw_only=True)

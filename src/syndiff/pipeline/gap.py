@@ -35,7 +35,8 @@ def measure_gap(
     """
     steps = settings.run.gap_steps
     ids = [case.id for case in synthetic.cases]
-    alone = load_cases([(synthetic, ids)], settings.model.image_size, progress=progress)
+    size, detail = settings.model.image_size, settings.augmentation.detail
+    alone = load_cases([(synthetic, ids)], size, detail=detail, progress=progress)
     tables = {}
     for name, cases, added in (("synthetic", alone, synthetic.root), ("real", train_cases, None)):
         run = out / name

@@ -94,8 +94,8 @@ def run(
         stage(2, "split", split_method)
         job.split.write(out / "split.json")
         log.info(str(job.split))
-        size = settings.model.image_size
-        train_cases = load_cases([(job.dataset, job.split.train)], size, progress=progress)
+        size, detail = settings.model.image_size, settings.augmentation.detail
+        train_cases = load_cases([(job.dataset, job.split.train)], size, detail=detail, progress=progress)
         val_cases = load_cases([(job.dataset, job.split.val)], size, progress=progress)
         plans = plan_segmenters(out / PLAN, settings, train_cases, told=not steps_done(out / CONTROL))
         job.train(3, CONTROL, plans, train_cases, val_cases)
@@ -104,7 +104,8 @@ def run(
         if summary.accepted:
             synthetic = open_synthetic(out / SYNTHETIC, job.split, job.dataset)
             real = (job.dataset, job.split.train)
-            both = load_cases([real, (synthetic, [case.id for case in synthetic.cases])], size, progress=progress)
+            added = (synthetic, [case.id for case in synthetic.cases])
+            both = load_cases([real, added], size, detail=detail, progress=progress)
             if settings.run.gap_steps:
                 job.measure_gap(synthetic, train_cases, val_cases)
             job.train(7, BOTH, plans, both, val_cases)

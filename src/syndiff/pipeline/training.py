@@ -193,7 +193,7 @@ def train(
         settings,
         Plan(steps=settings.training.steps),
         split,
-        load_cases(sources, size, progress=progress),
+        load_cases(sources, size, detail=settings.augmentation.detail, progress=progress),
         load_cases([(dataset, split.val)], size, progress=progress),
         synthetic=Path(synthetic) if synthetic else None,
         reviews=heeded,

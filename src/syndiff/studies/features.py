@@ -13,7 +13,8 @@ from safetensors.numpy import load_file, save
 from torch import Tensor
 
 from syndiff.data.attributes import measure_lesion
-from syndiff.data.crops import Box, crop_box, cut
+from syndiff.data.boxes import Box, crop_box
+from syndiff.data.crops import cut
 from syndiff.data.dataset import Case, Dataset
 from syndiff.data.masks import largest_component
 from syndiff.data.parallel import in_threads

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from syndiff.data.attributes import measure_lesion
-from syndiff.data.crops import crop_box, cut
+from syndiff.data.boxes import crop_box
+from syndiff.data.crops import cut
 from syndiff.data.dataset import Dataset
 from syndiff.data.masks import largest_component
 from syndiff.data.readers import to_unit

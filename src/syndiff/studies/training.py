@@ -58,7 +58,8 @@ class Planning:
     def make(self, folder: Path, *, progress: bool) -> None:
         """Measure, and write `PLAN` into the folder of the study."""
         folder.mkdir(exist_ok=True)  # that it is there says that it was made
-        cases = load_cases([(Dataset.open(self.data), self.split.train)], self.settings.model.image_size)
+        size, detail = self.settings.model.image_size, self.settings.augmentation.detail
+        cases = load_cases([(Dataset.open(self.data), self.split.train)], size, detail=detail)
         plan_segmenters(self.study / PLAN, self.settings, cases, self.kinds, told=progress)
 
     def plan(self, kind: Kind, *, progress: bool) -> Plan:
@@ -135,7 +136,7 @@ class Training:
                 self.settings,
                 plan,
                 self.split,
-                load_cases([(dataset, self.split.train), *added], size),
+                load_cases([(dataset, self.split.train), *added], size, detail=self.settings.augmentation.detail),
                 load_cases([(dataset, self.split.val)], size),
                 synthetic=added[0][0].root if added else None,
                 seed=self.seed,
@@ -160,7 +161,8 @@ def training_rate(trainings: Iterable[Training]) -> dict[str, float]:
         if isinstance(training.plan, Planning):
             found[kind] = 60 * settings.run.minutes
             continue
-        cases = load_cases([(Dataset.open(training.data), training.split.train)], settings.model.image_size)
+        size, detail = settings.model.image_size, settings.augmentation.detail
+        cases = load_cases([(Dataset.open(training.data), training.split.train)], size, detail=detail)
         timed = timed_plan(replace(settings, training=replace(settings.training, steps=training.plan.steps)), cases)
         found[kind] = timed.steps * timed.seconds_per_step
     return found

@@ -10,7 +10,8 @@ from scipy import ndimage
 from torch import Tensor
 from tqdm import tqdm
 
-from syndiff.data.crops import Box, crop_box, cut
+from syndiff.data.boxes import Box, crop_box
+from syndiff.data.crops import cut
 from syndiff.data.dataset import Dataset
 from syndiff.data.masks import MIN_PIXELS
 from syndiff.data.resize import resize_to

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from syndiff.data.crops import crop_box, cut
+from syndiff.data.boxes import crop_box
+from syndiff.data.crops import cut
 from syndiff.data.dataset import Dataset
 from syndiff.data.masks import components
 from syndiff.data.readers import to_unit

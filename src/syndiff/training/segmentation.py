@@ -10,6 +10,7 @@ from torch import Tensor
 from syndiff.data.augmentation import Augmentation
 from syndiff.data.loading import CaseArrays
 from syndiff.data.settings import AugmentationSettings
+from syndiff.data.zoom import draw_cases
 from syndiff.models.network import Batch
 from syndiff.models.prediction import mean_dice, model_description
 from syndiff.models.segmenter import initialise
@@ -81,13 +82,9 @@ class SegmentationTask:
         drawn = torch.arange(len(cases)) if step < self.mixed_steps else self.real
         count, own = self.settings.batch_size, slice(process, None, processes)
         indices = drawn[case_indices(len(drawn), count, self.seed, step)[own]]
-        image, mask = self.augment(
-            cases.images[indices].float() / 255,
-            cases.masks[indices].float(),
-            seed=derived_seed(self.seed, step, 0),
-            process=process,
-            processes=processes,
-        )
+        share = {"process": process, "processes": processes}
+        image, mask = draw_cases(cases, indices, self.augment.settings, seed=derived_seed(self.seed, step, 3), **share)
+        image, mask = self.augment(image, mask, seed=derived_seed(self.seed, step, 0), **share)
         size = self.model_settings.image_size
         if step < self.coarse_steps:
             size = self.model_settings.coarse_size

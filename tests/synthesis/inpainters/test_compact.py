@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from syndiff.data.crops import crop_box
+from syndiff.data.boxes import crop_box
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json

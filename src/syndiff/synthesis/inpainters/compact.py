@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from syndiff.data.crops import Box, crop_box, cut, paste
+from syndiff.data.boxes import Box, crop_box
+from syndiff.data.crops import cut, paste
 from syndiff.data.readers import to_unit
 from syndiff.data.seen import Seen
 from syndiff.documents import check_object

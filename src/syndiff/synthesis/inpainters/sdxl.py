@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from syndiff.data.crops import crop_box, cut, paste
+from syndiff.data.boxes import crop_box
+from syndiff.data.crops import cut, paste
 from syndiff.data.readers import to_unit
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
