@@ -42,7 +42,7 @@ def test_the_mask_follows_the_image_and_lesions_grow() -> None:
     assert (2 * (bright * masks).sum() / (bright + masks).sum()).item() > 0.99
     growth = masks.sum((1, 2, 3)) / cases.masks.float().sum((1, 2, 3))
     # Most crops are drawn around a lesion and show all of it, up to nine times as large.
-    assert growth.median() > 3 and growth.max() < 9.5 and (growth > 1).float().mean() > 0.7
+    assert growth.median() > 3 and growth.max() < 10 and (growth > 1).float().mean() > 0.7
 
 
 def test_a_crop_has_the_detail_of_the_finer_copy() -> None:
@@ -63,6 +63,8 @@ def test_the_seed_decides_and_the_global_state_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     assert not torch.equal(first[0], other[0])
+    shares = [draw_cases(cases, every[own::2], ZOOM, seed=1, process=own, processes=2) for own in (0, 1)]
+    assert all(torch.equal(share[0], first[0][own::2]) for own, share in enumerate(shares)), "as one process draws"
 
 
 def test_off_is_the_case_itself_and_a_share_leaves_the_others_whole() -> None:
