@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from syndiff.pipeline.synthesis import merge, synthesize
     from syndiff.pipeline.training import Trained, train
     from syndiff.synthesis.finish import SynthesisSummary
+    from syndiff.workers.settings import Ray
 
 __all__ = [
     "Adapted",
@@ -44,6 +45,7 @@ __all__ = [
     "Exported",
     "Predicted",
     "Prediction",
+    "Ray",
     "RunResult",
     "Settings",
     "Split",
@@ -85,6 +87,7 @@ _HOMES = {
     "syndiff.pipeline.synthesis": ("merge", "synthesize"),
     "syndiff.pipeline.training": ("Trained", "train"),
     "syndiff.synthesis.finish": ("SynthesisSummary",),
+    "syndiff.workers.settings": ("Ray",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -15,6 +15,7 @@ import logging
 import os
 import platform
 import secrets
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -221,6 +222,26 @@ def sweep(folder: Path) -> None:
     for path in folder.rglob(_TEMPORARY):
         with contextlib.suppress(OSError), path.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
+@contextlib.contextmanager
+def signed(folder: Path) -> Iterator[Path]:
+    """An empty file in `folder` while the context lasts: who sees it, on any machine, sees the same folder."""
+    sign = folder.absolute() / _TEMPORARY.replace("*", secrets.token_hex(8))
+    write_bytes(sign, b"")
+    try:
+        yield sign
+    finally:
+        sign.unlink(missing_ok=True)
+
+
+def empty(folder: Path) -> None:
+    """Remove what lies in a folder that the caller holds (`claimed`), which stays its own."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in (_LOCK, MARK):
             path.unlink()
 
 

@@ -15,8 +15,9 @@ from syndiff.files import claimed
 from syndiff.inference.formats.base import Frame
 from syndiff.inference.inputs import KIND, Input, find_inputs
 from syndiff.inference.journal import NAME
+from syndiff.inference.ledger import Outcome
 from syndiff.inference.predict import predict_into
-from syndiff.inference.stream import Outcome, Segment
+from syndiff.inference.stream import Segment
 from syndiff.models.predictor import Prediction
 
 

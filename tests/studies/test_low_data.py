@@ -1,14 +1,9 @@
 """The low-data study: few groups, every arm, kept cells, and a table that can be checked by hand."""
 
 import json
-import os
 import shutil
-import signal
 from dataclasses import replace
-from functools import partial
-from multiprocessing import active_children
 from pathlib import Path
-from threading import Event
 from types import ModuleType
 
 import numpy as np
@@ -21,7 +16,6 @@ from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.metrics import case_metrics
 from syndiff.studies.low_data import REAL, few_groups
-from syndiff.studies.processes import in_processes
 from syndiff.studies.table import as_markdown, tabulate
 
 TINY = [
@@ -133,30 +127,6 @@ def test_the_study_fills_its_cells_and_keeps_them(forked: ModuleType, syndiff, p
     ):
         refused = syndiff(*few_arms, *sources, *settings)
         assert refused.status == 2 and reason in refused.err
-
-
-def train(number: int, weight: bytes) -> float:
-    assert len(weight) == 400_000, "more than a pipe holds"
-    if number == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if number < 0:
-        raise SyndiffError("it cannot be trained")
-    if number > 9:
-        Event().wait(600)
-    return 1 / number
-
-
-@pytest.mark.parametrize(("number", "message"), [(0, "killed.*same command goes on"), (-1, "cannot be trained")])
-def test_cells_come_in_order_until_an_error_or_a_killed_worker_ends_all_workers(
-    forked: ModuleType, number: int, message: str
-) -> None:
-    """Memory that runs out is answered by the system with a kill, which no worker can report."""
-    before, done = set(active_children()), []
-    with pytest.raises(SyndiffError, match=message):
-        for inverse in in_processes(partial(train, weight=bytes(400_000)), [1, 2, 4, number, 10, 11], 2):
-            done.append(inverse)
-    assert done == [1, 0.5, 0.25][: len(done)] and (len(done) == 3 or number == 0)  # an error is that of its cell
-    assert set(active_children()) <= before
 
 
 def test_frames_and_lesions_of_elsewhere_are_taken_but_no_held_out_case(syndiff, phantom: Path, tmp_path: Path) -> None:

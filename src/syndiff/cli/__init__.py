@@ -22,6 +22,7 @@ from syndiff.cli.studies import Study
 from syndiff.cli.synthesis import Adapt, Merge, Synthesize
 from syndiff.errors import SyndiffError
 from syndiff.files import expanded
+from syndiff.workers.settings import LOCAL
 
 log = logging.getLogger("syndiff")
 
@@ -50,20 +51,7 @@ def main(args: list[str] | None = None) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     log.setLevel(logging.INFO)
     _check_interpreter()
-    args = sys.argv[1:] if args is None else args
-    _refuse_empty(args)
-    verb: Any = tyro.cli(
-        Verb,
-        prog="syndiff",
-        description="Paint annotated medical images, train a one-step diffusion segmenter, prove what it was worth.",
-        args=_settings_together(args),
-        config=(
-            tyro.conf.OmitSubcommandPrefixes,
-            tyro.conf.OmitArgPrefixes,
-            tyro.conf.FlagCreatePairsOff,
-            tyro.conf.DisallowNone,
-        ),
-    )
+    verb = parse(sys.argv[1:] if args is None else args)
     chosen = chosen_verb(verb)
     with Interruption() as interruption:
         try:
@@ -82,6 +70,23 @@ def main(args: list[str] | None = None) -> None:
             if sentence is None:
                 raise
             fail(sentence)
+
+
+def parse(args: list[str]) -> Any:
+    """The verb that `args` describe."""
+    _refuse_empty(args)
+    return tyro.cli(
+        Verb,
+        prog="syndiff",
+        description="Paint annotated medical images, train a one-step diffusion segmenter, prove what it was worth.",
+        args=_settings_together(_with_address(args)),
+        config=(
+            tyro.conf.OmitSubcommandPrefixes,
+            tyro.conf.OmitArgPrefixes,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.DisallowNone,
+        ),
+    )
 
 
 def _sentence(error: BaseException) -> str | None:
@@ -143,6 +148,13 @@ def _settings_together(args: list[str]) -> list[str]:
     return [*rest, "--set", *settings] if settings or "--set" in args else rest
 
 
+def _with_address(args: list[str]) -> list[str]:
+    """`--ray` alone as `--ray local`: the parser knows no option whose value may be missing."""
+    following = [*args[1:], "-"]
+    alone = [each == "--ray" and after.startswith("-") for each, after in zip(args, following, strict=True)]
+    return [text for each, missing in zip(args, alone, strict=True) for text in ((each, LOCAL) if missing else (each,))]
+
+
 _EXTRA_OF = {
     "av": "video",
     "fastapi": "serve",
@@ -155,6 +167,7 @@ _EXTRA_OF = {
     "openvino": "openvino",
     "peft": "sdxl",
     "pydicom": "medical",
+    "ray": "ray",
     "starlette": "serve",
     "transformers": "sdxl",
     "uvicorn": "serve",

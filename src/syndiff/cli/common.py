@@ -2,6 +2,7 @@
 
 from syndiff.config.options import Configured as Configured
 from syndiff.config.options import Preset as Preset
+from syndiff.config.options import Spread as Spread
 from syndiff.errors import SyndiffError, shown
 
 

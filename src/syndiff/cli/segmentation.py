@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from syndiff.cli.common import Configured, say
+from syndiff.cli.common import Configured, Spread, say
 from syndiff.inference.options import SMOOTH_SECONDS, EngineName
 from syndiff.models.settings import Refine
 
@@ -151,7 +151,7 @@ class Calibrate:
 
 
 @dataclass(kw_only=True)
-class Predict:
+class Predict(Spread):
     """Segment images with a trained run: a mask for each, at the image's own size, and a table of figures.
 
     The same command goes on where it stopped and predicts only what is new. A mask that somebody changed is never
@@ -202,6 +202,7 @@ class Predict:
             smooth=self.smooth,
             probability=self.probability,
             overlay=self.overlay,
+            ray=self.cluster(),
         )
         say(result.summary(self.out))
         for problem in result.problems:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from syndiff.cli.common import Configured, say
+from syndiff.cli.common import Configured, Spread, say
 
 
 @dataclass(kw_only=True)
@@ -68,7 +68,7 @@ class Adapt(Configured):
 
 
 @dataclass(kw_only=True)
-class Synthesize(Configured):
+class Synthesize(Spread, Configured):
     """Paint new annotated cases from the training split of a dataset."""
 
     data: Path
@@ -115,6 +115,7 @@ class Synthesize(Configured):
                 "gates.segmenter": None if self.segmenter is None else str(self.segmenter),
             }
         )
+        cluster = self.cluster()
 
         from syndiff.pipeline.synthesis import plan_synthesis, synthesize
         from syndiff.report.synthesis_page import PAGE
@@ -146,6 +147,7 @@ class Synthesize(Configured):
             reviews=self.reviews,
             reviewed=self.reviewed,
             shard=shard,
+            ray=cluster,
         )
         say(f"{summary}\n{summary.table}")
         if shard == WHOLE:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from syndiff.errors import SyndiffError
+from syndiff.workers.settings import Ray
+
 if TYPE_CHECKING:
     from syndiff.config.settings import Settings
 
@@ -39,3 +42,23 @@ class Configured(Preset):
 
     seed: int = 0
     """Seed of everything drawn at random."""
+
+
+@dataclass(kw_only=True)
+class Spread:
+    """A verb whose work can be spread over a Ray cluster."""
+
+    ray: str | None = None
+    """Do the work on a Ray cluster: that of an address (auto, HOST:PORT or ray://HOST:PORT), which must see the same
+    folders, or without one a cluster of this machine. The result is the same."""
+    ray_cpus: int | None = None
+    """With --ray, CPU cores of each task, 1 where it is not given: as many tasks are done at once as there are cores
+    for. Where the cluster has GPUs, each task takes one."""
+
+    def cluster(self) -> Ray | None:
+        """The cluster that was chosen, if any. Raises as `Ray` does, and for cores without a cluster."""
+        if self.ray is None:
+            if self.ray_cpus is not None:
+                raise SyndiffError("--ray-cpus has no effect without --ray; add --ray, or leave it out.")
+            return None
+        return Ray(self.ray) if self.ray_cpus is None else Ray(self.ray, self.ray_cpus)

@@ -1,6 +1,5 @@
 """Masks for any number of pictures, one at a time, so that no more than a few are held in memory."""
 
-import contextlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,20 +8,21 @@ from syndiff.errors import SyndiffError, shown
 from syndiff.files import claimed, sha256
 from syndiff.inference.engines import threads
 from syndiff.inference.exported import is_export, read_card
-from syndiff.inference.formats.base import Frame
+from syndiff.inference.filling import fill, segment_by
 from syndiff.inference.formats.pictures import is_picture
 from syndiff.inference.formats.video import is_video
-from syndiff.inference.inputs import KIND, Input, Inputs, find_inputs, output_names
-from syndiff.inference.journal import Journal, recorded_engine
+from syndiff.inference.inputs import KIND, Inputs, find_inputs
+from syndiff.inference.journal import recorded_engine
+from syndiff.inference.ledger import Outcome, Work
 from syndiff.inference.load import checkpoint_of, load_for
 from syndiff.inference.options import SMOOTH_SECONDS, EngineName, Options
-from syndiff.inference.outputs import unfinished
+from syndiff.inference.parts import PartPredictor, predict_in_parts, remove_parts
 from syndiff.inference.smoothing import Smoothing
-from syndiff.inference.stream import Outcome, Segment, Work, predict_all
-from syndiff.inference.table import Table
-from syndiff.models.predictor import Prediction, SquarePredictor
+from syndiff.inference.stream import Segment, predict_all
+from syndiff.models.predictor import SquarePredictor
 from syndiff.models.settings import Refine
 from syndiff.models.stored import WEIGHTS, read_description
+from syndiff.workers.settings import Ray
 
 
 @dataclass
@@ -71,6 +71,7 @@ def predict(
     smooth: float = SMOOTH_SECONDS,
     probability: bool = False,
     overlay: bool = False,
+    ray: Ray | None = None,
     progress: bool = True,
 ) -> Predicted:
     """Write a mask for every picture that `images` names, at the picture's own size, and a table of figures.
@@ -88,7 +89,7 @@ def predict(
     `run`, `engine`, `timestep`, `steps`, `tta`, `seed` and `refine` are those of `load`. The same call goes on where it
     stopped: a source is predicted again only where an output is missing or the source has changed, and an output that
     was changed since is never replaced. A file that cannot be read does not keep the others from being predicted; it
-    is named in `problems`.
+    is named in `problems`. On a cluster of `ray` many machines predict into one folder.
 
     Raises SyndiffError where there are no images, a run without a model, and an `out` that holds other files or masks
     of another run or other settings; OSError where nothing can be written any more, such as on a full disk.
@@ -111,10 +112,10 @@ def predict(
     for name, value in (("run", run), ("images", images), ("out", out)):
         if not isinstance(value, str | Path) or not str(value):
             raise SyndiffError(f"{name} is {shown(value)}; expected a path.")
-    return _predict(Path(run), images, Path(out), options, progress)
+    return _predict(Path(run), images, Path(out), options, ray, progress)
 
 
-def _predict(run: Path, images: Path | str, out: Path, options: Options, progress: bool) -> Predicted:
+def _predict(run: Path, images: Path | str, out: Path, options: Options, ray: Ray | None, progress: bool) -> Predicted:
     Smoothing(options.smooth)  # refuses what it cannot take, before anything is done
     found = find_inputs(images, out)
     if options.smooth != SMOOTH_SECONDS and not any(is_video(file.path) for file in found.files):
@@ -126,17 +127,39 @@ def _predict(run: Path, images: Path | str, out: Path, options: Options, progres
         origin = _origin(run, predictor, options)
         if options.smooth != SMOOTH_SECONDS:
             origin["smooth"] = options.smooth
-        outcome = predict_into(
-            out,
-            found,
-            origin,
-            _segment_by(predictor),
-            options.extras,
-            workers=workers,
-            smooth=options.smooth,
-            progress=progress,
-        )
+        if ray is not None:
+            outcome = _predict_on(ray, run, found, out, origin, replace(options, engine=_name(predictor)), progress)
+        else:
+            remove_parts(out)
+            outcome = predict_into(
+                out,
+                found,
+                origin,
+                segment_by(predictor),
+                options.extras,
+                workers=workers,
+                smooth=options.smooth,
+                progress=progress,
+            )
     return _told(outcome, found)
+
+
+def _predict_on(
+    ray: Ray, run: Path, found: Inputs, out: Path, origin: dict[str, Any], options: Options, progress: bool
+) -> Outcome:
+    """Predict what was `found` into a folder, which the caller holds, on a cluster."""
+
+    def predict_there(work: Work) -> Outcome:
+        predict_part = PartPredictor(run, options, origin, work.names, among=len(work.files) > 1)
+        return predict_in_parts(work, predict_part, ray, progress=progress)
+
+    return fill(out, found.files, origin, options.extras, predict_there, smooth=options.smooth)
+
+
+def _name(predictor: SquarePredictor) -> EngineName:
+    """The engine that computes a predictor, as `load` takes it."""
+    known: dict[str, EngineName] = {"torch": "torch", "onnx": "onnx", "openvino": "openvino"}
+    return known[predictor.engine.name]
 
 
 def predict_into(
@@ -155,19 +178,11 @@ def predict_into(
     `origin` is what `segment` depends on; `workers` threads may call it at once. Raises as `stream.predict_all` does;
     the table has what is there then.
     """
-    journal = Journal(out, origin)
-    table = Table(out, journal)
-    names = output_names(found.files, journal.names)
-    try:
-        with unfinished(out) as staging:
-            work = Work(found.files, names, extras, out, staging, journal, table, smooth)
-            outcome = predict_all(work, segment, workers=workers, progress=progress)
-    except BaseException:
-        with contextlib.suppress(OSError, SyndiffError):  # the disk is full, say: the next call writes it
-            table.write()
-        raise
-    table.write()
-    return outcome
+
+    def predict_here(work: Work) -> Outcome:
+        return predict_all(work, segment, workers=workers, progress=progress)
+
+    return fill(out, found.files, origin, extras, predict_here, smooth=smooth)
 
 
 def _told(outcome: Outcome, found: Inputs) -> Predicted:
@@ -182,16 +197,6 @@ def _told(outcome: Outcome, found: Inputs) -> Predicted:
         remarks=outcome.remarks,
         not_read=found.told(),
     )
-
-
-def _segment_by(predictor: SquarePredictor) -> Segment:
-    """Segments a frame; its noise is that of its file's name, and of the frame where a file has several."""
-
-    def segment(file: Input, frame: Frame) -> Prediction:
-        case_id = f"{file.stem}/{frame.name}" if frame.name else file.stem
-        return predictor.predict(frame.image, case_id=case_id)
-
-    return segment
 
 
 def _origin(run: Path, predictor: SquarePredictor, options: Options) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
@@ -18,14 +18,11 @@ from tqdm import tqdm
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.inference.channel import Channel, Closed
-from syndiff.inference.formats.base import Frame, Incomplete, NoPicture, Source
+from syndiff.inference.formats.base import Frame, Incomplete, NoPicture
 from syndiff.inference.formats.opening import FORMATS, format_of, missing_library, open_source
 from syndiff.inference.inputs import Input, no_file
-from syndiff.inference.journal import Journal, Made, foreign
-from syndiff.inference.options import SMOOTH_SECONDS
-from syndiff.inference.outputs import Output
-from syndiff.inference.smoothing import Smoothing
-from syndiff.inference.table import Table, figures_of_mask
+from syndiff.inference.journal import Made, foreign
+from syndiff.inference.ledger import End, Event, Failed, Job, Last, Ledger, Outcome, Present, Read, Work
 from syndiff.models.predictor import Prediction
 
 Segment = Callable[[Input, Frame], Prediction]
@@ -33,89 +30,6 @@ Segment = Callable[[Input, Frame], Prediction]
 
 _NUMBER, _BYTES = 16, 64 * 2**20
 """Things, and bytes of pictures, between two threads."""
-
-
-@dataclass
-class Job:
-    """A source on its way. given_up: something failed, and nobody needs to look at its frames any more."""
-
-    file: Input
-    checksum: str = ""
-    source: Source | None = None
-    given_up: bool = False
-
-
-@dataclass(frozen=True)
-class Read:
-    """A frame that was read, and what segmented it."""
-
-    job: Job
-    frame: Frame
-    answer: Prediction | None = None
-
-
-@dataclass(frozen=True)
-class End:
-    """A source is read; problem: a sentence where parts of it are lost."""
-
-    job: Job
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Present:
-    """What was made of a source earlier is there."""
-
-    job: Job
-    made: Made
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A source of which nothing is written, and why. empty: it is whole and holds no picture, as some of a study do."""
-
-    job: Job
-    problem: str
-    empty: bool = False
-
-
-@dataclass(frozen=True)
-class Last:
-    """Nothing comes any more; error: what ended the reading before its time."""
-
-    error: BaseException | None = None
-
-
-Event = Read | End | Present | Failed | Last
-
-
-@dataclass
-class Outcome:
-    """What became of the sources. empty: those among others that hold no picture."""
-
-    written: int = 0
-    frames: int = 0
-    present: int = 0
-    problems: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is to be done: the sources, what their outputs are called, where they go and what is on record there.
-
-    smooth: seconds over which the answers to a video are averaged.
-    """
-
-    files: list[Input]
-    names: dict[str, str]
-    extras: frozenset[str]
-    out: Path
-    staging: Path
-    journal: Journal
-    table: Table
-    smooth: float = SMOOTH_SECONDS
 
 
 def predict_all(work: Work, segment: Segment, *, workers: int, progress: bool) -> Outcome:
@@ -143,7 +57,21 @@ def predict_all(work: Work, segment: Segment, *, workers: int, progress: bool) -
             thread.join()
     if writer.error is not None:
         raise writer.error
-    return writer.outcome
+    return writer.ledger.outcome
+
+
+def known(work: Work, file: Input) -> Present | Failed | None:
+    """What an earlier call made of a source, or why that is in the way; None where it is to be predicted."""
+    job, made = Job(file), work.journal.made(file.source)
+    if made is None:
+        return None
+    try:
+        job.checksum = _checksum(file.path)
+        return Present(job, made) if _is_there(work, job, made) else None
+    except SyndiffError as error:
+        return Failed(job, str(error))
+    except OSError as error:
+        return Failed(job, _unreadable(file.path, error))
 
 
 def _read_all(work: Work, reading: Channel[Event]) -> None:
@@ -178,7 +106,7 @@ def _events(work: Work, job: Job) -> Iterator[Event]:
     except Incomplete as error:
         yield End(job, str(error))
     except NoPicture as error:
-        yield Failed(job, str(error), empty=len(work.files) > 1)
+        yield Failed(job, str(error), empty=work.among or len(work.files) > 1)
     except SyndiffError as error:
         yield Failed(job, str(error))
     except ModuleNotFoundError as error:  # of a decoder
@@ -187,7 +115,7 @@ def _events(work: Work, job: Job) -> Iterator[Event]:
             raise
         yield Failed(job, str(sentence))
     except OSError as error:
-        yield Failed(job, f"{path} cannot be read ({error.strerror or error}); check its permissions and its disk.")
+        yield Failed(job, _unreadable(path, error))
 
 
 def _is_there(work: Work, job: Job, made: Made) -> bool:
@@ -207,6 +135,10 @@ def _is_there(work: Work, job: Job, made: Made) -> bool:
         )
     same = made.sha256 == job.checksum and work.extras <= made.extras
     return same and set(states.values()) == {"ours"}
+
+
+def _unreadable(path: Path, error: OSError) -> str:
+    return f"{path} cannot be read ({error.strerror or error}); check its permissions and its disk."
 
 
 def _checksum(path: Path) -> str:
@@ -268,87 +200,21 @@ class _Writer(threading.Thread):
 
     def __init__(self, work: Work, writing: Channel[Event]) -> None:
         super().__init__(name="writing")
-        self._work, self._writing = work, writing
-        self._output: Output | None = None
-        self._smoothing = Smoothing(0)
-        self._told: Job | None = None  # the last one of which a problem was told
-        self.outcome = Outcome()
+        self._writing = writing
+        self.ledger = Ledger(work)
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
             while not isinstance(event := self._writing.get(), Last):
-                self._take(event)
+                self.ledger.take(event)
         except Closed:
             pass
         except BaseException as error:
             self.error = error
         finally:
-            if self._output is not None:
-                self._output.abandon()
+            self.ledger.abandon()
             self._writing.close()
-
-    def _take(self, event: Read | End | Present | Failed) -> None:
-        job = event.job
-        if job is self._told:
-            return
-        try:
-            match event:
-                case Read():
-                    self._add(event)
-                case End():
-                    self._finish(event)
-                case Present():
-                    self._note_present(event)
-                case Failed(empty=True):
-                    self.outcome.empty.append(job.file.source)
-                case Failed():
-                    self._give_up(job, event.problem)
-        except SyndiffError as error:
-            self._give_up(job, str(error))
-
-    def _add(self, event: Read) -> None:
-        work, job = self._work, event.job
-        assert job.source is not None and event.answer is not None
-        if self._output is None:
-            work.table.remove()
-            name = work.names[job.file.source]
-            self._output = Output(job.source, name, work.extras, work.staging, work.journal)
-            self._smoothing = Smoothing(0 if event.frame.seconds is None else work.smooth)
-        for each in self._smoothing.add(event.frame, event.answer):
-            self._output.add(*each)
-
-    def _finish(self, event: End) -> None:
-        job, output = event.job, self._output
-        if output is None:
-            raise SyndiffError(event.problem or f"{job.file.path} holds no picture; nothing is written for it.")
-        for each in self._smoothing.rest():
-            output.add(*each)
-        output.finish(job.file.source, job.checksum, event.problem)
-        self._output = None
-        self.outcome.written += 1
-        self.outcome.frames += output.frames
-        self.outcome.remarks += output.remarks
-        if event.problem:
-            self.outcome.problems.append(event.problem)
-
-    def _note_present(self, event: Present) -> None:
-        made, journal = event.made, self._work.journal
-        if not made.has_figures:
-            self._work.table.remove()
-            journal.begin()
-            journal.row(figures_of_mask(self._work.out / next(iter(made.files))))
-            journal.record(event.job.file.source, made)
-        self.outcome.present += 1
-        if made.problem:
-            self.outcome.problems.append(made.problem)
-
-    def _give_up(self, job: Job, problem: str) -> None:
-        if self._output is not None:
-            self._output.abandon()
-            self._output = None
-        job.given_up, self._told = True, job
-        self.outcome.problems.append(problem)
 
 
 class _Bars:

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from syndiff.config.loading import settings_or_default
@@ -32,8 +34,12 @@ from syndiff.synthesis.gates.reviewed import Reviewed, told
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.inpainters.checks import check_parts
 from syndiff.synthesis.manifest import SynthesisFolder
+from syndiff.synthesis.parts import Part, Spread, make_part
+from syndiff.synthesis.placement.search import PlacementRules
 from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.shards import WHOLE, Shard, merge_shards
+from syndiff.synthesis.studio import Studio
+from syndiff.workers.settings import Ray
 
 log = logging.getLogger("syndiff")
 
@@ -50,6 +56,7 @@ def synthesize(
     reviewed: Sequence[Path | str] = (),
     seed: int = 0,
     shard: Shard = WHOLE,
+    ray: Ray | None = None,
     progress: bool = True,
 ) -> SynthesisSummary:
     """Make `out` a dataset folder of `count` synthetic cases from the training cases of a split, or go on.
@@ -60,7 +67,7 @@ def synthesize(
     what reviewers said of the samples in the `reviewed` synthetic folders.
 
     A whole synthesis gets its page, synthesis.html, also where fewer than `count` cases were accepted: what it returns
-    says how many. The attempts of a `shard` are united by `merge`.
+    says how many. The attempts of a `shard` are united by `merge`. On a cluster of `ray` many machines make one folder.
 
     Raises SyndiffError for an inpainter or a segmenter of a gate that may have seen held-out cases, for an inpainter
     that lacks a part or gives what is no picture, for settings without effect, for fewer than two cases or none with a
@@ -71,6 +78,9 @@ def synthesize(
     3
     """
     settings, out = settings_or_default(settings), Path(out)
+    if ray and shard != WHOLE:
+        raise SyndiffError(f"--shard {shard} has no effect with --ray, which divides the work itself; leave one out.")
+    own = inpainter
     dataset, split, inpainter, segmenter = _ready(data, split, out, settings, inpainter, seed=seed, progress=progress)
     said = _said(settings, reviews, reviewed, dataset, split)
     gates = make_gates(settings, inpainter, dataset, split, out, segmenter, reviewed=said, progress=progress)
@@ -88,12 +98,55 @@ def synthesize(
         grammar=Grammar.for_dataset(dataset, settings.synthesis.prompts),
         gates=gates,
         shard=shard,
+        spread=None if ray is None else Spread(ray, _Making(dataset, split, settings, out, own, segmenter, said, seed)),
         progress=progress,
     )
     split.write(out / FILE)
     if shard == WHOLE:
         build_synthesis_page(out)
     return summary
+
+
+@dataclass
+class _Making:
+    """Makes parts of a synthesis in a worker, which has its own studio: as that of the user's process, built once."""
+
+    dataset: Dataset
+    split: Split
+    settings: Settings
+    out: Path
+    own: Inpainter | None
+    segmenter: Path | None
+    said: Reviewed | None
+    seed: int
+
+    def __call__(self, part: Part) -> Part:
+        return make_part(self._studio, part)
+
+    @cached_property
+    def _studio(self) -> Studio:
+        inpainter = self.own or make_inpainter(self.settings)
+        gates = make_gates(
+            self.settings,
+            inpainter,
+            self.dataset,
+            self.split,
+            self.out,
+            self.segmenter,
+            reviewed=self.said,
+            progress=False,
+        )
+        grammar = Grammar.for_dataset(self.dataset, self.settings.synthesis.prompts)
+        return Studio(
+            self.dataset,
+            self.split.train,
+            inpainter,
+            self.settings.synthesis,
+            seed=self.seed,
+            rules=PlacementRules(),
+            grammar=grammar,
+            gates=gates,
+        )
 
 
 def plan_synthesis(

@@ -1,10 +1,13 @@
 """The engine of all studies: plan, do what is missing, conclude."""
 
+import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from tqdm import tqdm
 
 from syndiff.errors import SyndiffError
 from syndiff.files import check_claim, claimed, write_json, write_text
@@ -12,6 +15,7 @@ from syndiff.studies.budget import Estimate, estimate, in_words, pick, told
 from syndiff.studies.grid import Cell, Conclusion, Findings, Grid, Outcome
 from syndiff.studies.shared import spent
 from syndiff.studies.study import Study
+from syndiff.workers.base import Workers
 
 KIND = "the folder of a study"
 log = logging.getLogger("syndiff")
@@ -26,6 +30,8 @@ def run_study(study: Study) -> str:
     """
     if study.workers < 1:
         raise SyndiffError(f"--workers is {study.workers}; expected 1 or more.")
+    if study.cluster() and study.workers > 1:
+        raise SyndiffError("--workers has no effect with --ray, which does as many cells at once as it has room for.")
     if study.dry_run:
         check_claim(study.out, KIND, known=_is_older)
         return _plan(study)
@@ -68,19 +74,35 @@ def _run(study: Study) -> str:
     for name, split in grid.splits.items():
         if not (study.out / name).is_file():
             split.write(study.out / name)
-    grid, left = _fitting(study, grid)
-    concluded = study.conclude(Findings(_done(study, grid.cells)))
-    return _written(study, concluded, left)
+    with _workers(study, grid) as workers:
+        grid, left = _fitting(study, grid, workers)
+        done = _done(study, grid.cells, workers)
+    return _written(study, study.conclude(Findings(done)), left)
 
 
-def _fitting(study: Study, grid: Grid) -> tuple[Grid, str]:
+@contextlib.contextmanager
+def _workers(study: Study, grid: Grid) -> Iterator[Workers]:
+    """Who does the cells; no cluster is asked where all are finished."""
+    chosen = study.cluster()
+    if chosen and not all(cell.finished(study.out) for cell in grid.cells):
+        from syndiff.workers.cluster import on_ray
+
+        with on_ray(chosen, study.out) as cluster:
+            yield cluster
+    else:
+        from syndiff.workers.processes import Processes
+
+        yield Processes(study.workers)
+
+
+def _fitting(study: Study, grid: Grid, workers: Workers) -> tuple[Grid, str]:
     """The part of the grid that fits into the study's minutes, and what was left out."""
     if study.minutes is None:
         return grid, ""
     began = time.perf_counter()
     expected = _expected(study, grid)
     if expected.seconds is None:  # the first cell is wanted in any case
-        _done(study, grid.cells[:1])
+        _done(study, grid.cells[:1], workers)
         expected = _expected(study, grid)
     if expected.seconds is None:
         raise SyndiffError("--minutes: how long a cell takes could not be measured; leave --minutes out.")
@@ -97,18 +119,19 @@ def _expected(study: Study, grid: Grid) -> Estimate:
     return estimate(grid, study.out, [cell for cell in grid.cells if cell.finished(study.out)])
 
 
-def _done(study: Study, cells: Sequence[Cell]) -> list[tuple[Cell, Outcome]]:
-    """The outcomes of the cells, `workers` at a time; those that measure time come last, one after another."""
-    from syndiff.studies.processes import in_processes
-
+def _done(study: Study, cells: Sequence[Cell], workers: Workers) -> list[tuple[Cell, Outcome]]:
+    """The outcomes of the cells, several at a time; those that measure time come last, one after another."""
     together = [cell for cell in cells if not cell.alone]
     found: dict[tuple[str, str], Outcome] = {}
-    for part, workers in ((together, study.workers), ([cell for cell in cells if cell.alone], 1)):
-        finish = _Finish(study.out, workers)
-        for cell, outcome in zip(part, in_processes(finish, part, workers), strict=True):
-            found[cell.folder, cell.tag] = outcome
-            if words := outcome.scores.get("told"):
-                log.info(f"{study.out / cell.folder}: {words}")
+    alone = study.ray is None and study.workers == 1
+    with tqdm(total=len(cells), desc=study.name, unit="cell", disable=alone) as bar:
+        for part, ahead in ((together, None), ([cell for cell in cells if cell.alone], 1)):
+            finish = _Finish(study.out, 1 if ahead else workers.at_once, progress=alone or bool(ahead))
+            for cell, outcome in zip(part, workers.map(finish, part, ahead=ahead), strict=True):
+                bar.update()
+                found[cell.folder, cell.tag] = outcome
+                if words := outcome.scores.get("told"):
+                    log.info(f"{study.out / cell.folder}: {words}")
     return [(cell, found[cell.folder, cell.tag]) for cell in cells]
 
 
@@ -118,13 +141,14 @@ class _Finish:
 
     out: Path
     workers: int
+    progress: bool
 
     def __call__(self, cell: Cell) -> Outcome:
         if found := cell.finished(self.out):
             return found
         folder = self.out / cell.folder
         fresh, began, before = not folder.exists(), time.perf_counter(), spent()
-        outcome = cell.work.do(folder, progress=self.workers == 1)
+        outcome = cell.work.do(folder, progress=self.progress)
         seconds = time.perf_counter() - began - (spent() - before)
         cell.keep(self.out, outcome, seconds=seconds, workers=self.workers, whole=fresh)
         return outcome

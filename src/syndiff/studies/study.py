@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from syndiff.config.options import Configured as Configured
+from syndiff.config.options import Spread
 from syndiff.studies.choices import Side
 from syndiff.studies.grid import Conclusion, Findings, Grid
 
@@ -21,7 +22,7 @@ _KNOWN: "dict[str, type[Study]]" = {}
 
 
 @dataclass(kw_only=True)
-class Study:
+class Study(Spread):
     """A study; its definition says what `grid` and `conclude` are."""
 
     name: ClassVar[str] = ""

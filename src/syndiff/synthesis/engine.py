@@ -1,7 +1,10 @@
 """From training cases to a synthetic dataset folder, sample by sample, resumable at any moment."""
 
-from collections.abc import Iterable
+import contextlib
+import shutil
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -12,7 +15,9 @@ from syndiff.synthesis.gates.acceptance import Acceptance
 from syndiff.synthesis.gates.panel import Gates
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.likeness import Likeness, write_real
-from syndiff.synthesis.manifest import SynthesisFolder, claimed_folder, sample_id
+from syndiff.synthesis.manifest import Sample, SynthesisFolder, claimed_folder, sample_id
+from syndiff.synthesis.parts import FOLDER as PARTS
+from syndiff.synthesis.parts import Spread
 from syndiff.synthesis.placement.search import PlacementRules
 from syndiff.synthesis.prompts.grammar import Grammar
 from syndiff.synthesis.settings import SynthesisSettings
@@ -34,6 +39,7 @@ def synthesize_cases(
     grammar: Grammar | None = None,
     gates: Gates | None = None,
     shard: Shard = WHOLE,
+    spread: Spread | None = None,
     progress: bool = True,
 ) -> SynthesisSummary:
     """Make `out` a dataset folder of `count` accepted synthetic cases, with a manifest of every attempt.
@@ -45,7 +51,8 @@ def synthesize_cases(
     Rejected samples lie under rejected/ with their reason in the manifest. Call it again to go on after a crash or to
     ask for more samples; the bytes are those of a run that was never interrupted. dataset.json is written last: a
     folder without it is unfinished. A `shard` makes only its part of the attempts for the `count` samples of all
-    shards and never dataset.json; `shards.merge` unites them.
+    shards and never dataset.json; `shards.merge` unites them. The attempts of a whole synthesis can be `spread` over
+    a cluster.
 
     Raises SyndiffError for fewer than two cases, a folder made with other settings or holding other images, one
     that another process writes into, a dataset without lesions or without a place for one, an inpainter that cannot
@@ -65,11 +72,17 @@ def synthesize_cases(
     if not count >= 1:
         raise SyndiffError(f"count is {count}; expected 1 or more.")
     with claimed_folder(Path(out)) as folder:
-        return _fill(folder, studio, count, least, shard, progress)
+        return _fill(folder, studio, count, least, shard, spread, progress)
 
 
 def _fill(
-    folder: SynthesisFolder, studio: Studio, count: int, least: int | None, shard: Shard, progress: bool
+    folder: SynthesisFolder,
+    studio: Studio,
+    count: int,
+    least: int | None,
+    shard: Shard,
+    spread: Spread | None,
+    progress: bool,
 ) -> SynthesisSummary:
     """Bring `folder` to `count` accepted samples, or to the shard's part of them."""
     mark(folder, shard, studio.inpainter.capabilities.batch_size)
@@ -100,15 +113,22 @@ def _fill(
         if studio.gates:
             studio.gates.write(folder.root / "gates.json")
         bar = tqdm(total=wanted, initial=accepted, desc=studio.inpainter.name, unit="sample", disable=not progress)
-        with bar:
-            for sample, pictures in studio.attempts(done, most_attempts(count), shard):
-                folder.add(sample, pictures)
+        made: Generator[tuple[Sample, Any], None, None] = studio.attempts(done, most_attempts(count), shard)
+        keep: Callable[[Sample, Any], None] = folder.add
+        if spread is not None:
+            size = studio.inpainter.capabilities.batch_size
+            made = spread.attempts(out, done, most_attempts(count), count=count, batch_size=size)
+            keep = folder.adopt
+        with bar, contextlib.closing(made):
+            for sample, pictures in made:
+                keep(sample, pictures)
                 accepted += sample.accepted
                 done += 1
                 bar.update(sample.accepted)
                 bar.set_postfix(accepted=f"{accepted / done:.0%}")
                 if shard.has_enough(accepted, done, count):
                     break
+        shutil.rmtree(out / PARTS, ignore_errors=True)
         changed = True
     account = Acceptance.of(folder)
     likeness = Likeness.of(out, folder) if shard.count == 1 else None

@@ -3,7 +3,7 @@
 import json
 import logging
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import count as count_from
 from pathlib import Path
@@ -140,7 +140,9 @@ class Studio:
                 versions,
             )
 
-    def attempts(self, done: int, stop: int, shard: Shard = WHOLE) -> Iterator[tuple[Sample, Pictures | None]]:
+    def attempts(
+        self, done: int, stop: int, shard: Shard = WHOLE
+    ) -> Generator[tuple[Sample, Pictures | None], None, None]:
         """A shard's attempts below the index `stop`, in order, without the first `done` of them.
 
         Batches lie at multiples of the batch size and are whole even where some of their samples exist: a
