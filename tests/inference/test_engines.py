@@ -84,7 +84,10 @@ def test_every_engine_answers_as_torch(runs, exported, kind):
             assert mine.probability.shape == other.probability.shape == (70, 50)
             assert np.abs(mine.probability - other.probability).max() < 1e-4
             assert mine.latents.shape == other.latents.shape
-            assert mine.disagreement == pytest.approx(other.disagreement) if here.tta > 1 else mine.disagreement is None
+            if here.tta > 1:  # of masks, in which a pixel at the threshold may fall on either side
+                assert mine.disagreement == pytest.approx(other.disagreement, abs=0.01)
+            else:
+                assert mine.disagreement is None
 
 
 @pytest.mark.slow
@@ -274,6 +277,7 @@ def test_int8_is_smaller_and_says_what_it_costs(syndiff, runs, phantom, tmp_path
     assert card.provenance["split"]["method"] == "group"
     assert (run / "export-int8" / "model.onnx").stat().st_size < 8e6
     whole = load(run, engine="torch", tta=1).predict(picture(), case_id="a").probability
+    monkeypatch.setattr("syndiff.inference.engines._cpu_flags", lambda: {"avx2", "avx512_vnni"})
     assert np.abs(load(run / "export-int8", tta=1).predict(picture(), case_id="a").probability - whole).mean() < 0.05
     assert "VNNI" not in caplog.text
     monkeypatch.setattr("syndiff.inference.engines._cpu_flags", lambda: {"avx2"})

@@ -6,14 +6,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 from squares import Squares, die, divide
 
-from conftest import Outcome
 from syndiff.errors import SyndiffError
 from syndiff.files import claimed, signed, write_json
 from syndiff.models.prediction import model_description
@@ -24,7 +25,8 @@ from syndiff.studies.engine import run_study
 from syndiff.workers import cluster as rays
 from syndiff.workers.settings import Ray
 
-Command = Callable[..., Outcome]
+Command = Callable[..., Any]
+"""The command line in this process: status, out and err."""
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,7 @@ def worker_at_work(out: Path) -> int:
         threading.Event().wait(0.01)
 
 
+@pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.usefixtures("address")
 def test_after_ctrl_c_and_with_a_killed_worker_the_synthetic_cases_are_the_same(
@@ -68,7 +71,7 @@ def test_after_ctrl_c_and_with_a_killed_worker_the_synthetic_cases_are_the_same(
         os.kill(os.getpid() if number == signal.SIGINT else worker, number)
         hit.append(worker)
 
-    def synthesize(out: str, count: int, *more: object, meanwhile: int = 0) -> Outcome:
+    def synthesize(out: str, count: int, *more: object, meanwhile: int = 0) -> Any:
         if meanwhile:
             threading.Thread(target=hit_worker, args=[meanwhile], daemon=True).start()
         given = ("--inpainter", "copy_paste", "--gates", "report", "--count", count)
@@ -86,6 +89,7 @@ def test_after_ctrl_c_and_with_a_killed_worker_the_synthetic_cases_are_the_same(
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
+@pytest.mark.cluster
 def test_another_process_works_by_the_address(address: str, tmp_path: Path) -> None:
     script = f"""
 from pathlib import Path
@@ -112,6 +116,7 @@ def write_images(folder: Path) -> None:
     (folder / "2b.png").write_bytes((folder / "2.png").read_bytes()[:300])
 
 
+@pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.usefixtures("address")
 def test_masks_their_record_and_their_table_are_the_same(syndiff: Command, tmp_path: Path) -> None:
@@ -122,11 +127,11 @@ def test_masks_their_record_and_their_table_are_the_same(syndiff: Command, tmp_p
     images = tmp_path / "images"
     write_images(images)
 
-    def predict(out: str, *more: object) -> Outcome:
+    def predict(out: str, *more: object) -> Any:
         told = syndiff(
             "predict", "--run", tmp_path / "run", "--images", images, "--out", tmp_path / out, "--overlay", *more
         )
-        return Outcome(told.status, told.out.replace(str(tmp_path / out), "OUT"), "")
+        return replace(told, out=told.out.replace(str(tmp_path / out), "OUT"), err="")
 
     with claimed(tmp_path / "there", "a folder of predictions"):
         assert predict("there", "--ray").status == 2  # two owners
@@ -140,6 +145,7 @@ def test_masks_their_record_and_their_table_are_the_same(syndiff: Command, tmp_p
     assert content(tmp_path / "there") == content(tmp_path / "here")
 
 
+@pytest.mark.cluster
 @pytest.mark.usefixtures("address")
 def test_a_study_is_the_same_and_a_refusal_in_a_worker_keeps_its_words(tmp_path: Path) -> None:
     alone = run_study(Squares(out=tmp_path / "alone"))
@@ -154,6 +160,7 @@ def test_a_study_is_the_same_and_a_refusal_in_a_worker_keeps_its_words(tmp_path:
         run_study(Squares(out=tmp_path / "both", ray="local", workers=2))
 
 
+@pytest.mark.cluster
 @pytest.mark.usefixtures("address")
 def test_what_always_dies_is_given_up_and_a_fault_brings_its_traceback(tmp_path: Path) -> None:
     with signed(tmp_path) as sign:
