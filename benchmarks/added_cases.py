@@ -7,10 +7,10 @@
 - `arms`: every arm on the validation cases, on the cases of another dataset that none of them has learned from
   (validation and test side of --others-split), and on both together; lesions missed and false lesions on each; and how
   much is found in frames without lesions.
-- `gap`: for every synthetic set of the study, and for the real training cases, a segmenter that learns from them alone
-  (train on synthetic, test on real), scored on the real validation cases and on the rest of each synthetic set, which
-  it has not learned from. What a model of synthetic cases finds far better there than a model of real ones holds a
-  shortcut.
+- `gap`: for every synthetic set of the study, the real training cases, and those of the other dataset, a segmenter that
+  learns from them alone (train on synthetic, test on real), scored on the real validation cases and on the rest of each
+  set, which it has not learned from. What a model of synthetic cases finds far better there than a model of real ones
+  holds a shortcut.
 
 No test case is read. What was done is kept in --study / instruments, and not done again. `gap` needs the synthetic sets
 alone, and may be measured while the arms are being trained.
@@ -110,9 +110,12 @@ def measure_gaps(options: argparse.Namespace, settings: Settings, split: Split) 
     val = load_cases([(dataset, split.val)], size)
     folders = sorted(path.parent for path in (options.study / "synthetic").glob("*/manifest.jsonl"))
     sets: dict[str, Dataset] = {folder.name: Dataset.open(folder) for folder in folders}
-    count = min([len(split.train), *(len(each.cases) // 2 for each in sets.values())])
-    learned = {name: [case.id for case in each.cases[:count]] for name, each in sets.items()}
-    held = {name: [case.id for case in each.cases[count : 2 * count]] for name, each in sets.items()}
+    ids = {name: [case.id for case in each.cases] for name, each in sets.items()}
+    sets["others"], theirs = Dataset.open(options.others), {*Split.read(options.others_split).train}
+    ids["others"] = [case.id for case in sets["others"].cases if case.id in theirs]
+    count = min([len(split.train), *(len(each) // 2 for each in ids.values())])
+    learned = {name: each[:count] for name, each in ids.items()}
+    held = {name: each[count : 2 * count] for name, each in ids.items()}
     found: dict[str, Any] = {"steps": options.gap_steps, "cases": count, "dice": {}}
     for name in ("real", *sets):
         run = options.study / "instruments" / "alone" / name
