@@ -162,6 +162,9 @@ def test_what_was_passed_over_comes_again_at_the_end_of_the_list(page: Any, serv
 
 def test_a_decision_that_the_server_did_not_take_is_kept_and_sent_again(page: Any, server: Server) -> None:
     enter(page, server, "ben")
+    for key, name in (("n", "c1"), ("p", "c0")):  # c1 has been fetched then, so that it can be decided on
+        page.keyboard.press(key)
+        page.wait_for_selector(f"#name:has-text('{name}')")
     server.stop()
     try:
         decide(page, "a")
