@@ -1,7 +1,10 @@
 """The studies of trainings that are made of the engine alone, each from the command line on a tiny phantom."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -103,3 +106,25 @@ def test_transfer_tests_every_segmenter_on_every_dataset(syndiff, data: Path, tm
     assert len(tested) == 2 and all(len(row) == 2 for row in tested.values())
     assert sum("difference" in each for row in tested.values() for each in row.values()) == 2
     assert "trained on" in done.out and "flatters it" in done.out
+
+
+@pytest.mark.slow
+def test_a_new_study_is_one_file(data: Path, tmp_path: Path) -> None:
+    """The how-to's example, in a folder of definitions of its own: a verb with its options, which runs to its table."""
+    page = (Path(__file__).parents[2] / "docs/how-to/studies.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "definitions").mkdir()
+    (tmp_path / "definitions" / "batch_size.py").write_text(example, encoding="utf-8")
+    start = (
+        "import sys, syndiff.studies.definitions as there; there.__path__.append(sys.argv.pop(1)); "
+        "from syndiff.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    settings = [name for name in TINY if not name.startswith("training.batch_size")]
+    command = [*("study", "batch-size", "--data", data, "--out", tmp_path / "out", "--sizes", 2, 3)]
+    done = subprocess.run(
+        [sys.executable, "-c", start, *map(str, (tmp_path / "definitions", *command, *settings, "training.steps=2"))],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(told(tmp_path / "out", "batch_size_val")["arms"]) == ["2", "3"]
