@@ -27,8 +27,9 @@ from syndiff.models.autoencoder import KL_F8
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.segmenter import initialise
 from syndiff.pipeline.run import peak_memory_gib
+from syndiff.training.batches import Batches
 from syndiff.training.ema import MovingAverage
-from syndiff.training.loop import backpropagate, draw_batch, make_optimizer
+from syndiff.training.loop import backpropagate, make_optimizer
 from syndiff.training.run_folder import environment
 from syndiff.training.segmentation import SegmentationTask
 
@@ -62,15 +63,13 @@ def training_step(autoencoder: str, batch: int) -> dict[str, object]:
     task = SegmentationTask(chosen.model, training, chosen.augmentation, train_cases=cases, seed=0)
     accelerator = Accelerator(cpu=True, mixed_precision="no")
     optimizer = make_optimizer(task, training)
-    average = MovingAverage(task.model, training.ema_decay)
+    average, batches = MovingAverage(task.model, training.ema_decay), Batches(task, accelerator)
     task.objective.train()
     before = peak_memory_gib()
     seconds, cpu_seconds = [], []
     for step in range(2):  # the second one has AdamW's moments
         started, busy = time.perf_counter(), time.process_time()
-        _, loss, norm = backpropagate(
-            task.objective, draw_batch(task, step, accelerator), optimizer, training, accelerator
-        )
+        _, loss, norm = backpropagate(task.objective, batches.draw(step), optimizer, training, accelerator)
         optimizer.step()
         average.update(step + 1)
         seconds.append(round(time.perf_counter() - started, 1))

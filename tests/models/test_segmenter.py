@@ -13,7 +13,7 @@ from syndiff.models.network import Batch, LossWeights
 from syndiff.models.segmenter import initialise
 from syndiff.models.settings import Kind, SegmenterSettings
 from syndiff.models.tensors import trainable_state
-from syndiff.training.loop import moved
+from syndiff.training.batches import moved
 from tiny_pipelines import save_narrow_kl
 
 TINY = {"image_size": 32, "pretrained": False, "condition_channels": 8, "denoiser_channels": 8}

@@ -21,8 +21,9 @@ from syndiff.files import sha256
 from syndiff.models.network import Batch
 from syndiff.models.prediction import load_segmenter
 from syndiff.models.segmenter import initialise
+from syndiff.training.batches import case_indices
 from syndiff.training.checkpoints import find_checkpoint
-from syndiff.training.loop import backpropagate, case_indices, rate_factor
+from syndiff.training.loop import backpropagate, rate_factor
 from syndiff.training.objective import SegmentationObjective, draw_randomness
 from syndiff.training.run_folder import this_process
 from syndiff.training.settings import TrainingSettings

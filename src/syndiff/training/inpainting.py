@@ -12,8 +12,9 @@ from syndiff import __version__
 from syndiff.models.inpainter import InpaintingModel, continue_inpainter, initialise_inpainter
 from syndiff.models.settings import InpaintingSettings
 from syndiff.models.tensors import trainable_state
+from syndiff.training.batches import case_indices, derived_seed
 from syndiff.training.inpainting_pool import EncodedCrops
-from syndiff.training.loop import Validation, case_indices, derived_seed
+from syndiff.training.loop import Validation
 from syndiff.training.settings import AdaptSettings
 
 _MEASURED = 512

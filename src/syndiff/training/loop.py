@@ -5,10 +5,10 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from syndiff.files import write_bytes, write_text
 from syndiff.models.hardware import has_fast_bf16
 from syndiff.models.stored import DESCRIPTION, read_description
 from syndiff.models.tensors import check_fit
+from syndiff.training.batches import Batches, derived_seed, split_batch
 from syndiff.training.checkpoints import (
     find_checkpoint,
     go_on_from,
@@ -69,10 +70,7 @@ class Task(Protocol):
         """
 
     def batch(self, step: int, *, process: int, processes: int) -> Sequence[Any]:
-        """This process's share of the batch of `step`, on the CPU: a named tuple of tensors and tuples, a row a case.
-
-        What a model needs none of is empty.
-        """
+        """As `batches.Source` says; what a model needs none of is empty."""
 
     def validate(self) -> Validation:
         """The score of the weights that the model holds now."""
@@ -111,20 +109,21 @@ def fit(
     if state.is_fresh and task.begins_trained:
         state.validate()
     last = min(settings.steps, stop_after or settings.steps)
-    while state.step < last:
-        losses, loss, rate = state.advance()
-        step, is_end = state.step, state.step == settings.steps
-        bar.update(settings.batch_size)
-        if step % 10 == 0 or is_end:
-            bar.set_postfix({"loss": f"{loss:.3f}", **state.shown_best()}, refresh=False)
-            images, seconds = step * settings.batch_size, round(state.seconds, 2)
-            state.journal.write(step=step, images=images, loss=loss, losses=losses, lr=rate, seconds=seconds)
-        score, improved = None, False
-        if step % settings.validate_every == 0 or is_end:
-            score = state.validate()
-            improved = state.improve(score)
-        if improved or step % settings.checkpoint_every == 0 or step == last:
-            state.save(score, best=improved)
+    with closing(state.batches):
+        while state.step < last:
+            losses, loss, rate = state.advance()
+            step, is_end = state.step, state.step == settings.steps
+            bar.update(settings.batch_size)
+            if step % 10 == 0 or is_end:
+                bar.set_postfix({"loss": f"{loss:.3f}", **state.shown_best()}, refresh=False)
+                images, seconds = step * settings.batch_size, round(state.seconds, 2)
+                state.journal.write(step=step, images=images, loss=loss, losses=losses, lr=rate, seconds=seconds)
+            score, improved = None, False
+            if step % settings.validate_every == 0 or is_end:
+                score = state.validate()
+                improved = state.improve(score)
+            if improved or step % settings.checkpoint_every == 0 or step == last:
+                state.save(score, best=improved)
     bar.close()
     state.accelerator.wait_for_everyone()
     best_checkpoint = find_checkpoint(run, "best") or find_checkpoint(run, "last")
@@ -139,6 +138,7 @@ class _Training:
         """At the start, or where an earlier run left off."""
         self.run, self.task, self.settings, self.seed = run, task, settings, seed
         self.accelerator = this_process()
+        self.batches = Batches(task, self.accelerator)
         self.is_main = self.accelerator.is_main_process
         self.objective, self.optimizer = self.accelerator.prepare(task.objective, make_optimizer(task, settings))
         groups = self.optimizer.param_groups
@@ -167,7 +167,7 @@ class _Training:
     def advance(self) -> tuple[dict[str, float], float, float]:
         """One optimiser step; returns the losses, their sum and the learning rate."""
         settings, started = self.settings, time.perf_counter()
-        batch = draw_batch(self.task, self.step, self.accelerator)
+        batch = self.batches.draw(self.step)
         rate = settings.learning_rate * rate_factor(self.step, settings)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
@@ -254,23 +254,6 @@ def check_machine(settings: OptimisationSettings) -> str:
     return check_precision(settings.precision)
 
 
-def split_batch(batch: Any, count: int) -> list[Any]:
-    """A batch in `count` equal parts."""
-    size = max(map(len, batch)) // count
-    return [type(batch)(*(value[i * size : (i + 1) * size] for value in batch)) for i in range(count)]
-
-
-def draw_batch(task: Task, step: int, accelerator: Accelerator) -> Any:
-    """This process's share of the batch of `step`, on its device."""
-    batch = task.batch(step, process=accelerator.process_index, processes=accelerator.num_processes)
-    return moved(batch, accelerator.device)
-
-
-def moved(batch: Any, device: torch.device) -> Any:
-    """A batch with its tensors on `device`."""
-    return type(batch)(*(value.to(device) if isinstance(value, Tensor) else value for value in batch))
-
-
 def backpropagate(
     objective: torch.nn.Module,
     batch: Any,
@@ -342,23 +325,6 @@ def rate_factor(step: int, settings: OptimisationSettings) -> float:
         return 1.0
     done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-def case_indices(cases: int, batch_size: int, seed: int, step: int) -> list[int]:
-    """The cases of one step: consecutive parts of a stream of permutations, one for each epoch."""
-    wanted = range(step * batch_size, (step + 1) * batch_size)
-    orders = {
-        epoch: np.random.default_rng([seed, 0, epoch]).permutation(cases) for epoch in {i // cases for i in wanted}
-    }
-    return [int(orders[i // cases][i % cases]) for i in wanted]
-
-
-def derived_seed(seed: int, step: int, purpose: int, process: int = 0) -> int:
-    """One of the independent seeds of a step: the same numbers after a resume.
-
-    What processes share is drawn with the seed of the first, so that a training does not depend on how many there are.
-    """
-    return int(np.random.SeedSequence([seed, step, purpose, process]).generate_state(1)[0])
 
 
 def make_optimizer(task: Task, settings: OptimisationSettings) -> torch.optim.AdamW:

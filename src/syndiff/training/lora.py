@@ -19,8 +19,9 @@ from syndiff.models.lora import ABOUT, LORA_FILE, noted_hash
 from syndiff.models.pipeline_folder import DEFAULT_MODEL, PipelineFolder, find_pipeline, first_line
 from syndiff.models.stored import WEIGHTS
 from syndiff.models.tensors import read_tensors
+from syndiff.training.batches import moved, split_batch
 from syndiff.training.checkpoints import find_checkpoint, go_on_from
-from syndiff.training.loop import Validation, autocast, check_machine, fit, moved, split_batch
+from syndiff.training.loop import Validation, autocast, check_machine, fit
 from syndiff.training.lora_batch import LoraBatch, LoraCases
 from syndiff.training.lora_objective import LoraObjective, embed_captions
 from syndiff.training.lora_pictures import sample_probe

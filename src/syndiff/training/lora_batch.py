@@ -14,7 +14,7 @@ from syndiff.data.dataset import Dataset
 from syndiff.data.masks import components
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
-from syndiff.training.loop import case_indices
+from syndiff.training.batches import case_indices
 from syndiff.training.settings import LoraSettings
 
 

@@ -16,8 +16,9 @@ from typing import Self
 
 from syndiff.documents import read_object, rebuild
 from syndiff.files import write_json
+from syndiff.training.batches import Batches
 from syndiff.training.checkpoints import steps_done, trained_for
-from syndiff.training.loop import Task, backpropagate, draw_batch, fit, make_optimizer
+from syndiff.training.loop import Task, backpropagate, fit, make_optimizer
 from syndiff.training.run_folder import this_process
 from syndiff.training.settings import OptimisationSettings
 
@@ -203,18 +204,21 @@ def step_seconds(
     """
     accelerator = this_process()
     ready = {name: accelerator.prepare(task.objective, make_optimizer(task, settings)) for name, task in tasks.items()}
+    batches = {name: Batches(task, accelerator) for name, task in tasks.items()}
     medians: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(rounds):
         for name, (objective, optimizer) in ready.items():
             taken = []
             for turn in range(warmup + repeats):
                 started = time.perf_counter()
-                batch = draw_batch(tasks[name], first + turn, accelerator)
+                batch = batches[name].draw(first + turn)
                 _, loss, _ = backpropagate(objective, batch, optimizer, settings, accelerator)
                 optimizer.step()
                 loss.item()  # waits for a device that works ahead
                 taken.append(time.perf_counter() - started)
             medians[name].append(statistics.median(taken[warmup:]))
+    for each in batches.values():
+        each.close()
     return {name: min(values) for name, values in medians.items()}
 
 

@@ -16,7 +16,8 @@ from syndiff.models.prediction import mean_dice, model_description
 from syndiff.models.segmenter import initialise
 from syndiff.models.settings import SegmenterSettings
 from syndiff.models.tensors import trainable_state
-from syndiff.training.loop import Validation, case_indices, derived_seed
+from syndiff.training.batches import case_indices, derived_seed
+from syndiff.training.loop import Validation
 from syndiff.training.objective import SegmentationObjective, draw_randomness
 from syndiff.training.settings import TrainingSettings
 
