@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help install demo test lint docs same faults lock clean
+.PHONY: help install demo test lint docs same faults gpu lock clean
 
 help:
 	@echo "make demo     the whole pipeline on built-in images; the report is runs/demo/report.html"
@@ -16,6 +16,7 @@ help:
 	@echo "make docs     the documentation as a site: build/site/index.html"
 	@echo "make same     REV=<commit>: small jobs there and here give the same numbers (five minutes)"
 	@echo "make faults   kills, full disks, damaged files, strange input: is anything lost? (hours)"
+	@echo "make gpu      does everything work on this GPU, and how fast? (ten minutes)"
 	@echo "make install  only make .venv"
 	@echo "make lock     rewrite requirements.lock from what .venv holds"
 	@echo "make clean    remove caches and build products; .venv and runs/ stay"
@@ -62,6 +63,10 @@ same: $(INSTALLED)
 # Kills, full disks, clocks that jump, two processes, damaged files, strange input: see tests/faults.
 faults: $(INSTALLED)
 	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python tests/faults --out results/faults/all.json
+
+# A machine without a GPU checks the script alone.
+gpu: $(INSTALLED)
+	$(BIN)/python scripts/check_gpu.py --out build/gpu
 
 lock:
 	(sed '/^#/!d' requirements.lock && $(BIN)/python -m pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu$$//') > .lock

@@ -17,7 +17,8 @@ class Preset:
     """A choice of settings."""
 
     preset: str = "compact"
-    """Settings to start from: compact, demo (the same within minutes) or paper (the paper's, for a GPU)."""
+    """Settings to start from: compact, demo (the same within minutes), gpu (larger, for a GPU) or paper (the paper's,
+    for a GPU too)."""
     config: Path | None = None
     """YAML file of settings that replace the preset's."""
     set: tuple[str, ...] = ()
