@@ -219,6 +219,11 @@ def test_the_contact_sheet_shows_images_with_their_outline(tmp_path: Path) -> No
     dataset_sheet(dataset, again, count=8, seed=1)
     dataset_sheet(dataset, other, count=8, seed=2)
     assert again.read_bytes() == (tmp_path / "out" / "sheet.png").read_bytes() != other.read_bytes()
+    for seed in range(5):  # no case twice, though ten cases are not a multiple of eight
+        dataset_sheet(dataset, again, count=8, seed=seed)
+        drawn = np.asarray(Image.open(again))
+        cells = {drawn[198 * row :, 240 * column :][:198, :240].tobytes() for row, column in np.ndindex(2, 6)}
+        assert len(cells) == 8 + 1, "eight cases, and the empty cells"
 
 
 def test_a_small_contact_sheet_shows_every_case_and_single_pixels(tmp_path: Path) -> None:

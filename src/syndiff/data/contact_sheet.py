@@ -24,16 +24,16 @@ def dataset_sheet(dataset: Dataset, path: Path, *, count: int = 24, seed: int = 
 
     Of several classes each is drawn in its own colour (`imaging.class_colour`), and a legend says whose it is.
 
-    `count` cases (or all, when there are fewer) are drawn at random, one from each of `count` equal stretches
-    of the sorted cases; the same seed gives the same cases and bytes.
+    `count` cases (or all, when there are fewer) are drawn at random, one from each of `count` stretches of the sorted
+    cases, equal as far as they divide; the same seed gives the same cases and bytes.
 
     Raises SyndiffError for a case that cannot be read, a `count` below 1, and a `path` that holds another file.
     """
     if count < 1:
         raise SyndiffError(f"A contact sheet of {count} cases was asked for; expected 1 or more.")
     count = min(count, len(dataset.cases))
-    stretches = (np.arange(count) + np.random.default_rng(seed).random(count)) / count
-    chosen = [dataset.cases[int(position * len(dataset.cases))] for position in stretches]
+    edges = np.arange(count + 1) * len(dataset.cases) // count
+    chosen = [dataset.cases[index] for index in np.random.default_rng(seed).integers(edges[:-1], edges[1:])]
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
     sheet = Image.new("RGB", (columns * _CELL_WIDTH, rows * (_CELL_HEIGHT + _LABEL_HEIGHT)), "white")
