@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
-import huggingface_hub
+import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
@@ -316,6 +316,9 @@ def test_no_network_is_one_sentence(syndiff, phantom, split_file, tmp_path, monk
     outcome = syndiff(*command, "model.autoencoder=stabilityai/sd-vae-ft-mse")
     assert outcome.status == 2
     assert "stabilityai/sd-vae-ft-mse" in outcome.err and "Without a network" in outcome.err
+    unet = ("model.denoiser=unet", "model.denoiser_channels=32", "model.denoiser_weights=nobody/unet")
+    outcome = syndiff(*command, *unet, "model.unet_multipliers=[1, 1]", "model.unet_attention=[]")
+    assert outcome.status == 2 and "nobody/unet" in outcome.err and not (tmp_path / "run").exists()
 
 
 def on_a_full_disk(command: Callable[..., None], *given: object) -> None:

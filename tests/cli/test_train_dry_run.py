@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import huggingface_hub
 import huggingface_hub.constants
 import pytest
 from diffusers import AutoencoderKL, UNet2DModel

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import sys
 
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import save_file

@@ -17,6 +17,7 @@ from syndiff.models.autoencoder import autoencoder_shapes, load_autoencoder
 from syndiff.models.caption_encoder import check_caption_length
 from syndiff.models.encoder import backbone_source
 from syndiff.models.settings import InpaintingSettings, Kind
+from syndiff.models.unet import UNetWeights
 from syndiff.pipeline.training_plan import check_training
 from syndiff.synthesis.gates.text_image import TextImage
 from syndiff.synthesis.inpainters.base import Inpainter
@@ -38,6 +39,8 @@ def check_segmenters(settings: Settings, kinds: Iterable[Kind], *, fetch: bool, 
             backbone_source(settings.model, fetch=True)
         if kind == "diffusion":
             _check_autoencoder(settings.model.autoencoder, settings.model.autoencoder_revision, fetch=fetch)
+            if fetch and settings.model.denoiser_weights:
+                UNetWeights(settings.model.denoiser_weights, revision=settings.model.denoiser_weights_revision or None)
 
 
 def check_adaptation(
