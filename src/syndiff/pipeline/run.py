@@ -32,9 +32,9 @@ from syndiff.pipeline.stages import IDENTIFIED, SYNTHESIS, is_of, may_change, se
 from syndiff.pipeline.training import plan_segmenters, train_segmenter
 from syndiff.report.arms import BOTH, CONTROL, GAP, INPAINTER, KINDS, REAL, SYNTHETIC
 from syndiff.report.build import build_report
-from syndiff.report.content import read_content
+from syndiff.report.content import read_content, read_gap
 from syndiff.report.synthesis_page import build_synthesis_page
-from syndiff.report.words import table_text
+from syndiff.report.words import about_the_gap, table_text, warning_of_the_gap
 from syndiff.synthesis.engine import check_prompts, synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
 from syndiff.synthesis.inpainters.base import Inpainter
@@ -313,6 +313,11 @@ class _Job:
             seed=self.seed,
             progress=self.progress,
         )
+        gap = read_gap(self.out / GAP / "gap.json")
+        if warned := warning_of_the_gap(gap):
+            log.warning(f"domain gap: {warned}")
+        else:
+            log.info(f"domain gap: {about_the_gap(gap)}")
 
     def evaluate(self, arms: Sequence[str]) -> None:
         """Judge the arms on the test cases, once."""

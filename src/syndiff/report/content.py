@@ -231,7 +231,7 @@ def read_content(run: Path, dataset: Dataset) -> Content:
         ),
         synthesis=_read_synthesis(run / SYNTHETIC) if (run / SYNTHETIC).is_dir() else None,
         inpainter=_read_training(_made(taught / "metrics.jsonl", "run"), "val_loss") if taught.is_dir() else None,
-        gap=_read_gap(run / GAP / "gap.json") if (run / GAP).is_dir() else None,
+        gap=read_gap(run / GAP / "gap.json") if (run / GAP).is_dir() else None,
         settings=_read_settings(_made(run / "config.yaml", "run")),
         environment=flatten(read_object(_made(run / "environment.json", "run"), {})),
         command=_made(run / "command.txt", "run").read_text(encoding="utf-8", errors="replace").strip(),
@@ -348,7 +348,8 @@ def _compare(first: str, second: str, tables: Mapping[str, Path]) -> Comparison:
     return Comparison(first, second, differences)
 
 
-def _read_gap(path: Path) -> Gap:
+def read_gap(path: Path) -> Gap:
+    """What `gap.json` of a run says. Raises SyndiffError where it is damaged."""
     kinds = ("synthetic", "real")
     content = read_object(_made(path, "run"), {"steps": int, "cases": dict, "dice": dict, "difference": dict})
     cases = check_object(f"{path}: cases", content["cases"], dict.fromkeys(kinds, int))

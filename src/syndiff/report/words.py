@@ -175,7 +175,7 @@ def limits(content: Content) -> list[str]:
     if content.synthesis is not None and content.synthesis.samples:
         found.append(_about_synthesis(content))
     if content.gap is not None:
-        found.append(_about_the_gap(content.gap))
+        found.append(about_the_gap(content.gap))
     found += _about_the_model(content.main)
     if content.main.classes:
         found.append(
@@ -211,14 +211,8 @@ def warnings(content: Content) -> list[tuple[str, str]]:
             )
         )
     found += [("Trained too briefly.", words) for words in _shortfalls(content)]
-    if content.gap is not None and content.gap.difference.high is not None and content.gap.difference.high < 0:
-        found.append(
-            (
-                "Domain gap.",
-                f"{_about_the_gap(content.gap)} The synthetic cases do not stand in for real ones: beside them they "
-                "may do harm. Look at synthesis.html for what gives them away.",
-            )
-        )
+    if content.gap is not None and (words := warning_of_the_gap(content.gap)):
+        found.append(("Domain gap.", words))
     leaked = _outside_training(content)
     if leaked:
         found.append(
@@ -339,7 +333,18 @@ def _about_synthesis(content: Content) -> str:
     return f"The synthetic cases are {described}.{origin}{learned}"
 
 
-def _about_the_gap(gap: Gap) -> str:
+def warning_of_the_gap(gap: Gap) -> str:
+    """What to say where the interval of the difference lies below zero; else empty."""
+    if gap.difference.high is None or gap.difference.high >= 0:
+        return ""
+    return (
+        f"{about_the_gap(gap)} The synthetic cases do not stand in for real ones: beside them they may do harm. Look "
+        "at synthesis.html for what gives them away."
+    )
+
+
+def about_the_gap(gap: Gap) -> str:
+    """Both scores and their difference, in a sentence."""
     synthetic, real = (number(gap.dice[name].mean) for name in ("synthetic", "real"))
     return (
         f"In {gap.steps:,} steps on the {gap.cases['synthetic']:,} synthetic cases alone a segmenter reached a Dice of "
