@@ -58,9 +58,7 @@ def test_run_makes_the_table_and_the_report_and_resumes(syndiff, phantom, tmp_pa
     gap = json.loads((run / "gap" / "gap.json").read_text())
     assert gap["cases"] == {"synthetic": len(synthetic.cases), "real": len(split["train"])}
     assert gap["difference"]["cases"] == len(split["val"]) and "In 1 steps on the" in page
-    assert "domain gap: In 1 steps on the" in (run / "log.txt").read_text(), (
-        "told before it is trained with"
-    )
+    assert "domain gap: In 1 steps on the" in (run / "log.txt").read_text(), "told before it is trained with"
     captions = (run / "synthetic" / "captions.csv").read_text().splitlines()[1:]
     assert all(caption.split(",", 1)[1].strip('"') in page for caption in captions[:1]), "no prompt beside its picture"
 

@@ -8,6 +8,7 @@ import tyro
 
 from syndiff.cli.common import say
 from syndiff.inference.options import EngineName
+from syndiff.models.settings import Refine
 
 
 @dataclass(kw_only=True)
@@ -35,6 +36,8 @@ class Serve:
     """What a browser must show, 16 or more letters, digits, - and _; made where --host demands one."""
     engine: EngineName = "auto"
     """What computes the network; auto takes what is fastest here."""
+    refine: Refine = "none"
+    """With a second look at lesions, as `syndiff predict --refine`."""
 
     def run(self) -> None:
         """Serve until Ctrl-C."""
@@ -50,5 +53,6 @@ class Serve:
             port=self.port,
             token=self.token,
             engine=self.engine,
+            refine=self.refine,
             tell=say,
         )

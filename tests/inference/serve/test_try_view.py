@@ -61,6 +61,16 @@ def test_an_answer_is_that_of_predict(client: TestClient, runs: tuple[Path, Path
     assert answer["disagreement"]["image"].startswith("data:image/png;base64,")  # the second model has several views
 
 
+def test_a_second_look_is_that_of_predict(client: TestClient, runs: tuple[Path, Path], images: Path) -> None:
+    app = make_app(Models(runs, refine="tiles"), ImageFolder(images), Access())
+    with TestClient(app, base_url=str(client.base_url), headers=dict(client.headers)) as refining:
+        picture = upload(refining, (images / "i1.png").read_bytes())
+        answer = refining.post(f"/api/pictures/{picture['id']}/prediction", json={"model": 1}).json()
+    expected = syndiff.load(runs[1], refine="tiles").predict(images / "i1.png")
+    np.testing.assert_array_equal(decoded(answer["png"]) > 0, expected.mask)
+    assert "refine" in answer["seconds"]
+
+
 def test_a_picture_of_the_folder_is_that_of_an_upload(client: TestClient, images: Path) -> None:
     item = client.get("/api/folder?text=i2").json()["items"][0]
     chosen = client.post(f"/api/folder/{item['id']}/picture").json()

@@ -12,6 +12,7 @@ from syndiff.inference.options import EngineName
 from syndiff.inference.serve.refusal import Refusal
 from syndiff.models.calibration import read_calibration
 from syndiff.models.predictor import Prediction, SquarePredictor
+from syndiff.models.settings import Refine
 from syndiff.models.stored import DESCRIPTION, read_description
 from syndiff.training.checkpoints import segmenters_in
 
@@ -21,7 +22,7 @@ MAX_MODELS = 16
 class Models:
     """The models of some runs, by the number that the page calls them by, in the order of the command line."""
 
-    def __init__(self, runs: tuple[Path, ...], engine: EngineName = "auto") -> None:
+    def __init__(self, runs: tuple[Path, ...], engine: EngineName = "auto", refine: Refine = "none") -> None:
         """Find the models; none is loaded yet. Raises SyndiffError for a folder without one, and for too many."""
         folders = [folder for run in runs for folder in _models_of(run)]
         folders = list(dict.fromkeys(folders))
@@ -29,7 +30,7 @@ class Models:
             raise SyndiffError(
                 f"{len(folders)} models are given; expected {MAX_MODELS} at most. Name fewer with --run."
             )
-        self._engine = engine
+        self._engine, self._refine = engine, refine
         self.folders = folders
         self.names = distinct_names(folders)
         self._loaded: dict[int, SquarePredictor] = {}
@@ -52,7 +53,7 @@ class Models:
         with self._lock:
             if number not in self._loaded:
                 try:
-                    self._loaded[number] = load(self.folders[number], engine=self._engine)
+                    self._loaded[number] = load(self.folders[number], engine=self._engine, refine=self._refine)
                 except ModuleNotFoundError as error:
                     raise SyndiffError(f"{self.names[number]} needs {error.name}, which is not installed.") from None
             return self._loaded[number]

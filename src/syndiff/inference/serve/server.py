@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from syndiff.errors import SyndiffError, listed
 from syndiff.inference.options import EngineName
+from syndiff.models.settings import Refine
 
 if TYPE_CHECKING:
     import uvicorn
@@ -26,15 +27,16 @@ def serve(
     port: int = 8601,
     token: str | None = None,
     engine: EngineName = "auto",
+    refine: Refine = "none",
     tell: Callable[[str], None] = print,
 ) -> None:
     """Serve the page until SIGINT or SIGTERM; `tell` is given the sentence with its address, once it can be opened.
 
-    `runs` are run folders, checkpoints, exports, or folders of `syndiff run`, whose segmenters are all offered.
-    `images` is a folder to choose pictures from. `browse` are datasets, synthetic datasets and run folders to look
-    through; `data` is the dataset that their source frames and test cases are from. `reviews` is the file that keeps
-    what is said of the cases of these datasets, made where it is not there. A `host` beyond this machine has a `token`,
-    made if none is given. Port 0 takes a free one.
+    `runs` are run folders, checkpoints, exports, or folders of `syndiff run`, whose segmenters are all offered;
+    `engine` and `refine` are those of `load`. `images` is a folder to choose pictures from. `browse` are datasets,
+    synthetic datasets and run folders to look through; `data` is the dataset that their source frames and test cases
+    are from. `reviews` is the file that keeps what is said of the cases of these datasets, made where it is not there.
+    A `host` beyond this machine has a `token`, made if none is given. Port 0 takes a free one.
 
     Raises SyndiffError for a folder without a model or without images, a host that is not of this machine, a port that
     is in use, a token that is too short, and a file that is no file of reviews.
@@ -55,7 +57,7 @@ def serve(
     if reviews is not None and not browse:
         raise SyndiffError("--reviews has no effect without --browse; give the folders whose cases are to be reviewed.")
     access = Access.of(host, token)
-    models = Models(runs, engine)
+    models = Models(runs, engine, refine)
     folder = None if images is None else ImageFolder(images)
     dataset = None if data is None else Dataset.open(data)
     collections = [each for root in browse for each in collections_of(root, dataset)]
