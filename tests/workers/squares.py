@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,3 +59,8 @@ def die(_: int) -> None:
 
 def divide(number: int) -> float:
     return 1 / number
+
+
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds

@@ -1,9 +1,11 @@
-"""Verbs on a real Ray cluster of two workers give what one process gives, also where workers are killed."""
+"""Verbs on a real Ray cluster of two workers give what one process gives, also where processes are killed."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from squares import Squares, die, divide
+from squares import Squares, die, divide, sleep
 
 from syndiff.errors import SyndiffError
-from syndiff.files import claimed, signed, write_json
+from syndiff.files import claimed, write_json
 from syndiff.models.prediction import model_description
 from syndiff.models.segmenter import initialise
 from syndiff.models.settings import SegmenterSettings
@@ -24,6 +26,7 @@ from syndiff.models.tensors import trainable_state, write_tensors
 from syndiff.studies.engine import run_study
 from syndiff.workers import cluster as rays
 from syndiff.workers.settings import Ray
+from syndiff.workers.task import Job, do_task, versions
 
 Command = Callable[..., Any]
 """The command line in this process: status, out and err."""
@@ -31,14 +34,13 @@ Command = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """A cluster of two workers. What this process does with --ray is done there, for it is connected already."""
+    """A cluster of two workers, to which each test and each of its commands connects by itself."""
+    pytest.importorskip("ray", reason="ray is not installed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rays, "_cores", lambda needed: 2)
         patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
-        with rays.connected(Ray()):
-            import ray
-
-            yield ray.get_runtime_context().gcs_address
+        with rays.connected(Ray()) as driver:
+            yield driver.address
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -55,14 +57,13 @@ def worker_at_work(out: Path) -> int:
                 continue
             if len(words) == 4 and Path("/proc", words[1]).exists():  # else one that a stopped worker left
                 return int(words[1])
-        threading.Event().wait(0.01)
+        threading.Event().wait(0.001)
 
 
-@pytest.mark.cluster
 @pytest.mark.slow
-@pytest.mark.usefixtures("address")
+@pytest.mark.timeout(600)  # five workers import torch
 def test_after_ctrl_c_and_with_a_killed_worker_the_synthetic_cases_are_the_same(
-    syndiff: Command, phantom: Path, tmp_path: Path
+    syndiff: Command, phantom: Path, tmp_path: Path, address: str
 ) -> None:
     hit: list[int] = []
 
@@ -77,31 +78,14 @@ def test_after_ctrl_c_and_with_a_killed_worker_the_synthetic_cases_are_the_same(
         given = ("--inpainter", "copy_paste", "--gates", "report", "--count", count)
         return syndiff("synthesize", "--data", phantom, "--out", tmp_path / out, *given, *more)
 
-    assert synthesize("whole", 12).status == 0
-    stopped = synthesize("out", 12, "--ray", meanwhile=signal.SIGINT)
+    stopped = synthesize("out", 40, "--ray", address, meanwhile=signal.SIGINT)
     assert stopped.status == 130 and "Stopped. What is finished is kept" in stopped.err, stopped.err
     while Path("/proc", str(hit[0])).exists():
         threading.Event().wait(0.01)
-    made = synthesize("out", 12, "--ray", meanwhile=signal.SIGKILL)
+    made = synthesize("out", 44, "--ray", address, meanwhile=signal.SIGKILL)  # asked for more, it goes on
     assert made.status == 0 and len(hit) == 2 and hit[1] != os.getpid(), made.err
+    assert synthesize("whole", 44).status == 0
     assert content(tmp_path / "out") == content(tmp_path / "whole")
-    assert synthesize("out", 14, "--ray").status == synthesize("whole", 14).status == 0  # asked for more, it goes on
-    assert content(tmp_path / "out") == content(tmp_path / "whole")
-
-
-@pytest.mark.cluster
-def test_another_process_works_by_the_address(address: str, tmp_path: Path) -> None:
-    script = f"""
-from pathlib import Path
-from squares import divide
-from syndiff.workers.cluster import on_ray
-from syndiff.workers.settings import Ray
-with on_ray(Ray({address!r}), Path({str(tmp_path)!r})) as workers:
-    print(list(workers.map(divide, [1, 2, 4])))
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("[1.0, 0.5, 0.25]\n", "")
-    assert list(tmp_path.iterdir()) == []
 
 
 def write_images(folder: Path) -> None:
@@ -116,10 +100,8 @@ def write_images(folder: Path) -> None:
     (folder / "2b.png").write_bytes((folder / "2.png").read_bytes()[:300])
 
 
-@pytest.mark.cluster
 @pytest.mark.slow
-@pytest.mark.usefixtures("address")
-def test_masks_their_record_and_their_table_are_the_same(syndiff: Command, tmp_path: Path) -> None:
+def test_masks_their_record_and_their_table_are_the_same(syndiff: Command, tmp_path: Path, address: str) -> None:
     settings = SegmenterSettings(image_size=32, pretrained=False, condition_channels=8, denoiser_channels=8)
     model = initialise(settings, 0)
     write_tensors(tmp_path / "run" / "model.safetensors", trainable_state(model))
@@ -134,46 +116,100 @@ def test_masks_their_record_and_their_table_are_the_same(syndiff: Command, tmp_p
         return replace(told, out=told.out.replace(str(tmp_path / out), "OUT"), err="")
 
     with claimed(tmp_path / "there", "a folder of predictions"):
-        assert predict("there", "--ray").status == 2  # two owners
-    assert predict("there", "--ray") == predict("here") and predict("here").status == 1  # the damaged one
+        assert predict("there", "--ray", address).status == 2  # two owners
+    assert predict("there", "--ray", address) == predict("here") and predict("here").status == 1  # the damaged one
     assert content(tmp_path / "there") == content(tmp_path / "here")
     for out in ("there", "here"):
         (tmp_path / out / "3.png").unlink()
         (tmp_path / out / "1.png").write_bytes(b"mine")
     (images / "2b.png").write_bytes((images / "2.png").read_bytes())
-    assert predict("there", "--ray") == predict("here")
+    assert predict("there", "--ray", address) == predict("here")
     assert content(tmp_path / "there") == content(tmp_path / "here")
 
 
-@pytest.mark.cluster
-@pytest.mark.usefixtures("address")
-def test_a_study_is_the_same_and_a_refusal_in_a_worker_keeps_its_words(tmp_path: Path) -> None:
+def test_a_study_is_the_same_and_a_refusal_in_a_worker_keeps_its_words(tmp_path: Path, address: str) -> None:
     alone = run_study(Squares(out=tmp_path / "alone"))
-    assert run_study(Squares(out=tmp_path / "ray", ray="local", dying=2)) == alone
+    assert run_study(Squares(out=tmp_path / "ray", ray=address, dying=2)) == alone
     for record in (tmp_path / "ray" / "cells").glob("*/cell.json"):
         assert f'"folder": "{Path.cwd()}"' in record.read_text() and '"threads": "1"' in record.read_text()
     assert (tmp_path / "ray" / "cells" / "2" / "died").exists()
     with pytest.raises(SyndiffError, match=r"^a root of nothing$"):
-        run_study(Squares(out=tmp_path / "wrong", ray="local", numbers=(1, -1, 2)))
+        run_study(Squares(out=tmp_path / "wrong", ray=address, numbers=(1, -1, 2)))
     assert (tmp_path / "wrong" / "cells" / "1" / "cell.json").is_file()
     with pytest.raises(SyndiffError, match="--workers has no effect with --ray"):
-        run_study(Squares(out=tmp_path / "both", ray="local", workers=2))
+        run_study(Squares(out=tmp_path / "both", ray=address, workers=2))
 
 
-@pytest.mark.cluster
-@pytest.mark.usefixtures("address")
-def test_what_always_dies_is_given_up_and_a_fault_brings_its_traceback(tmp_path: Path) -> None:
-    with signed(tmp_path) as sign:
-        workers = rays.Cluster(1, sign)
+def test_results_come_in_order_and_a_lost_connection_is_told(
+    tmp_path: Path, address: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ray ends the process that is connected to it, without a word, when something is wrong."""
+    with rays.on_ray(Ray(address), tmp_path) as workers:
         assert workers.at_once == 2
         assert list(workers.map(divide, iter([1, 2, 4]), ahead=1)) == [1, 0.5, 0.25]
-        with pytest.raises(SyndiffError, match="died 4 times over the same task"):
-            list(workers.map(die, [1]))
-        with pytest.raises(ZeroDivisionError) as caught:
-            list(workers.map(divide, [1, 0]))
-        assert "in divide" in caught.value.__notes__[0]
-    with pytest.raises(SyndiffError, match=f"does not see {tmp_path}"):
-        list(workers.map(divide, [1]))
+        assert capfd.readouterr() == ("", "")
+        done = workers.map(sleep, [0, 600])
+        assert next(done) == 0
+        workers._driver._process.kill()
+        with pytest.raises(SyndiffError, match=r"connection to the Ray cluster is lost.*the same command goes on\.$"):
+            next(done)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_always_dies_is_given_up(tmp_path: Path, address: str) -> None:
+    with (
+        rays.on_ray(Ray(address), tmp_path) as workers,
+        pytest.raises(SyndiffError, match="died 4 times over the same task"),
+    ):
+        list(workers.map(die, [1]))
+
+
+def test_a_fault_brings_its_traceback_and_stops_what_is_under_way(tmp_path: Path, address: str) -> None:
+    with rays.on_ray(Ray(address), tmp_path) as workers, pytest.raises(ZeroDivisionError) as caught:
+        list(workers.map(divide, [0, *range(100, 200)]))
+    assert "in divide" in caught.value.__notes__[0]
+
+
+def test_a_machine_that_does_not_see_the_folder_or_has_other_versions_is_named(tmp_path: Path) -> None:
+    cloudpickle = pytest.importorskip("ray.cloudpickle", reason="ray is not installed")
+
+    def refused(job: Job) -> str:
+        failed = cloudpickle.loads(do_task(job, (), b""))
+        assert isinstance(failed.error, SyndiffError)
+        return str(failed.error)
+
+    job = Job("key", tmp_path / "sign", Path.cwd(), "another machine", 1, versions())
+    assert f"{platform.node()}, a machine of the Ray cluster, does not see {tmp_path}" in refused(job)
+    assert "does not see /nowhere" in refused(replace(job, home=Path("/nowhere")))
+    assert f"torch {versions()['torch']} there, 0.1 here" in refused(
+        replace(job, versions=versions() | {"torch": "0.1"})
+    )
+
+
+@pytest.mark.slow
+def test_a_killed_command_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed")
+    script = f"""
+from pathlib import Path
+from squares import sleep
+from syndiff.workers.cluster import on_ray
+from syndiff.workers.settings import Ray
+with on_ray(Ray(), Path({str(tmp_path)!r})) as workers:
+    done = workers.map(sleep, [0, 600])
+    print(next(done), workers._driver._process.pid, flush=True)
+    next(done)
+"""
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    with tempfile.TemporaryDirectory(prefix="s", dir="/tmp") as temporary:  # short, as a socket's name must be
+        command = [sys.executable, "-c", script]
+        environment = os.environ | {"PYTHONPATH": path, "TMPDIR": temporary}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            first, driver = process.stdout.readline().split()
+            assert first == "0" and [path.name[:4] for path in Path(temporary).iterdir()] == ["ray-"]
+            process.kill()
+        while Path("/proc", driver).exists() or any(Path(temporary).iterdir()):
+            threading.Event().wait(0.05)
 
 
 def test_wrong_options_and_a_missing_library_are_told(
