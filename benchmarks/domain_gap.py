@@ -14,7 +14,6 @@ import json
 import shlex
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +46,10 @@ def main() -> None:
         for folder in options.synthetic:
             synthetic = open_synthetic(folder, split, dataset)
             for steps in options.steps:
-                chosen = replace(settings, run=replace(settings.run, gap_steps=steps))
                 out = Path(scratch) / folder.name / str(steps)
-                measure_gap(out, chosen, dataset, split, synthetic, train, val, seed=0, progress=False)
+                measure_gap(
+                    *(out, settings, dataset, split, synthetic, train, val), steps=steps, seed=0, progress=False
+                )
                 told = json.loads((out / "gap.json").read_text())
                 found.setdefault(folder.name, {})[steps] = told
                 alone, real = (told["dice"][name]["mean"] for name in ("synthetic", "real"))

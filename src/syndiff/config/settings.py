@@ -33,8 +33,8 @@ class RunSettings(Section):
             this machine and written to plan.json. 0 takes `training.steps` instead, for each and on every machine.
         tolerance: pixels within which two surfaces agree, for the normalised surface Dice.
         gap_steps: steps of a quick look at the domain gap before real + synthetic is trained: one segmenter learns from
-            the synthetic cases alone, one from the real ones, and both are scored on the validation cases; the report
-            says what came of it. 0 leaves it out.
+            the synthetic cases alone, one from the real ones, and both are scored on the validation cases; log and
+            report say what came of it. At most as many as the training has; 0 leaves it out.
     """
 
     section = "run"

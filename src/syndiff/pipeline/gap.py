@@ -24,16 +24,16 @@ def measure_gap(
     train_cases: CaseArrays,
     val_cases: CaseArrays,
     *,
+    steps: int,
     seed: int,
     progress: bool = True,
 ) -> None:
-    """Train `run.gap_steps` steps on the synthetic cases alone and as many on the real ones, or go on; compare both.
+    """Train `steps` steps on the synthetic cases alone and as many on the real ones, or go on; compare both.
 
     The weights of the last step are scored on the validation cases, in one view; nothing is chosen by it, and no test
     case is read. `out` gets a run folder of each and gap.json: the steps, the numbers of cases, and the paired
     difference of Dice, synthetic - real, with its interval.
     """
-    steps = settings.run.gap_steps
     ids = [case.id for case in synthetic.cases]
     size, detail = settings.model.image_size, settings.augmentation.detail
     alone = load_cases([(synthetic, ids)], size, detail=detail, progress=progress)

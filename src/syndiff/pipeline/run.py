@@ -107,7 +107,7 @@ def run(
             added = (synthetic, [case.id for case in synthetic.cases])
             both = load_cases([real, added], size, detail=detail, progress=progress)
             if settings.run.gap_steps:
-                job.measure_gap(synthetic, train_cases, val_cases)
+                job.measure_gap(synthetic, plans, train_cases, val_cases)
             job.train(7, BOTH, plans, both, val_cases)
         job.evaluate([arm for arm in KINDS if summary.accepted or arm != BOTH])
         result = job.report()
@@ -127,7 +127,7 @@ def plan_run(data: Path, out: Path, *, settings: Settings, split_method: str, se
     training = asked(settings.training.steps, settings.run.minutes)
     learning = asked(settings.adapt.steps, settings.adapt.minutes)
     adaptation = "" if job.inpainter else f", which first learns from the training cases for {learning}"
-    steps = settings.run.gap_steps
+    steps = settings.run.gap_steps if settings.run.minutes else min(settings.run.gap_steps, settings.training.steps)
     gap = f"a look at their domain gap: {steps:,} steps on them alone, and as many on real cases\n" if steps else ""
     return (
         f"{job.split}\n"
@@ -299,9 +299,12 @@ class _Job:
             log.warning(f"Only {summary.accepted} of the {self.count} synthetic cases asked for were accepted.")
         return summary
 
-    def measure_gap(self, synthetic: Dataset, train_cases: CaseArrays, val_cases: CaseArrays) -> None:
+    def measure_gap(
+        self, synthetic: Dataset, plans: Mapping[str, Plan], train_cases: CaseArrays, val_cases: CaseArrays
+    ) -> None:
         """Look at the domain gap of the synthetic cases before a whole training relies on them."""
-        log.info(f"domain gap: {self.settings.run.gap_steps:,} steps on each of synthetic and real cases")
+        steps = min(self.settings.run.gap_steps, plans[KINDS[REAL]].steps)
+        log.info(f"domain gap: {steps:,} steps on each of synthetic and real cases")
         measure_gap(
             self.out / GAP,
             self.settings,
@@ -310,6 +313,7 @@ class _Job:
             synthetic,
             train_cases,
             val_cases,
+            steps=steps,
             seed=self.seed,
             progress=self.progress,
         )

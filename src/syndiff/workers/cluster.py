@@ -8,6 +8,7 @@ cluster's, which do the tasks (`task`).
 """
 
 import contextlib
+import logging
 import os
 import platform
 import secrets
@@ -27,6 +28,8 @@ from syndiff.workers.base import R, T
 from syndiff.workers.driver import Start
 from syndiff.workers.settings import LOCAL, Ray
 from syndiff.workers.task import Failed, Job, versions
+
+log = logging.getLogger("syndiff")
 
 _PATIENCE = 60  # seconds for a driver to end its cluster, or to wait until its workers on another one have ended
 
@@ -148,15 +151,29 @@ class Cluster:
 def connected(chosen: Ray) -> Iterator[Driver]:
     """A process that is connected to the cluster, as `on_ray` says."""
     with contextlib.ExitStack() as stack:
-        start = Start(chosen.address)
         if chosen.address == LOCAL:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
-            start = Start(LOCAL, _cores(chosen.cpus), folder)
+            driver = _started(_cores(chosen.cpus), stack)
         else:
             _check_answer(chosen.address)
-        driver = Driver(start)
+            driver = Driver(Start(chosen.address))
         stack.callback(driver.end)
         yield driver
+
+
+def _started(cores: int, stack: contextlib.ExitStack) -> Driver:
+    """The driver of a new cluster of this machine, whose folder goes with `stack`.
+
+    Ray gives its own processes 30 seconds to start, too few on a busy machine: it gets a second chance.
+    """
+    for chance in (1, 2):
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
+        try:
+            return Driver(Start(LOCAL, cores, folder))
+        except SyndiffError as error:
+            if chance == 2:
+                raise
+            log.warning(f"{error} It is tried once more.")
+    raise AssertionError("the second chance returns or raises")
 
 
 def _cores(needed: int) -> int:
