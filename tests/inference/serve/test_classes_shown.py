@@ -35,7 +35,7 @@ NAMES, NUMBERS = ("polyp", "instrument"), (1, 3)
 
 def masks() -> np.ndarray:
     found = np.zeros((2, 24, 32), bool)
-    found[0, 4:12, 3:11], found[1, 10:14, 20:] = True, True
+    found[0, 4:12, 3:20], found[1, 10:14, 20:] = True, True  # they touch
     return found
 
 
@@ -59,6 +59,7 @@ def test_an_answer_has_a_contour_for_each_class_and_the_mask_that_predict_writes
         ("polyp", 1, 1),
         ("instrument", 3, 1),
     ]
+    assert content["mask"]["lesions"] == 2
     assert [one["path"] for one in content["classes"]] == [svg_path(mask) for mask in masks()]
     if overlap:
         pages = tifffile.imread(io.BytesIO(base64.b64decode(content["tiff"])))
