@@ -12,6 +12,7 @@ from syndiff.data.contact_sheet import dataset_sheet
 from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import Inspection, inspect
 from syndiff.errors import SyndiffError
+from syndiff.imaging import class_colour
 
 
 def add(root: Path, case: str, mask: NDArray, image: NDArray | None = None) -> None:
@@ -224,6 +225,20 @@ def test_the_contact_sheet_shows_images_with_their_outline(tmp_path: Path) -> No
         drawn = np.asarray(Image.open(again))
         cells = {drawn[198 * row :, 240 * column :][:198, :240].tobytes() for row, column in np.ndindex(2, 6)}
         assert len(cells) == 8 + 1, "eight cases, and the empty cells"
+
+
+def test_the_contact_sheet_shows_each_class_inside_its_border_and_names_them_above(tmp_path: Path) -> None:
+    rings = np.zeros((174, 174), np.uint8)
+    rings[40:120, 40:120], rings[60:100, 60:100] = 2, 1  # one class within the other
+    add(tmp_path, "a", rings, np.full(rings.shape, 40, np.uint8))
+    (tmp_path / "dataset.json").write_text('{"classes": {"1": "core", "2": "shell"}}')
+    dataset_sheet(Dataset.open(tmp_path), tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as picture:
+        sheet = np.asarray(picture)[40:][3:177, 33:207]  # below the legend, the picture in its cell
+    core, shell = ((sheet == class_colour(index)).all(2) for index in (0, 1))
+    assert core.any() and shell.any()
+    assert not (core & (rings != 1)).any() and not (shell & (rings != 2)).any()
+    assert shell[59, 60:100].all() and core[60, 60:100].all()  # the border that they share has both
 
 
 def test_a_small_contact_sheet_shows_every_case_and_single_pixels(tmp_path: Path) -> None:

@@ -107,12 +107,13 @@ def test_written_masks_are_read_back_and_other_files_refused(tmp_path) -> None:
 
 def test_each_class_is_drawn_in_its_colour_with_a_legend() -> None:
     probability = np.zeros((2, 120, 160), np.float32)
-    probability[0, 60:80, 30:60], probability[1, 90:100, 100:140] = 0.9, 0.9
+    probability[1, 60:100, 60:140] = 0.9
+    probability[:, 70:90, 80:120] = [[[0.9]], [[0]]]  # within the other: one border is of both
     found = Prediction.of(probability, EXCLUSIVE, {})
     drawn = draw_answer(np.zeros((120, 160, 3), np.uint8), found)
     for index, mask in enumerate(found.masks):
-        line = (draw_contours(np.zeros((120, 160, 3), np.uint8), mask, (1, 1, 1)) == 1).all(2)
-        assert (drawn[line] == CLASS_COLOURS[index]).all()
+        line = (draw_contours(np.zeros((120, 160, 3), np.uint8), mask, (1, 1, 1), inside=True) == 1).all(2)
+        assert line.any() and not (line & ~mask).any() and (drawn[line] == CLASS_COLOURS[index]).all()
         assert (drawn[:40] == CLASS_COLOURS[index]).all(2).any()  # in the legend too
     one = Prediction.of(probability[:1], Targets(), {})
     assert not draw_answer(np.zeros((120, 160, 3), np.uint8), one)[:50].any()

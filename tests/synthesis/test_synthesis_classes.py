@@ -9,9 +9,13 @@ import pytest
 import syndiff
 from syndiff.data.class_view import ClassView, class_of
 from syndiff.data.dataset import Dataset
+from syndiff.data.splits import Split
 from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError
 from syndiff.models.predictor import OneClass, Prediction
+from syndiff.pipeline.reviewing import heed, rated_samples, reviewed_samples
+from syndiff.reviews.events import Subjects
+from syndiff.reviews.store import ReviewStore
 from syndiff.synthesis.manifest import read_manifest
 
 
@@ -72,6 +76,29 @@ def test_painted_cases_keep_the_other_class_and_tell_what_was_painted(two: Path,
     with pytest.raises(SyndiffError, match="paints"):
         again = settings(paints="instrument")
         syndiff.synthesize(two, out, count=3, settings=again, progress=False)
+
+
+def test_reviews_are_heard_of_the_painted_class(two: Path, tmp_path: Path) -> None:
+    out, path = tmp_path / "made", tmp_path / "reviews.db"
+    syndiff.synthesize(two, out, count=2, settings=settings(), progress=False)
+    made, origin, split = Subjects(Dataset.open(out)), Dataset.open(two), Split.read(out / "split.json")
+    good, bad = (case.id for case in made.dataset.cases)
+    with ReviewStore(path) as store:
+        for kind, value in (("accept", ""), ("rate", "5")):
+            store.add("ann", made[good], kind, value)
+        store.add("ann", made[bad], "reject", "seam")
+    polyps = class_of(origin, split.train, "polyp")
+    heard = reviewed_samples(path, [out], polyps, split)
+    assert (len(heard.accepted), len(heard.rejected)) == (1, 1)
+    ((samples, weights),) = rated_samples(path, [out], polyps, split).sources
+    _, (polyp, _) = made.dataset.load_classes(made.dataset[good])
+    assert weights.keys() == {good}
+    np.testing.assert_array_equal(samples.load_classes(samples[good])[1], [polyp])
+    (_, (kept, ids)) = heed(path, [(origin, split.train), (made.dataset, [good, bad])]).sources
+    assert [*ids] == [good] and len(kept.load_classes(kept[good])[1]) == 2
+    for read in (reviewed_samples, rated_samples):
+        with pytest.raises(SyndiffError, match=r"was painted with polyp.*here instrument is painted"):
+            read(path, [out], class_of(origin, (), "instrument"), split)
 
 
 def test_a_gate_asks_a_segmenter_of_several_for_the_painted_class_alone() -> None:

@@ -96,6 +96,15 @@ def class_of(dataset: Dataset, case_ids: Iterable[str], name: str = "") -> Datas
     return ClassView.of(dataset, name)
 
 
+def seen_as(other: Dataset, dataset: Dataset) -> Dataset:
+    """`other`, which has the same classes, as `dataset` is seen: where that is a view of one class, in this class.
+
+    >>> seen_as(other, other) is other
+    True
+    """
+    return ClassView.of(other, dataset.targets[0]) if isinstance(dataset, ClassView) else other
+
+
 def written_with(dataset: Dataset) -> Targets:
     """The classes of masks that are written for `dataset`: all, where it is a view of one of several."""
     return dataset.every.told_apart if isinstance(dataset, ClassView) else Targets()

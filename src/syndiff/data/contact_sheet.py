@@ -22,7 +22,7 @@ _OUTLINE = (0, 255, 255)  # cyan is found neither in the bowel nor in stained ti
 def dataset_sheet(dataset: Dataset, path: Path, *, count: int = 24, seed: int = 0) -> None:
     """Draw cases with their masks drawn in cyan as a grid of thumbnails, and write it to `path` as PNG.
 
-    Of several classes each is drawn in its own colour (`imaging.class_colour`), and a legend says whose it is.
+    Of several classes each is drawn in its own colour (`imaging.class_colour`), and a legend above says whose it is.
 
     `count` cases (or all, when there are fewer) are drawn at random, one from each of `count` stretches of the sorted
     cases, equal as far as they divide; the same seed gives the same cases and bytes.
@@ -36,28 +36,27 @@ def dataset_sheet(dataset: Dataset, path: Path, *, count: int = 24, seed: int = 
     chosen = [dataset.cases[index] for index in np.random.default_rng(seed).integers(edges[:-1], edges[1:])]
     columns = min(_COLUMNS, count)
     rows = -(-count // columns)
-    sheet = Image.new("RGB", (columns * _CELL_WIDTH, rows * (_CELL_HEIGHT + _LABEL_HEIGHT)), "white")
+    names = dataset.targets if dataset.told_apart.several else ()
+    above = 16 * len(names) + 8 if names else 0
+    sheet = Image.new("RGB", (columns * _CELL_WIDTH, above + rows * (_CELL_HEIGHT + _LABEL_HEIGHT)), "white")
     pen = ImageDraw.Draw(sheet)
     for index, case in enumerate(chosen):
         tile = _tile(*dataset.load_classes(case))
         left = index % columns * _CELL_WIDTH
-        top = index // columns * (_CELL_HEIGHT + _LABEL_HEIGHT)
+        top = above + index // columns * (_CELL_HEIGHT + _LABEL_HEIGHT)
         sheet.paste(tile, (left + (_CELL_WIDTH - tile.width) // 2, top + (_CELL_HEIGHT - tile.height) // 2))
         label = case.id if len(case.id) <= 32 else f"{case.id[:31]}…"
         middle = (left + _CELL_WIDTH // 2, top + _CELL_HEIGHT + _LABEL_HEIGHT // 2)
         pen.text(middle, label, fill="black", font=ImageFont.load_default(12), anchor="mm")
-    if dataset.told_apart.several:
-        _draw_names(sheet, dataset.targets)
+    _draw_names(sheet, names)
     write_output(path, encode_png(sheet, software=_MADE_BY), made_by_us=_is_sheet, what="a contact sheet")
 
 
 def _draw_names(sheet: Image.Image, names: Sequence[str]) -> None:
-    """The names of several classes in the first cell's corner, each beside its colour."""
+    """The names of several classes at the top left, each beside its colour."""
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     for index, name in enumerate(names):
         pen.rectangle((4, 4 + 16 * index, 16, 16 + 16 * index), fill=class_colour(index), outline="black")
-        box = pen.textbbox((20, 10 + 16 * index), name, font, anchor="lm")
-        pen.rectangle(box, fill="white")
         pen.text((20, 10 + 16 * index), name, "black", font, anchor="lm")
 
 
@@ -71,14 +70,19 @@ def _is_sheet(start: bytes) -> bool:
 
 
 def _tile(image: NDArray[np.uint8] | NDArray[np.uint16], masks: NDArray[np.bool_]) -> Image.Image:
-    """A thumbnail that fits a cell, the contour drawn just outside of each mask (KxHxW)."""
+    """A thumbnail that fits a cell, the contour drawn just outside of the mask (KxHxW), of several just inside each."""
     height, width = masks.shape[1:]
     scale = min((_CELL_WIDTH - 6) / width, (_CELL_HEIGHT - 6) / height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     tile = np.array(Image.fromarray(as_shown(image)).resize(size, Image.Resampling.LANCZOS))
-    for index, mask in enumerate(masks):
-        # the share of foreground under every pixel: even a lesion of one pixel keeps an contour
-        inside = np.asarray(Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BOX)) > 0
-        outline = class_colour(index) if len(masks) > 1 else _OUTLINE
-        tile[ndimage.binary_dilation(inside, _CONNECTIVITY) & ~inside] = outline
+    # the share of foreground under every pixel: even a lesion of one pixel keeps a contour
+    shares = [np.asarray(Image.fromarray(m.astype(np.float32)).resize(size, Image.Resampling.BOX)) for m in masks]
+    most = np.max(shares, axis=0)
+    for index, share in enumerate(shares):
+        inside = share > 0
+        if len(masks) == 1:
+            tile[ndimage.binary_dilation(inside, _CONNECTIVITY) & ~inside] = _OUTLINE
+        else:  # where one class ends another may begin
+            inside &= share == most
+            tile[inside & ~ndimage.binary_erosion(inside, _CONNECTIVITY)] = class_colour(index)
     return Image.fromarray(tile)

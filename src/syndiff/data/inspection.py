@@ -101,8 +101,8 @@ class Inspection:
             ),
             f"Sizes        {_most_common({f'{w}x{h}': n for (w, h), n in self.sizes.items()})}",
             f"Pixels       {_most_common(self.pixels)}",
-            f"Lesion area  {_area_text(self.lesion_area)}",
-            f"Lesions      {_lesions_text(self.lesions)}",
+            f"Lesion area  {_area_text(self.lesion_area)}{', of any class' if self.classes else ''}",
+            f"Lesions      {_lesions_text(self.lesions)}{', those that touch as one' if self.classes else ''}",
             f"Empty masks  {len(self.empty_masks)}",
             *(
                 f"Class {name}: in {found.cases} of {self.readable} cases; area {_area_text(found.area)}; lesions "

@@ -16,19 +16,27 @@ WIDE_COLOUR = (86, 180, 233)
 def draw_answer(image: NDArray[np.uint8], answer: Prediction) -> NDArray[np.uint8]:
     """A copy of `image` (HxWx3) with the contours of an answer to it: of its mask and of the wide one, if there is one.
 
-    Of several classes each has its own colour, and a legend says whose it is.
+    Of several classes each has its own colour, on its own side of the border, since the next class may begin there; a
+    legend says whose it is.
     """
     if answer.wide is not None:
         image = draw_contours(image, answer.wide, WIDE_COLOUR)
     for index, mask in enumerate(answer.masks):
-        image = draw_contours(image, mask, class_colour(index))
+        image = draw_contours(image, mask, class_colour(index), inside=answer.targets.several)
     return draw_legend(image, answer.targets.names) if answer.targets.several else image
 
 
 def draw_contours(
-    image: NDArray[np.uint8], mask: NDArray[np.bool_], colour: tuple[int, int, int], width: int | None = None
+    image: NDArray[np.uint8],
+    mask: NDArray[np.bool_],
+    colour: tuple[int, int, int],
+    width: int | None = None,
+    *,
+    inside: bool = False,
 ) -> NDArray[np.uint8]:
     """A copy of `image` (HxWx3) with a line of `colour` along the border of `mask` (HxW), half inside, half outside.
+
+    With `inside`, all of it is inside.
 
     `width` is that of the line in pixels, 1 or more; None takes `line_width`. The edge of the picture closes a
     contour, so that no mask is without one, and a mask without any pixel gives the picture as it is.
@@ -37,11 +45,11 @@ def draw_contours(
     drawn = image.copy()
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if rows.size:
-        around = width // 2
+        around = 0 if inside else width // 2
         top, left = max(0, rows[0] - around), max(0, columns[0] - around)
         window = slice(top, rows[-1] + around + 1), slice(left, columns[-1] + around + 1)
-        inside = mask[window]
-        line = _grown(inside, around, beyond=False) & _grown(~inside, width - around, beyond=True)
+        within = mask[window]
+        line = _grown(within, around, beyond=False) & _grown(~within, width - around, beyond=True)
         drawn[window][line] = colour
     return drawn
 

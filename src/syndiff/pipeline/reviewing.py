@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from syndiff.data.class_view import ClassView, seen_as
 from syndiff.data.dataset import Dataset
 from syndiff.data.seen import Seen
 from syndiff.data.splits import Split
@@ -119,8 +120,7 @@ def reviewed_samples(path: Path, folders: Sequence[Path], dataset: Dataset, spli
     with ReviewStore(path, read_only=True) as store:
         events = store.events()
     for folder in folders:
-        synthetic = open_synthetic(folder, split, dataset)
-        check_synthetic_inpainter(folder, dataset, split)
+        synthetic = _open(folder, split, dataset)
         reviews = reviews_of(synthetic, events)
         for sample in read_manifest(folder / "manifest.jsonl"):
             review = reviews.get(sample.id) if sample.accepted else None
@@ -165,8 +165,7 @@ def rated_samples(path: Path, folders: Sequence[Path], dataset: Dataset, split: 
     with ReviewStore(path, read_only=True) as store:
         events = store.events()
         for folder in folders:
-            synthetic = open_synthetic(folder, split, dataset)
-            check_synthetic_inpainter(folder, dataset, split)
+            synthetic = _open(folder, split, dataset)
             reviews = {
                 case: review
                 for case, review in reviews_of(synthetic, events).items()
@@ -176,7 +175,8 @@ def rated_samples(path: Path, folders: Sequence[Path], dataset: Dataset, split: 
             # captions are measured anew: a prompt says what was asked for, not what is seen
             plain = replace(synthetic, cases=tuple(replace(case, caption=None) for case in synthetic.cases))
             corrected, _ = _corrected(store, plain, [*reviews], masks)
-            sources.append((corrected, {case: ((each.rating or 1) - 1) / 4 for case, each in reviews.items()}))
+            weights = {case: ((each.rating or 1) - 1) / 4 for case, each in reviews.items()}
+            sources.append((seen_as(corrected, dataset), weights))
             said += [[each.content, each.rating, masks.get(case)] for case, each in reviews.items()]
             behind |= datasets_behind(folder)
             seen |= Seen.read(folder)
@@ -206,6 +206,24 @@ def both_given(reviews: Path | str | None, reviewed: Sequence[Path | str]) -> bo
             "whose samples they are of (--reviewed)."
         )
     return bool(reviews)
+
+
+def _open(folder: Path, split: Split, dataset: Dataset) -> Dataset:
+    """A synthetic folder whose samples were rated or scored as those of the class that `dataset` shows.
+
+    Raises SyndiffError for one that was not made from the split's training cases alone, and one of another class.
+    """
+    synthetic = open_synthetic(folder, split, dataset)
+    check_synthetic_inpainter(folder, dataset, split)
+    if isinstance(dataset, ClassView):
+        wanted = dataset.targets[0]
+        painted = {sample.settings.get("paints") for sample in read_manifest(folder / "manifest.jsonl")}
+        if others := sorted(str(each) for each in painted - {wanted}):
+            raise SyndiffError(
+                f"{folder} was painted with {', '.join(others)}, and what reviewers say of its samples is of that "
+                f"class; here {wanted} is painted. Leave it out of --reviewed, or set synthesis.paints to that class."
+            )
+    return synthetic
 
 
 def _mask(review: CaseReview) -> str | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from syndiff.data.dataset import Dataset
 from syndiff.data.readers import image_content
+from syndiff.data.targets import Targets
 from syndiff.documents import digest
 from syndiff.errors import SyndiffError, shown
 
@@ -135,16 +136,20 @@ class Subjects:
 def content_of(dataset: Dataset, case_id: str) -> tuple[str, tuple[int, int]]:
     """SHA-256 over what picture and mask of a case show, whatever files hold them, and the picture's height and width.
 
-    Raises SyndiffError for an unknown case and files that are damaged.
+    Of several classes the mask of each counts, and its name. Raises SyndiffError for an unknown case and files that are
+    damaged.
     """
-    image, mask = dataset.load(dataset[case_id])
-    return content_shown(image, mask), (mask.shape[0], mask.shape[1])
+    image, masks = dataset.load_classes(dataset[case_id])
+    return content_shown(image, masks, dataset.told_apart), (masks.shape[1], masks.shape[2])
 
 
-def content_shown(image: NDArray[np.uint8] | NDArray[np.uint16], mask: NDArray[np.bool_]) -> str:
-    """The SHA-256 of `content_of`, from picture (HxWx3) and mask (HxW)."""
-    height, width = mask.shape
-    return digest([image_content(image), height, width, np.packbits(mask).tobytes().hex()])
+def content_shown(
+    image: NDArray[np.uint8] | NDArray[np.uint16], masks: NDArray[np.bool_], targets: Targets | None = None
+) -> str:
+    """The SHA-256 of `content_of`, from picture (HxWx3) and masks (KxHxW) of `targets`, by default one foreground."""
+    _, height, width = masks.shape
+    names = targets.names if targets is not None and targets.several else ()
+    return digest([image_content(image), height, width, *(np.packbits(mask).tobytes().hex() for mask in masks), *names])
 
 
 def check_mask(subject: Subject, mask: NDArray[np.bool_]) -> None:

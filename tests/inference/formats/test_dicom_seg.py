@@ -11,6 +11,8 @@ from pydicom import dcmread
 from pydicom.uid import UltrasoundImageStorage, UltrasoundMultiFrameImageStorage, VLEndoscopicImageStorage
 
 from dicoms import BUNDLED, CANARY, write_dicom, write_jpeg
+from syndiff.data.targets import Targets
+from syndiff.data.written_masks import read_masks
 from syndiff.errors import SyndiffError
 from syndiff.inference.formats.dicom import DicomSource
 from syndiff.models.predictor import Prediction
@@ -75,6 +77,58 @@ def test_the_segs_of_one_series_and_folder_are_one_series(tmp_path):
         made.append(dcmread(written(path, tmp_path / out)[0][1]))
     assert made[0].SeriesInstanceUID == made[1].SeriesInstanceUID != made[2].SeriesInstanceUID
     assert len({seg.SOPInstanceUID for seg in made}) == 3
+
+
+def answer_of_classes(targets: Targets, rows: int, columns: int) -> Prediction:
+    spots = np.random.default_rng(0).random((2, rows, columns), np.float32)
+    return Prediction.of(spots if targets.overlap else spots / 2, targets, {})
+
+
+def write_classes(path: Path, out: Path, targets: Targets) -> tuple[list[Path], list[str], Prediction]:
+    """Files, remarks and the answer of a model of several classes to a single frame."""
+    source = DicomSource(path)
+    writer = source.writer(out, path.stem)
+    (frame,) = source.frames()
+    given = answer_of_classes(targets, *frame.image.shape[:2])
+    writer.add(frame, given)
+    return writer.finish(), writer.remarks, given
+
+
+@pytest.mark.parametrize("overlap", [False, True], ids=["numbers", "pages"])
+def test_each_class_is_a_segment_under_its_name(tmp_path, overlap):
+    targets = Targets(("polyp", "instrument"), (1, 3), overlap=overlap)
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((13, 10), np.uint16))
+    files, remarks, given = write_classes(path, tmp_path / "out", targets)
+    assert not [remark for remark in remarks if "SEG" in remark]
+    np.testing.assert_array_equal(read_masks(files[0], targets), given.masks)
+    seg, source = highdicom.seg.segread(files[1]), dcmread(path)
+    assert seg.number_of_segments == 2 and seg.segmentation_type == highdicom.seg.SegmentationTypeValues.BINARY
+    for number, (name, mask) in enumerate(zip(targets.names, given.masks, strict=True), 1):
+        described = seg.get_segment_description(number)
+        assert described.segment_label == name and described.segmented_property_type.meaning == name
+        assert described.segmented_property_type.value == str(targets.numbers[number - 1])
+        pixels = seg.get_pixels_by_source_instance([source.SOPInstanceUID], segment_numbers=[number])
+        np.testing.assert_array_equal(pixels[0, ..., 0], mask)
+    assert given.masks.all(0).any() == overlap and given.masks.any((1, 2)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "charset", "why"),
+    [
+        ("Gerät", "ISO_IR 100", ""),
+        ("Gerät", None, "letters that the character set"),
+        ("器具", "ISO_IR 100", "letters that the character set"),
+        ("x" * 65, None, "more than 64 letters"),
+    ],
+)
+def test_a_name_that_dicom_cannot_write_gives_a_sentence(tmp_path, name, charset, why):
+    declared = {"SpecificCharacterSet": charset} if charset else {}
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((6, 6), np.uint8), **declared)
+    files, remarks, _ = write_classes(path, tmp_path, Targets(("polyp", name), (1, 2)))
+    if why:
+        assert [file.name for file in files] == ["a.png"] and why in remarks[0]
+    else:
+        assert not remarks and highdicom.seg.segread(files[1]).get_segment_description(2).segment_label == name
 
 
 @pytest.mark.parametrize("kind", [VLEndoscopicImageStorage, UltrasoundImageStorage])

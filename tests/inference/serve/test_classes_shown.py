@@ -1,32 +1,41 @@
-"""Several classes on the page: a contour and a line for each, masks to take away, and reviews that are refused."""
+"""Several classes on the page: a contour and a line for each, masks to take away, decisions but no corrections."""
 
 import base64
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+from fastapi.testclient import TestClient
 from PIL import Image
+from small_folders import sample
 
 from syndiff.data.dataset import Dataset
 from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError
-from syndiff.imaging import CLASS_COLOURS
+from syndiff.imaging import CLASS_COLOURS, encode_png
+from syndiff.inference.serve.app import make_app
 from syndiff.inference.serve.collections import Collection, Wanted
-from syndiff.inference.serve.contours import svg_path
-from syndiff.inference.serve.decoding import _case
+from syndiff.inference.serve.contours import Contours, svg_path
+from syndiff.inference.serve.decoding import Decoder, _case
 from syndiff.inference.serve.layers import answer_content
-from syndiff.inference.serve.reviewing import check_reviewable
+from syndiff.inference.serve.models import Models
+from syndiff.inference.serve.review_folder import ReviewFolder
+from syndiff.inference.serve.reviewing import Reviewing, check_reviewable
+from syndiff.inference.serve.security import Access
 from syndiff.models.predictor import Prediction
+from syndiff.reviews.state import reviews_of
+from syndiff.reviews.store import ReviewStore
 
 NAMES, NUMBERS = ("polyp", "instrument"), (1, 3)
 
 
 def masks() -> np.ndarray:
     found = np.zeros((2, 24, 32), bool)
-    found[0, 4:12, 3:11], found[1, 10:14, 20:] = True, True
+    found[0, 4:12, 3:20], found[1, 10:14, 20:] = True, True  # they touch
     return found
 
 
@@ -50,6 +59,7 @@ def test_an_answer_has_a_contour_for_each_class_and_the_mask_that_predict_writes
         ("polyp", 1, 1),
         ("instrument", 3, 1),
     ]
+    assert content["mask"]["lesions"] == 2
     assert [one["path"] for one in content["classes"]] == [svg_path(mask) for mask in masks()]
     if overlap:
         pages = tifffile.imread(io.BytesIO(base64.b64decode(content["tiff"])))
@@ -71,11 +81,54 @@ def test_the_page_draws_the_colours_of_overlays() -> None:
         assert not index or f".line.class-{index} {{ stroke: #{bytes(colour).hex()}; }}" in style
 
 
-def test_browsed_cases_show_the_border_of_each_class_and_are_not_reviewed(dataset: Dataset) -> None:
+def test_browsed_cases_show_the_border_of_each_class(dataset: Dataset) -> None:
     collection = Collection(dataset.root, None)
     case = collection[collection.page(Wanted(), 0, reviews={}, near="")["items"][0]["id"]]
     assert case.facts["classes"] == "2 classes (1 polyp, 3 instrument)"
     found = _case(case.image, (case.mask,), case.threshold, case.targets)
-    assert found.contours == ("".join(svg_path(mask) for mask in masks()),)
-    with pytest.raises(SyndiffError, match=r"A review of .*takes one class, but here are 2 classes"):
-        check_reviewable([collection])
+    paths = [svg_path(mask) for mask in masks()]
+    assert found.contours == (Contours("".join(paths), tuple(zip(NAMES, paths, strict=True))),)
+
+
+def test_a_case_is_decided_on_with_all_its_classes_but_not_corrected(
+    dataset: Dataset, tmp_path: Path, decoder: Decoder
+) -> None:
+    collection = Collection(dataset.root, None)
+    check_reviewable([collection])
+    with ReviewStore(tmp_path / "reviews.db") as store:
+        app = make_app(Models(()), None, Access(), [collection], Reviewing(store, [collection], decoder))
+        with TestClient(app, base_url="http://127.0.0.1", headers={"X-Requested-With": "syndiff"}) as client:
+            place = f"/api/review/{collection.key}/cases/{next(iter(collection.cases))}"
+            told = client.get(f"{place}?reviewer=ann").json()
+            assert [(one["name"], one["path"]) for one in told["mask"]["classes"]] == [
+                (name, svg_path(mask)) for name, mask in zip(NAMES, masks(), strict=True)
+            ]
+            assert not told["correctable"] and not told["empty"]
+            decision = {"id": "0" * 32, "reviewer": "ann", "content": told["content"], "kind": "accept"}
+            assert client.post(f"{place}/events", json=decision).status_code == 200
+            assert "only masks of one class are corrected" in client.get(f"{place}/mask.png?reviewer=ann").text
+            query = f"?reviewer=ann&content={told['content']}&base=&id={'1' * 32}"
+            refused = client.post(f"{place}/mask{query}", content=encode_png(masks()[0]))
+            assert refused.status_code == 422 and "reject the case as mask" in refused.json()["error"]
+        assert reviews_of(dataset, store.events())["a"].state == "accepted"
+        labels = Targets(NAMES, NUMBERS).labels(masks()[::-1])
+        Image.fromarray(labels).save(dataset["a"].mask)  # the same foreground, of other classes
+        assert not reviews_of(dataset, store.events())
+
+
+def test_rejected_samples_are_of_the_classes_of_their_folder(dataset: Dataset, decoder: Decoder) -> None:
+    root = dataset.root.parent / "synthetic"
+    for part, number in ((root, 0), (root / "rejected", 1)):
+        line = {**sample(number, accepted=not number, prompt="a polyp", seam=0.5), "settings": {"paints": "polyp"}}
+        for folder in ("images", "masks"):
+            shutil.copytree(dataset.root / folder, part / folder)
+            (part / folder / "a.png").rename(part / folder / f"{line['id']}.png")
+        with (root / "manifest.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    with pytest.raises(SyndiffError, match="is not finished"):
+        check_reviewable([Collection(root, None)])
+    shutil.copy(dataset.root / "dataset.json", root)
+    check_reviewable([collection := Collection(root, None)])
+    folder = ReviewFolder(collection, decoder)
+    for case_id in collection.cases:
+        assert [name for name, _ in folder.shown(case_id).contour.classes] == ["polyp", "instrument"]

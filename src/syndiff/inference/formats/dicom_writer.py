@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 class DicomWriter(Writer):
     """NAME.png and NAME.seg.dcm for a single frame; NAME/0001.png, NAME/0002.png, ... for several.
 
+    Where classes may overlap a mask is a TIFF of pages, NAME.tif; a SEG has a segment for each class either way.
     Nothing of the header gets into a PNG. Where a SEG cannot be made, `remarks` says why.
     """
 
@@ -33,9 +34,7 @@ class DicomWriter(Writer):
                 if self._remarks:
                     return
                 raise NoSegmentation("it has several frames, and a SEG is made for single frames only")
-            if answer.targets.several:
-                raise NoSegmentation("the model has several classes, which DICOM's own terms are not known for")
-            content = segmentation(self._source.header, answer.mask, self._folder)
+            content = segmentation(self._source.header, answer.masks, answer.targets, self._folder)
         except NoSegmentation as error:
             self._remarks.append(f"{self._source.path}: no DICOM SEG was written, since {error}. Its mask is complete.")
         else:

@@ -114,7 +114,7 @@ class BlindView:
             "width": picture.width,
             "height": picture.height,
             "seen": self._tests.seen(test, drawn.cases[len(answers)].content),
-            "mask": {"path": picture.contour},
+            "mask": picture.contour.told,
         }
         return {**told, "case": shown}
 

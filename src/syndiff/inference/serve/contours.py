@@ -1,6 +1,7 @@
 """The border of a mask as a path of SVG: sharp however near one looks."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,29 @@ from contourpy import LineType, contour_generator
 from numpy.typing import NDArray
 
 from syndiff.data.masks import bounding_box
+from syndiff.data.targets import Targets
 
 MAX_POINTS, MAX_PIXELS = 200_000, 16_000_000
 """Corners of a contour, and pixels that it is traced in; one of more is drawn coarser. The mask stays as it is."""
+
+
+@dataclass(frozen=True)
+class Contours:
+    """The border of a mask as a path of SVG; of several classes `path` has all, and `classes` each with its name."""
+
+    path: str
+    classes: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, masks_khw: NDArray[np.bool_], targets: Targets) -> "Contours":
+        """Those of masks (KxHxW) of `targets`."""
+        paths = [svg_path(mask) for mask in masks_khw]
+        return cls("".join(paths), tuple(zip(targets.names, paths, strict=True)) if targets.several else ())
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """For the page, as JSON takes it."""
+        return {"path": self.path, "classes": [{"name": name, "path": path} for name, path in self.classes]}
 
 
 def svg_path(mask: NDArray[np.bool_]) -> str:

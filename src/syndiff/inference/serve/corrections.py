@@ -11,7 +11,7 @@ from syndiff.errors import SyndiffError
 from syndiff.inference.serve.decoding import renamed
 from syndiff.inference.serve.refusal import Refusal
 from syndiff.inference.serve.review_folder import ReviewFolder
-from syndiff.inference.serve.review_view import Content, Id, Reviewer, ReviewView
+from syndiff.inference.serve.review_view import Content, Id, Reviewer, ReviewView, check_correctable
 from syndiff.inference.serve.reviewing import Reviewing
 from syndiff.inference.serve.uploads import Uploads
 from syndiff.reviews.events import Subject
@@ -45,8 +45,8 @@ class Corrections:
         `content` is what the case showed (`Subject.content`), `base` the reviewer's own corrected mask that this one
         was drawn on, "" for none. `id` names the correction: sent again under the same one it is kept once. The answer
         is that to a decision, and comes when the mask is on the disk. Raises Refusal for a case that shows something
-        else now, or was corrected by the same reviewer since (409), a full disk (507), and as `Uploads.received` does;
-        SyndiffError for a file that is not such a mask.
+        else now, or was corrected by the same reviewer since (409), a case of several classes (422), a full disk (507),
+        and as `Uploads.received` does; SyndiffError for a file that is not such a mask.
         """
         folder = self._reviewing.folder(key)
         async with self._uploads.received(request, "mask.png") as path:
@@ -60,6 +60,8 @@ class Corrections:
         self._reviewing.check_reviewer(reviewer)
         kept = self._reviewing.present.event(id)
         seen = self._reviewing.shown_subject(folder, case_id, content) if kept is None else None
+        if kept is None:
+            check_correctable(folder.collection[case_id])
         try:
             mask = self._reviewing.decoder.drawn_mask(path, None if seen is None else seen.shape)
         except SyndiffError as error:

@@ -25,7 +25,7 @@ from syndiff.imaging import as_shown, encode_jpeg, encode_png
 from syndiff.inference.formats.opening import format_of, open_source
 from syndiff.inference.formats.reading import readable
 from syndiff.inference.formats.video import is_video
-from syndiff.inference.serve.contours import svg_path
+from syndiff.inference.serve.contours import Contours
 from syndiff.reviews.events import content_shown
 
 SECONDS, MEMORY = 60.0, 6 * 2**30
@@ -53,12 +53,12 @@ class Decoded:
 
 @dataclass(frozen=True)
 class DecodedCase:
-    """Size of an image, its content (`readers.image_content`), and the contours of its masks as SVG paths."""
+    """Size of an image, its content (`readers.image_content`), and the contours of its masks."""
 
     width: int
     height: int
     content: str
-    contours: tuple[str, ...]
+    contours: tuple[Contours, ...]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ReviewedCase:
     width: int
     height: int
     content: str
-    contour: str
+    contour: Contours
     empty: bool
 
 
@@ -79,7 +79,7 @@ class BlindPicture:
     jpeg: bytes
     width: int
     height: int
-    contour: str
+    contour: Contours
 
 
 class Decoder:
@@ -245,26 +245,26 @@ def _case(path: Path, masks: tuple[Path, ...], threshold: int | None, targets: T
                 f"{each.name} is {found.shape[2]}x{found.shape[1]} (width x height), but its image {width}x{height}; "
                 "it belongs to another image."
             )
-        contours.append("".join(svg_path(mask) for mask in found))
+        contours.append(Contours.of(found, targets))
     return DecodedCase(width, height, image_content(image), tuple(contours))
 
 
 def _reviewed(path: Path, dataset: Dataset, case_id: str, corrected: Path | None) -> ReviewedCase:
-    image, mask = dataset.load(dataset[case_id])
-    content, (height, width) = content_shown(image, mask), mask.shape
+    targets, (image, masks) = dataset.told_apart, dataset.load_classes(dataset[case_id])
+    content, (_, height, width) = content_shown(image, masks, targets), masks.shape
     if corrected is not None:
-        mask = read_mask(corrected, None)
-        if mask.shape != (height, width):
+        targets, masks = Targets(), read_mask(corrected, None)[None]
+        if masks.shape[1:] != (height, width):
             raise SyndiffError(f"{corrected} is no corrected mask of {path}: it has another size; correct it again.")
-    return ReviewedCase(width, height, content, svg_path(mask), not mask.any())
+    return ReviewedCase(width, height, content, Contours.of(masks, targets), not masks.any())
 
 
 def _blind(path: Path, dataset: Dataset, case_id: str, side: int) -> BlindPicture:
-    image, mask = dataset.load(dataset[case_id])
+    image, masks = dataset.load_classes(dataset[case_id])
     picture = shrunk(image, side)
     height, width = picture.shape[:2]
-    small = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
-    return BlindPicture(encode_jpeg(picture), width, height, svg_path(np.asarray(small)))
+    small = [np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)) for mask in masks]
+    return BlindPicture(encode_jpeg(picture), width, height, Contours.of(np.stack(small), dataset.told_apart))
 
 
 def _mask(path: Path, dataset: Dataset, case_id: str) -> bytes:

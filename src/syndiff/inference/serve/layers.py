@@ -28,7 +28,8 @@ def answer_content(answer: Prediction) -> dict[str, Any]:
     such a PNG of the standard deviation over the views, 0 to 0.5; null for a single view. seconds: by stage. png: the
     mask with the pixels that `syndiff predict` writes, in base64; null where classes may overlap, whose pages are tiff.
 
-    classes: of several classes, name, number and what `mask` has of each; the rest is of any class then.
+    classes: of several classes, name, number and what `mask` has of each; the rest is of any class then, but lesions
+    are those of all classes together.
     """
     doubt = None
     if answer.disagreement is not None:
@@ -38,19 +39,21 @@ def answer_content(answer: Prediction) -> dict[str, Any]:
     named = zip(targets.names, targets.numbers, answer.masks, strict=True)
     paged = targets.several and targets.overlap
     png = None if paged else _png(answer)
+    classes = [{"name": name, "number": number, **_contour(mask)} for name, number, mask in named]
+    mask = _contour(answer.mask)
+    if targets.several:  # as `syndiff predict` counts them: those of two classes that touch are two
+        mask["lesions"] = sum(each["lesions"] for each in classes)
     return {
         "width": width,
         "height": height,
-        "mask": _contour(answer.mask),
+        "mask": mask,
         "wide": None if answer.wide is None else _contour(answer.wide),
         "probability": _map(answer.views.mean(0), _VIRIDIS),
         "disagreement": doubt,
         "seconds": answer.seconds,
         "png": png,
         "tiff": base64.b64encode(encode_masks(answer.masks, targets)).decode() if paged else None,
-        "classes": [{"name": name, "number": number, **_contour(mask)} for name, number, mask in named]
-        if targets.several
-        else [],
+        "classes": classes if targets.several else [],
     }
 
 

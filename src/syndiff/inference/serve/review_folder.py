@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from syndiff.data.dataset import Case, Dataset
+from syndiff.data.dataset import Case, Dataset, targets_in
 from syndiff.errors import SyndiffError
 from syndiff.inference.serve.collections import BrowseCase, Collection
 from syndiff.inference.serve.decoding import BlindPicture, Decoder, ReviewedCase, renamed
@@ -189,8 +189,12 @@ def _opened(root: Path, rejected: bool) -> _Part:
     dataset = Dataset.open(root / "rejected" if rejected else root)
     if rejected:
         dataset = replace(dataset, name=f"{root.resolve().name}: rejected by its gates")
+        whole = targets_in(root)
+        if whole.several:  # what rejected/ does not say itself
+            classes = dict(zip(whole.numbers, whole.names, strict=True))
+            dataset = replace(dataset, classes=classes, overlap=whole.overlap)
     files = {case.id: (case.group, _stamp(case)) for case in dataset.cases}
-    return _Part(dataset, [dataset.mask_threshold, dataset.classes, dataset.name], files)
+    return _Part(dataset, [dataset.mask_threshold, dataset.classes, dataset.overlap, dataset.name], files)
 
 
 def _as_case(case: BrowseCase) -> Case:

@@ -10,6 +10,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Query, Response
 from pydantic import StringConstraints
 
+from syndiff.inference.serve.collections import BrowseCase
 from syndiff.inference.serve.models import distinct_names
 from syndiff.inference.serve.refusal import Refusal
 from syndiff.inference.serve.review_folder import ReviewFolder
@@ -119,11 +120,15 @@ class ReviewView:
         return Response(await self._decoding(lambda: folder.picture(case_id)), media_type="image/jpeg")
 
     async def mask(self, key: str, case_id: str, reviewer: Reviewer) -> Response:
-        """The mask as a grey PNG of 0 and 255, the reviewer's own corrected one if there is one."""
+        """The mask as a grey PNG of 0 and 255, the reviewer's own corrected one if there is one.
+
+        Raises Refusal (422) for a mask of several classes.
+        """
         folder = self._reviewing.folder(key)
 
         def found() -> bytes:
             self._reviewing.check_reviewer(reviewer)
+            check_correctable(folder.collection[case_id])
             mine = self._reviewing.corrected(folder.subject(case_id), reviewer)
             return folder.mask(case_id) if mine is None else mine.read_bytes()
 
@@ -168,8 +173,9 @@ class ReviewView:
             "width": found.width,
             "height": found.height,
             "content": found.content,
-            "mask": {"path": found.contour},
+            "mask": found.contour.told,
             "placed": case.placed,
+            "correctable": not case.targets.several,
             "empty": found.empty,
             "facts": case.facts,
             "reason": case.reason,
@@ -224,6 +230,16 @@ class ReviewView:
                 "value": "" if last.kind == "correct" else last.value,
             },
         }
+
+
+def check_correctable(case: BrowseCase) -> None:
+    """Raise Refusal (422) for a case of several classes: a mask that is drawn does not say which class it is of."""
+    if case.targets.several:
+        raise Refusal(
+            422,
+            f"The mask of {case.name} holds {case.targets}, and only masks of one class are corrected here; reject the "
+            "case as mask, or mend its file.",
+        )
 
 
 def opinion_told(opinion: Opinion) -> dict[str, object]:

@@ -18,11 +18,14 @@ from syndiff.reviews.store import ReviewStore, Unavailable
 
 
 def check_reviewable(collections: Sequence[Collection]) -> None:
-    """Raise SyndiffError where nothing of `collections` can be reviewed, and for cases of several classes."""
+    """Raise SyndiffError where nothing of `collections` can be reviewed yet."""
     for each in collections:
-        if each.kind != "run":
-            mend = "A review says nothing of single classes yet: leave out --reviews to look at them."
-            targets_in(each.root).refuse_several(f"A review of {each.root}", mend)
+        of_several = any("painted" in case.facts for case in each.cases.values())
+        if of_several and not targets_in(each.root).several:  # reviews of unknown classes would be of other masks
+            raise SyndiffError(
+                f"{each.root} is not finished, and its classes are not told before: give `syndiff synthesize` the same "
+                "command again, then review it."
+            )
     if all(each.kind == "run" for each in collections):
         raise SyndiffError(
             "--reviews has no effect: nothing of --browse can be reviewed. Give a dataset or a synthetic dataset; the "

@@ -143,11 +143,8 @@
     find("view").textContent = "";
     panel = viewer.panel(address(item) + "/image.jpg", told.name);
     find("view").appendChild(panel.svg);
-    var parts = window.SynDiff.apart(told.mask.path, told.placed);
-    viewer.fill(panel, { mask: { path: parts.mask }, wide: told.prediction || { path: parts.others } });
+    window.SynDiff.drawCase(viewer, panel, find("legend"), told.mask, told.placed, told.prediction);
     viewer.draw();
-    find("legend").textContent = told.prediction ? "Yellow: annotation. Blue, dashed: prediction."
-      : parts.others ? window.SynDiff.APART : "Yellow: contour of the mask.";
     find("flip").hidden = !told.source;
     find("flip").setAttribute("aria-pressed", "false");
     facts(told);

@@ -2,6 +2,7 @@
 (function () {
   "use strict";
   var S = window.SynDiff, element = S.element, memory = S.memory, viewer = new S.Viewer();
+  var ONE_CLASS = "Masks of several classes are not corrected here; reject the case as mask, or mend its file.";
   var NONE = { decision: null, reason: null, rating: null, corrected: false };
   var reviewer = "", folders = [], reasons = [], queue = null, shown = null, panel = null, outbox, last = null, round = 0, sight;
   /* shown: {told, url} of the case in sight, null while another one is fetched. last: the decision that an undo takes
@@ -82,9 +83,9 @@
     find("view").textContent = "";
     panel = viewer.panel(found.url, told.name);
     find("view").appendChild(panel.svg);
-    var drawn = told.mine && told.mine.corrected, parts = S.apart(told.mask.path, drawn ? null : told.placed);
-    viewer.fill(panel, { mask: { path: parts.mask }, wide: { path: parts.others } });
-    find("legend").textContent = parts.others ? window.SynDiff.APART : "Yellow: contour of the mask.";
+    S.drawCase(viewer, panel, find("legend"), told.mask, told.mine && told.mine.corrected ? null : told.placed);
+    find("correct").disabled = !told.correctable;
+    find("correct").title = told.correctable ? "" : ONE_CLASS;
     viewer.draw();
     if (focused) { panel.svg.focus(); }
     S.tellFacts(find("facts"), told.facts);
@@ -283,6 +284,7 @@
 
   function correct() {
     if (!shown) { return; }
+    if (!shown.told.correctable) { return say(ONE_CLASS); }
     closeReasons();
     S.correctMask({ queue: queue, shown: shown, reviewer: reviewer, outbox: outbox, open: open, saved: saved });
   }

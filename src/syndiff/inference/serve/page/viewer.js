@@ -3,7 +3,7 @@
   "use strict";
   var SVG = "http://www.w3.org/2000/svg";
   var LAYERS = ["probability", "disagreement", "wide", "mask"]; // from below to above
-  var MAX_ZOOM = 40;
+  var MAX_ZOOM = 40, clips = 0;
 
   function element(name, attributes, space) {
     var made = space ? document.createElementNS(space, name) : document.createElement(name);
@@ -53,13 +53,11 @@
   /* Draw an answer of the server into a panel. */
   Viewer.prototype.fill = function (panel, answer) {
     ["mask", "wide"].forEach(function (name) {
-      var group = panel.groups[name], several = name === "mask" && answer.classes && answer.classes.length;
+      var group = panel.groups[name], all = answer[name], classes = (all && all.classes) || (name === "mask" && answer.classes);
+      var several = classes && classes.length;
       group.textContent = "";
-      (several ? answer.classes : [answer[name]]).forEach(function (one, index) {
-        if (one && one.path) {
-          group.appendChild(element("path", { "class": "under", d: one.path }, SVG));
-          group.appendChild(element("path", { "class": several ? "line class-" + index % 8 : "line", d: one.path }, SVG));
-        }
+      (several ? classes : [all]).forEach(function (one, index) {
+        if (one && one.path) { draw(group, one.path, several ? index : null); }
       });
     });
     var maps = { probability: answer.probability, disagreement: answer.disagreement && answer.disagreement.image };
@@ -73,6 +71,20 @@
     });
     this.style();
   };
+
+  /* A line with a dark one under it. That of a class lies on the inner side of its border: the next class may begin there. */
+  function draw(group, path, index) {
+    var of = index === null ? "" : " inside class-" + index % 8, within = {};
+    if (of) {
+      var clip = element("clipPath", { id: "inside-" + (clips += 1) }, SVG);
+      clip.appendChild(element("path", { "clip-rule": "evenodd", d: path }, SVG));
+      group.appendChild(clip);
+      within = { "clip-path": "url(#" + clip.id + ")" };
+    }
+    ["under", "line"].forEach(function (kind) {
+      group.appendChild(element("path", Object.assign({ "class": kind + of, d: path }, within), SVG));
+    });
+  }
 
   /* A contour in two: the lesion that was put at [x, y], with its holes, and the others, which the frame had before.
      Without a place, or where no line lies around it or near it, all of it is the first. */
@@ -233,5 +245,29 @@
     });
   };
 
-  window.SynDiff = { Viewer: Viewer, element: element, apart: apart, APART: APART };
+  /* What the lines of a picture are, in words: `all` is the contour of its mask, `parts` what `apart` made of it. */
+  function tellLines(note, all, parts, more) {
+    note.textContent = "";
+    if (!all.classes.length) {
+      note.textContent = more ? "Yellow: annotation. Blue, dashed: prediction." : parts.others ? APART
+        : "Yellow: contour of the mask.";
+      return;
+    }
+    all.classes.forEach(function (one, index) {
+      var item = element("span", { "class": "of-class" });
+      item.appendChild(element("i", { "class": "key class-" + index % 8 }));
+      item.appendChild(document.createTextNode(one.name));
+      note.appendChild(item);
+    });
+    if (more) { note.appendChild(document.createTextNode("Dashed: prediction.")); }
+  }
+
+  /* The mask of a case: of several classes each in its colour, else what was painted apart from what was there. */
+  function drawCase(viewer, panel, note, all, placed, more) {
+    var parts = all.classes.length ? { mask: all.path, others: "" } : apart(all.path, placed);
+    viewer.fill(panel, { mask: { path: parts.mask, classes: all.classes }, wide: more || { path: parts.others } });
+    tellLines(note, all, parts, more);
+  }
+
+  window.SynDiff = { Viewer: Viewer, element: element, apart: apart, drawCase: drawCase };
 }());
