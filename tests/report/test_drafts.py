@@ -82,3 +82,5 @@ def test_markdown_becomes_html_without_links_or_markup() -> None:
     assert "<h3>T</h3>" in page and "<td>.2 <small>[.1, .3]</small></td>" in page
     assert "<b>" not in page and "href" not in page and "<img" not in page
     assert "<mark>[to fill in: dates]</mark>" in to_html("[to fill in: dates]", heading=3)
+    signs = to_html("-0.02 [-.1, +.3], 2026-11-29, z-2", heading=3)
+    assert signs == "<p>−0.02 [−.1, +.3], 2026-11-29, z-2</p>\n", "a minus, where a number is negative"

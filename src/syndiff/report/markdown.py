@@ -17,5 +17,6 @@ def to_html(text: str, *, heading: int) -> Markup:
     page = parser.renderer.render(tokens, parser.options, {})
     page = re.sub(r"\[to fill in: [^\]<]*\]", r"<mark>\g<0></mark>", page)
     page = re.sub(r"(<td>[^<\[]+)(\[[^<\]]*\])", r"\1<small>\2</small>", page)  # an interval stands smaller
+    page = re.sub(r"(?<=[\s>\[(])-(?=\.?\d)", "−", page)
     page = page.replace("<table>", '<div class="scroll"><table class="numbers">').replace("</table>", "</table></div>")
     return Markup(page)

@@ -173,12 +173,11 @@ def conclude(found: Findings, about: Mapping[str, Any]) -> Conclusion:
         ]
         rows = {work.change: outcome.rows() for work, outcome in cells}
         content[short] = {"weights": cells[0][0].run.weights, "changes": (scores := _compare(rows))}
-        words.append(f"{short}, Dice. {_told(scores)}")
-        words.append(sample_text(scores[ORIGINAL]["dice"], about["side"]))
+        words.append(f"{short}, Dice. {_told(scores)} {sample_text(scores[ORIGINAL]['dice'], about['side'])}")
     left = [cell.level for cell, outcome in found if not outcome.tables and cell.repeat == found.repeats()[0]]
     if left:
         words.append(f"No case could be altered so: {', '.join(left)}.")
-    return Conclusion(_as_markdown(content), " ".join(words), {**about, "runs": content}, _draw(content))
+    return Conclusion(_as_markdown(content), "\n\n".join(words), {**about, "runs": content}, _draw(content))
 
 
 def _compare(rows: Mapping[Change, Sequence[CaseRow]]) -> dict[str, Any]:
