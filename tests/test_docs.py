@@ -60,9 +60,12 @@ def test_calls_fit_the_python_interface(page: Path) -> None:
 
 def test_the_first_page_links_every_page_of_the_documentation() -> None:
     docs = ROOT / "docs"
-    linked = set(re.findall(r"^- \[.*\]\((.*)\)", (docs / "index.md").read_text(encoding="utf-8"), re.MULTILINE))
+    first = (docs / "index.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r"^- \[.*\]\((.*)\)", first, re.MULTILINE))
     pages = [path for end in ("*.md", "*.ipynb") for path in docs.rglob(end) if path != docs / "index.md"]
     assert {str(path.relative_to(docs)) for path in pages} <= linked
+    site = set(re.findall(r"^[\w-]+/[\w-]+$", first, re.MULTILINE))
+    assert {str(path.relative_to(docs).with_suffix("")) for path in pages} <= site, "the site has a page in its trees"
 
 
 def test_settings_of_like_situations_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
