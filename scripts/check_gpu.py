@@ -133,8 +133,8 @@ def prediction(presets: list[str], repeats: int) -> Iterator[Row]:
                 with torch.autocast(default_device().type, torch.bfloat16):
                     yield f"{name}, bf16", _timed(lambda p=predictor: p.predict(image, case_id="case"), repeats)
             if GPU:  # on a CPU it asks for a compiler, and an exported model is the way to be fast
-                predictor.model.forward = torch.compile(predictor.model.forward)  # type: ignore[method-assign]
-                predictor.model.answer = torch.compile(predictor.model.answer)  # type: ignore[method-assign]
+                for part in ("forward", "answer"):
+                    setattr(predictor.model, part, torch.compile(getattr(predictor.model, part)))
                 yield f"{name}, compiled", _timed(lambda p=predictor: p.predict(image, case_id="case"), repeats)
 
 
