@@ -60,7 +60,6 @@ Row = tuple[str, str]
 def same_answers() -> Iterator[Row]:
     """The largest difference of a probability between this device and the CPU, in fp32."""
     image = np.random.default_rng(0).integers(0, 255, (96, 80, 3), dtype=np.uint8)
-    torch.backends.cudnn.allow_tf32 = False  # its ten bits would be all that is seen
     for name, changes in KINDS.items():
         settings = load_settings("compact", None, [*SMALL, *RANDOM, *changes]).model
         answers = []
@@ -68,12 +67,12 @@ def same_answers() -> Iterator[Row]:
             predictor = SegmenterPredictor(
                 initialise(settings, 0, Targets()).eval(), settings.image_size, name=name, device=device
             )
-            answers.append(predictor.predict(image, case_id="case").probability)
+            with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # its ten bits would be all that is seen
+                answers.append(predictor.predict(image, case_id="case").probability)
         apart = float(np.abs(answers[0] - answers[1]).max())
         if apart > 1e-3:
             raise AssertionError(f"{name}: a probability is {apart:.2g} away from the CPU's; expected 0.001 at most")
         yield f"same answers, {name}", f"apart by {apart:.1e}"
-    torch.backends.cudnn.allow_tf32 = True
 
 
 def resumed(data: Path, folder: Path) -> Iterator[Row]:
