@@ -45,8 +45,6 @@ def test_two_classes_run_to_the_report_and_predict(syndiff, two: Path, tmp_path:
     assert all(set(np.unique(np.asarray(Image.open(path)))) <= {0, 1, 2} for path in (tmp_path / "masks").glob("*.png"))
     told = str(package.evaluate(out / "real", two, progress=False))
     assert "means over classes" in told and "\ninstrument\n  dice" in told
-    refused = syndiff("calibrate", "--run", out / "real", "--data", two, "--average")
-    assert refused.status == 2 and "syndiff calibrate takes one class, but here are 2 classes" in refused.err
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,19 @@ def test_a_curve_counts_what_the_predictor_draws(probability: np.ndarray, lesion
     assert (np.diff(found.missed) >= 0).all() and (np.diff(found.area) <= 0).all()
 
 
+@given(MAPS, MASKS, MASKS)
+def test_a_mask_beyond_the_threshold_is_held_and_not_counted_on(
+    probability: np.ndarray, lesion: np.ndarray, more: np.ndarray
+) -> None:
+    """Of classes that exclude each other, a mask may hold pixels below 0.5."""
+    mask = more | (probability > np.float32(0.5))
+    curve = frame_curve(probability, lesion, case="", group="", mask_hw=mask)
+    for level, threshold in enumerate(THRESHOLDS):
+        wide = mask | (probability > threshold)
+        assert curve.area[level] == wide.sum() and curve.missed[level] >= (lesion & ~wide).sum()
+    assert curve.area[-1] == mask.sum()
+
+
 def test_a_pixel_at_the_threshold_is_outside() -> None:
     lesion = np.ones((1, 1), np.bool_)
     for index, threshold in enumerate(THRESHOLDS[1:], 1):

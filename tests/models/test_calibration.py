@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError
 from syndiff.models.calibration import (
     Calibration,
     inference_settings,
-    read_calibration,
+    read_calibrations,
     statement,
     store_calibration,
-    wide_threshold,
+    wide_thresholds,
 )
 
 CALIBRATION = Calibration(
@@ -38,6 +39,7 @@ CALIBRATION = Calibration(
     tta=8,
     weights="a" * 64,
 )
+ONE, TWO = Targets(), Targets(("polyp", "instrument"), (1, 2))
 SETTINGS: dict[str, int | None] = {"timestep": 999, "steps": 1, "tta": 8}
 
 
@@ -53,9 +55,9 @@ def test_it_is_read_as_it_was_stored_and_all_else_stays(tmp_path: Path) -> None:
     for calibration in (CALIBRATION, replace(CALIBRATION, threshold=0.2)):
         store_calibration(path, calibration)
         described = json.loads(path.read_text())
-        assert read_calibration(described, path) == calibration
+        assert read_calibrations(described, path, ONE) == {"foreground": calibration}
         assert {name: value for name, value in described.items() if name != "calibration"} == before
-    assert read_calibration({"step": 7}, path) is None
+    assert read_calibrations({"step": 7}, path, ONE) == {}
 
 
 @pytest.mark.parametrize(
@@ -74,27 +76,46 @@ def test_it_is_read_as_it_was_stored_and_all_else_stays(tmp_path: Path) -> None:
 )
 def test_a_damaged_one_is_refused_with_the_value(changed: dict[str, object], said: str) -> None:
     with pytest.raises(SyndiffError, match=said) as refusal:
-        read_calibration(stored(**changed), "model.json")
+        read_calibrations(stored(**changed), "model.json", ONE)
     assert "model.json: calibration" in str(refusal.value) and "syndiff calibrate" in str(refusal.value)
     for damaged in ([], None, "x", {}):
         with pytest.raises(SyndiffError, match=r"model\.json: calibration"):
-            read_calibration({"calibration": damaged}, "model.json")
+            read_calibrations({"calibration": damaged}, "model.json", ONE)
 
 
 def test_it_is_used_for_its_weights_and_settings_alone(caplog: pytest.LogCaptureFixture) -> None:
-    def found(**changed: int | None) -> float | None:
-        return wide_threshold(stored(), "model.json", weights="a" * 64, inference={**SETTINGS, **changed})
+    def found(**changed: int | None) -> tuple[float | None, ...]:
+        return wide_thresholds(stored(), "model.json", ONE, weights="a" * 64, inference={**SETTINGS, **changed})
 
     with caplog.at_level(logging.WARNING):
-        assert found() == 0.137 and wide_threshold({}, "model.json", weights=None, inference=SETTINGS) is None
+        assert found() == (0.137,) and wide_thresholds({}, "model.json", ONE, weights=None, inference=SETTINGS) == ()
         assert not caplog.records
-        assert found(tta=1) is None
+        assert found(tta=1) == ()
         assert "calibrated with tta 8 (now 1)" in caplog.text and "no wide contour is drawn" in caplog.text
-        assert found(timestep=50) is None and found(steps=None) is None
-        second = wide_threshold(stored(), "model.json", weights="a" * 64, inference=SETTINGS, refined=True)
-        assert second is None and "calibrated with refine none (now a second look)" in caplog.text
+        assert found(timestep=50) == () and found(steps=None) == ()
+        second = wide_thresholds(stored(), "model.json", ONE, weights="a" * 64, inference=SETTINGS, refined=True)
+        assert second == () and "calibrated with refine none (now a second look)" in caplog.text
     with pytest.raises(SyndiffError, match="is of the weights"):
-        wide_threshold(stored(), "model.json", weights="b" * 64, inference=SETTINGS)
+        wide_thresholds(stored(), "model.json", ONE, weights="b" * 64, inference=SETTINGS)
+
+
+def test_each_of_several_classes_has_its_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "model.json"
+    path.write_text('{"step": 7}')
+    store_calibration(path, CALIBRATION, "instrument")
+    described = json.loads(path.read_text())
+    assert wide_thresholds(described, path, TWO, weights=None, inference=SETTINGS) == (None, 0.137)
+    store_calibration(path, replace(CALIBRATION, threshold=0.2, tta=2), "polyp")
+    described = json.loads(path.read_text())
+    assert {name: each.threshold for name, each in read_calibrations(described, path, TWO).items()} == {
+        "polyp": 0.2,
+        "instrument": 0.137,
+    }
+    with caplog.at_level(logging.WARNING):
+        assert wide_thresholds(described, path, TWO, weights=None, inference=SETTINGS) == (None, 0.137)
+    assert "polyp was calibrated with tta 2 (now 8)" in caplog.text
+    with pytest.raises(SyndiffError, match="is of 'polyp', but the model tells apart"):
+        read_calibrations(described, path, Targets(("tool", "instrument"), (1, 2)))
 
 
 def test_settings_of_inference_are_those_given_else_the_models_own() -> None:
@@ -110,6 +131,10 @@ def test_the_sentences_say_what_holds() -> None:
         "With 95 % confidence, in at least 90 % of new patients like the 30 calibration patients, the wide contour "
         "misses at most 10 % of the lesion's pixels in every frame."
     )
+    of_class = statement(
+        groups=30, miss=0.1, coverage=0.9, confidence=0.95, group_per_case=False, class_name="instrument"
+    )
+    assert "the wide contour of instrument misses at most 10 % of its pixels in every frame" in of_class
     mean = statement(groups=12, miss=0.125, coverage=None, confidence=None, group_per_case=True)
     assert mean.startswith("On average over new patients") and mean.endswith("One image a patient was assumed.")
     text = str(CALIBRATION)

@@ -1,5 +1,6 @@
 """`syndiff calibrate`: patients that the model has never met, a wide contour that predictions then have."""
 
+import csv
 import json
 import logging
 import shutil
@@ -86,9 +87,9 @@ def test_other_settings_have_no_wide_contour_and_say_so(
 ) -> None:
     assert syndiff("calibrate", "--run", run, "--data", phantom, *AVERAGE, "--tta", 2).status == 0
     with caplog.at_level(logging.WARNING, "syndiff"):
-        assert package.load(run, tta=2).wide_threshold is not None and not caplog.records
-        assert package.load(run, tta=2, seed=3).wide_threshold is not None
-        assert package.load(run).wide_threshold is None
+        assert package.load(run, tta=2).wide_thresholds and not caplog.records
+        assert package.load(run, tta=2, seed=3).wide_thresholds
+        assert package.load(run).wide_thresholds == ()
     assert "calibrated with tta 2 (now" in caplog.text
 
 
@@ -178,3 +179,41 @@ def test_what_cannot_be_promised_is_a_sentence(
 ) -> None:
     outcome = syndiff("calibrate", "--run", run, "--data", phantom, *more)
     assert outcome.status == 2 and said in outcome.err, outcome.err
+
+
+def test_each_of_several_classes_is_calibrated_alone(syndiff, tmp_path: Path) -> None:
+    own, run, patients = tmp_path / "own", tmp_path / "run", tmp_path / "patients"
+    for root, groups, seed in ((own, 6, 0), (patients, 24, 5)):
+        write_phantom(root, groups=groups, frames=1, height=64, width=72, seed=seed, instruments=True)
+    about = json.loads((patients / "dataset.json").read_text())
+    (patients / "dataset.json").write_text(json.dumps({**about, "name": "patients"}))
+    main(["train", "--data", str(own), "--out", str(run), *TINY])
+    given = ["calibrate", "--run", run, "--data", patients, "--external", "--average", "--miss", 0.5]
+    for more, said in (
+        ([], "Found no --class, expected one of polyp, instrument"),
+        (["--class", "tool"], "Found --cl"),
+    ):
+        refused = syndiff(*given, *more)
+        assert refused.status == 2 and said in refused.err, refused.err
+    told = syndiff(*given, "--class", "polyp")
+    assert told.status == 0 and "the wide contour of polyp misses at most 50 % of its pixels" in told.out, told.err
+
+    dataset, segmenter = Dataset.open(patients), package.load(run)
+    threshold = json.loads(description(run).read_text())["calibration"]["polyp"]["threshold"]
+    assert segmenter.wide_thresholds == (threshold, None)
+    missed = []
+    for case in dataset.cases:
+        image, masks = dataset.load_classes(case)
+        answer = segmenter.predict(image, case_id=case.id)
+        polyp, instrument = answer.wides
+        assert (polyp == (answer.masks[0] | (answer.probabilities[0] > np.float32(threshold)))).all()
+        assert (instrument == answer.masks[1]).all() and (answer.wide == (polyp | instrument)).all()
+        missed.append((masks[0] & ~polyp).sum() / masks[0].sum())
+    assert np.mean(missed) <= 0.5
+
+    done = syndiff("predict", "--run", run, "--images", patients / "images", "--out", tmp_path / "masks", "--overlay")
+    with (tmp_path / "masks" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert done.status == 0 and all(
+        int(row["polyp: wide_area_pixels"]) >= int(row["polyp: area_pixels"]) for row in rows
+    )

@@ -120,6 +120,8 @@ class Calibrate:
     """Make the weaker statement on the mean over patients, which needs fewer of them."""
     group_per_case: bool = False
     """Take every case for another patient, where no groups.csv says more."""
+    class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    """Of several classes, the one to calibrate; each has a guarantee of its own."""
     timestep: int | None = None
     """Timestep that sampling starts from; the default is the model's own. The guarantee holds for this one only."""
     steps: int | None = None
@@ -142,6 +144,7 @@ class Calibrate:
             miss=self.miss,
             average=self.average,
             group_per_case=self.group_per_case,
+            class_name=self.class_name,
             timestep=self.timestep,
             steps=self.steps,
             tta=self.tta,

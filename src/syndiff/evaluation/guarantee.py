@@ -103,13 +103,25 @@ class Choice:
 
 
 def frame_curve(
-    probability_hw: NDArray[np.float32], lesion_hw: NDArray[np.bool_], *, case: str, group: str
+    probability_hw: NDArray[np.float32],
+    lesion_hw: NDArray[np.bool_],
+    *,
+    case: str,
+    group: str,
+    mask_hw: NDArray[np.bool_] | None = None,
 ) -> FrameCurve:
-    """The curve of one frame: its probabilities in [0, 1] and its annotation, both HxW, at the image's own size."""
+    """The curve of one frame: its probabilities in [0, 1] and its annotation, both HxW, at the image's own size.
+
+    `mask_hw` is the predicted mask where that is more than what is above 0.5: of one of several classes that exclude
+    each other. The wide contour holds it, but what is missed is counted by the probability alone: the mask of another
+    engine may be another one.
+    """
     assert probability_hw.shape == lesion_hw.shape and probability_hw.dtype == np.float32
     lesion = probability_hw[lesion_hw]
     missed = lesion.size - _above(lesion, _SAFE)
-    return FrameCurve(case, group, probability_hw.size, lesion.size, missed, _above(probability_hw.ravel(), THRESHOLDS))
+    beyond = probability_hw.ravel() if mask_hw is None else probability_hw[~mask_hw]
+    area = _above(beyond, THRESHOLDS) + np.int32(probability_hw.size - beyond.size)
+    return FrameCurve(case, group, probability_hw.size, lesion.size, missed, area)
 
 
 def _above(values: NDArray[np.float32], thresholds: NDArray[np.float32]) -> NDArray[np.int32]:

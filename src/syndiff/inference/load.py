@@ -14,7 +14,7 @@ from syndiff.inference.exported import DESCRIPTION as EXPORT_DESCRIPTION
 from syndiff.inference.exported import GRAPH, ExportCard, is_export, read_card
 from syndiff.inference.options import EngineName, Options
 from syndiff.models.calibration import KEY as CALIBRATION
-from syndiff.models.calibration import inference_settings, wide_threshold
+from syndiff.models.calibration import inference_settings, wide_thresholds
 from syndiff.models.predictor import SquarePredictor
 from syndiff.models.refinement import check_refine
 from syndiff.models.settings import VIEWS, Refine
@@ -102,7 +102,7 @@ def load_for(run: Path, options: Options, workers: int) -> tuple[SquarePredictor
         name=card.name,
         seed=options.seed,
         tta=tta,
-        wide_threshold=_wide_threshold(run, folder, card, tta, refined=options.refine != "none"),
+        wide_thresholds=_wide_thresholds(run, folder, card, tta, refined=options.refine != "none"),
         refine=options.refine,
     )
     return predictor, workers
@@ -181,8 +181,8 @@ def _own_settings(run: Path) -> dict[str, int | None]:
     return inference_settings(read_description(checkpoint_of(run), {"model": dict})["model"])
 
 
-def _wide_threshold(run: Path, folder: Path, card: ExportCard, tta: int, *, refined: bool) -> float | None:
-    """That of the run, which may have been calibrated after it was exported, else that of the export."""
+def _wide_thresholds(run: Path, folder: Path, card: ExportCard, tta: int, *, refined: bool) -> tuple[float | None, ...]:
+    """Those of the run, which may have been calibrated after it was exported, else those of the export."""
     if is_export(run):
         origin = folder / EXPORT_DESCRIPTION
         described = {} if card.calibration is None else {CALIBRATION: card.calibration}
@@ -191,7 +191,9 @@ def _wide_threshold(run: Path, folder: Path, card: ExportCard, tta: int, *, refi
         described = read_object(origin, {})
     steps = None if card.timestep is None else card.steps
     inference = {"timestep": card.timestep, "steps": steps, "tta": tta}
-    return wide_threshold(described, origin, weights=card.weights, inference=inference, refined=refined)
+    return wide_thresholds(
+        described, origin, card.told_apart, weights=card.weights, inference=inference, refined=refined
+    )
 
 
 def _weights(checkpoint: Path) -> str:

@@ -10,17 +10,18 @@ MASK_COLOUR = class_colour(0)
 """Yellow: of the mask. With any colour vision it is told from `WIDE_COLOUR`, and both from mucosa."""
 
 WIDE_COLOUR = (86, 180, 233)
-"""Sky blue (Okabe and Ito): of the wide contour, which a model of several classes has not."""
+"""Sky blue (Okabe and Ito): of the wide contour of a model of one class."""
 
 
 def draw_answer(image: NDArray[np.uint8], answer: Prediction) -> NDArray[np.uint8]:
     """A copy of `image` (HxWx3) with the contours of an answer to it: of its mask and of the wide one, if there is one.
 
     Of several classes each has its own colour, on its own side of the border, since the next class may begin there; a
-    legend says whose it is.
+    legend says whose it is, and the wide contour is a thinner line of that colour.
     """
-    if answer.wide is not None:
-        image = draw_contours(image, answer.wide, WIDE_COLOUR)
+    for index, wide in enumerate(() if answer.wides is None else answer.wides):
+        colour, width = (class_colour(index), 1) if answer.targets.several else (WIDE_COLOUR, None)
+        image = draw_contours(image, wide, colour, width)
     for index, mask in enumerate(answer.masks):
         image = draw_contours(image, mask, class_colour(index), inside=answer.targets.several)
     return draw_legend(image, answer.targets.names) if answer.targets.several else image

@@ -215,8 +215,16 @@ def _origin(run: Path, predictor: SquarePredictor, options: Options) -> dict[str
         given = {"timestep": options.timestep, "steps": options.steps}
         settings = {name: own[name] if value is None else value for name, value in given.items()}
         made = {"weights": sha256(checkpoint / WEIGHTS), "step": described["step"]}
-    wide = {} if predictor.wide_threshold is None else {"wide_threshold": predictor.wide_threshold}
+    wide = _wide(predictor)
     look = {} if options.refine == "none" else {"refine": options.refine}
     targets = predictor.engine.targets.described()
     chosen = {**settings, "tta": predictor.tta, "seed": options.seed, **look}
     return {**made, "engine": engine, **chosen, **wide, **targets}
+
+
+def _wide(predictor: SquarePredictor) -> dict[str, Any]:
+    """The thresholds of the wide contours, for the record; nothing without any."""
+    targets, found = predictor.engine.targets, predictor.wide_thresholds
+    if not found or not targets.several:
+        return {"wide_threshold": found[0]} if found else {}
+    return {"wide_thresholds": {name: each for name, each in zip(targets.names, found, strict=True) if each}}

@@ -79,10 +79,8 @@ class Smoothing:
             return frame, answer
         probability = np.minimum((self._sum + later) / np.float32(self._weight + weight), np.float32(1))
         found = Prediction.of(probability, answer.targets, answer.seconds)
-        wide = None if answer.wide is None else answer.wide | found.mask
-        return frame, replace(
-            answer, mask=found.mask, probability=found.probability, by_class=found.by_class, wide=wide
-        )
+        new = replace(answer, mask=found.mask, probability=found.probability, by_class=found.by_class)
+        return frame, new if answer.wides is None else new.with_wide(answer.wides | new.masks)
 
 
 class _Waiting(NamedTuple):

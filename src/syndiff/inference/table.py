@@ -33,7 +33,12 @@ _COLUMNS = {
 }
 """Columns between the source and the output, and what the journal's rows call them."""
 
-_OF_CLASS = {"area_pixels": "area", "lesions": "lesions", "mean_probability": "mean_probability"}
+_OF_CLASS = {
+    "area_pixels": "area",
+    "lesions": "lesions",
+    "mean_probability": "mean_probability",
+    "wide_area_pixels": "wide_area",
+}
 """The same for each of several classes, whose name comes first: "polyp: lesions"."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -51,6 +56,8 @@ def figures(frame: Frame, answer: Prediction) -> dict[str, Any]:
         found = zip(answer.targets.names, answer.masks, answer.probabilities, strict=True)
         row["classes"] = {name: _of_class(mask, probability) for name, mask, probability in found}
         row["lesions"] = sum(each["lesions"] for each in row["classes"].values())
+        for name, wide in zip(answer.targets.names, () if answer.wides is None else answer.wides, strict=False):
+            row["classes"][name]["wide_area"] = int(np.count_nonzero(wide))
     else:
         row["lesions"] = count_components(mask)
     if frame.seconds is not None:

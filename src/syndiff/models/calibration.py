@@ -1,6 +1,7 @@
 """The guarantee of a model: the threshold of its wide contour and what may be said of it. No torch.
 
 `syndiff calibrate` stores it in the JSON that describes a model, under "calibration"; an exported model has the same.
+Of several classes, each that was calibrated has its own there, under its name.
 """
 
 import logging
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from syndiff.bounds import Bounds, Share, ShareBelowOne
+from syndiff.data.targets import Targets
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError, shown
 from syndiff.files import write_json
@@ -25,6 +27,8 @@ log = logging.getLogger("syndiff")
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """What `syndiff calibrate` found for one model: a sentence, and the threshold that makes it true.
+
+    Of several classes each has one of its own; what is called the lesion are the pixels of the class then.
 
     sentence: what may be said of the wide contour, in words.
     threshold: a pixel belongs to the wide contour where its probability is above it, or above 0.5.
@@ -97,35 +101,63 @@ class Calibration:
 
 
 def statement(
-    *, groups: int, miss: float, coverage: float | None, confidence: float | None, group_per_case: bool
+    *,
+    groups: int,
+    miss: float,
+    coverage: float | None,
+    confidence: float | None,
+    group_per_case: bool,
+    class_name: str | None = None,
 ) -> str:
-    """The sentence that a calibration makes true; on the average without coverage and confidence."""
+    """The sentence that a calibration makes true; on the average without coverage and confidence.
+
+    `class_name` is that of one of several classes.
+    """
+    contour = "the wide contour" if class_name is None else f"the wide contour of {class_name}"
+    pixels = "the lesion's pixels" if class_name is None else "its pixels"
     assumed = " One image a patient was assumed." if group_per_case else ""
     if coverage is None:
         return (
             f"On average over new patients like the {groups} calibration patients, and over calibrations like this "
-            f"one, the wide contour misses at most {_percent(miss)} of the lesion's pixels of a frame.{assumed}"
+            f"one, {contour} misses at most {_percent(miss)} of {pixels} of a frame.{assumed}"
         )
     return (
         f"With {_percent(confidence)} confidence, in at least {_percent(coverage)} of new patients like the {groups} "
-        f"calibration patients, the wide contour misses at most {_percent(miss)} of the lesion's pixels in every "
-        f"frame.{assumed}"
+        f"calibration patients, {contour} misses at most {_percent(miss)} of {pixels} in every frame.{assumed}"
     )
 
 
-def read_calibration(described: Mapping[str, Any], origin: Path | str) -> Calibration | None:
-    """The calibration in a model's description, which was read from `origin`; None for a model without one.
+def read_calibrations(described: Mapping[str, Any], origin: Path | str, targets: Targets) -> dict[str, Calibration]:
+    """The calibrations in a model's description, by class of `targets`; a class without one is left out.
 
-    Raises SyndiffError for a damaged one, naming the first value that is wrong.
+    The description was read from `origin`. Raises SyndiffError for a damaged one, naming the first value that is wrong.
     """
     if KEY not in described:
-        return None
-    return rebuild(Calibration, described[KEY], f"{origin}: {KEY}", mend=_MEND)
+        return {}
+    where = f"{origin}: {KEY}"
+    if not targets.several:
+        return {targets.names[0]: rebuild(Calibration, described[KEY], where, mend=_MEND)}
+    found = check_object(where, described[KEY], {}, mend=_MEND)
+    if unknown := sorted(found.keys() - set(targets.names)):
+        raise SyndiffError(f"{where} is of {shown(unknown[0])}, but the model tells apart {targets}. {_MEND}")
+    return {
+        name: rebuild(Calibration, found[name], f"{where}.{name}", mend=_MEND)
+        for name in targets.names
+        if name in found
+    }
 
 
-def store_calibration(path: Path, calibration: Calibration) -> None:
-    """Write it into the description of a model, atomically; all else there stays as it is."""
-    write_json(path, {**read_object(path, {}), KEY: asdict(calibration)})
+def store_calibration(path: Path, calibration: Calibration, class_name: str | None = None) -> None:
+    """Write it into the description of a model, atomically; all else there stays as it is.
+
+    `class_name` is that of one of several classes, whose others keep theirs.
+    """
+    described = read_object(path, {})
+    new: dict[str, Any] = asdict(calibration)
+    if class_name is not None:
+        earlier = described.get(KEY)
+        new = {**(earlier if isinstance(earlier, dict) else {}), class_name: new}
+    write_json(path, {**described, KEY: new})
 
 
 def inference_settings(
@@ -144,40 +176,42 @@ def inference_settings(
     return {**chosen, "timestep": stored["timesteps"] - 1 if chosen["timestep"] == -1 else chosen["timestep"]}
 
 
-def wide_threshold(
+def wide_thresholds(
     described: Mapping[str, Any],
     origin: Path | str,
+    targets: Targets,
     *,
     weights: str | None,
     inference: Mapping[str, int | None],
     refined: bool = False,
-) -> float | None:
-    """The threshold of the wide contour for a prediction, from a model's description that was read from `origin`.
+) -> tuple[float | None, ...]:
+    """The threshold of the wide contour of each class, from a model's description that was read from `origin`.
 
     `weights` is the SHA-256 of the weights that are used, None where it is not known; `inference` the settings that
-    `inference_settings` gives. None where the model was not calibrated, or for other settings or without the second
-    look that makes it `refined`: then a warning says so.
+    `inference_settings` gives. None for a class that was not calibrated, or for other settings or without the second
+    look that makes it `refined`: then a warning says so. Empty where that is every class.
 
     Raises SyndiffError for a damaged calibration, and for one of other weights.
     """
-    calibration = read_calibration(described, origin)
-    if calibration is None:
-        return None
-    if weights is not None and weights != calibration.weights:
-        raise SyndiffError(
-            f"{origin}: {KEY} is of the weights {shown(calibration.weights)}, but those here are {shown(weights)}. "
-            f"{_MEND}"
+    thresholds: dict[str, float] = {}
+    for name, calibration in read_calibrations(described, origin, targets).items():
+        whose = f"{origin}: {name}" if targets.several else str(origin)
+        if weights is not None and weights != calibration.weights:
+            raise SyndiffError(
+                f"{whose}: {KEY} is of the weights {shown(calibration.weights)}, but those here are {shown(weights)}. "
+                f"{_MEND}"
+            )
+        other = [each for each, value in inference.items() if getattr(calibration, each) != value]
+        if not other and not refined:
+            thresholds[name] = calibration.threshold
+            continue
+        changed = [f"{each} {getattr(calibration, each)} (now {inference[each]})" for each in other]
+        found = ", ".join([*changed, *(["refine none (now a second look)"] if refined else [])])
+        log.warning(
+            f"{whose} was calibrated with {found}: its guarantee does not hold here, and no wide contour is drawn. Use "
+            "the settings of the calibration, or run `syndiff calibrate` with these."
         )
-    other = [name for name, value in inference.items() if getattr(calibration, name) != value]
-    if not other and not refined:
-        return calibration.threshold
-    changed = [f"{name} {getattr(calibration, name)} (now {inference[name]})" for name in other]
-    found = ", ".join([*changed, *(["refine none (now a second look)"] if refined else [])])
-    log.warning(
-        f"{origin} was calibrated with {found}: its guarantee does not hold here, and no wide contour is drawn. Use "
-        "the settings of the calibration, or run `syndiff calibrate` with these."
-    )
-    return None
+    return tuple(map(thresholds.get, targets.names)) if thresholds else ()
 
 
 def _percent(share: float | None) -> str:

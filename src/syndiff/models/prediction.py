@@ -1,6 +1,7 @@
 """A trained segmenter at work on torch: weights and their description to a mask at the size of the image."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from syndiff.data.loading import CaseArrays
 from syndiff.data.resize import resize_image, restore_probability
 from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError, shown
-from syndiff.models.calibration import inference_settings, wide_threshold
+from syndiff.models.calibration import inference_settings, wide_thresholds
 from syndiff.models.folding import fold_batch_norms
 from syndiff.models.hardware import channels_last, default_device
 from syndiff.models.network import SegmentationNetwork, decided, probabilities
@@ -142,12 +143,12 @@ class SegmenterPredictor(SquarePredictor):
         seed: int = 0,
         tta: int = 1,
         device: torch.device | None = None,
-        wide_threshold: float | None = None,
+        wide_thresholds: Sequence[float | None] = (),
         refine: Refine = "none",
     ) -> None:
         engine = TorchEngine(model, image_size, device=device)
         super().__init__(
-            engine, image_size, name=name, seed=seed, tta=tta, wide_threshold=wide_threshold, refine=refine
+            engine, image_size, name=name, seed=seed, tta=tta, wide_thresholds=wide_thresholds, refine=refine
         )
         self.model = engine.model
 
@@ -172,9 +173,10 @@ class SegmenterPredictor(SquarePredictor):
             name=name,
             seed=seed,
             tta=inference["tta"] or 1,
-            wide_threshold=wide_threshold(
+            wide_thresholds=wide_thresholds(
                 described,
                 checkpoint / DESCRIPTION,
+                model.targets,
                 weights=described.get("sha256"),
                 inference=inference,
                 refined=refine != "none",

@@ -33,7 +33,7 @@ class Prediction:
     seconds: wall time of each stage in the order the stages ran, for example
         preprocess, encode, denoise, decode, postprocess, and refine, all of a second look.
     wide: HxW bool, the wide contour of a calibrated model (`syndiff calibrate`), which holds the mask; None for any
-        other, and where the answer started from another one's latents.
+        other, and where the answer started from another one's latents. Of several classes that of any.
     disagreement: of the views of test-time augmentation, 1 - their mean Dice, in [0, 1]; None for a single view. As
         `latents` and `views` it is that of the first look, at the whole frame.
     latents: the clean mask latents (views, c, h', w') that the network estimated, without any value for a network
@@ -41,6 +41,8 @@ class Prediction:
     views: the probabilities (views, h', w') of each view of test-time augmentation, upright, at the model's own size;
         of any class.
     targets: the K classes that the segmenter tells apart. by_class: of several, the probabilities KxHxW; None of one.
+    wide_by_class: of several, KxHxW bool, the wide contour of each class, which is its mask for a class that was not
+        calibrated; None of one class, and where `wide` is.
 
     >>> answer = syndiff.load("runs/mine").predict(image)
     >>> bool(0 <= answer.probability.min() <= answer.probability.max() <= 1)
@@ -56,6 +58,7 @@ class Prediction:
     views: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0), np.float32), repr=False)
     targets: Targets = field(default_factory=Targets)
     by_class: NDArray[np.float32] | None = field(default=None, repr=False)
+    wide_by_class: NDArray[np.bool_] | None = field(default=None, repr=False)
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
@@ -66,6 +69,11 @@ class Prediction:
     def masks(self) -> NDArray[np.bool_]:
         """Masks KxHxW, one for each class of `targets`: `Targets.decide` says which pixels are whose."""
         return self.mask[None] if self.by_class is None else self.targets.decide(self.by_class)
+
+    @property
+    def wides(self) -> NDArray[np.bool_] | None:
+        """Wide contours KxHxW, one for each class of `targets`; None where `wide` is."""
+        return self.wide_by_class if self.wide is None or self.targets.several else self.wide[None]
 
     def labels(self, where: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """The mask as numbers, HxW: 0 and 255 of one class, class numbers of several.
@@ -85,6 +93,15 @@ class Prediction:
         if labels.dtype != np.uint8:
             raise SyndiffError(f"{where} takes numbers up to 255, found {self.targets}; renumber the classes.")
         return labels.astype(np.uint8, copy=False)
+
+    def widened(self, thresholds: Sequence[float | None]) -> "Prediction":
+        """The same with the wide contours at these thresholds, one for each class; None for a class without one."""
+        above = np.array([np.inf if each is None else each for each in thresholds], np.float32)
+        return self.with_wide(self.masks | (self.probabilities > above[:, None, None]))
+
+    def with_wide(self, wide_khw: NDArray[np.bool_]) -> "Prediction":
+        """The same with these wide contours, KxHxW."""
+        return replace(self, wide=any_class(wide_khw), wide_by_class=wide_khw if self.targets.several else None)
 
     @classmethod
     def of(cls, probability_khw: NDArray[np.float32], targets: Targets, seconds: dict[str, float]) -> "Prediction":
@@ -198,7 +215,8 @@ class Engine(Protocol):
 class SquarePredictor:
     """`Predictor` of any engine: resize to the model's square, segment its views, back to the image's own size.
 
-    wide_threshold: the probability above which a pixel belongs to the wide contour; None without a guarantee.
+    wide_thresholds: for each class, the probability above which a pixel belongs to its wide contour, None for one
+        without a guarantee; empty where there is none at all.
     refine: whether lesions get a second look at zoomed crops of the image; `refinement` says where and how.
 
     Raises SyndiffError for a `refine` that there is not.
@@ -214,11 +232,11 @@ class SquarePredictor:
         name: str,
         seed: int = 0,
         tta: int = 1,
-        wide_threshold: float | None = None,
+        wide_thresholds: Sequence[float | None] = (),
         refine: Refine = "none",
     ) -> None:
         self.engine, self.image_size = engine, image_size
-        self.name, self.seed, self.tta, self.wide_threshold = name, seed, tta, wide_threshold
+        self.name, self.seed, self.tta, self.wide_thresholds = name, seed, tta, tuple(wide_thresholds)
         self.refine = check_refine(refine)
 
     def predict(
@@ -258,12 +276,10 @@ class SquarePredictor:
         # 5. The threshold comes last.
         with clock.stage("postprocess"):
             found = Prediction.of(probability, targets, clock.seconds)
-            wide = None
-            if self.wide_threshold is not None and start is None:  # it was calibrated on answers that start from noise
-                wide = found.mask | (found.probability > np.float32(self.wide_threshold))
+            if self.wide_thresholds and start is None:  # they were calibrated on answers that start from noise
+                found = found.widened(self.wide_thresholds)
             return replace(
                 found,
-                wide=wide,
                 disagreement=float(np.mean([disagreement(each) for each in small.swapaxes(0, 1)]))
                 if self.tta > 1
                 else None,

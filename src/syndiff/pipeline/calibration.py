@@ -10,6 +10,7 @@ from tqdm import tqdm
 from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split
+from syndiff.data.targets import Targets
 from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.guarantee import FrameCurve, Goal, check_enough, choose, frame_curve
@@ -34,6 +35,7 @@ def calibrate(
     miss: float = 0.1,
     average: bool = False,
     group_per_case: bool = False,
+    class_name: str | None = None,
     timestep: int | None = None,
     steps: int | None = None,
     tta: int | None = None,
@@ -47,8 +49,10 @@ def calibrate(
     average over new patients it misses at most `miss`.
 
     Calibrated on the test cases of the run's own split or, with `external`, on all cases of another dataset, by the
-    groups of groups.csv; without these `group_per_case` has to say that every case is another patient. `timestep`,
-    `steps`, `tta` and `seed` are those of `load`. What an earlier calibration has stored is replaced.
+    groups of groups.csv; without these `group_per_case` has to say that every case is another patient. Of several
+    classes it is `class_name` whose pixels are counted; each needs a calibration of its own, and what is said holds for
+    each alone. `timestep`, `steps`, `tta` and `seed` are those of `load`. What an earlier calibration has stored is
+    replaced.
 
     Raises SyndiffError for cases that the model has met in any way, for too few patients, saying how many are needed,
     and where the wide contour would take in plain background.
@@ -60,40 +64,56 @@ def calibrate(
         raise SyndiffError("--coverage and --confidence have no effect with --average; leave them out.")
     goal = Goal(miss) if average else Goal(miss, _or(coverage, 0.9), _or(confidence, 0.9))
     run, dataset = Path(run), open_checked(Path(data), progress=progress)
-    dataset.told_apart.refuse_several(
-        "syndiff calibrate", "A guarantee for one of several classes is not known yet; use a model of that class alone."
-    )
+    index = _index(dataset.told_apart, class_name)
     best_checkpoint(run)  # or a sentence, before anything else is asked of the folder
     split = Split.read(run / "split.json")
     cases = calibration_cases(run, split, dataset, external=external)
     group_of = _groups(dataset, cases, group_per_case=group_per_case)
-    check_enough(_with_lesion(dataset, group_of), goal)
+    check_enough(_with_lesion(dataset, group_of, index), goal)
     with locked(run):
         checkpoint = best_checkpoint(run)
         model, described = load_segmenter(checkpoint, timestep=timestep, steps=steps, tta=tta)
         inference = inference_settings(described["model"], timestep=timestep, steps=steps, tta=tta)
         views = inference["tta"] or 1
-        model.targets.refuse_several(f"{run}: syndiff calibrate", "Calibrate a model of one class.")
+        dataset.told_apart.check_same(model.targets, str(dataset.root), f"the model {run}")
         predictor = SegmenterPredictor(model, described["model"]["image_size"], name=run.name, seed=seed, tta=views)
-        frames = frame_curves(predictor, dataset, group_of, progress=progress)
+        frames = frame_curves(predictor, dataset, group_of, index, progress=progress)
         calibration = _calibration(
             goal,
             frames,
             inference,
             group_per_case=group_per_case,
+            class_name=class_name,
             dataset=dataset.name,
             fingerprint=dataset.fingerprint() if external else split.fingerprint,
             seed=seed,
             weights=sha256(checkpoint / WEIGHTS),
         )
-        if KEY in read_object(checkpoint / DESCRIPTION, {}):
+        stored = read_object(checkpoint / DESCRIPTION, {}).get(KEY, {})
+        if stored and (class_name is None or class_name in stored):
             log.info(f"{checkpoint / DESCRIPTION}: an earlier calibration is replaced.")
-        store_calibration(checkpoint / DESCRIPTION, calibration)
+        store_calibration(checkpoint / DESCRIPTION, calibration, class_name)
     return calibration
 
 
+def _index(targets: Targets, class_name: str | None) -> int:
+    """Which of the classes of a dataset is meant, from 0. Raises SyndiffError where that is not said, or not known."""
+    if class_name in targets.names if targets.several else class_name is None:
+        return targets.names.index(class_name) if class_name is not None else 0
+    if not targets.several:
+        raise SyndiffError(f"--class {class_name}: the dataset has {targets}; leave it out.")
+    found = "no --class" if class_name is None else f"--class {class_name}"
+    raise SyndiffError(f"Found {found}, expected one of {', '.join(targets.names)}: each has a guarantee of its own.")
+
+
 def _calibration(
-    goal: Goal, frames: Sequence[FrameCurve], inference: Mapping[str, int | None], *, group_per_case: bool, **about: Any
+    goal: Goal,
+    frames: Sequence[FrameCurve],
+    inference: Mapping[str, int | None],
+    *,
+    group_per_case: bool,
+    class_name: str | None,
+    **about: Any,
 ) -> Calibration:
     """What the frames allow to say; `about` are fields of `Calibration` that do not depend on them."""
     choice = choose(frames, goal)
@@ -104,6 +124,7 @@ def _calibration(
             coverage=goal.coverage,
             confidence=goal.confidence,
             group_per_case=group_per_case,
+            class_name=class_name,
         ),
         threshold=choice.threshold,
         kind="average" if goal.on_average else "groups",
@@ -124,14 +145,15 @@ def _calibration(
 
 
 def frame_curves(
-    predictor: Predictor, dataset: Dataset, group_of: Mapping[str, str], *, progress: bool = True
+    predictor: Predictor, dataset: Dataset, group_of: Mapping[str, str], index: int = 0, *, progress: bool = True
 ) -> list[FrameCurve]:
-    """The curves of these cases, each with its group; one image is in memory at a time."""
+    """The curves of these cases for the class `index`, each with its group; one image is in memory at a time."""
     frames = []
     for case_id, group in tqdm(group_of.items(), desc="calibrate", unit="case", disable=not progress):
-        image, lesion = dataset.load(dataset[case_id])
-        probability = predictor.predict(image, case_id=case_id).probability
-        frames.append(frame_curve(probability, lesion, case=case_id, group=group))
+        image, masks = dataset.load_classes(dataset[case_id])
+        answer = predictor.predict(image, case_id=case_id)
+        probability, mask = answer.probabilities[index], answer.masks[index]
+        frames.append(frame_curve(probability, masks[index], case=case_id, group=group, mask_hw=mask))
     return frames
 
 
@@ -150,11 +172,11 @@ def _groups(dataset: Dataset, cases: tuple[str, ...], *, group_per_case: bool) -
     return {case: dataset[case].group or case for case in cases}
 
 
-def _with_lesion(dataset: Dataset, group_of: Mapping[str, str]) -> int:
-    """How many groups have a lesion in any frame; from masks alone, before minutes of prediction."""
+def _with_lesion(dataset: Dataset, group_of: Mapping[str, str], index: int) -> int:
+    """How many groups have a lesion of the class in any frame; from masks alone, before minutes of prediction."""
     found: set[str] = set()
     for case, group in group_of.items():
-        if group not in found and dataset.masks_alone(dataset[case]).any():
+        if group not in found and dataset.masks_alone(dataset[case])[index].any():
             found.add(group)
     return len(found)
 

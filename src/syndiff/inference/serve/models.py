@@ -5,12 +5,13 @@ from pathlib import Path
 
 from numpy.typing import NDArray
 
+from syndiff.data.targets import Targets
 from syndiff.errors import SyndiffError
 from syndiff.inference.exported import is_export, read_card
 from syndiff.inference.load import checkpoint_of, load
 from syndiff.inference.options import EngineName
 from syndiff.inference.serve.refusal import Refusal
-from syndiff.models.calibration import read_calibration
+from syndiff.models.calibration import read_calibrations
 from syndiff.models.predictor import Prediction, SquarePredictor
 from syndiff.models.settings import Refine
 from syndiff.models.stored import DESCRIPTION, read_description
@@ -85,13 +86,13 @@ def _facts(folder: Path) -> dict[str, str]:
     if is_export(folder):
         card = read_card(folder)
         kind, described = str(card.kind), {} if card.calibration is None else {"calibration": card.calibration}
-        origin = folder
+        origin, targets = folder, card.told_apart
     else:
         origin = checkpoint_of(folder)
         described = read_description(origin, {"model": dict})
-        kind = str(described["model"].get("kind", ""))
-    found = read_calibration(described, origin)
-    return {"kind": kind, "guarantee": "" if found is None else found.sentence}
+        kind, targets = str(described["model"].get("kind", "")), Targets.of(described, origin)
+    found = read_calibrations(described, origin, targets)
+    return {"kind": kind, "guarantee": " ".join(each.sentence for each in found.values())}
 
 
 def distinct_names(folders: list[Path]) -> list[str]:

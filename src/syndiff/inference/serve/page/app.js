@@ -140,7 +140,8 @@
     fact(list, "Area", percent(answer.mask.share) + " of the frame");
     answer.classes.forEach(function (one, index) {
       var key = element("i", { "class": "key class-" + index % 8 });
-      fact(list, one.name, (one.lesions === 1 ? "1 lesion, " : one.lesions + " lesions, ") + percent(one.share));
+      var wide = one.wide === undefined ? "" : ", wide contour " + percent(one.wide);
+      fact(list, one.name, (one.lesions === 1 ? "1 lesion, " : one.lesions + " lesions, ") + percent(one.share) + wide);
       list.lastChild.previousSibling.insertBefore(key, list.lastChild.previousSibling.firstChild);
     });
     if (answer.wide) { fact(list, "Wide contour", percent(answer.wide.share) + " of the frame"); }
