@@ -59,8 +59,9 @@ def test_every_setting_is_documented(section):
     assert meanings_of(owner).keys() == {item.name for item in fields(owner)}
 
 
-def test_a_reader_that_stops_early_is_no_crash():
-    command = [sys.executable, "-m", "syndiff", "settings"]
+@pytest.mark.parametrize("words", [("settings",), ("study", "ratio", "--help")])
+def test_a_reader_that_stops_early_is_no_crash(words):
+    command = [sys.executable, "-m", "syndiff", *words]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     run.stdout.close()
     assert run.stderr.read() == b""

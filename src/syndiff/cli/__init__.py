@@ -5,6 +5,8 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,7 +53,25 @@ def main(args: list[str] | None = None) -> None:
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.WARNING)
     log.setLevel(logging.INFO)
     _check_interpreter()
-    verb = parse(sys.argv[1:] if args is None else args)
+    with _reader_may_leave():
+        verb = parse(sys.argv[1:] if args is None else args)
+        _run(verb)
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """`syndiff settings | head`: where nobody reads on, that is the end, without a traceback."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
+        sys.exit(1)
+
+
+def _run(verb: Any) -> None:
     chosen = chosen_verb(verb)
     with Interruption() as interruption:
         try:
@@ -59,9 +79,8 @@ def main(args: list[str] | None = None) -> None:
                 check_seed(chosen.seed)
             _expand_paths(chosen)
             verb.run()
-        except BrokenPipeError:  # `syndiff settings | head`: nobody reads on
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains when it flushes
-            sys.exit(1)
+        except BrokenPipeError:
+            raise
         except (Exception, KeyboardInterrupt) as error:
             if interruption.signal:  # whatever a library or a worker process made of it
                 print(f"Stopped. {stopped_sentence(chosen)}", file=sys.stderr)
