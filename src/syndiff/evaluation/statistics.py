@@ -196,6 +196,18 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
+def p_text(value: float | None) -> str:
+    """A p-value for a table: two decimals, three where it is small; "" for none."""
+    if value is None:
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.01 else f"{value:.2f}"
+
+
+def p_words(value: float | None) -> str:
+    """A p-value within a sentence, `p = 0.03` or `p < 0.001`; "" for none."""
+    return "" if value is None else f"p {p_text(value)}" if value < 0.001 else f"p = {p_text(value)}"
+
+
 def _interval(
     values: Sequence[float | None],
     groups: Sequence[str | None] | None,

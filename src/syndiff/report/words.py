@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from syndiff.evaluation.statistics import DISTANCE_GROUPS, ENOUGH_CASES, Interval, holm
+from syndiff.evaluation.statistics import DISTANCE_GROUPS, ENOUGH_CASES, Interval, holm, p_text, p_words
 from syndiff.report.arms import BOTH, CONTROL, LABELS, REAL
 from syndiff.report.content import ArmResults, Comparison, Content, Gap, Synthesis, Timing
 from syndiff.training.planning import shortfall
@@ -94,10 +94,10 @@ def difference_table(content: Content) -> list[Row]:
         )
         for metric, (name, digits) in names.items()
     ]
-    chances = tuple(TableCell(number(c.differences["dice"].p_value)) for c in content.comparisons)
+    chances = tuple(TableCell(_p(c.differences["dice"].p_value)) for c in content.comparisons)
     rows.append(Row("p of the Dice difference", chances))
     if len(chances) > 1:
-        adjusted = tuple(TableCell(number(value)) for value in _adjusted(content).values())
+        adjusted = tuple(TableCell(_p(value)) for value in _adjusted(content).values())
         rows.append(Row(f"p, adjusted for {len(chances)} comparisons", adjusted))
     return rows
 
@@ -244,6 +244,10 @@ def _outside_training(content: Content) -> int:
 def number(value: float | None, digits: int = 3) -> str:
     """A number with fixed digits, or n/a."""
     return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def _p(value: float | None) -> str:
+    return p_text(value) or "n/a"
 
 
 def signed(value: float | None, digits: int = 3) -> str:
@@ -409,12 +413,12 @@ def _chance(content: Content, comparison: Comparison, above: str, below: str) ->
     if found.p_value is not None and found.p_value > _ALPHA:
         return (
             "The interval excludes zero, yet signs drawn by chance give as large a difference with "
-            f"p = {found.p_value:.2g}, so this test cannot tell it from chance."
+            f"{p_words(found.p_value)}, so this test cannot tell it from chance."
         )
     if adjusted is not None and adjusted > _ALPHA:
         return (
             f"The interval excludes zero, yet among {len(content.comparisons)} comparisons chance finds one as large "
-            f"with p = {adjusted:.2g} (Holm), so this test cannot tell it from chance."
+            f"with {p_words(adjusted)} (Holm), so this test cannot tell it from chance."
         )
     if found.cases < ENOUGH_CASES:
         return (

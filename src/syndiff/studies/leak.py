@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from syndiff.evaluation.evaluate import CaseRow
-from syndiff.evaluation.statistics import bootstrap, paired_difference, score_interval
+from syndiff.evaluation.statistics import bootstrap, p_text, p_words, paired_difference, score_interval
 from syndiff.studies.figures import INK, draw_interval
 from syndiff.studies.grid import Conclusion
 from syndiff.studies.scoring import mean_case_dice
-from syndiff.studies.words import adjust, interval_text, p_text, sample_text
+from syndiff.studies.words import adjust, interval_text, sample_text
 
 _Cases = Mapping[str, tuple[float, str | None]]
 """The average Dice of each case, and its group."""
@@ -98,8 +98,8 @@ def _verdict(leaky: str, honest: str, content: Mapping[str, Any]) -> str:
     else:
         told = f"That the leak adds anything could not be shown: {shown}."
     p_value = same.get("p_adjusted", same["p_value"])
-    p_words = "" if p_value is None else f", p {p_text(p_value)}" if p_value < 0.001 else f", p = {p_text(p_value)}"
-    paired = f" On the {same['cases']} cases scored under both: {interval_text(same, sign='+')}{p_words}."
+    chance = "" if p_value is None else f", {p_words(p_value)}"
+    paired = f" On the {same['cases']} cases scored under both: {interval_text(same, sign='+')}{chance}."
     return f"Dice: {means}. {told}{paired if same['cases'] else ' No case was scored under both.'}"
 
 

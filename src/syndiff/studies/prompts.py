@@ -17,7 +17,7 @@ from syndiff.data.dataset import Dataset
 from syndiff.data.masks import largest_component
 from syndiff.data.readers import to_unit
 from syndiff.errors import SyndiffError
-from syndiff.evaluation.statistics import mean_interval, paired_difference
+from syndiff.evaluation.statistics import mean_interval, p_words, paired_difference
 from syndiff.files import write_bytes
 from syndiff.models.efficientnet import EfficientNetLite, imagenet_weights_file
 from syndiff.models.encoder import make_lite
@@ -28,7 +28,7 @@ from syndiff.studies.grid import Conclusion, Findings, Outcome
 from syndiff.studies.shared import once
 from syndiff.studies.sheet import around_lesion, draw_sheet
 from syndiff.studies.table import conclude_arms
-from syndiff.studies.words import ALPHA, adjust, interval_text, p_text
+from syndiff.studies.words import ALPHA, adjust, interval_text
 from syndiff.synthesis.engine import check_prompts
 from syndiff.synthesis.inpainters.base import Inpainter
 from syndiff.synthesis.manifest import Sample, SynthesisFolder
@@ -217,7 +217,7 @@ def _moved(name: str, difference: Mapping[str, Any]) -> str:
     p_value = difference.get("p_adjusted", difference["p_value"])
     if difference["low"] is None or difference["low"] <= 0 <= difference["high"] or p_value is None or p_value > ALPHA:
         return ""
-    return f"{_NAMES[name]} {interval_text(difference, sign='+')} (p {p_text(p_value)})"
+    return f"{_NAMES[name]} {interval_text(difference, sign='+')} ({p_words(p_value)})"
 
 
 def _as_markdown(content: Mapping[str, Any]) -> str:

@@ -6,11 +6,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from syndiff.evaluation.evaluate import CaseRow
+from syndiff.evaluation.statistics import p_text
 from syndiff.studies.crossed import Crossed
 from syndiff.studies.figures import INK, draw_lines
 from syndiff.studies.grid import Conclusion
 from syndiff.studies.table import METRICS, tabulate
-from syndiff.studies.words import interval_text, p_text, sample_text, verdicts
+from syndiff.studies.words import interval_text, sample_text, verdicts
 
 
 def conclude(

@@ -14,7 +14,7 @@ from syndiff.data.splits import Split
 from syndiff.data.tables import write_table
 from syndiff.documents import digest, read_object
 from syndiff.evaluation.evaluate import CaseRow, evaluate
-from syndiff.evaluation.statistics import mean_interval, paired_difference, score_interval
+from syndiff.evaluation.statistics import mean_interval, p_text, p_words, paired_difference, score_interval
 from syndiff.files import write_bytes, write_json
 from syndiff.imaging import encode_exactly
 from syndiff.models.noise import case_seed
@@ -39,7 +39,7 @@ from syndiff.studies.grid import Conclusion, Findings, Outcome
 from syndiff.studies.scoring import Run
 from syndiff.studies.shared import once
 from syndiff.studies.sheet import draw_sheet
-from syndiff.studies.words import adjust, holm_text, interval_text, p_text, sample_text, verdicts
+from syndiff.studies.words import adjust, holm_text, interval_text, sample_text, verdicts
 from syndiff.synthesis.placement.album import LoadedCase
 from syndiff.synthesis.prompts.grammar import Grammar
 
@@ -254,7 +254,7 @@ def _false_lesions(removed: Mapping[str, Any]) -> str:
         return f"{told}; there is no control for it."
     shown = f"{interval_text(difference, 2, '+')} over {difference['cases']} frames"
     p_value = difference.get("p_adjusted", difference.get("p_value"))
-    chance = f", p = {p_text(p_value)}" if p_value is not None else ""
+    chance = f", {p_words(p_value)}" if p_value is not None else ""
     if difference["low"] is None or difference["low"] <= 0 <= difference["high"]:
         return f"{told}; that this differs from the control ({PATCH}) could not be shown: {shown}{chance}."
     more = "more" if difference["low"] > 0 else "fewer"

@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 
 from syndiff.errors import listed
 from syndiff.evaluation.distribution import rank_correlation
+from syndiff.evaluation.statistics import p_text
 from syndiff.studies.choices import Side
 from syndiff.studies.features import MEASURES, SPACES, VIEWS
 from syndiff.studies.figures import INK, draw_interval
 from syndiff.studies.grid import Conclusion, Findings
-from syndiff.studies.words import ALPHA, SIDES, adjust, interval_text, p_text
+from syndiff.studies.words import ALPHA, SIDES, adjust, interval_text
 
 STATISTICS = {
     "frechet": "Fréchet distance",

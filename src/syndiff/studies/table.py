@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from syndiff.evaluation.evaluate import CaseRow, metric_interval, side_by_side
-from syndiff.evaluation.statistics import paired_difference
+from syndiff.evaluation.statistics import p_text, paired_difference
 from syndiff.studies.figures import draw_differences
 from syndiff.studies.grid import Conclusion
 from syndiff.studies.scoring import mean_case_dice
-from syndiff.studies.words import adjust, interval_text, p_text, sample_text, verdicts
+from syndiff.studies.words import adjust, interval_text, sample_text, verdicts
 
 METRICS = {"dice": 3, "iou": 3, "hd95": 1}
 """What the table shows, with its decimals."""

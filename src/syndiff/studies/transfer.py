@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from syndiff.data.dataset import Dataset
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.evaluate import CaseRow, metric_interval
-from syndiff.evaluation.statistics import paired_difference
+from syndiff.evaluation.statistics import p_words, paired_difference
 from syndiff.pipeline.provenance import folder_name
 from syndiff.studies.grid import Conclusion, Findings
 from syndiff.studies.table import METRICS, averages
-from syndiff.studies.words import adjust, holm_text, interval_text, p_text, sample_text, verdict
+from syndiff.studies.words import adjust, holm_text, interval_text, sample_text, verdict
 
 
 def check_apart(datasets: Sequence[Dataset]) -> None:
@@ -85,7 +85,7 @@ def _as_markdown(content: Mapping[str, Any], levels: Sequence[str]) -> str:
             text, differs = interval_text(row[trained]["dice"]), row[trained].get("difference")
             if differs:
                 p_value = differs.get("p_adjusted", differs["p_value"])
-                text += f"; {interval_text(differs, sign='+')}" + (f", p {p_text(p_value)}" if p_value else "")
+                text += f"; {interval_text(differs, sign='+')}" + (f", {p_words(p_value)}" if p_value else "")
             cells.append(text)
         lines.append(f"| {' | '.join(cells)} |")
     told = "Dice; after it the difference to the segmenter that was trained on the tested dataset, p after Holm."

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from syndiff.errors import listed
-from syndiff.evaluation.statistics import ENOUGH_CASES, holm
+from syndiff.evaluation.statistics import ENOUGH_CASES, holm, p_words
 
 ALPHA = 0.05
 SIDES = {"val": "validation", "test": "test"}
@@ -21,13 +21,6 @@ def interval_text(found: Mapping[str, Any] | None, digits: int = 3, sign: str = 
     return f"{shown} [{found['low']:{sign}.{digits}f}, {found['high']:{sign}.{digits}f}]"
 
 
-def p_text(value: float | None) -> str:
-    """A p-value: two decimals, three where it is small."""
-    if value is None:
-        return ""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.01 else f"{value:.2f}"
-
-
 def verdict(difference: Mapping[str, Any], what: str, reference: str, *, digits: int = 3) -> str:
     """One sentence on a paired difference of a score where more is better.
 
@@ -39,14 +32,14 @@ def verdict(difference: Mapping[str, Any], what: str, reference: str, *, digits:
     if difference["low"] is None:
         return f"{what}: {shown} against {reference}, without an interval ({difference['note']})."
     p_value = difference.get("p_adjusted", difference.get("p_value"))
-    p_words = "" if p_value is None else f", p {_p(p_value)}"
+    chance = "" if p_value is None else f", {p_words(p_value)}"
     better = difference["low"] > 0
     if not better and difference["high"] >= 0:
-        return f"{what}: no difference to {reference} could be shown: {shown}{p_words}."
+        return f"{what}: no difference to {reference} could be shown: {shown}{chance}."
     size = {"mean": abs(difference["mean"])}
     bounds = sorted(abs(difference[end]) for end in ("low", "high"))
     size |= {"low": bounds[0], "high": bounds[1]}
-    told = f"{what}: {'better' if better else 'worse'} than {reference} by {interval_text(size, digits)}{p_words}"
+    told = f"{what}: {'better' if better else 'worse'} than {reference} by {interval_text(size, digits)}{chance}"
     if difference["cases"] < ENOUGH_CASES:
         return (
             f"{told}: its interval excludes zero, yet on {difference['cases']} cases a few missed lesions can do that; "
@@ -105,10 +98,6 @@ def adjust(differences: Sequence[dict[str, Any]]) -> None:
     if len(known) > 1:
         for difference, value in zip(known, holm([each["p_value"] for each in known]), strict=True):
             difference["p_adjusted"] = value
-
-
-def _p(value: float) -> str:
-    return p_text(value) if value < 0.001 else f"= {p_text(value)}"
 
 
 def _floor(groups: int) -> str:
