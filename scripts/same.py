@@ -6,7 +6,7 @@ Runs the command line of REV and of the working tree on a small phantom: a whole
 training with each objective, a LoRA on a tiny SDXL pipeline and a synthesis with it, copy and paste, evaluation and
 prediction. Compares losses, validation scores, weights, pictures, manifests, bounds of gates and scores of cases.
 Times, versions, paths and hashes over settings are left out. A key or a setting that was renamed since REV stands in
-`syndiff/renamed.py`; a value that changes is a failure.
+`syndiff/renamed.py`; a value that changes or is lost is a failure. New ones are counted by file.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
@@ -155,9 +156,8 @@ def _flat(content: Any, renamed: dict[str, str], prefix: str = "") -> Iterator[t
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What is not the same, in words."""
+    """What is lost or not the same, in words; what has come since REV is no difference."""
     lines = [f"only at REV: {name}" for name in sorted(before.keys() - now.keys())]
-    lines += [f"only now: {name}" for name in sorted(now.keys() - before.keys())]
     both = sorted(before.keys() & now.keys())
     return lines + [f"{name}: {before[name]} at REV, {now[name]} now" for name in both if before[name] != now[name]]
 
@@ -204,7 +204,10 @@ def main(args: Sequence[str] | None = None) -> None:
             for found in (facts(folder / "before", names_of_rev), facts(folder / "now", {}))
         )
     changed = differences(before, now)
-    print("\n".join([*changed[:100], f"{len(now)} values compared with {options.revision}, {len(changed)} differ"]))
+    new = Counter(name.partition(":")[0] for name in now.keys() - before.keys())
+    told = [f"new: {count} of {name}" for name, count in sorted(new.items())]
+    compared = f"{len(before)} values of {options.revision}, {len(changed)} differ; {new.total()} are new"
+    print("\n".join([*told, *changed[:100], compared]))
     sys.exit(1 if changed else 0)
 
 
