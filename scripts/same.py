@@ -6,7 +6,8 @@ Runs the command line of REV and of the working tree on a small phantom: a whole
 training with each objective, a LoRA on a tiny SDXL pipeline and a synthesis with it, copy and paste, evaluation and
 prediction. Compares losses, validation scores, weights, pictures, manifests, bounds of gates and scores of cases.
 Times, versions, paths and hashes over settings are left out. A key or a setting that was renamed since REV stands in
-`syndiff/renamed.py`; a value that changes or is lost is a failure. New ones are counted by file.
+`syndiff/renamed.py`; a value that changes or is lost is a failure, and so is a new row of a table. Other new values are
+counted by file.
 """
 
 import argparse
@@ -155,9 +156,18 @@ def _flat(content: Any, renamed: dict[str, str], prefix: str = "") -> Iterator[t
         yield prefix.removesuffix("."), content
 
 
+def row_of(name: str) -> str:
+    """File and row of a value, where its file has rows."""
+    file, _, rest = name.partition(":")
+    return f"{file}:{rest.partition(':')[0]}" if file.endswith((".jsonl", ".csv")) else ""
+
+
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What is lost or not the same, in words; what has come since REV is no difference."""
+    """What is lost or not the same, in words; what is new is no difference, but for rows of a file that was there."""
     lines = [f"only at REV: {name}" for name in sorted(before.keys() - now.keys())]
+    rows, files = ({*map(row_of, before)}, {name.partition(":")[0] for name in before})
+    new = {row_of(name) for name in now.keys() - before.keys() if name.split(":")[0] in files} - rows
+    lines += [f"only now: {row}" for row in sorted(each for each in new if each)]
     both = sorted(before.keys() & now.keys())
     return lines + [f"{name}: {before[name]} at REV, {now[name]} now" for name in both if before[name] != now[name]]
 

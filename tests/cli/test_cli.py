@@ -66,3 +66,9 @@ def test_a_reader_that_stops_early_is_no_crash(words):
     run.stdout.close()
     assert run.stderr.read() == b""
     run.wait()
+
+
+def test_without_a_standard_output_there_is_no_traceback():
+    code = "import sys; sys.stdout = None; from syndiff.cli import main; main(['settings', 'nothing'])"
+    run = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    assert run.returncode == 2 and "Traceback" not in run.stderr and "nothing" in run.stderr

@@ -7,7 +7,14 @@ from scipy.special import expit
 
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.intervals import share_interval
-from syndiff.evaluation.statistics import distance_mean, holm, mean_interval, paired_difference, score_interval
+from syndiff.evaluation.statistics import (
+    distance_mean,
+    holm,
+    mean_interval,
+    p_words,
+    paired_difference,
+    score_interval,
+)
 
 Study = tuple[list[float], list[str]]
 
@@ -204,6 +211,14 @@ def test_p_values_are_uniform_where_nothing_differs() -> None:
         p_values.append(paired_difference(values, [0.0] * len(values), groups, resamples=200, seed=repeat).p_value)
     assert 0.4 <= np.mean(p_values) <= 0.6
     assert np.mean(np.array(p_values) < 0.05) <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.0496, "p = 0.050"), (0.0512, "p = 0.051"), (0.4, "p = 0.40"), (0.00099, "p < 0.001"), (None, "")],
+)
+def test_a_p_value_is_told_from_the_limit(value: float | None, said: str) -> None:
+    assert p_words(value) == said
 
 
 def test_holm_agrees_with_statsmodels() -> None:

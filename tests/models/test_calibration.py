@@ -53,7 +53,7 @@ def test_it_is_read_as_it_was_stored_and_all_else_stays(tmp_path: Path) -> None:
     path.write_text(json.dumps({"format": 1, "val_dice": 0.1234567890123456, "unknown": [1, {"a": None}]}))
     before = json.loads(path.read_text())
     for calibration in (CALIBRATION, replace(CALIBRATION, threshold=0.2)):
-        store_calibration(path, calibration)
+        assert store_calibration(path, calibration, ONE) == (calibration != CALIBRATION)
         described = json.loads(path.read_text())
         assert read_calibrations(described, path, ONE) == {"foreground": calibration}
         assert {name: value for name, value in described.items() if name != "calibration"} == before
@@ -101,11 +101,11 @@ def test_it_is_used_for_its_weights_and_settings_alone(caplog: pytest.LogCapture
 
 def test_each_of_several_classes_has_its_own(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "model.json"
-    path.write_text('{"step": 7}')
-    store_calibration(path, CALIBRATION, "instrument")
+    path.write_text('{"step": 7, "calibration": {"tool": {}}}')  # of a class that the model has not
+    assert not store_calibration(path, CALIBRATION, TWO, "instrument")
     described = json.loads(path.read_text())
     assert wide_thresholds(described, path, TWO, weights=None, inference=SETTINGS) == (None, 0.137)
-    store_calibration(path, replace(CALIBRATION, threshold=0.2, tta=2), "polyp")
+    store_calibration(path, replace(CALIBRATION, threshold=0.2, tta=2), TWO, "polyp")
     described = json.loads(path.read_text())
     assert {name: each.threshold for name, each in read_calibrations(described, path, TWO).items()} == {
         "polyp": 0.2,

@@ -81,7 +81,7 @@ def test_a_family_of_comparisons_is_judged_by_adjusted_values(content: Content) 
         )
         return " ".join(answer for _, answer in verdict(replace(content, comparisons=family)))
 
-    assert answers(0.04, 0.03).count("among 2 comparisons chance finds one as large with p = 0.06 (Holm)") == 2
+    assert answers(0.04, 0.03).count("among 2 comparisons chance finds one as large with p = 0.060 (Holm)") == 2
     assert answers(0.02, 0.03).count("excludes zero. ") == 2
     alone = replace(content, comparisons=content.comparisons[:1])
     assert [row.name for row in difference_table(alone)][-1] == "p of the Dice difference"

@@ -20,7 +20,7 @@ def difference(mean, low, high, p_value=None, groups=12, note=None, cases=90):
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (difference(0.021, 0.004, 0.038, 0.02), "A: better than B by 0.021 [0.004, 0.038], p = 0.02."),
+        (difference(0.021, 0.004, 0.038, 0.02), "A: better than B by 0.021 [0.004, 0.038], p = 0.020."),
         (difference(-0.021, -0.038, -0.004, 0.0004), "A: worse than B by 0.021 [0.004, 0.038], p < 0.001."),
         (
             difference(0.004, -0.008, 0.015, 0.44),
@@ -51,7 +51,7 @@ def test_several_comparisons_are_corrected_and_those_without_a_difference_share_
     adjust([*family.values()])
     assert [round(each["p_adjusted"], 3) for each in family.values()] == [0.03, 0.06, 0.06, 0.02]
     said = verdicts(family, "none")
-    assert "a: better than none by 0.020 [0.010, 0.030], p = 0.03." in said
+    assert "a: better than none by 0.020 [0.010, 0.030], p = 0.030." in said
     assert said.endswith("p after Holm's correction for 4 comparisons.")
     assert "No difference to none could be shown for b +0.001 [-0.009, +0.011] and c +0.002" in said
     assert "d: worse than none" in said

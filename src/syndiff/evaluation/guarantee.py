@@ -45,6 +45,7 @@ class Goal:
     """What is to be guaranteed: at most a share `miss` of the lesion's pixels, in most new groups or on average.
 
     coverage, confidence: at least this share of new groups, with this confidence; both None on average.
+    of: what has the pixels, in words.
 
     Raises SyndiffError for values that are no such shares.
     """
@@ -52,6 +53,7 @@ class Goal:
     miss: float
     coverage: float | None = None
     confidence: float | None = None
+    of: str = "a lesion"
 
     def __post_init__(self) -> None:
         if (self.coverage is None) != (self.confidence is None):
@@ -193,9 +195,9 @@ def check_enough(groups: int, goal: Goal) -> None:
     if groups >= needed:
         return
     there = "1 patient (group)" if groups == 1 else f"{groups} patients (groups)"
-    found = f"These cases come from {there} with a lesion; {needed} are needed {said}."
+    found = f"These cases come from {there} with {goal.of}; {needed} are needed {said}."
     if not groups:
-        raise SyndiffError(f"{found} Take cases with a lesion.")
+        raise SyndiffError(f"{found} Take cases with {goal.of}.")
     least = math.ceil(Fraction(1000, groups + 1)) / 1000
     if goal.on_average:
         mend = f"or a larger share: --miss {least:g} is the least that {groups} allow"

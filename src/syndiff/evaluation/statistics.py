@@ -197,10 +197,10 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def p_text(value: float | None) -> str:
-    """A p-value for a table: two decimals, three where it is small; "" for none."""
+    """A p-value for a table: two decimals, three below 0.1; "" for none."""
     if value is None:
         return ""
-    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.01 else f"{value:.2f}"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
 def p_words(value: float | None) -> str:

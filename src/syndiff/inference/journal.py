@@ -77,6 +77,11 @@ class Journal:
         return list(self._origin.get(TARGETS, {}).get("classes", {}).values())
 
     @property
+    def wide_classes(self) -> set[str]:
+        """Those of several classes that have a wide contour."""
+        return {*self._origin.get("wide_thresholds", {})}
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing was ever made."""
         return not self._made

@@ -19,7 +19,8 @@ def draw_answer(image: NDArray[np.uint8], answer: Prediction) -> NDArray[np.uint
     Of several classes each has its own colour, on its own side of the border, since the next class may begin there; a
     legend says whose it is, and the wide contour is a thinner line of that colour.
     """
-    for index, wide in enumerate(() if answer.wides is None else answer.wides):
+    for name, wide in answer.wides.items():
+        index = answer.targets.names.index(name)
         colour, width = (class_colour(index), 1) if answer.targets.several else (WIDE_COLOUR, None)
         image = draw_contours(image, wide, colour, width)
     for index, mask in enumerate(answer.masks):

@@ -80,7 +80,7 @@ class Smoothing:
         probability = np.minimum((self._sum + later) / np.float32(self._weight + weight), np.float32(1))
         found = Prediction.of(probability, answer.targets, answer.seconds)
         new = replace(answer, mask=found.mask, probability=found.probability, by_class=found.by_class)
-        return frame, new if answer.wides is None else new.with_wide(answer.wides | new.masks)
+        return frame, new.with_wides(answer.wides)
 
 
 class _Waiting(NamedTuple):

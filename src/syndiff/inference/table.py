@@ -33,13 +33,11 @@ _COLUMNS = {
 }
 """Columns between the source and the output, and what the journal's rows call them."""
 
-_OF_CLASS = {
-    "area_pixels": "area",
-    "lesions": "lesions",
-    "mean_probability": "mean_probability",
-    "wide_area_pixels": "wide_area",
-}
+_OF_CLASS = {"area_pixels": "area", "lesions": "lesions", "mean_probability": "mean_probability"}
 """The same for each of several classes, whose name comes first: "polyp: lesions"."""
+
+_WIDE = ("wide_area_pixels", "wide_area")
+"""And for those that have a wide contour."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -56,7 +54,7 @@ def figures(frame: Frame, answer: Prediction) -> dict[str, Any]:
         found = zip(answer.targets.names, answer.masks, answer.probabilities, strict=True)
         row["classes"] = {name: _of_class(mask, probability) for name, mask, probability in found}
         row["lesions"] = sum(each["lesions"] for each in row["classes"].values())
-        for name, wide in zip(answer.targets.names, () if answer.wides is None else answer.wides, strict=False):
+        for name, wide in answer.wides.items():
             row["classes"][name]["wide_area"] = int(np.count_nonzero(wide))
     else:
         row["lesions"] = count_components(mask)
@@ -120,13 +118,19 @@ class Table:
         return digest.hexdigest()
 
     def _lines(self) -> Iterator[bytes]:
-        classes = self._journal.classes
-        more = [f"{name}: {column}" for name in classes for column in _OF_CLASS]
-        yield _line(["source", *_COLUMNS, *map(_text, more), "output"])
+        more = list(self._of_classes())
+        yield _line(["source", *_COLUMNS, *(_text(f"{name}: {column}") for name, column, _ in more), "output"])
         for source, made, row in self._journal.rows():
             values = [row.get(key) for key in _COLUMNS.values()]
-            own = [row.get("classes", {}).get(name, {}).get(key) for name in classes for key in _OF_CLASS.values()]
+            own = [row.get("classes", {}).get(name, {}).get(key) for name, _, key in more]
             yield _line([_text(source), _text(str(values[0] or "")), *values[1:], *own, _text(_output(made, row))])
+
+    def _of_classes(self) -> Iterator[tuple[str, str, str]]:
+        """The columns of several classes: class, column, and what the rows call it."""
+        for name in self._journal.classes:
+            yield from ((name, column, key) for column, key in _OF_CLASS.items())
+            if name in self._journal.wide_classes:
+                yield name, *_WIDE
 
 
 def _output(made: Made, row: dict[str, Any]) -> str:

@@ -31,7 +31,7 @@ class Calibration:
     Of several classes each has one of its own; what is called the lesion are the pixels of the class then.
 
     sentence: what may be said of the wide contour, in words.
-    threshold: a pixel belongs to the wide contour where its probability is above it, or above 0.5.
+    threshold: a pixel belongs to the wide contour where its probability is above it, or where the mask has it.
     kind: "groups", a statement on single patients, or "average", on their mean.
     miss: the share of the lesion's pixels that may be missed.
     coverage, confidence: shares of new patients and of calibrations; None on average.
@@ -147,17 +147,20 @@ def read_calibrations(described: Mapping[str, Any], origin: Path | str, targets:
     }
 
 
-def store_calibration(path: Path, calibration: Calibration, class_name: str | None = None) -> None:
-    """Write it into the description of a model, atomically; all else there stays as it is.
+def store_calibration(path: Path, calibration: Calibration, targets: Targets, class_name: str | None = None) -> bool:
+    """Write it into the description of a model, atomically; all else there stays as it is. True where one is replaced.
 
-    `class_name` is that of one of several classes, whose others keep theirs.
+    `class_name` is that of one of several classes of `targets`, whose others keep theirs.
     """
     described = read_object(path, {})
-    new: dict[str, Any] = asdict(calibration)
-    if class_name is not None:
-        earlier = described.get(KEY)
-        new = {**(earlier if isinstance(earlier, dict) else {}), class_name: new}
-    write_json(path, {**described, KEY: new})
+    if class_name is None:
+        write_json(path, {**described, KEY: asdict(calibration)})
+        return KEY in described
+    stored = described.get(KEY)
+    stored = stored if isinstance(stored, dict) else {}
+    kept = {name: stored[name] for name in targets.names if name in stored and name != class_name}
+    write_json(path, {**described, KEY: {**kept, class_name: asdict(calibration)}})
+    return class_name in stored
 
 
 def inference_settings(

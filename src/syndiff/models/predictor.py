@@ -41,8 +41,8 @@ class Prediction:
     views: the probabilities (views, h', w') of each view of test-time augmentation, upright, at the model's own size;
         of any class.
     targets: the K classes that the segmenter tells apart. by_class: of several, the probabilities KxHxW; None of one.
-    wide_by_class: of several, KxHxW bool, the wide contour of each class, which is its mask for a class that was not
-        calibrated; None of one class, and where `wide` is.
+    wide_by_class: of several, the wide contours (HxW bool) of the classes that were calibrated, by name; in `wide` the
+        others have their masks.
 
     >>> answer = syndiff.load("runs/mine").predict(image)
     >>> bool(0 <= answer.probability.min() <= answer.probability.max() <= 1)
@@ -58,7 +58,7 @@ class Prediction:
     views: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0, 0), np.float32), repr=False)
     targets: Targets = field(default_factory=Targets)
     by_class: NDArray[np.float32] | None = field(default=None, repr=False)
-    wide_by_class: NDArray[np.bool_] | None = field(default=None, repr=False)
+    wide_by_class: dict[str, NDArray[np.bool_]] = field(default_factory=dict, repr=False)
 
     @property
     def probabilities(self) -> NDArray[np.float32]:
@@ -71,9 +71,11 @@ class Prediction:
         return self.mask[None] if self.by_class is None else self.targets.decide(self.by_class)
 
     @property
-    def wides(self) -> NDArray[np.bool_] | None:
-        """Wide contours KxHxW, one for each class of `targets`; None where `wide` is."""
-        return self.wide_by_class if self.wide is None or self.targets.several else self.wide[None]
+    def wides(self) -> dict[str, NDArray[np.bool_]]:
+        """The wide contours HxW, by class; none of a class that was not calibrated."""
+        if self.targets.several:
+            return self.wide_by_class
+        return {} if self.wide is None else {self.targets.names[0]: self.wide}
 
     def labels(self, where: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """The mask as numbers, HxW: 0 and 255 of one class, class numbers of several.
@@ -96,12 +98,17 @@ class Prediction:
 
     def widened(self, thresholds: Sequence[float | None]) -> "Prediction":
         """The same with the wide contours at these thresholds, one for each class; None for a class without one."""
-        above = np.array([np.inf if each is None else each for each in thresholds], np.float32)
-        return self.with_wide(self.masks | (self.probabilities > above[:, None, None]))
+        found = zip(self.targets.names, self.probabilities, thresholds, strict=True)
+        return self.with_wides({name: each > np.float32(above) for name, each, above in found if above is not None})
 
-    def with_wide(self, wide_khw: NDArray[np.bool_]) -> "Prediction":
-        """The same with these wide contours, KxHxW."""
-        return replace(self, wide=any_class(wide_khw), wide_by_class=wide_khw if self.targets.several else None)
+    def with_wides(self, wides: dict[str, NDArray[np.bool_]]) -> "Prediction":
+        """The same with these wide contours HxW, by class; each is made to hold the mask of its class."""
+        masks = dict(zip(self.targets.names, self.masks, strict=True))
+        wides = {name: masks[name] | wide for name, wide in wides.items()}
+        if not wides:
+            return replace(self, wide=None, wide_by_class={})
+        wide = any_class(np.stack(list((masks | wides).values())))
+        return replace(self, wide=wide, wide_by_class=wides if self.targets.several else {})
 
     @classmethod
     def of(cls, probability_khw: NDArray[np.float32], targets: Targets, seconds: dict[str, float]) -> "Prediction":

@@ -11,14 +11,13 @@ from syndiff.data.dataset import Dataset
 from syndiff.data.inspection import open_checked
 from syndiff.data.splits import Split
 from syndiff.data.targets import Targets
-from syndiff.documents import read_object
 from syndiff.errors import SyndiffError
 from syndiff.evaluation.guarantee import FrameCurve, Goal, check_enough, choose, frame_curve
 from syndiff.files import locked, sha256
-from syndiff.models.calibration import KEY, Calibration, inference_settings, statement, store_calibration
+from syndiff.models.calibration import Calibration, inference_settings, statement, store_calibration
 from syndiff.models.prediction import SegmenterPredictor, load_segmenter
 from syndiff.models.predictor import Predictor
-from syndiff.models.stored import DESCRIPTION, WEIGHTS
+from syndiff.models.stored import DESCRIPTION, WEIGHTS, read_description
 from syndiff.pipeline.provenance import calibration_cases
 from syndiff.training.checkpoints import best_checkpoint
 
@@ -62,10 +61,13 @@ def calibrate(
     """
     if average and (coverage is not None or confidence is not None):
         raise SyndiffError("--coverage and --confidence have no effect with --average; leave them out.")
-    goal = Goal(miss) if average else Goal(miss, _or(coverage, 0.9), _or(confidence, 0.9))
+    sought = class_name or "a lesion"
+    goal = Goal(miss, of=sought) if average else Goal(miss, _or(coverage, 0.9), _or(confidence, 0.9), sought)
     run, dataset = Path(run), open_checked(Path(data), progress=progress)
+    checkpoint = best_checkpoint(run)  # or a sentence, before anything else is asked of the folder
+    described = read_description(checkpoint, {"model": dict})
+    dataset.told_apart.check_same(Targets.of(described, checkpoint), str(dataset.root), f"the model {run}")
     index = _index(dataset.told_apart, class_name)
-    best_checkpoint(run)  # or a sentence, before anything else is asked of the folder
     split = Split.read(run / "split.json")
     cases = calibration_cases(run, split, dataset, external=external)
     group_of = _groups(dataset, cases, group_per_case=group_per_case)
@@ -75,7 +77,6 @@ def calibrate(
         model, described = load_segmenter(checkpoint, timestep=timestep, steps=steps, tta=tta)
         inference = inference_settings(described["model"], timestep=timestep, steps=steps, tta=tta)
         views = inference["tta"] or 1
-        dataset.told_apart.check_same(model.targets, str(dataset.root), f"the model {run}")
         predictor = SegmenterPredictor(model, described["model"]["image_size"], name=run.name, seed=seed, tta=views)
         frames = frame_curves(predictor, dataset, group_of, index, progress=progress)
         calibration = _calibration(
@@ -89,10 +90,8 @@ def calibrate(
             seed=seed,
             weights=sha256(checkpoint / WEIGHTS),
         )
-        stored = read_object(checkpoint / DESCRIPTION, {}).get(KEY, {})
-        if stored and (class_name is None or class_name in stored):
+        if store_calibration(checkpoint / DESCRIPTION, calibration, model.targets, class_name):
             log.info(f"{checkpoint / DESCRIPTION}: an earlier calibration is replaced.")
-        store_calibration(checkpoint / DESCRIPTION, calibration, class_name)
     return calibration
 
 

@@ -16,6 +16,7 @@ from syndiff.data.masks import components, without_specks
 from syndiff.data.readers import to_unit
 from syndiff.data.splits import Split
 from syndiff.errors import SyndiffError
+from syndiff.evaluation.statistics import p_words
 from syndiff.pipeline.adaptation import adapt
 from syndiff.pipeline.synthesis import synthesize
 from syndiff.reviews.events import Subjects
@@ -262,9 +263,9 @@ def _words(heard: Sequence[Round], unheard: Sequence[Round], p_value: float) -> 
         return "In the last round no sample passed the gates, so nothing can be compared."
     shares = f"{_share(ours)} against {_share(theirs)}"
     if p_value > ALPHA:
-        return f"That the reviews come back could not be shown in the last round: {shares}, p = {p_value:.2g}."
+        return f"That the reviews come back could not be shown in the last round: {shares}, {p_words(p_value)}."
     how = "more" if ours.share[0] > theirs.share[0] else "less"
-    return f"Once its reviews were heard, the script accepts {how}: {shares}, p = {p_value:.2g}."
+    return f"Once its reviews were heard, the script accepts {how}: {shares}, {p_words(p_value)}."
 
 
 def _draw(rounds: Mapping[str, Sequence[Round]]) -> Figure:
@@ -299,9 +300,8 @@ def _table(heard: Sequence[Round], unheard: Sequence[Round], p_value: float) -> 
     for number, (ours, theirs) in enumerate(zip(heard, unheard, strict=True), 1):
         other = f"{_share(theirs)} | {theirs.attempts}" if number > 1 else "the same | "
         lines.append(f"| {number} | {_share(ours)} | {ours.attempts} | {other} |")
-    return (
-        "\n".join([*lines, "", f"Last round, heard against not heard: p = {p_value:.2g} (Fisher's exact test)."]) + "\n"
-    )
+    lines += ["", f"Last round, heard against not heard: {p_words(p_value)} (Fisher's exact test)."]
+    return "\n".join(lines) + "\n"
 
 
 def _share(found: Round) -> str:

@@ -90,4 +90,4 @@ def test_a_folder_of_run_offers_its_segmenters(runs, tmp_path) -> None:
     (tmp_path / "run" / "inpainter").mkdir()
     models = Models((tmp_path / "run",))
     assert models.names == ["control", "real"]
-    assert models.described()[0] == {"id": 0, "name": "control", "kind": "diffusion", "guarantee": ""}
+    assert models.described()[0] == {"id": 0, "name": "control", "kind": "diffusion", "guarantees": {}}

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 import syndiff
+from syndiff.data.targets import Targets
 from syndiff.files import sha256, write_json
 from syndiff.inference.serve import contours
 from syndiff.inference.serve.app import make_app
@@ -207,10 +209,12 @@ def test_a_calibrated_model_has_its_wide_contour_and_sentence(
         extra_of_mask=0.5, dataset="phantom", fingerprint="0" * 64, seed=0, weights=weights,
         **inference_settings(described["model"]),
     )  # fmt: skip
-    store_calibration(run / "model.json", calibration)
+    store_calibration(run / "model.json", calibration, Targets())
     app = make_app(Models((run,)), None, Access())
     with TestClient(app, base_url="http://localhost", headers={"X-Requested-With": "syndiff"}) as own:
-        assert own.get("/api/models").json()["models"][0]["guarantee"] == "The wide contour misses little."
+        assert own.get("/api/models").json()["models"][0]["guarantees"] == {
+            "foreground": "The wide contour misses little."
+        }
         picture = upload(own, (images / "i1.png").read_bytes())
         answer = own.post(f"/api/pictures/{picture['id']}/prediction", json={"model": 0}).json()
         wide = syndiff.load(run).predict(images / "i1.png").wide
@@ -229,3 +233,14 @@ def test_a_wide_contour_and_a_single_view() -> None:
     )
     content = answer_content(answer)
     assert content["wide"]["share"] == 1 and content["disagreement"] is None and content["mask"]["lesions"] == 1
+
+
+def test_of_several_classes_the_calibrated_ones_alone_have_a_wide_contour() -> None:
+    probability = np.zeros((2, 6, 6), np.float32)
+    probability[0, :2], probability[1, 4:] = 0.9, 0.9
+    probability[1, 3] = 0.3
+    found = Prediction.of(probability, Targets(("polyp", "tool"), (1, 2)), {"network": 0.1})
+    content = answer_content(replace(found.widened([None, 0.2]), views=np.ones((1, 4, 4), np.float32)))
+    polyp, tool = content["wide"]["classes"]
+    assert polyp is None and tool["share"] == 0.5 and content["wide"]["share"] == pytest.approx(5 / 6)
+    assert found.widened([None, None]).wide is None

@@ -10,6 +10,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Body, Path, Response
 
 from syndiff.errors import SyndiffError
+from syndiff.evaluation.statistics import p_words
 from syndiff.inference.serve.blind import BlindTest, BlindTests, Drawn
 from syndiff.inference.serve.refusal import Refusal
 from syndiff.inference.serve.review_view import Content, Id
@@ -179,16 +180,15 @@ def result(reviewer: str, answers: list[Event]) -> dict[str, Any]:
         truth: {value: sum((e.truth, e.value) == (truth, value) for e in answers) for value in ("real", "synthetic")}
         for truth in ("real", "synthetic")
     }
-    often = "less than 0.001" if p < 0.001 else f"{p:.3f}"
     if p >= _SIGNIFICANT:
         meaning = (
-            f"Guessing alone would explain this (p = {p:.2f}, two-sided binomial test against one half): it was not "
+            f"Guessing alone would explain this ({p_words(p)}, two-sided binomial test against one half): it was not "
             "shown that you can tell synthetic lesions from real ones."
         )
     else:
         way = "" if right * 2 > len(answers) else ", but called them the wrong way round"
         meaning = (
-            f"Guessing alone would hardly explain this (p {'is' if p < 0.001 else '='} {often}, two-sided binomial "
+            f"Guessing alone would hardly explain this ({p_words(p)}, two-sided binomial "
             f"test against one half): you told synthetic lesions from real ones{way}."
         )
     return {

@@ -28,8 +28,8 @@ def answer_content(answer: Prediction) -> dict[str, Any]:
     such a PNG of the standard deviation over the views, 0 to 0.5; null for a single view. seconds: by stage. png: the
     mask with the pixels that `syndiff predict` writes, in base64; null where classes may overlap, whose pages are tiff.
 
-    classes: of several classes, name, number and what `mask` has of each, and its share that is `wide`; the rest is of
-    any class then, but lesions are those of all classes together.
+    classes: of several classes, name, number and what `mask` has of each; the rest is of any class then, but lesions
+    are those of all classes together, and `wide` has such `classes` too, null for one without a guarantee.
     """
     doubt = None
     if answer.disagreement is not None:
@@ -40,16 +40,17 @@ def answer_content(answer: Prediction) -> dict[str, Any]:
     paged = targets.several and targets.overlap
     png = None if paged else _png(answer)
     classes = [{"name": name, "number": number, **_contour(mask)} for name, number, mask in named]
-    for each, wide in zip(classes, () if answer.wides is None else answer.wides, strict=False):
-        each["wide"] = np.count_nonzero(wide) / wide.size
     mask = _contour(answer.mask)
     if targets.several:  # as `syndiff predict` counts them: those of two classes that touch are two
         mask["lesions"] = sum(each["lesions"] for each in classes)
+    wide = None if answer.wide is None else _contour(answer.wide)
+    if wide is not None and targets.several:
+        wide["classes"] = [_contour(answer.wides[name]) if name in answer.wides else None for name in targets.names]
     return {
         "width": width,
         "height": height,
         "mask": mask,
-        "wide": None if answer.wide is None else _contour(answer.wide),
+        "wide": wide,
         "probability": _map(answer.views.mean(0), _VIRIDIS),
         "disagreement": doubt,
         "seconds": answer.seconds,

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -40,8 +41,8 @@ class Models:
     def __len__(self) -> int:
         return len(self.folders)
 
-    def described(self) -> list[dict[str, str | int]]:
-        """What the page shows of each: number, name, kind and the guarantee's sentence where it has one."""
+    def described(self) -> list[dict[str, Any]]:
+        """What the page shows of each: number, name, kind and the guarantees' sentences, by class."""
         return [
             {"id": number, "name": name, **_facts(folder)}
             for number, (name, folder) in enumerate(zip(self.names, self.folders, strict=True))
@@ -81,8 +82,8 @@ def _checked(run: Path) -> Path:
     return run
 
 
-def _facts(folder: Path) -> dict[str, str]:
-    """Kind of the network and what is guaranteed ("" without a guarantee)."""
+def _facts(folder: Path) -> dict[str, Any]:
+    """Kind of the network, and what is guaranteed of each class that was calibrated."""
     if is_export(folder):
         card = read_card(folder)
         kind, described = str(card.kind), {} if card.calibration is None else {"calibration": card.calibration}
@@ -92,7 +93,7 @@ def _facts(folder: Path) -> dict[str, str]:
         described = read_description(origin, {"model": dict})
         kind, targets = str(described["model"].get("kind", "")), Targets.of(described, origin)
     found = read_calibrations(described, origin, targets)
-    return {"kind": kind, "guarantee": " ".join(each.sentence for each in found.values())}
+    return {"kind": kind, "guarantees": {name: each.sentence for name, each in found.items()}}
 
 
 def distinct_names(folders: list[Path]) -> list[str]:

@@ -140,14 +140,19 @@
     fact(list, "Area", percent(answer.mask.share) + " of the frame");
     answer.classes.forEach(function (one, index) {
       var key = element("i", { "class": "key class-" + index % 8 });
-      var wide = one.wide === undefined ? "" : ", wide contour " + percent(one.wide);
+      var wider = answer.wide && answer.wide.classes[index];
+      var wide = wider ? ", wide contour " + percent(wider.share) : "";
       fact(list, one.name, (one.lesions === 1 ? "1 lesion, " : one.lesions + " lesions, ") + percent(one.share) + wide);
       list.lastChild.previousSibling.insertBefore(key, list.lastChild.previousSibling.firstChild);
     });
     if (answer.wide) { fact(list, "Wide contour", percent(answer.wide.share) + " of the frame"); }
     if (answer.disagreement) { fact(list, "Disagreement", answer.disagreement.score.toFixed(2) + " (0 to 1)"); }
     facts.appendChild(list);
-    if (answer.wide && model.guarantee) { facts.appendChild(note(model.guarantee)); }
+    Object.keys(model.guarantees).forEach(function (name, index) {
+      var numbers = answer.classes.map(function (one) { return one.name; });
+      var held = answer.wide && (numbers.length ? answer.wide.classes[numbers.indexOf(name)] : index === 0);
+      if (held) { facts.appendChild(note(model.guarantees[name])); }
+    });
     facts.appendChild(times(answer.seconds));
     facts.appendChild(download(model, answer));
   }
@@ -213,7 +218,7 @@
       label.appendChild(text);
       find("models").appendChild(label);
     });
-    var calibrated = models.some(function (model) { return model.guarantee; });
+    var calibrated = models.some(function (model) { return Object.keys(model.guarantees).length; });
     document.querySelector("[data-needs=wide]").classList.toggle("off", !calibrated);
     if (offered.folder) {
       find("folder").hidden = false;
