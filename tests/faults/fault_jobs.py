@@ -20,10 +20,11 @@ ADAPT += ["adapt.steps=6", "adapt.crops=16", "adapt.batch_size=2", "adapt.warmup
 
 TIMES = {"seconds", "seconds_per_step", "seconds_per_image", "time", "timing", "created", "date", "duration"}
 """Keys of files whose values are of the clock."""
-OF_THE_PROCESS = {"log.txt", "command.txt", "environment.json", "timing.json", "timing.csv"}
+OF_THE_PROCESS = {"log.txt", "command.txt", "environment.json", "timing.json", "timing.csv", "time-per-image.csv"}
 """Files that tell of the processes that worked, not of what came out."""
 JOURNALS = {"predictions.jsonl"}
-"""Files of lines in the order in which the work was done, which a resumed job may change."""
+"""Files of lines in the order in which the work was done, which a resumed job may change. The last of a name holds: a
+kill between line and file gives one more."""
 PAGES = {".html", ".svg", ".md"}
 """Made from the other files, with dates and times in them: that they are there is enough."""
 
@@ -147,7 +148,7 @@ def content(folder: Path) -> dict[str, Any]:
         elif path.suffix == ".jsonl":
             lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
             if path.name in JOURNALS:
-                lines.sort(key=lambda line: str(line.get("name")))
+                lines = [line for _, line in sorted({str(line.get("name")): line for line in lines}.items())]
             for number, line in enumerate(lines):
                 found |= {f"{name}:{number}:{key}": value for key, value in _flat(line)}
         elif path.suffix == ".csv":
