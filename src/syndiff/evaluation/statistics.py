@@ -204,7 +204,7 @@ def p_text(value: float | None) -> str:
 
 
 def p_words(value: float | None) -> str:
-    """A p-value within a sentence, `p = 0.03` or `p < 0.001`; "" for none."""
+    """A p-value within a sentence, `p = 0.030` or `p < 0.001`; "" for none."""
     return "" if value is None else f"p {p_text(value)}" if value < 0.001 else f"p = {p_text(value)}"
 
 
