@@ -1,6 +1,8 @@
 """JSON and YAML are read strictly: nothing in them vanishes or changes its meaning without a word."""
 
+import contextlib
 import json
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,9 +12,20 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from syndiff.documents import dump_yaml, parse_yaml, read_json, read_object, read_objects, read_yaml, rebuild
+from syndiff.documents import (
+    dump_yaml,
+    json_line,
+    parse_yaml,
+    read_json,
+    read_object,
+    read_objects,
+    read_yaml,
+    rebuild,
+)
 from syndiff.errors import SyndiffError, shown
+from syndiff.files import write_record
 
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 NESTED_ALIASES = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 11)
 )
@@ -130,6 +143,44 @@ def test_lines_are_read_one_by_one_and_named(tmp_path: Path) -> None:
         list(read_objects(path, {"a": int}))
     with pytest.raises(SyndiffError, match=r"x\.jsonl, line 1 lacks 'b'"):
         next(read_objects(path, {"b": str}))
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**30), 10**30)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | NAMES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(content=st.dictionaries(NAMES, VALUES, max_size=3), place=st.integers(0), bit=st.integers(0, 7))
+def test_a_turned_bit_is_never_read_as_another_content(content: dict[str, object], place: int, bit: int) -> None:
+    line = bytearray(json_line(content))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.jsonl"
+        path.write_bytes(line)
+        assert list(read_objects(path, {})) == [content]
+        line[place % len(line)] ^= 1 << bit
+        path.write_bytes(line)
+        with contextlib.suppress(SyndiffError):
+            (found,) = read_objects(path, {})
+            assert {name: found[name] for name in content} == content
+
+
+def test_a_record_that_was_changed_is_told_how_to_be_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_record(path, {"threshold": 0.25, "name": "é"})
+    assert read_json(path) == {"threshold": 0.25, "name": "é"}
+    changed = json.loads(path.read_text()) | {"threshold": 0.2}
+    path.write_text(json.dumps(changed))
+    with pytest.raises(SyndiffError, match=r"x\.json is damaged or was changed: its crc32 .* remove crc32 from it\."):
+        read_json(path)
+    del changed["crc32"]
+    path.write_text(json.dumps(changed))
+    assert read_json(path) == changed
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,9 @@ MAX_BRACKETS = 200
 MAX_DIGITS = 100
 """Of a whole number in JSON; longer ones no float can hold."""
 
+CHECKSUM = "crc32"
+"""Key of an object's checksum: the CRC-32 of the rest of it, eight hexadecimal digits. Earlier versions wrote none."""
+
 OWN = "SynDiff wrote this file: restore it from a copy, or make what it belongs to again in another folder."
 WRITTEN_BY_HAND = "Mend it in a text editor and save it as UTF-8."
 
@@ -44,13 +48,26 @@ def digest(content: Any) -> str:
 def read_json(path: Path, *, mend: str = OWN) -> Any:
     """Read a JSON file. `mend` says what to do about a damaged one.
 
-    Raises SyndiffError for a file that is missing, damaged, no UTF-8, or nested too deeply, and for a key that stands
-    twice in one object and numbers that are not finite.
+    Raises SyndiffError for a file that is missing, damaged, no UTF-8, or nested too deeply, for a key that stands
+    twice in one object, numbers that are not finite, and a content that does not fit its checksum, if it has one.
     """
     try:
         return _parse_json(path.read_bytes(), str(path), mend)
     except FileNotFoundError:
         raise SyndiffError(f"{path} does not exist.") from None
+
+
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """An object with its checksum, which the readers here compare and leave out."""
+    return {**content, CHECKSUM: _crc32(content)}
+
+
+def json_line(content: Mapping[str, Any]) -> bytes:
+    """An object as a line that `read_objects` reads, with its checksum.
+
+    Raises ValueError for numbers that are not finite.
+    """
+    return json.dumps(with_checksum(content), ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def read_objects(path: Path, kinds: Kinds, *, mend: str = OWN, drop_cut: bool = False) -> Iterator[dict[str, Any]]:
@@ -184,6 +201,10 @@ def dump_yaml(content: Any) -> str:
     return yaml.dump(content, Dumper=_Dumper, sort_keys=False)
 
 
+def _crc32(content: Mapping[str, Any]) -> str:
+    return f"{zlib.crc32(json.dumps(content, ensure_ascii=False).encode()):08x}"
+
+
 def _brackets(text: str) -> int:
     """The most brackets that are open at once."""
     return max(itertools.accumulate((c in "[{") - (c in "]}") for c in text), default=0)
@@ -191,7 +212,7 @@ def _brackets(text: str) -> int:
 
 def _parse_json(content: bytes, origin: str, mend: str) -> Any:
     try:
-        return json.loads(
+        parsed = json.loads(
             _text(content, origin, mend),
             object_pairs_hook=_unique,
             parse_constant=_refuse_constant,
@@ -204,6 +225,12 @@ def _parse_json(content: bytes, origin: str, mend: str) -> Any:
         raise
     except ValueError as error:
         raise SyndiffError(f"{origin} is not valid JSON ({error}). {mend}") from None
+    if isinstance(parsed, dict) and CHECKSUM in parsed and parsed.pop(CHECKSUM) != _crc32(parsed):
+        raise SyndiffError(
+            f"{origin} is damaged or was changed: its {CHECKSUM} does not fit the rest. {mend} If you changed it on "
+            f"purpose, remove {CHECKSUM} from it."
+        )
+    return parsed
 
 
 def _text(content: bytes, origin: str, mend: str) -> str:

@@ -18,11 +18,11 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from syndiff.documents import read_object
+from syndiff.documents import json_line, read_object, with_checksum
 from syndiff.errors import SyndiffError, shown
 
 MARK = ".syndiff.json"
@@ -118,10 +118,15 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def append_json(path: Path, content: Any) -> None:
-    """Add a line of JSON to a file, on the disk when this returns; a kill may leave it cut (`drop_cut_line`)."""
+def write_record(path: Path, content: Mapping[str, Any]) -> None:
+    """`write_json` with a checksum, which every reader compares: for what is read again and nobody edits."""
+    write_json(path, with_checksum(content))
+
+
+def append_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Add a `json_line` to a file, on the disk when this returns; a kill may leave it cut (`drop_cut_line`)."""
     with path.open("ab") as file:
-        file.write(json.dumps(content, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        file.write(json_line(content))
         file.flush()
         os.fsync(file.fileno())
 

@@ -18,7 +18,7 @@ TRAIN += ["training.validate_every=4", "training.checkpoint_every=2"]
 ADAPT = ["inpainter.crop_size=64", "inpainter.channels=[32,32,32]", "inpainter.caption_layers=1"]
 ADAPT += ["adapt.steps=6", "adapt.crops=16", "adapt.batch_size=2", "adapt.warmup_steps=1", "adapt.checkpoint_every=2"]
 
-TIMES = {"seconds", "seconds_per_step", "seconds_per_image", "time", "timing", "created", "date", "duration"}
+TIMES = {"crc32", "seconds", "seconds_per_step", "seconds_per_image", "time", "timing", "created", "date", "duration"}
 """Keys of files whose values are of the clock."""
 OF_THE_PROCESS = {"log.txt", "command.txt", "environment.json", "timing.json", "timing.csv", "time-per-image.csv"}
 """Files that tell of the processes that worked, not of what came out."""

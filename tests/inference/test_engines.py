@@ -16,6 +16,7 @@ from PIL import Image
 from syndiff.cli import main
 from syndiff.data.dataset import Dataset
 from syndiff.data.splits import make_split
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.inference.engines import ExportEngineName
 from syndiff.inference.exported import read_card
@@ -144,7 +145,7 @@ def test_auto_takes_the_export_of_these_weights_only(runs, exported, tmp_path):
     shutil.copytree(exported("control"), run / "export")
     assert load(run).engine.name == "onnx" and load(run, engine="torch").engine.name == "torch"
     write_checkpoint(run, kind="control", control_dropout=0.1)  # trained on
-    described = json.loads((run / "model.json").read_text())
+    described = read_json(run / "model.json")
     (run / "model.json").write_text(json.dumps({**described, "sha256": "0" * 64}))
     shutil.rmtree(run / "export")
     shutil.copytree(exported("control"), run / "export")
@@ -215,7 +216,7 @@ DAMAGE = {
 def test_a_description_that_does_not_fit_its_graph_is_refused(exported, tmp_path, damage):
     change, words = DAMAGE[damage]
     folder = Path(shutil.copytree(exported("diffusion"), tmp_path / "x"))
-    content = json.loads((folder / "export.json").read_text())
+    content = read_json(folder / "export.json")
     change(content)
     (folder / "export.json").write_text(json.dumps(content))
     with pytest.raises(SyndiffError, match=words):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import syndiff as package
+from syndiff.documents import read_objects
 from syndiff.files import write_json
 from syndiff.models.prediction import model_description
 from syndiff.models.segmenter import initialise
@@ -269,7 +270,7 @@ def test_a_folder_of_an_earlier_version_goes_on(predict, images, tmp_path):
     """The first format: a flat folder, a line a mask, no table."""
     predict()
     masks = tmp_path / "masks"
-    header, *lines = map(json.loads, (masks / "predictions.jsonl").read_text(encoding="utf-8").splitlines())
+    header, *lines = read_objects(masks / "predictions.jsonl", {})
     old = [{name: value for name, value in header.items() if name != "engine"} | {"format": 1}]
     for line in lines[:3]:
         (mask, checksum) = next(iter(line["files"].items()))

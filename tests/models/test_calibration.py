@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from syndiff.data.targets import Targets
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.models.calibration import (
     Calibration,
@@ -54,7 +55,7 @@ def test_it_is_read_as_it_was_stored_and_all_else_stays(tmp_path: Path) -> None:
     before = json.loads(path.read_text())
     for calibration in (CALIBRATION, replace(CALIBRATION, threshold=0.2)):
         assert store_calibration(path, calibration, ONE) == (calibration != CALIBRATION)
-        described = json.loads(path.read_text())
+        described = read_json(path)
         assert read_calibrations(described, path, ONE) == {"foreground": calibration}
         assert {name: value for name, value in described.items() if name != "calibration"} == before
     assert read_calibrations({"step": 7}, path, ONE) == {}

@@ -15,6 +15,7 @@ from renamed import renamed
 from syndiff.cli import main
 from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
+from syndiff.documents import read_json
 from syndiff.files import locked
 from syndiff.models.predictor import Start
 from syndiff.phantom import write_phantom
@@ -57,7 +58,7 @@ def description(run: Path) -> Path:
 
 
 def test_a_calibrated_model_draws_a_wide_contour(syndiff, run: Path, elsewhere: Path) -> None:
-    before = json.loads(description(run).read_text())
+    before = read_json(description(run))
     outcome = syndiff("calibrate", "--run", run, "--data", elsewhere, "--external", "--miss", 0.4)
     assert outcome.status == 0, outcome.err
     assert outcome.out.startswith(
@@ -65,7 +66,7 @@ def test_a_calibrated_model_draws_a_wide_contour(syndiff, run: Path, elsewhere: 
         "misses at most 40 % of the lesion's pixels in every frame.\n"
     )
     assert "not valid at another centre" in outcome.out and "used up" in outcome.out
-    described = json.loads(description(run).read_text())
+    described = read_json(description(run))
     found = described.pop("calibration")
     assert described == before and found["groups"] == found["frames"] == 24 and found["failures"] == 0
 
@@ -96,14 +97,14 @@ def test_other_settings_have_no_wide_contour_and_say_so(
 def test_a_calibration_replaces_only_itself_and_mends_a_damaged_one(syndiff, run: Path, phantom: Path) -> None:
     path = description(run)
     first = package.calibrate(run, phantom, average=True, miss=0.5, progress=False)
-    whole = json.loads(path.read_text())
+    whole = read_json(path)
     assert package.calibrate(run, phantom, average=True, miss=0.5, progress=False) == first
-    assert json.loads(path.read_text()) == whole
+    assert read_json(path) == whole
     path.write_text(json.dumps({**whole, "calibration": {**whole["calibration"], "threshold": "low"}}))
     refused = syndiff("predict", "--run", run, "--images", phantom / "images", "--out", run / "masks")
     assert refused.status == 2 and "threshold is 'low'" in refused.err
     assert syndiff("calibrate", "--run", run, "--data", phantom, *AVERAGE).status == 0
-    assert json.loads(path.read_text()) == whole
+    assert read_json(path) == whole
 
 
 def test_too_few_patients_are_refused_with_what_they_allow(syndiff, run: Path, phantom: Path) -> None:
@@ -129,7 +130,7 @@ def test_test_cases_that_are_copies_of_training_cases_are_refused(
     syndiff, run: Path, phantom: Path, tmp_path: Path
 ) -> None:
     """Its seen.json says that the run has learned from a picture that is a test case as well."""
-    seen, split = json.loads((run / "seen.json").read_text()), json.loads((run / "split.json").read_text())
+    seen, split = read_json(run / "seen.json"), json.loads((run / "split.json").read_text())
     dataset = Dataset.open(phantom)
     seen["learned"][dataset.content(dataset[split["test"][0]])] = "a copy"
     (run / "seen.json").write_text(json.dumps(seen))
@@ -199,7 +200,7 @@ def test_each_of_several_classes_is_calibrated_alone(syndiff, tmp_path: Path) ->
     assert told.status == 0 and "the wide contour of polyp misses at most 50 % of its pixels" in told.out, told.err
 
     dataset, segmenter = Dataset.open(patients), package.load(run)
-    threshold = json.loads(description(run).read_text())["calibration"]["polyp"]["threshold"]
+    threshold = read_json(description(run))["calibration"]["polyp"]["threshold"]
     assert segmenter.wide_thresholds == (threshold, None)
     missed = []
     for case in dataset.cases:

@@ -18,6 +18,7 @@ from scipy import ndimage
 from syndiff.data.dataset import Dataset
 from syndiff.data.readers import to_unit
 from syndiff.data.seen import Seen
+from syndiff.documents import read_objects
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.engine import synthesize_cases
 from syndiff.synthesis.finish import SynthesisSummary
@@ -308,7 +309,7 @@ def test_a_set_of_the_earlier_placement_is_not_gone_on_with(make_dataset: Maker,
     """Its lesions are smaller than real ones: the two must not be mixed."""
     dataset, out = make_dataset(), tmp_path / "out"
     make(dataset, out, 2)
-    lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    lines = list(read_objects(out / "manifest.jsonl", {}))
     for line in lines:
         del line["settings"]["placement"]["version"], line["lesions"]
     (out / "manifest.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -1,6 +1,5 @@
 """What the compact inpainter learns from, and that it learns: colours follow words, kills change nothing."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from syndiff.data.dataset import Dataset
+from syndiff.documents import read_objects
 from syndiff.errors import SyndiffError
 from syndiff.models.autoencoder import load_autoencoder
 from syndiff.models.inpainter import load_inpainter
@@ -123,7 +123,7 @@ def test_encoded_crops_are_what_the_model_is_shown_when_it_paints(crops):
 
 
 def test_the_loss_on_discs_falls_by_half(trained):
-    lines = [json.loads(line) for line in (trained.parents[1] / "metrics.jsonl").read_text().splitlines()]
+    lines = list(read_objects(trained.parents[1] / "metrics.jsonl", {}))
     assert next(line["loss"] for line in lines if "loss" in line) > 0.9
     assert [line["val_loss"] for line in lines if "val_loss" in line][-1] < 0.5
 

@@ -1,6 +1,5 @@
 """The loop learns, stops when it must, and every setting has a say."""
 
-import json
 import math
 import re
 from dataclasses import fields, replace
@@ -15,7 +14,7 @@ from tiny_training import MODEL, TRAINING, bright_squares, tiny_train
 from torch import nn
 
 from syndiff.data.settings import AugmentationSettings
-from syndiff.documents import read_json
+from syndiff.documents import read_json, read_objects
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.models.network import Batch
@@ -100,7 +99,7 @@ def trace(tmp_path_factory):
     def run_with(**changes):
         run = tmp_path_factory.mktemp("effect")
         checkpoint = tiny_train(run, settings=TrainingSettings(**{**BASE, **changes}))
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        lines = list(read_objects(run / "metrics.jsonl", {}))
         metrics = [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
         return metrics, sha256(checkpoint / "model.safetensors")
 
@@ -199,7 +198,7 @@ def test_a_batch_in_parts_has_the_loss_and_the_gradient_of_the_whole():
 def test_the_best_model_by_validation_dice_is_kept(tmp_path):
     settings = replace(TRAINING, steps=8, validate_every=2, checkpoint_every=8, learning_rate=3e-3)
     best = tiny_train(tmp_path, model_settings=MODELS["control"], settings=settings)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    lines = list(read_objects(tmp_path / "metrics.jsonl", {}))
     scores = {line["step"]: line["val_dice"] for line in lines if "val_dice" in line}
     assert list(scores) == [2, 4, 6, 8]
     described = read_json(best / "model.json")

@@ -1,6 +1,5 @@
 """LoRA training on whole tiny pipelines: it learns, diffusers can use the result, a kill changes nothing."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +12,7 @@ from safetensors.torch import load_file
 from tiny_lora import SETTINGS, tiny_adapt
 
 from syndiff.data.dataset import Dataset
-from syndiff.documents import read_json
+from syndiff.documents import read_json, read_objects
 from syndiff.errors import SyndiffError
 from syndiff.files import sha256
 from syndiff.models.pipeline_folder import find_pipeline
@@ -56,7 +55,7 @@ def finished(data: Path, sdxl: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def journal(out: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    lines = list(read_objects(out / "metrics.jsonl", {}))
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 

@@ -19,16 +19,19 @@ from syndiff.training.planning import Plan, plan_trainings, read_plans, shortfal
 from syndiff.training.segmentation import SegmentationTask
 
 CONTROL = replace(MODEL, kind="control")
+LONG = replace(TRAINING, validate_every=20, checkpoint_every=20)
+"""For 20 to 40 steps: writing checkpoints takes longer than they do."""
 
 
 def task(steps: int) -> SegmentationTask:
-    settings = replace(TRAINING, steps=steps)
+    settings = replace(LONG if steps >= 20 else TRAINING, steps=steps)
     cases = {"train_cases": bright_squares(5, 0), "val_cases": bright_squares(3, 1)}
     return SegmentationTask(CONTROL, settings, AugmentationSettings(), **cases, seed=0)
 
 
 def train(run: Path, plan: Plan) -> Path:
-    return train_planned(run, "control", task, TRAINING, plan, seed=0, progress=False)
+    settings = LONG if plan.steps >= 20 else TRAINING
+    return train_planned(run, "control", task, settings, plan, seed=0, progress=False)
 
 
 @given(st.floats(0.01, 1e4), st.floats(1e-3, 1e3))
@@ -97,7 +100,7 @@ def test_a_plan_that_was_made_beside_other_work_is_made_again(
     assert steps_done(tmp_path / "whole") == 40 and "40 steps instead of 20 for 0.02 minutes" in caplog.text
     assert train(tmp_path / "whole", plan) == whole, "a finished one is kept"
 
-    cut, old, new = tmp_path / "cut", replace(TRAINING, steps=20), replace(TRAINING, steps=40)
+    cut, old, new = tmp_path / "cut", replace(LONG, steps=20), replace(LONG, steps=40)
     tiny_train(cut, model_settings=CONTROL, settings=old, stop_after=plan.look)
     for copy in (tmp_path / "at-the-look", tmp_path / "after-it"):
         shutil.copytree(cut, copy)

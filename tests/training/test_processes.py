@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from syndiff.documents import read_objects
 from syndiff.training.checkpoints import best_checkpoint, find_checkpoint
 from tiny_pipelines import save_narrow_kl
 
@@ -57,14 +58,12 @@ def test_two_processes_train_one_model_and_share_its_batch(
     whole = [*train, *encoder, "training.batch_size=4"]  # no statistics of a batch, which parts of it would change
     statuses, said = launch(forked, tmp_path / "even", [*whole, "training.accumulation=2"])
     assert statuses == {0}, said
-    journal = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    journal = list(read_objects(run / "metrics.jsonl", {}))
     assert [line["step"] for line in journal if "val_dice" in line] == [2, 4], "each process wrote its own lines"
     assert [line["images"] for line in journal if "images" in line] == [16]
     alone = tmp_path / "alone"
     assert syndiff(*(alone if word == run else word for word in whole)).status == 0
-    losses = [
-        json.loads(line)["losses"] for line in (alone / "metrics.jsonl").read_text().splitlines() if "losses" in line
-    ]
+    losses = [line["losses"] for line in read_objects(alone / "metrics.jsonl", {}) if "losses" in line]
     assert [line["losses"] for line in journal if "losses" in line] == [
         pytest.approx(each, rel=1e-4) for each in losses
     ]

@@ -1,6 +1,5 @@
 """A run that was killed, however often and at whatever moment, ends with the very same bytes."""
 
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -12,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_training import MODEL, TRAINING, tiny_train
 
-from syndiff.documents import read_json
+from syndiff.documents import read_json, read_objects
 from syndiff.errors import SyndiffError
 from syndiff.files import write_json
 from syndiff.models.settings import SegmenterSettings
@@ -28,7 +27,7 @@ CONTROL = replace(MODEL, kind="control")
 def what_counts(run: Path) -> dict[str, object]:
     """Everything of a finished run that must not depend on how often it was interrupted: all but the seconds."""
     last, best = (find_checkpoint(run, pointer) for pointer in ("last", "best"))
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    lines = list(read_objects(run / "metrics.jsonl", {}))
     return {
         "folders": sorted(path.name for path in (run / "checkpoints").iterdir()),
         "pointers": (last.name, best.name),
@@ -107,7 +106,7 @@ def test_a_finished_run_is_left_as_it_is(copied, finished):
 
 
 def test_every_step_is_noted_once(finished):
-    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    lines = list(read_objects(finished / "metrics.jsonl", {}))
     assert [(line["step"], "loss" in line, "val_dice" in line) for line in lines] == [
         (3, False, True),
         (6, True, False),
@@ -118,10 +117,21 @@ def test_every_step_is_noted_once(finished):
 def test_lines_after_the_checkpoint_and_a_cut_line_are_dropped(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n{"step": 2}\n{"step": 2, "val_dice": 0.5}\n{"step": 3}\n{"step": 4, "lo')
-    journal = Journal(path, 2)
+    journal = Journal(path, 2, 3)
     journal.write(step=3, loss=0.25)
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = list(read_objects(path, {}))
     assert lines == [{"step": 1}, {"step": 2}, {"step": 2, "val_dice": 0.5}, {"step": 3, "loss": 0.25}]
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_a_training_goes_on_and_tells_which_lines_were_lost(copied, finished, caplog, kept):
+    path = copied / "metrics.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.unlink()
+    path.write_bytes(b"".join(lines[:kept]) + lines[kept][:20])
+    tiny_train(copied, model_settings=CONTROL)
+    assert f"metrics.jsonl has lost {3 - kept} of the 3 lines that it had at step 6" in caplog.text
+    assert what_counts(copied) | {"metrics": ()} == what_counts(finished) | {"metrics": ()}
 
 
 def remove(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Self
 
 from syndiff.data.dataset import Dataset
 from syndiff.documents import read_object
-from syndiff.files import write_json
+from syndiff.files import write_record
 
 FILE = "seen.json"
 
@@ -40,7 +40,7 @@ class Seen:
 
     def write(self, folder: Path) -> None:
         """Keep it in `folder`."""
-        write_json(
+        write_record(
             folder / FILE, {"learned": dict(sorted(self.learned.items())), "chosen": dict(sorted(self.chosen.items()))}
         )
 

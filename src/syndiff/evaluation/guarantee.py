@@ -254,15 +254,16 @@ def _binomial(k: int, n: int, share: float) -> float:
 
 def _too_wide(frames: Sequence[FrameCurve], goal: Goal, levels: dict[str, int], failures: int | None) -> SyndiffError:
     """Why no wide contour is offered: the model scores too many lesions near zero."""
+    lesion = "the lesion" if goal.of == "a lesion" else goal.of
     if failures is None:
         losses = group_losses(frames)[:, 0]
         allowed = max(0.0, (len(losses) + 1) * goal.miss - 1) / len(losses)
-        found = f"{100 * losses.mean():.3g} % of the lesion on average, where {100 * allowed:.3g} % are allowed"
+        found = f"{100 * losses.mean():.3g} % of {lesion} on average, where {100 * allowed:.3g} % are allowed"
         worst = max((frame for frame in frames if frame.lesion), key=lambda frame: frame.missed[0] / frame.lesion).case
     else:
         failed = sum(level < 0 for level in levels.values())
         found = (
-            f"more than {100 * goal.miss:.6g} % of the lesion in {failed} of {len(levels)} patients, where {failures} "
+            f"more than {100 * goal.miss:.6g} % of {lesion} in {failed} of {len(levels)} patients, where {failures} "
             "are allowed"
         )
         worst = min(frame.case for frame in frames if frame.lesion and frame_level(frame, goal.miss) < 0)

@@ -10,7 +10,7 @@ from syndiff.data.dataset import MAX_CLASSES
 from syndiff.data.targets import KEY, Targets
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError, shown
-from syndiff.files import sha256, write_json
+from syndiff.files import sha256, write_record
 from syndiff.models.settings import VIEWS, Kind, Variance
 
 DESCRIPTION, GRAPH = "export.json", "model.onnx"
@@ -101,7 +101,7 @@ class ExportCard:
         """Write export.json beside the finished graph, whose SHA-256 it holds."""
         content = {"format": FORMAT, "syndiff": __version__, "onnx_sha256": sha256(folder / GRAPH)}
         model = {name: value for name, value in asdict(self).items() if name != "targets" or value is not None}
-        write_json(folder / DESCRIPTION, {**content, "model": model, **_RULES})
+        write_record(folder / DESCRIPTION, {**content, "model": model, **_RULES})
 
 
 _RULES = {"preprocessing": PREPROCESSING, "views": VIEW_ORDER, "noise": NOISE, "postprocessing": POSTPROCESSING}

@@ -15,7 +15,7 @@ from syndiff.bounds import Bounds, Share, ShareBelowOne
 from syndiff.data.targets import Targets
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError, shown
-from syndiff.files import write_json
+from syndiff.files import write_record
 
 KEY = "calibration"
 _MEND = "Run `syndiff calibrate` again."
@@ -154,12 +154,12 @@ def store_calibration(path: Path, calibration: Calibration, targets: Targets, cl
     """
     described = read_object(path, {})
     if class_name is None:
-        write_json(path, {**described, KEY: asdict(calibration)})
+        write_record(path, {**described, KEY: asdict(calibration)})
         return KEY in described
     stored = described.get(KEY)
     stored = stored if isinstance(stored, dict) else {}
     kept = {name: stored[name] for name in targets.names if name in stored and name != class_name}
-    write_json(path, {**described, KEY: {**kept, class_name: asdict(calibration)}})
+    write_record(path, {**described, KEY: {**kept, class_name: asdict(calibration)}})
     return class_name in stored
 
 

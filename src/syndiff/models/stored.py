@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from syndiff import __version__
 from syndiff.documents import Kinds, check_object, read_object, rebuild
-from syndiff.files import write_json
+from syndiff.files import write_record
 from syndiff.renamed import section_now
 
 if TYPE_CHECKING:  # reading a description needs no torch
@@ -21,7 +21,7 @@ def write_model(folder: Path, weights: "Mapping[str, Tensor]", description: Mapp
     from syndiff.models.tensors import write_tensors
 
     digest = write_tensors(folder / WEIGHTS, weights)
-    write_json(folder / DESCRIPTION, {**description, "sha256": digest})
+    write_record(folder / DESCRIPTION, {**description, "sha256": digest})
 
 
 def read_description(folder: Path, kinds: Kinds) -> dict[str, Any]:

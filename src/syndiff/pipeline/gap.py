@@ -8,7 +8,7 @@ from syndiff.data.dataset import Dataset
 from syndiff.data.loading import CaseArrays, load_cases
 from syndiff.data.splits import Split
 from syndiff.evaluation.evaluate import compare, evaluate, finished, read_summary
-from syndiff.files import sha256, write_json
+from syndiff.files import sha256, write_record
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.pipeline.training import train_segmenter
 from syndiff.report.arms import KINDS, REAL
@@ -59,7 +59,7 @@ def measure_gap(
     difference = compare(tables["synthetic"], tables["real"])["metrics"]["dice"]
     means = {name: read_summary(table.parent)["metrics"]["dice"] for name, table in tables.items()}
     cases_of = {"synthetic": len(alone), "real": len(train_cases)}
-    write_json(out / "gap.json", {"steps": steps, "cases": cases_of, "dice": means, "difference": difference})
+    write_record(out / "gap.json", {"steps": steps, "cases": cases_of, "dice": means, "difference": difference})
 
 
 def train_alone(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from syndiff.documents import check_object, read_json
-from syndiff.files import sha256, write_json
+from syndiff.files import sha256, write_record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,7 +91,7 @@ class Cell:
         }
         time = {"seconds": round(seconds, 3), "workers": workers, "whole": whole}
         content = {"format": FORMAT, "decided_by": self.work.decides(), "scores": outcome.scores, "tables": tables}
-        write_json(self._record(study), {**content, "time": time})
+        write_record(self._record(study), {**content, "time": time})
 
     def seconds(self, study: Path) -> float | None:
         """Seconds of this machine that the finished cell took, its part where others ran beside it; None: unknown."""

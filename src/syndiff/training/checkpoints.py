@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from syndiff.documents import Kinds, check_object, read_object
 from syndiff.errors import SyndiffError, listed, shown
-from syndiff.files import write_json, write_text
+from syndiff.files import write_record, write_text
 from syndiff.models.stored import DESCRIPTION, WEIGHTS, read_description, write_model
 
 if TYPE_CHECKING:  # finding a checkpoint needs no torch
@@ -52,7 +52,7 @@ def save_checkpoint(
     try:
         write_model(building, weights, description)
         digest = write_tensors(building / "training_state" / "state.safetensors", state)
-        write_json(building / "training_state" / "progress.json", {**progress, "sha256": digest})
+        write_record(building / "training_state" / "progress.json", {**progress, "sha256": digest})
     except BaseException:  # a full disk: give back what was taken
         shutil.rmtree(building, ignore_errors=True)
         raise
@@ -214,4 +214,5 @@ def _best_of_all(run: Path) -> Path | None:
 def _read_progress(checkpoint: Path, kinds: Kinds) -> dict[str, Any]:
     path = checkpoint / "training_state" / "progress.json"
     progress = read_object(path, kinds)
-    return check_object(path, progress, {"best": (float, type(None))} if "best" in progress else {})
+    optional: Kinds = {"best": (float, type(None)), "journal_lines": int}
+    return check_object(path, progress, {name: kind for name, kind in optional.items() if name in progress})

@@ -1,6 +1,5 @@
 """The training loop: a step's randomness comes from (seed, step), so the same command resumes to the same weights."""
 
-import json
 import logging
 import math
 import time
@@ -14,9 +13,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from syndiff.documents import check_object, read_objects
+from syndiff.documents import check_object, json_line, read_objects
 from syndiff.errors import SyndiffError, unquoted
-from syndiff.files import write_bytes, write_text
+from syndiff.files import append_json, write_bytes
 from syndiff.models.hardware import has_fast_bf16
 from syndiff.models.stored import DESCRIPTION, read_description
 from syndiff.models.tensors import check_fit
@@ -144,15 +143,16 @@ class _Training:
         groups = self.optimizer.param_groups
         live_only = [p for group in groups if not group.get("averaged", True) for p in group["params"]]
         self.average = MovingAverage(task.model, settings.ema_decay, but=live_only)  # empty where the decay is 0
-        self.step, self.seconds, self.best = 0, 0.0, -math.inf
+        self.step, self.seconds, self.best, lines = 0, 0.0, -math.inf, None
         checkpoint = go_on_from(run, tidies=self.is_main)
         self.is_fresh = checkpoint is None
         if checkpoint is not None:
-            self._resume(checkpoint)
-        self.journal = Journal(run / "metrics.jsonl", -1 if self.is_fresh else self.step, writes=self.is_main)
+            lines = self._resume(checkpoint)
+        self.journal = Journal(run / "metrics.jsonl", -1 if self.is_fresh else self.step, lines, writes=self.is_main)
         self.objective.train()
 
-    def _resume(self, checkpoint: Path) -> None:
+    def _resume(self, checkpoint: Path) -> int | None:
+        """Go on from a checkpoint; returns how many lines metrics.jsonl had there, None where it does not say."""
         check_same_model(checkpoint, self.task.describe(step=0, score=None))
         tensors, stored = load_state(checkpoint)
         live, averaged = _part(tensors, "live."), _part(tensors, "ema.")
@@ -163,6 +163,7 @@ class _Training:
         unpack_optimizer(self.optimizer, tensors, checkpoint)
         self.step, self.seconds = stored["step"], stored["seconds"]
         self.best = -math.inf if stored.get("best") is None else self.task.score_sign * stored["best"]
+        return stored.get("journal_lines")
 
     def advance(self) -> tuple[dict[str, float], float, float]:
         """One optimiser step; returns the losses, their sum and the learning rate."""
@@ -225,6 +226,7 @@ class _Training:
                 "step": self.step,
                 "seconds": self.seconds,
                 "best": None if self.best == -math.inf else self.task.score_sign * self.best,
+                "journal_lines": self.journal.lines,
             },
             best=best,
         )
@@ -299,22 +301,28 @@ def check_same_model(checkpoint: Path, described: dict[str, Any]) -> None:
 class Journal:
     """metrics.jsonl: one JSON object a line; lines after the step a run resumes from are dropped first.
 
-    So is a last line that a kill cut short. Raises SyndiffError for other damage.
+    So is a last line that a kill cut short. `lines` is how many it had at that step, where that is known: fewer are
+    warned of. Raises SyndiffError for other damage.
     """
 
-    def __init__(self, path: Path, step: int, *, writes: bool = True) -> None:
-        self.path, self.writes = path, writes
+    def __init__(self, path: Path, step: int, lines: int | None, *, writes: bool = True) -> None:
+        self.path, self.writes, self.lines = path, writes, 0
         if writes:
-            if step > 0 and not path.is_file():
-                log.warning(f"{path} is missing; what it said of the steps up to {step} is lost, and it begins anew.")
-            lines = read_objects(path, {"step": int}, drop_cut=True) if path.is_file() else ()
-            write_text(path, "".join(json.dumps(line) + "\n" for line in lines if line["step"] <= step))
+            there = read_objects(path, {"step": int}, drop_cut=True) if path.is_file() else ()
+            kept = [json_line(line) for line in there if line["step"] <= step]
+            if lines is not None and len(kept) < lines:
+                log.warning(
+                    f"{path} has lost {lines - len(kept)} of the {lines} lines that it had at step {step}; the "
+                    "training itself goes on whole."
+                )
+            write_bytes(path, b"".join(kept))
+            self.lines = len(kept)
 
     def write(self, **entry: Any) -> None:
         """Append one line."""
         if self.writes:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry, allow_nan=False) + "\n")
+            append_json(self.path, entry)
+            self.lines += 1
 
 
 def rate_factor(step: int, settings: OptimisationSettings) -> float:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from PIL import Image
 
 import syndiff
 from syndiff.data.targets import Targets
+from syndiff.documents import read_json
 from syndiff.files import sha256, write_json
 from syndiff.inference.serve import contours
 from syndiff.inference.serve.app import make_app
@@ -200,7 +200,7 @@ def test_a_calibrated_model_has_its_wide_contour_and_sentence(
     runs: tuple[Path, Path], images: Path, tmp_path: Path
 ) -> None:
     run = Path(shutil.copytree(runs[0], tmp_path / "calibrated"))
-    described = json.loads((run / "model.json").read_text(encoding="utf-8"))
+    described = read_json(run / "model.json")
     weights = sha256(run / "model.safetensors")
     write_json(run / "model.json", {**described, "sha256": weights})
     calibration = Calibration(

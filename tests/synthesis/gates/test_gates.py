@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from syndiff.data.dataset import Case, Dataset
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.synthesis.compositing import composite
 from syndiff.synthesis.engine import synthesize_cases
@@ -152,7 +153,7 @@ def test_calibration_is_deterministic_and_is_taken_again(gates: Gates, drawn: Da
     again = Gates.calibrate(drawn, TRAIN[::-1], gates.settings, progress=False)
     again.write(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == before
-    wider = json.loads(before)
+    wider = read_json(tmp_path / "gates.json")
     wider["bounds"]["contrast"]["low"] = -5.0  # a mark that only the file can give
     (tmp_path / "gates.json").write_text(json.dumps(wider))
     kept = Gates.calibrate(drawn, TRAIN, gates.settings, kept=tmp_path / "gates.json", progress=False)

@@ -15,7 +15,7 @@ from syndiff.data.dataset import Case, Dataset
 from syndiff.data.masks import components, without_specks
 from syndiff.documents import check_object, read_object, rebuild
 from syndiff.errors import SyndiffError, shown
-from syndiff.files import expanded, write_json
+from syndiff.files import expanded, write_record
 from syndiff.synthesis.gates import statistics
 from syndiff.synthesis.gates.agreement import agreement
 from syndiff.synthesis.gates.gate import REAL, REVIEWED, Bounds, Gate, Verdict
@@ -167,7 +167,7 @@ class Gates:
         content: dict[str, Any] = {"bounds": bounds, "calibrated_on": self.calibrated_on, "left_out": self.left_out}
         if self.reviews:
             content["reviews"] = dict(self.reviews)
-        write_json(path, content)
+        write_record(path, content)
 
 
 _PIXELS = {
