@@ -9,6 +9,7 @@ from syndiff.studies.crossed import Crossed
 from syndiff.studies.leak import conclude as conclude_leak
 from syndiff.studies.ratio import conclude as conclude_ratio
 from syndiff.studies.table import conclude_arms, tabulate
+from syndiff.studies.uncertainty import in_words
 from syndiff.studies.words import adjust, verdict, verdicts
 
 
@@ -41,6 +42,21 @@ def difference(mean, low, high, p_value=None, groups=12, note=None, cases=90):
 )
 def test_the_words_follow_the_interval(found, said: str) -> None:
     assert said in verdict(found, "A", "B")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "groups", "said"),
+    [
+        (0.7, 0.95, 12, "disagreement finds wrong cases better than chance: AUC 0.800 [0.700, 0.950]."),
+        (0.1, 0.4, 12, "finds wrong cases worse than chance"),
+        (0.4, 0.95, 12, "could not be shown"),
+        (0.7, 0.95, 9, "cannot be told from so few: AUC 0.800 [0.700, 0.950]."),
+        (1.0, 1.0, 12, "cannot be told from so few"),
+        (None, None, 1, "could not be shown"),
+    ],
+)
+def test_doubt_is_better_than_chance_only_where_enough_groups_say_so(low, high, groups, said: str) -> None:
+    assert said in in_words("A", {"auc_disagreement": difference(0.8, low, high, groups=groups)})
 
 
 def test_several_comparisons_are_corrected_and_those_without_a_difference_share_a_sentence() -> None:

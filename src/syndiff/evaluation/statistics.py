@@ -30,7 +30,8 @@ ENOUGH_CASES, ENOUGH_GROUPS = 60, 6
 too, and the report calls a difference one: on fewer, chance alone does so too often where two models differ in kind."""
 DISTANCE_GROUPS = 120
 """From how many groups on the interval of a difference of distances does."""
-_FEW_GROUPS = 10
+FEW_GROUPS = 10
+"""Below, the interval of a statistic that is no mean is rough, and its note says so."""
 _DRAWS_AT_ONCE = 2_000_000
 T = TypeVar("T")
 
@@ -279,7 +280,7 @@ def _difference_note(cases: int, size: int, groups: Sequence[str | None] | None)
 
 
 def _rough_note(cases: int, size: int, groups: Sequence[str | None] | None) -> str | None:
-    if size < 2 or size >= _FEW_GROUPS:
+    if size < 2 or size >= FEW_GROUPS:
         return _none_note(size, groups)
     return f"only {size} {_unit(groups)}s: the interval is rough and may be too narrow"
 

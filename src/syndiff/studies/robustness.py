@@ -1,7 +1,7 @@
 """How segmenters bear altered lesions: the frames are altered once, every segmenter is scored on all of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from syndiff.data.splits import Split
 from syndiff.data.tables import write_table
 from syndiff.documents import digest, read_object
 from syndiff.evaluation.evaluate import CaseRow, evaluate
-from syndiff.evaluation.statistics import mean_interval, p_text, p_words, paired_difference, score_interval
+from syndiff.evaluation.statistics import Interval, mean_interval, p_text, p_words, paired_difference, score_interval
 from syndiff.files import write_bytes, write_json
 from syndiff.imaging import encode_exactly
 from syndiff.models.noise import case_seed
@@ -187,7 +187,7 @@ def _compare(rows: Mapping[Change, Sequence[CaseRow]]) -> dict[str, Any]:
         groups = [row.group for row in mine]
         values = {name: [_value(row, name) for row in mine] for name in _METRICS}
         scores[str(change)] = {
-            name: vars((mean_interval if name == "false" else score_interval)(found, groups))
+            name: vars((_count_interval if name == "false" else score_interval)(found, groups))
             for name, found in values.items()
         }
         control = control_of(change)
@@ -214,6 +214,12 @@ def _compare(rows: Mapping[Change, Sequence[CaseRow]]) -> dict[str, Any]:
         differences = [each["difference"] for each in scores.values() if "difference" in each]
         adjust([each[name] for each in differences if name in each])
     return scores
+
+
+def _count_interval(values: Sequence[float | None], groups: Sequence[str | None]) -> Interval:
+    """The mean of counts: `mean_interval`, from zero on."""
+    found = mean_interval(values, groups)
+    return found if found.low is None else replace(found, low=max(0.0, found.low))
 
 
 _METRICS = ("dice", "missed", "false")

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from syndiff.data.dataset import Dataset
 from syndiff.data.splits import Split
 from syndiff.evaluation.metrics import case_metrics
-from syndiff.evaluation.statistics import bootstrap, score_interval
+from syndiff.evaluation.statistics import FEW_GROUPS, bootstrap, score_interval
 from syndiff.evaluation.uncertainty import Reliability, detection_auc, mean_variance
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.models.tta import disagreement
@@ -89,19 +89,25 @@ def conclude(found: Findings, *, wrong_below: float, about: Mapping[str, Any]) -
     works: list[Any] = [cell.work for cell, _ in found]
     weights = {work.run.short: work.run.weights for work in works}
     told = {**about, "wrong_below": wrong_below, "cases": len(next(iter(judged.values())))}
-    words = [_verdict(name, row) for name, row in content.items()]
+    words = [in_words(name, row) for name, row in content.items()]
     words.append(sample_text(next(iter(content.values()))["dice"], about["side"]))
     full = {**told, "weights": weights, "answers": content}
     return Conclusion(_as_markdown(content, wrong_below), " ".join(words), full, _draw(judged))
 
 
-def _verdict(name: str, row: Mapping[str, Any]) -> str:
-    """Whether disagreement finds wrong cases better than chance, whose area under the ROC curve is 0.5."""
+def in_words(name: str, row: Mapping[str, Any]) -> str:
+    """Whether disagreement finds wrong cases better than chance, whose area under the ROC curve is 0.5.
+
+    Of few groups the bootstrap can only draw what it has seen: where all wrong cases lie above all others it has no
+    width, and says nothing.
+    """
     auc = row["auc_disagreement"]
     if auc["mean"] is None:
         return f"{name}: there are no wrong cases, or only wrong ones, so doubt has nothing to tell apart."
     if auc["low"] is None or auc["low"] <= 0.5 <= auc["high"]:
         return f"{name}: that disagreement finds wrong cases could not be shown: AUC {interval_text(auc)}."
+    if auc["groups"] < FEW_GROUPS or auc["low"] == auc["high"]:
+        return f"{name}: whether disagreement finds wrong cases cannot be told from so few: AUC {interval_text(auc)}."
     how = "better" if auc["low"] > 0.5 else "worse"
     return f"{name}: disagreement finds wrong cases {how} than chance: AUC {interval_text(auc)}."
 
