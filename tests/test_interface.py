@@ -17,7 +17,7 @@ from syndiff.models.predictor import check_image
 from syndiff.synthesis.shards import Shard
 
 TINY = {
-    **{"model.image_size": 32, "model.denoiser_channels": 16, "model.condition_channels": 16},
+    **{"model.image_size": 32, "model.inference_tta": 1, "model.denoiser_channels": 16, "model.condition_channels": 16},
     **{"training.steps": 2, "training.batch_size": 2, "training.coarse_share": 0.0},
     **{"inpainter.crop_size": 64, "inpainter.channels": (32, 32, 32), "inpainter.caption_layers": 1},
     **{"adapt.steps": 1, "adapt.crops": 4, "adapt.batch_size": 2},

@@ -11,7 +11,13 @@ from PIL import Image
 import syndiff as package
 from syndiff.training.checkpoints import best_checkpoint
 
-TINY = ["model.image_size=32", "training.coarse_share=0", "training.batch_size=4", "model.denoiser_channels=16"]
+TINY = [
+    "model.image_size=32",
+    "model.inference_tta=2",
+    "training.coarse_share=0",
+    "training.batch_size=4",
+    "model.denoiser_channels=16",
+]
 TINY += ["model.condition_channels=16", "training.validate_every=3", "training.checkpoint_every=3"]
 TINY += ["training.steps=3", "run.minutes=0", "run.gap_steps=2", "synthesis.share=0.3", "model.autoencoder=mask"]
 

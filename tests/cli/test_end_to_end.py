@@ -16,7 +16,13 @@ from syndiff.errors import SyndiffError
 from syndiff.inference.load import load
 from syndiff.phantom import write_phantom
 
-TINY = ["--set", "model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16"]
+TINY = [
+    "--set",
+    "model.image_size=32",
+    "model.inference_tta=2",
+    "model.condition_channels=16",
+    "model.denoiser_channels=16",
+]
 TINY += ["training.coarse_share=0", "training.steps=2", "training.batch_size=2"]
 PAINTER = ["inpainter.crop_size=64", "inpainter.channels=[32, 32, 32]", "inpainter.caption_layers=1", "compact.steps=2"]
 ADAPT = [

@@ -34,7 +34,13 @@ from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.checkpoints import best_checkpoint, find_checkpoint
 
-TINY = ("model.image_size=32", "model.denoiser_channels=16", "model.condition_channels=16", "model.pretrained=false")
+TINY = (
+    "model.image_size=32",
+    "model.inference_tta=1",
+    "model.denoiser_channels=16",
+    "model.condition_channels=16",
+    "model.pretrained=false",
+)
 SHORT = ("training.coarse_share=0", "training.steps=2", "training.batch_size=2")
 
 

@@ -11,7 +11,16 @@ from PIL import Image
 
 from syndiff.files import locked, sha256
 
-TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=2", "training.batch_size=2"]
+TINY = [
+    "--set",
+    "model.image_size=32",
+    "model.inference_tta=1",
+    "model.denoiser_channels=16",
+    "model.condition_channels=16",
+    "training.coarse_share=0",
+    "training.steps=2",
+    "training.batch_size=2",
+]
 COPY = ["--inpainter", "copy_paste", "--gates", "off"]
 
 

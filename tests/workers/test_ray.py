@@ -102,7 +102,9 @@ def write_images(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_masks_their_record_and_their_table_are_the_same(syndiff: Command, tmp_path: Path, address: str) -> None:
-    settings = SegmenterSettings(image_size=32, pretrained=False, condition_channels=8, denoiser_channels=8)
+    settings = SegmenterSettings(
+        image_size=32, pretrained=False, inference_tta=1, condition_channels=8, denoiser_channels=8
+    )
     model = initialise(settings, 0)
     write_tensors(tmp_path / "run" / "model.safetensors", trainable_state(model))
     write_json(tmp_path / "run" / "model.json", model_description(settings, model, step=7, val_dice=0.5))
