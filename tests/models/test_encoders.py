@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.models.encoder import make_backbone
 from syndiff.models.folding import fold_batch_norms
@@ -171,7 +172,7 @@ def test_a_model_of_before_timm_loads(tmp_path):
     settings = settings_for("efficientnet-lite0")
     model = initialise(settings, 0).eval()
     path = write(tmp_path, settings, model) / "model.json"
-    described = json.loads(path.read_text())
+    described = read_json(path)
     del described["model"]["encoder_weights"], described["model"]["encoder_weights_revision"]
     path.write_text(json.dumps(described))
     again, _ = load_segmenter(tmp_path)

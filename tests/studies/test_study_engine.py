@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syndiff.documents import read_json
 from syndiff.errors import SyndiffError
 from syndiff.studies.budget import Estimate, pick
 from syndiff.studies.engine import run_study
@@ -153,7 +154,7 @@ def test_minutes_are_kept_and_what_was_left_out_is_said(tmp_path: Path) -> None:
     study = Toy(out=tmp_path / "out", minutes=100)
     assert "Left out" not in run_study(study)
     for record in (tmp_path / "out").rglob("cell.json"):
-        content = json.loads(record.read_text())
+        content = read_json(record)
         content["time"] = {"seconds": 60.0, "workers": 1, "whole": True}
         record.write_text(json.dumps(content))
     wider = replace(study, adds=(0, 1, 2, 3, 4), repeats=3, minutes=6.5)  # nine of 15 are left to do, a minute each
