@@ -16,18 +16,9 @@ from syndiff.errors import SyndiffError
 from syndiff.models.settings import InpaintingSettings
 from syndiff.pipeline.early import check_adaptation
 from syndiff.synthesis.prompts.grammar import Grammar
+from tiny_commands import TINY
 
-TINY = [
-    "--set",
-    "model.image_size=32",
-    "model.inference_tta=1",
-    "model.denoiser_channels=16",
-    "model.condition_channels=16",
-    "training.coarse_share=0",
-    "training.steps=4",
-    "training.batch_size=2",
-]
-RUN = [*TINY, "run.minutes=0"]
+RUN = [*TINY, "training.steps=4", "run.minutes=0"]
 COPIED = "synthesis.inpainter=copy_paste"
 
 

@@ -10,17 +10,8 @@ import pytest
 from PIL import Image
 
 from syndiff.files import locked, sha256
+from tiny_commands import TINY
 
-TINY = [
-    "--set",
-    "model.image_size=32",
-    "model.inference_tta=1",
-    "model.denoiser_channels=16",
-    "model.condition_channels=16",
-    "training.coarse_share=0",
-    "training.steps=2",
-    "training.batch_size=2",
-]
 COPY = ["--inpainter", "copy_paste", "--gates", "off"]
 
 

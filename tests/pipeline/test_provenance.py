@@ -14,17 +14,7 @@ from syndiff.data.splits import Split, make_split
 from syndiff.errors import SyndiffError
 from syndiff.pipeline.provenance import check_elsewhere, refuse_held_out
 from syndiff.synthesis.manifest import read_manifest
-
-TINY = [
-    "--set",
-    "model.image_size=32",
-    "model.inference_tta=1",
-    "model.denoiser_channels=16",
-    "model.condition_channels=16",
-    "training.coarse_share=0",
-    "training.steps=2",
-    "training.batch_size=2",
-]
+from tiny_commands import TINY
 
 
 def test_pictures_are_held_out_under_any_name(phantom: Path, tmp_path: Path) -> None:

@@ -12,17 +12,7 @@ from syndiff.data.splits import Split, make_split
 from syndiff.pipeline.reviewing import heed
 from syndiff.reviews.events import Subjects
 from syndiff.reviews.store import ReviewStore
-
-TINY = [
-    "--set",
-    "model.image_size=32",
-    "model.inference_tta=1",
-    "model.denoiser_channels=16",
-    "model.condition_channels=16",
-    "training.coarse_share=0",
-    "training.steps=2",
-    "training.batch_size=2",
-]
+from tiny_commands import TINY
 
 
 @pytest.fixture
