@@ -218,7 +218,7 @@ def test_lesions_scored_near_zero_are_refused_and_named() -> None:
     with pytest.raises(SyndiffError, match=r"misses 50 % of the lesion on average, where 40 % .* case lost"):
         choose([random_frames(1)[0], lost], Goal(0.6))
     with pytest.raises(SyndiffError, match=r"misses 50 % of instrument on average"):
-        choose([random_frames(1)[0], lost], Goal(0.6, of="instrument"))
+        choose([random_frames(1)[0], lost], Goal(0.6, class_name="instrument"))
     more = random_frames(38)
     assert choose([*more, lost], Goal(0.1, 0.9, 0.9)).failures == 1  # one of 38 may fail
 

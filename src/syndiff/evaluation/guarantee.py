@@ -45,7 +45,7 @@ class Goal:
     """What is to be guaranteed: at most a share `miss` of the lesion's pixels, in most new groups or on average.
 
     coverage, confidence: at least this share of new groups, with this confidence; both None on average.
-    of: what has the pixels, in words.
+    class_name: which of several classes has the pixels; None for a lesion.
 
     Raises SyndiffError for values that are no such shares.
     """
@@ -53,7 +53,7 @@ class Goal:
     miss: float
     coverage: float | None = None
     confidence: float | None = None
-    of: str = "a lesion"
+    class_name: str | None = None
 
     def __post_init__(self) -> None:
         if (self.coverage is None) != (self.confidence is None):
@@ -194,10 +194,11 @@ def check_enough(groups: int, goal: Goal) -> None:
         )
     if groups >= needed:
         return
+    sought = goal.class_name or "a lesion"
     there = "1 patient (group)" if groups == 1 else f"{groups} patients (groups)"
-    found = f"These cases come from {there} with {goal.of}; {needed} are needed {said}."
+    found = f"These cases come from {there} with {sought}; {needed} are needed {said}."
     if not groups:
-        raise SyndiffError(f"{found} Take cases with {goal.of}.")
+        raise SyndiffError(f"{found} Take cases with {sought}.")
     least = math.ceil(Fraction(1000, groups + 1)) / 1000
     if goal.on_average:
         mend = f"or a larger share: --miss {least:g} is the least that {groups} allow"
@@ -254,7 +255,7 @@ def _binomial(k: int, n: int, share: float) -> float:
 
 def _too_wide(frames: Sequence[FrameCurve], goal: Goal, levels: dict[str, int], failures: int | None) -> SyndiffError:
     """Why no wide contour is offered: the model scores too many lesions near zero."""
-    lesion = "the lesion" if goal.of == "a lesion" else goal.of
+    lesion = goal.class_name or "the lesion"
     if failures is None:
         losses = group_losses(frames)[:, 0]
         allowed = max(0.0, (len(losses) + 1) * goal.miss - 1) / len(losses)

@@ -22,7 +22,7 @@ from syndiff.files import claimed, sha256, write_bytes
 from syndiff.inference.engines import export_engine, slow_int8
 from syndiff.inference.exported import GRAPH, KIND, ExportCard, Schedule
 from syndiff.inference.load import EXPORT, checkpoint_of
-from syndiff.inference.quantisation import in_words, quantise
+from syndiff.inference.quantisation import cases_of, in_words, quantise
 from syndiff.models.calibration import KEY as CALIBRATION
 from syndiff.models.folding import fold_batch_norms
 from syndiff.models.network import SegmentationNetwork, probabilities
@@ -109,15 +109,14 @@ def export(
     """
     run = Path(run)
     checkpoint = checkpoint_of(run)
-    if int8 != (data is not None):
-        raise SyndiffError(
-            "int8 needs the run's dataset (--data): its training cases give the ranges of the numbers."
-            if int8
-            else "--data has an effect with --int8 only; leave it out."
-        )
-    import onnx  # noqa: F401  said before the network is loaded
+    if int8 and data is None:
+        raise SyndiffError("int8 needs the run's dataset (--data): its training cases give the ranges of the numbers.")
+    if data is not None and not int8:
+        raise SyndiffError("--data has an effect with --int8 only; leave it out.")
+    import onnx  # noqa: F401  said before anything is read
     import onnxruntime  # noqa: F401
 
+    cases = cases_of(run, Path(data), progress=progress) if data is not None else None
     folder = Path(out) if out is not None else run / (EXPORT_INT8 if int8 else EXPORT)
     network, described = load_segmenter(checkpoint, timestep=timestep, steps=steps, tta=tta)
     stored = settings_of(checkpoint, described, SegmenterSettings, what="a segmenter")
@@ -127,9 +126,8 @@ def export(
         graph = Path(scratch) / GRAPH
         _write_graph(network, card, graph)
         difference = _difference(network, card, Path(scratch))
-        if int8:
-            assert data is not None
-            card = quantise(graph, card, run, Path(data), progress=progress)
+        if cases is not None:
+            card = quantise(graph, card, *cases, progress=progress)
         write_bytes(folder / GRAPH, graph.read_bytes())
         card.write(folder)
     return Exported(folder, card, (folder / GRAPH).stat().st_size / 1e6, difference)

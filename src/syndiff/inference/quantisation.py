@@ -26,17 +26,21 @@ _OPERATORS = ["Conv", "Add", "Concat", "Resize", "Clip", "Relu"]
 """In 8 bits; normalisations, sigmoids and the embedding of the timestep stay in float32: quick there, and exact."""
 
 
-def quantise(graph: Path, card: ExportCard, run: Path, data: Path, *, progress: bool) -> ExportCard:
-    """Replace the float32 `graph`, which `card` describes, by one in int8; the card of the new one, with its cost.
-
-    Static quantisation with a scale for each channel of the weights, as ONNX Runtime advises for convolutions.
-    Raises SyndiffError where `data` is not the dataset that `run` was trained on.
-    """
+def cases_of(run: Path, data: Path, *, progress: bool) -> tuple[Dataset, Split]:
+    """The dataset that `run` was trained on, and its split. Raises SyndiffError where `data` is another one."""
     if not (run / "split.json").is_file():
         raise SyndiffError(f"{run} is no run folder: int8 needs its split.json, which tells the training cases.")
     dataset = open_checked(data, progress=progress)
     split = Split.read(run / "split.json")
     split.check(dataset)
+    return dataset, split
+
+
+def quantise(graph: Path, card: ExportCard, dataset: Dataset, split: Split, *, progress: bool) -> ExportCard:
+    """Replace the float32 `graph`, which `card` describes, by one in int8; the card of the new one, with its cost.
+
+    Static quantisation with a scale for each channel of the weights, as ONNX Runtime advises for convolutions.
+    """
     before = graph.with_name("float32") / GRAPH
     before.parent.mkdir()
     shutil.copyfile(graph, before)

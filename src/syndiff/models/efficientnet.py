@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -49,6 +50,11 @@ def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
+def _relu6(x: Tensor) -> Tensor:
+    """min(max(x, 0), 6), in place; a graph says it in one operation, which spares `export` a third of its time."""
+    return x.clamp(0, 6) if torch.compiler.is_exporting() else F.relu6(x, inplace=True)
+
+
 class InvertedResidual(nn.Module):
     """Expand 1x1, depthwise, project 1x1; the names are those of the published weights."""
 
@@ -68,8 +74,8 @@ class InvertedResidual(nn.Module):
         self._bn2 = _norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expanded else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
+        y = _relu6(self._bn0(self._expand_conv(x))) if self.expanded else x
+        y = _relu6(self._bn1(self._depthwise_conv(y)))
         y = self._bn2(self._project_conv(y))
         return x + y if self.skip else y
 
@@ -107,7 +113,7 @@ class EfficientNetLite(Backbone):
     def forward(self, image_bchw: Tensor) -> list[Tensor]:
         """Feature maps, finest first; the input is normalised as at training: (255 x - 127) / 128."""
         x = (image_bchw * 255 - 127) / 128
-        x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)
+        x = _relu6(self._bn0(self._conv_stem(x)))
         features = []
         for index, block in enumerate(self._blocks):
             x = block(x)

@@ -61,8 +61,9 @@ def calibrate(
     """
     if average and (coverage is not None or confidence is not None):
         raise SyndiffError("--coverage and --confidence have no effect with --average; leave them out.")
-    sought = class_name or "a lesion"
-    goal = Goal(miss, of=sought) if average else Goal(miss, _or(coverage, 0.9), _or(confidence, 0.9), sought)
+    if not average:
+        coverage, confidence = _or(coverage, 0.9), _or(confidence, 0.9)
+    goal = Goal(miss, coverage, confidence, class_name)
     run, dataset = Path(run), open_checked(Path(data), progress=progress)
     checkpoint = best_checkpoint(run)  # or a sentence, before anything else is asked of the folder
     described = read_description(checkpoint, {"model": dict})
@@ -84,7 +85,6 @@ def calibrate(
             frames,
             inference,
             group_per_case=group_per_case,
-            class_name=class_name,
             dataset=dataset.name,
             fingerprint=dataset.fingerprint() if external else split.fingerprint,
             seed=seed,
@@ -111,7 +111,6 @@ def _calibration(
     inference: Mapping[str, int | None],
     *,
     group_per_case: bool,
-    class_name: str | None,
     **about: Any,
 ) -> Calibration:
     """What the frames allow to say; `about` are fields of `Calibration` that do not depend on them."""
@@ -123,7 +122,7 @@ def _calibration(
             coverage=goal.coverage,
             confidence=goal.confidence,
             group_per_case=group_per_case,
-            class_name=class_name,
+            class_name=goal.class_name,
         ),
         threshold=choice.threshold,
         kind="average" if goal.on_average else "groups",
