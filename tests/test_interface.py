@@ -15,9 +15,11 @@ from PIL import Image
 import syndiff
 from syndiff.models.predictor import check_image
 from syndiff.synthesis.shards import Shard
+from tiny_commands import ENCODER
 
 TINY = {
-    **{"model.image_size": 32, "model.inference_tta": 1, "model.denoiser_channels": 16, "model.condition_channels": 16},
+    **{"model.image_size": 32, "model.inference_tta": 1, "model.encoder": ENCODER, "model.pretrained": False},
+    **{"model.denoiser_channels": 16, "model.condition_channels": 16},
     **{"training.steps": 2, "training.batch_size": 2, "training.coarse_share": 0.0},
     **{"inpainter.crop_size": 64, "inpainter.channels": (32, 32, 32), "inpainter.caption_layers": 1},
     **{"adapt.steps": 1, "adapt.crops": 4, "adapt.batch_size": 2},

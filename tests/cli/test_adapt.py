@@ -18,6 +18,7 @@ from syndiff.phantom import write_phantom
 from syndiff.pipeline import adaptation, synthesis
 from syndiff.synthesis.manifest import read_manifest
 from syndiff.training.checkpoints import best_checkpoint
+from tiny_commands import SMALL
 
 TINY = (
     *("--set", "inpainter.crop_size=64", "inpainter.channels=[32, 32, 32]", "inpainter.caption_channels=16"),
@@ -159,7 +160,7 @@ def test_compact_starts_from_another_centres_inpainter(syndiff, phantom: Path, s
 
     # So does a segmenter that learned from its paintings: it is not judged on the other centre's cases.
     train = ["train", "--data", phantom, "--split", split, "--steps", 2]
-    train += ["--set", "model.image_size=32", "training.batch_size=2", "training.coarse_share=0"]
+    train += ["--set", *SMALL, "training.batch_size=2"]
     for name, added in (("with", ["--synthetic", painted]), ("without", [])):
         assert syndiff(*train, *added, "--out", tmp_path / name).status == 0
         judged = syndiff("evaluate", "--run", tmp_path / name, "--data", there, "--external")

@@ -10,11 +10,11 @@ from PIL import Image
 
 import syndiff as package
 from syndiff.training.checkpoints import best_checkpoint
+from tiny_commands import SMALL
 
 TINY = [
-    "model.image_size=32",
+    *SMALL,
     "model.inference_tta=2",
-    "training.coarse_share=0",
     "training.batch_size=4",
     "model.denoiser_channels=16",
 ]

@@ -33,15 +33,10 @@ from syndiff.synthesis.gates.settings import GatesSettings
 from syndiff.synthesis.inpainters.copy_paste import CopyPaste
 from syndiff.synthesis.settings import SynthesisSettings
 from syndiff.training.checkpoints import best_checkpoint, find_checkpoint
+from tiny_commands import SMALL
 
-TINY = (
-    "model.image_size=32",
-    "model.inference_tta=1",
-    "model.denoiser_channels=16",
-    "model.condition_channels=16",
-    "model.pretrained=false",
-)
-SHORT = ("training.coarse_share=0", "training.steps=2", "training.batch_size=2")
+MODEL = (*SMALL, "model.inference_tta=1", "model.denoiser_channels=16", "model.condition_channels=16")
+SHORT = ("training.steps=2", "training.batch_size=2")
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,7 @@ class Place:
         return self.root / "synthetic"
 
     def train(self) -> str:
-        chosen = load_settings("compact", None, [*TINY, *SHORT])
+        chosen = load_settings("compact", None, [*MODEL, *SHORT])
         return str(train(self.data, self.run, split=self.root / "split.json", settings=chosen))
 
     def evaluate(self) -> str:
@@ -216,7 +211,7 @@ def test_the_command_line_says_it_in_one_sentence(finished: Place, syndiff) -> N
         replace(place.run / "config.yaml", b"[" * 3000)
         outcome = syndiff(
             *("train", "--data", place.data, "--split", place.root / "split.json", "--out", place.run),
-            *("--set", *TINY, *SHORT),
+            *("--set", *MODEL, *SHORT),
         )
     assert outcome.status == 2 and "Traceback" not in outcome.err
     assert "run/config.yaml is not valid YAML (nested" in outcome.err.splitlines()[-1]

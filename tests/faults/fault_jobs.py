@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import processes
+from tiny_commands import SMALL
 
-TRAIN = ["model.image_size=32", "model.pretrained=false", "model.condition_channels=16", "model.denoiser_channels=16"]
-TRAIN += ["training.steps=8", "training.batch_size=4", "training.coarse_share=0"]
+TRAIN = [*SMALL, "model.condition_channels=16", "model.denoiser_channels=16"]
+TRAIN += ["training.steps=8", "training.batch_size=4"]
 TRAIN += ["training.validate_every=4", "training.checkpoint_every=2"]
 ADAPT = ["inpainter.crop_size=64", "inpainter.channels=[32,32,32]", "inpainter.caption_layers=1"]
 ADAPT += ["adapt.steps=6", "adapt.crops=16", "adapt.batch_size=2", "adapt.warmup_steps=1", "adapt.checkpoint_every=2"]

@@ -17,6 +17,7 @@ from syndiff.models.segmenter import initialise
 from syndiff.models.settings import SegmenterSettings
 from syndiff.models.stored import write_model
 from syndiff.models.tensors import trainable_state
+from tiny_commands import ENCODER
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "how-to" / "onnx_example.py"
 PACKAGES = ("numpy", "numpy.libs", "PIL", "pillow.libs", "onnxruntime")
@@ -38,7 +39,7 @@ def environment(tmp_path) -> Path:
 def write_checkpoint(folder: Path, kind: str, image: np.ndarray) -> Path:
     """A checkpoint whose masks of `image` are neither empty nor full."""
     small = {"condition_channels": 8, "denoiser_channels": 8} if kind == "diffusion" else {}
-    settings = SegmenterSettings(kind=kind, image_size=32, pretrained=False, inference_tta=8, **small)
+    settings = SegmenterSettings(kind=kind, image_size=32, encoder=ENCODER, pretrained=False, inference_tta=8, **small)
     for seed in range(50):
         model = initialise(settings, seed)
         with torch.no_grad():  # about half of the pixels beyond the threshold

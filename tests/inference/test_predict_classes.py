@@ -26,6 +26,7 @@ from syndiff.models.segmenter import initialise
 from syndiff.models.settings import SegmenterSettings
 from syndiff.models.stored import write_model
 from syndiff.models.tensors import trainable_state
+from tiny_commands import ENCODER
 
 EXCLUSIVE = Targets(("polyp", "instrument"), (1, 3))
 OVERLAP = Targets(("polyp", "instrument"), (1, 3), overlap=True)
@@ -34,7 +35,7 @@ OVERLAP = Targets(("polyp", "instrument"), (1, 3), overlap=True)
 def write_run(folder: Path, targets: Targets, kind: str = "control") -> Path:
     """A checkpoint with untrained weights that marks something of each class."""
     small = {"condition_channels": 8, "denoiser_channels": 8, "autoencoder": "mask"}
-    settings = SegmenterSettings(kind=kind, image_size=32, pretrained=False, **small)
+    settings = SegmenterSettings(kind=kind, image_size=32, encoder=ENCODER, pretrained=False, **small)
     model = initialise(settings, 0, targets)
     if kind == "control":
         with torch.no_grad():

@@ -19,9 +19,8 @@ from syndiff.documents import read_json
 from syndiff.files import locked
 from syndiff.models.predictor import Start
 from syndiff.phantom import write_phantom
+from tiny_commands import TINY
 
-TINY = ["--set", "model.image_size=32", "training.coarse_share=0", "training.steps=2", "training.batch_size=2"]
-TINY += ["model.inference_tta=1", "model.denoiser_channels=16", "model.condition_channels=16"]
 AVERAGE = ["--average", "--miss", 0.5]
 """What one patient allows to promise."""
 

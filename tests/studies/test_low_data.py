@@ -17,10 +17,11 @@ from syndiff.evaluation.evaluate import CaseRow
 from syndiff.evaluation.metrics import case_metrics
 from syndiff.studies.low_data import REAL, few_groups
 from syndiff.studies.table import as_markdown, tabulate
+from tiny_commands import SMALL
 
 TINY = [
-    *("--set", "model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16"),
-    *("model.inference_tta=1", "training.coarse_share=0", "training.batch_size=2"),
+    *("--set", *SMALL, "model.condition_channels=16", "model.denoiser_channels=16"),
+    *("model.inference_tta=1", "training.batch_size=2"),
     *("inpainter.crop_size=64", "inpainter.channels=[32, 32, 32]", "inpainter.caption_channels=16"),
     *("inpainter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
     *("gates.checks=[contrast]", "synthesis.background_lesion=restyle"),
@@ -146,7 +147,7 @@ def test_frames_and_lesions_of_elsewhere_are_taken_but_no_held_out_case(syndiff,
         "--sources",
         "copy_paste",
     ]
-    given += ["--steps", 2, "--dry-run", "--set", "model.image_size=32", "training.coarse_share=0"]
+    given += ["--steps", 2, "--dry-run", "--set", *SMALL]
     for option, folder in (("--backgrounds", frames), ("--lesions", phantom)):
         refused = syndiff(*given, option, folder)
         assert refused.status == 2 and f"synthesis{option.replace('--', '.')}" in refused.err, refused.err

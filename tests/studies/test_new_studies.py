@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from syndiff.phantom import write_phantom
+from tiny_commands import SMALL
 
 TINY = [
-    *("--set", "model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16"),
-    *("model.inference_tta=1", "model.pretrained=false", "training.coarse_share=0", "training.batch_size=2"),
+    *("--set", *SMALL, "model.condition_channels=16", "model.denoiser_channels=16"),
+    *("model.inference_tta=1", "training.batch_size=2"),
 ]
 STEPS = ["--steps", 2]
 
@@ -77,7 +78,8 @@ def test_ablation_changes_one_setting_at_a_time(syndiff, data: Path, tmp_path: P
     done = syndiff(*command, "--axes", "encoder", "--also", "model.objective=v", *TINY)
     assert done.status == 0, done.err
     assert list(told(out, "ablation_val")["arms"]) == ["reference", "encoder frozen", "model.objective=v"]
-    plan = syndiff(*command, "--dry-run", *TINY[:-3], "training.coarse_share=0", "training.batch_size=2")
+    from_imagenet = [word for word in TINY if not word.startswith(("model.encoder", "model.pretrained"))]
+    plan = syndiff(*command, "--dry-run", *from_imagenet)
     for level in (
         "encoder from random weights",
         "objective noise+latent",

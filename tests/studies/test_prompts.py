@@ -9,6 +9,7 @@ import pytest
 from syndiff.data.dataset import Dataset
 from syndiff.models.efficientnet import imagenet_weights_file
 from syndiff.synthesis.manifest import read_manifest
+from tiny_commands import SMALL
 from tiny_pipelines import save_tiny_pipeline
 
 TINY = [
@@ -16,8 +17,8 @@ TINY = [
     *("inpainter.caption_layers=1", "adapt.minutes=0", "adapt.steps=2", "adapt.crops=16", "adapt.batch_size=2"),
 ]
 SEGMENTER = [
-    *("model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16", "model.inference_tta=1"),
-    *("model.pretrained=false", "training.coarse_share=0", "training.batch_size=2"),
+    *(*SMALL, "model.condition_channels=16", "model.denoiser_channels=16", "model.inference_tta=1"),
+    "training.batch_size=2",
 ]
 pytestmark = pytest.mark.skipif(imagenet_weights_file() is None, reason="the extra imagenet is not installed")
 

@@ -11,17 +11,8 @@ from syndiff.cli import main
 from syndiff.data.dataset import Dataset
 from syndiff.models.prediction import SegmenterPredictor
 from syndiff.training.checkpoints import best_checkpoint
+from tiny_commands import TINY
 
-TINY = [
-    *(
-        "--set",
-        "model.image_size=32",
-        "model.inference_tta=1",
-        "model.condition_channels=16",
-        "model.denoiser_channels=16",
-    ),
-    *("training.coarse_share=0", "training.steps=2", "training.batch_size=2"),
-]
 CONTROL = [setting for setting in TINY if not setting.startswith(("model.condition", "model.denoiser"))]
 
 

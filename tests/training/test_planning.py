@@ -15,7 +15,7 @@ from syndiff.data.settings import AugmentationSettings
 from syndiff.files import sha256
 from syndiff.training import planning
 from syndiff.training.checkpoints import steps_done, trained_for
-from syndiff.training.planning import Plan, plan_trainings, read_plans, shortfall, train_planned, with_times
+from syndiff.training.planning import Plan, in_words, plan_trainings, read_plans, shortfall, train_planned, with_times
 from syndiff.training.segmentation import SegmentationTask
 
 CONTROL = replace(MODEL, kind="control")
@@ -68,6 +68,9 @@ def test_steps_that_were_given_are_taken_and_only_told_with_their_time(tmp_path:
     told = with_times(plans, lambda: {"control": task(TRAINING.steps)}, TRAINING)["control"]
     assert told.steps == TRAINING.steps and told.seconds_per_step > 0
     assert str(plans["control"]) == "6 steps" and str(told).startswith("6 steps of ")
+    assert in_words(plans, lambda: {}, TRAINING) == "control: 6 steps", "too few to be timed"
+    long = in_words({"control": Plan(steps=10)}, lambda: {"control": task(10)}, TRAINING)
+    assert long.startswith("control: 10 steps of ")
     best = train(tmp_path / "planned", plans["control"])
     expected = tiny_train(tmp_path / "given", model_settings=CONTROL)
     assert sha256(best / "model.safetensors") == sha256(expected / "model.safetensors")

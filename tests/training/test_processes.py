@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 
 from syndiff.documents import read_objects
 from syndiff.training.checkpoints import best_checkpoint, find_checkpoint
+from tiny_commands import SMALL
 from tiny_pipelines import save_narrow_kl
 
 TINY = (
-    *("model.image_size=32", "model.condition_channels=16", "model.denoiser_channels=16", "training.coarse_share=0"),
+    *(*SMALL, "model.condition_channels=16", "model.denoiser_channels=16"),
     *("training.steps=4", "training.validate_every=2"),
 )
 

@@ -11,8 +11,9 @@ from syndiff.models.settings import SegmenterSettings
 from syndiff.training.loop import fit
 from syndiff.training.segmentation import SegmentationTask
 from syndiff.training.settings import TrainingSettings
+from tiny_commands import ENCODER
 
-MODEL = SegmenterSettings(image_size=32, pretrained=False, condition_channels=16, denoiser_channels=16)
+MODEL = SegmenterSettings(image_size=32, encoder=ENCODER, pretrained=False, condition_channels=16, denoiser_channels=16)
 TRAINING = TrainingSettings(
     steps=6, batch_size=2, warmup_steps=1, precision="fp32", validate_every=3, checkpoint_every=2
 )

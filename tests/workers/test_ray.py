@@ -27,6 +27,7 @@ from syndiff.studies.engine import run_study
 from syndiff.workers import cluster as rays
 from syndiff.workers.settings import Ray
 from syndiff.workers.task import Job, do_task, versions
+from tiny_commands import ENCODER
 
 Command = Callable[..., Any]
 """The command line in this process: status, out and err."""
@@ -103,7 +104,7 @@ def write_images(folder: Path) -> None:
 @pytest.mark.slow
 def test_masks_their_record_and_their_table_are_the_same(syndiff: Command, tmp_path: Path, address: str) -> None:
     settings = SegmenterSettings(
-        image_size=32, pretrained=False, inference_tta=1, condition_channels=8, denoiser_channels=8
+        image_size=32, encoder=ENCODER, pretrained=False, inference_tta=1, condition_channels=8, denoiser_channels=8
     )
     model = initialise(settings, 0)
     write_tensors(tmp_path / "run" / "model.safetensors", trainable_state(model))

@@ -38,7 +38,7 @@ from syndiff.training.inpainting import InpaintingTask
 from syndiff.training.inpainting_crops import LesionCrops
 from syndiff.training.inpainting_pool import encode_crops
 from syndiff.training.loop import Task, check_machine
-from syndiff.training.planning import PLAN, asked, plan_trainings, read_plans, train_planned, with_times
+from syndiff.training.planning import PLAN, asked, in_words, plan_trainings, read_plans, train_planned
 from syndiff.training.run_folder import check_run, claimed_run, open_run
 from syndiff.training.settings import AdaptSettings
 
@@ -365,7 +365,7 @@ def adapt_compact(
 
         plans = plan_trainings(out / PLAN, alone, [_NAME], settings, minutes=settings.minutes)
         if not steps_done(out):
-            log.info(f"{_NAME}: {with_times(plans, alone, settings)[_NAME]}")
+            log.info(in_words(plans, alone, settings))
         return train_planned(out, _NAME, task, settings, plans[_NAME], seed=seed, progress=progress)
 
 

@@ -26,7 +26,7 @@ from syndiff.pipeline.splitting import find_split
 from syndiff.pipeline.training_plan import check_training, training_plan
 from syndiff.training.checkpoints import score_of
 from syndiff.training.loop import Task
-from syndiff.training.planning import Plan, plan_trainings, train_planned, with_times
+from syndiff.training.planning import Plan, in_words, plan_trainings, train_planned
 from syndiff.training.run_folder import check_run, claimed_run, open_run
 from syndiff.training.segmentation import SegmentationTask
 
@@ -56,9 +56,8 @@ def plan_segmenters(
     share = training.coarse_share
     plans = plan_trainings(path, tasks, kinds, training, minutes=minutes, first_share=share)
     if told:
-        timed = with_times(plans, tasks, training, first_share=share)
         asked = f"{minutes:g} minutes for each segmenter; " if minutes else ""
-        log.info(asked + "; ".join(f"{kind}: {plan}" for kind, plan in timed.items()))
+        log.info(asked + in_words(plans, tasks, training, first_share=share))
     return plans
 
 

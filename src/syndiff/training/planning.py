@@ -28,6 +28,9 @@ PLAN = "plan.json"
 FAR_OFF = 1.5
 """A plan stands as long as a step takes neither this many times as long as expected nor that much less."""
 
+TIMED = 10
+"""Trainings of fewer steps are not timed before they are told: that would take as long as they do."""
+
 log = logging.getLogger("syndiff")
 
 
@@ -122,6 +125,19 @@ def with_times(
         name: replace(plan, seconds_per_step=measured[name][0], first_seconds_per_step=measured[name][1])
         for name, plan in plans.items()
     }
+
+
+def in_words(
+    plans: Mapping[str, Plan],
+    make: Callable[[], Mapping[str, Task]],
+    settings: OptimisationSettings,
+    *,
+    first_share: float = 0.0,
+) -> str:
+    """`plans` for people, `with_times` unless all are of fewer than `TIMED` steps."""
+    if any(plan.steps >= TIMED for plan in plans.values()):
+        plans = with_times(plans, make, settings, first_share=first_share)
+    return "; ".join(f"{name}: {plan}" for name, plan in plans.items())
 
 
 def read_plans(path: Path, names: Sequence[str]) -> dict[str, Plan]:
