@@ -95,12 +95,13 @@
     return this.running;
   };
 
-  /* Send everything, also what was decided for another file of reviews. */
+  /* Send everything, also what was decided for another file of reviews; it is told as waiting until it is saved. */
   Outbox.prototype.again = function () {
     var outbox = this;
     this.items.forEach(function (item) {
       if (outbox.elsewhere(item)) {
         item.file = outbox.file;
+        item.late = true;
         outbox.remember(item);
       }
     });
