@@ -113,7 +113,7 @@ def export(
         raise SyndiffError("int8 needs the run's dataset (--data): its training cases give the ranges of the numbers.")
     if data is not None and not int8:
         raise SyndiffError("--data has an effect with --int8 only; leave it out.")
-    import onnx  # noqa: F401  said before anything is read
+    import onnx  # noqa: F401  said before the network is loaded
     import onnxruntime  # noqa: F401
 
     cases = cases_of(run, Path(data), progress=progress) if data is not None else None
